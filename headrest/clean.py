@@ -1,0 +1,252 @@
+"""Series in, cleaned series and report out."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from headrest import __version__
+from headrest.dicom import find_series, load_series, write_derived_series
+from headrest.errors import HeadrestError
+from headrest.labels import TOUCHING, label_series, soft_rim
+from headrest.metrics import volume_ml
+
+REPORT = "cleaning.json"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a method takes out of a series.
+
+    Attributes
+    ----------
+    device : bool array (slices, rows, columns), the support.
+    rim : bool array of that shape, the soft rim around it, filled as well.
+    states : tuple of str, for each slice "free", "touching" or "absent".
+    """
+
+    device: np.ndarray
+    rim: np.ndarray
+    states: tuple[str, ...]
+
+    @property
+    def mask(self):
+        """Everything that is filled: device and rim."""
+        return self.device | self.rim
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one series.
+
+    Attributes
+    ----------
+    source : str, folder of the series below the source.
+    folder : str, name of the folder below the destination; empty where nothing was written.
+    method : str
+    slices : int
+    removed_ml : float, support taken out, without its rim.
+    states : tuple of str, one a slice.
+    warnings : tuple of str
+    error : str, why nothing was written.
+    seconds : float
+    """
+
+    source: str
+    folder: str = ""
+    method: str = ""
+    slices: int = 0
+    removed_ml: float = 0.0
+    states: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def flagged(self):
+        """Numbers (from 1) of the slices whose support touches the patient and was left."""
+        return [i for i, state in enumerate(self.states, 1) if state == TOUCHING]
+
+    def __str__(self):
+        if self.error:
+            return f"{self.source}: NOT CLEANED: {self.error}"
+        line = f"{self.source} -> {self.folder}: {self.slices} slices"
+        line += f", {self.removed_ml:.1f} ml removed"
+        if self.flagged:
+            line += f", support touches in {len(self.flagged)}: {_ranges(self.flagged)}"
+        return line
+
+
+def _ranges(numbers):
+    """Write 1, 2, 3, 7 as 1-3, 7."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
+
+
+def _kmeans(series):
+    labels = label_series(series.hu, series.spacing_mm)
+    rims = [soft_rim(label, hu, series.spacing_mm[1:]) for label, hu in zip(labels, series.hu)]
+    states = tuple(label.state for label in labels)
+    return Removal(np.stack([label.mask for label in labels]), np.stack(rims), states)
+
+
+METHODS: dict[str, Callable] = {"kmeans": _kmeans}
+
+
+def find_support(series, method="kmeans"):
+    """Find the support in a series.
+
+    Parameters
+    ----------
+    series : Series
+    method : str
+        "kmeans": K-Means and connected components (`headrest.labels`). Where the support
+        touches the patient it is left, and the slice says so.
+
+    Returns
+    -------
+    Removal
+
+    Raises
+    ------
+    HeadrestError
+        For a method that does not exist.
+    """
+    return _method(method)(series)
+
+
+def _method(name):
+    if name not in METHODS:
+        raise HeadrestError(f"no method {name!r}; there is: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def clean_series(series, destination, method="kmeans", source=""):
+    """Write a derived series without its support.
+
+    Parameters
+    ----------
+    series : Series
+    destination : path
+        Gets a folder of its own for the series, named by a hash of its UID, with one DICOM
+        file a slice and `cleaning.json`. The folder appears only when it is complete, and a
+        complete one is not made again.
+    method : str, see `find_support`.
+    source : str, how the report calls the series.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    HeadrestError
+        Where the destination cannot be written to.
+
+    Examples
+    --------
+    >>> from headrest import clean_series, read_series
+    >>> series = read_series("scan")                      # doctest: +SKIP
+    >>> clean_series(series, "cleaned").removed_ml        # doctest: +SKIP
+    205.0
+    """
+    began = time.monotonic()
+    folder = Path(destination, _folder_name(series.uid, method))
+    if (folder / REPORT).exists():
+        return _read_report(folder / REPORT)
+    removal = find_support(series, method)
+    report = Report(
+        source=str(source),
+        folder=folder.name,
+        method=method,
+        slices=len(series),
+        removed_ml=round(volume_ml(removal.device, series.spacing_mm), 3),
+        states=removal.states,
+        warnings=series.warnings,
+        seconds=round(time.monotonic() - began, 2),
+    )
+
+    def lay_report(aside):
+        text = json.dumps({"headrest": __version__, **asdict(report)}, indent=1)
+        (aside / REPORT).write_text(text, encoding="utf-8")
+
+    write_derived_series(series, removal.mask, folder, f"method={method}", lay_report)
+    return report
+
+
+def _folder_name(uid, method):
+    # Never from a tag as it stands: "../.." is a legal patient number.
+    key = hashlib.sha256(f"{uid} {method} {__version__}".encode()).hexdigest()
+    return f"ct-{key[:12]}"
+
+
+def _read_report(path):
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields.pop("headrest")
+    as_tuples = {key: tuple(fields[key]) for key in ("states", "warnings")}
+    return Report(**{**fields, **as_tuples})
+
+
+def clean_tree(source, destination, method="kmeans", tell=None):
+    """Clean every axial CT series below a folder.
+
+    Parameters
+    ----------
+    source : path
+        Walked to the bottom; see `headrest.dicom.find_series`.
+    destination : path
+        Made if needed; gets a folder a series. Must not lie inside the source.
+    method : str, see `find_support`.
+    tell : callable, optional
+        Called with each Report as soon as it is there.
+
+    Returns
+    -------
+    list of Report, one a series and one for each CT file with a broken header. A series that
+    cannot be trusted has its reason in `error`, and the rest goes on.
+
+    Raises
+    ------
+    HeadrestError
+        Where there is no CT series at all, or the destination cannot be written to.
+    """
+    _prepare(source, destination, method)
+    contents = find_series(source)
+    if not contents.series and not contents.broken:
+        listed = "; ".join(contents.warnings) or "the folder is empty"
+        raise HeadrestError(f"{source}: no axial CT series found ({listed})")
+    reports = [Report(source=str(source), error=str(error)) for error in contents.broken]
+    for report in reports:
+        tell and tell(report)
+    for files in tqdm(contents.series, desc="cleaning", unit="series"):
+        reports.append(_clean_one(files, Path(source), destination, method))
+        tell and tell(reports[-1])
+    return reports
+
+
+def _prepare(source, destination, method):
+    """Refuse before any computing what would fail after it."""
+    _method(method)
+    source, destination = Path(source).resolve(), Path(destination).resolve()
+    if destination.is_relative_to(source):
+        raise HeadrestError(f"{destination}: lies inside {source}; choose a folder beside it")
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HeadrestError(f"{destination}: cannot be made ({error.strerror})") from error
+    if not os.access(destination, os.W_OK):
+        raise HeadrestError(f"{destination}: cannot be written to")
+
+
+def _clean_one(files, source, destination, method):
+    name = os.path.relpath(files.files[0].parent, source.resolve().parent)
+    try:
+        return clean_series(load_series(files), destination, method, name)
+    except HeadrestError as error:
+        return Report(source=name, error=str(error))

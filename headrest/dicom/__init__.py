@@ -1,0 +1,15 @@
+"""From a folder of DICOM files to a series in HU, and back to a derived series."""
+
+from headrest.dicom.find import FolderContents, SeriesFiles, find_series
+from headrest.dicom.read import Series, load_series, read_series
+from headrest.dicom.write import write_derived_series
+
+__all__ = [
+    "FolderContents",
+    "Series",
+    "SeriesFiles",
+    "find_series",
+    "load_series",
+    "read_series",
+    "write_derived_series",
+]

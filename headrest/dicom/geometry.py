@@ -1,0 +1,150 @@
+"""Where the slices of a series lie: order, spacing, tilt, and what is odd about them."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrest.errors import HeadrestError
+
+TOLERANCE_MM = 0.01
+"""Slices closer than this lie at one position."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Positions (slices, 3), orientation (6,), spacing (z, y, x) in mm, tilt in degrees."""
+
+    positions: np.ndarray
+    orientation: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    tilt_deg: float
+    warnings: list
+
+
+def order_slices(slices, by_instance_number=False):
+    """Sort slices along their normal (PS3.3 C.7.6.2.1.1) and describe the grid they form.
+
+    Parameters
+    ----------
+    slices : list of objects with `path` and `header`
+    by_instance_number : bool
+        Accept slices without position or orientation, in the order of Instance Number.
+
+    Returns
+    -------
+    (slices, Geometry); slices whose orientation differs from that of the most are dropped.
+
+    Raises
+    ------
+    HeadrestError
+        Missing or malformed geometry, two images at one position, mixed matrices or pixel
+        spacings.
+    """
+    notes = []
+    if by_instance_number and any(_numbers(s, "ImagePositionPatient", 3) is None for s in slices):
+        return _by_instance_number(slices)
+    slices, orientation = _one_orientation(slices, notes)
+    positions = np.array([_required(s, "ImagePositionPatient", 3) for s in slices])
+    normal = np.cross(orientation[:3], orientation[3:])
+    depths = positions @ normal
+    order = np.argsort(depths, kind="stable")
+    slices, positions, depths = [slices[i] for i in order], positions[order], depths[order]
+    _refuse_shared_positions(slices, depths)
+    spacing = (_slice_spacing(slices, depths, notes), *_in_plane_spacing(slices))
+    tilt = float(np.degrees(np.arcsin(np.clip(-orientation[5], -1, 1)))) + 0.0
+    if abs(tilt) > 0.5:
+        notes.append(f"slices tilted by {tilt:.1f} degrees; the native grid is kept")
+    return slices, Geometry(positions, orientation, spacing, tilt, notes)
+
+
+def _numbers(one, keyword, count):
+    """An attribute as `count` finite floats, or None."""
+    value = one.header.get(keyword)
+    if value is None or isinstance(value, str) or np.size(value) != count:
+        return None
+    numbers = np.array(value, float).reshape(count)
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _required(one, keyword, count):
+    numbers = _numbers(one, keyword, count)
+    if numbers is None:
+        raise HeadrestError(
+            f"{one.path}: {keyword} is missing or malformed, so its place is unknown; "
+            "by_instance_number=True sorts such images by number"
+        )
+    return numbers
+
+
+def _one_orientation(slices, notes):
+    each = [_required(s, "ImageOrientationPatient", 6) for s in slices]
+    keys = [tuple(np.round(o, 2)) for o in each]
+    common = Counter(keys).most_common(1)[0][0]
+    kept = [(s, o) for s, o, k in zip(slices, each, keys) if np.allclose(k, common, atol=0.02)]
+    if len(kept) < len(slices):
+        notes.append(f"{len(slices) - len(kept)} images of another orientation dropped")
+    orientation = kept[0][1]
+    lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
+    if not np.allclose(lengths, 1, atol=0.01) or abs(orientation[:3] @ orientation[3:]) > 0.01:
+        raise HeadrestError(f"{kept[0][0].path}: ImageOrientationPatient is no pair of unit axes")
+    return [s for s, _ in kept], orientation
+
+
+def _refuse_shared_positions(slices, depths):
+    for i in np.flatnonzero(np.diff(depths) < TOLERANCE_MM):
+        acquisitions = sorted({str(s.header.get("AcquisitionNumber")) for s in slices})
+        raise HeadrestError(
+            f"{slices[i].path} and {slices[i + 1].path.name} lie at one position; "
+            f"choose one acquisition of {', '.join(acquisitions)} (acquisition=...)"
+        )
+
+
+def _one_of_all(slices, what, value_of):
+    values = Counter(value_of(s) for s in slices)
+    common = values.most_common(1)[0][0]
+    if len(values) > 1:
+        odd = next(s for s in slices if value_of(s) != common)
+        raise HeadrestError(f"{odd.path}: {what} {value_of(odd)} among images of {common}")
+    return common
+
+
+def _in_plane_spacing(slices):
+    _one_of_all(slices, "matrix", lambda s: s.stored.shape)
+    spacing = _one_of_all(
+        slices, "pixel spacing", lambda s: tuple(np.round(_required(s, "PixelSpacing", 2), 6))
+    )
+    if min(spacing) <= 0:
+        raise HeadrestError(f"{slices[0].path}: PixelSpacing {spacing} is not positive")
+    return float(spacing[0]), float(spacing[1])
+
+
+def _slice_spacing(slices, depths, notes):
+    gaps = np.diff(depths)
+    if not len(gaps):
+        thickness = float(slices[0].header.get("SliceThickness") or 0)
+        if not thickness:
+            notes.append("one slice of unknown thickness: 1 mm assumed for volumes")
+        return thickness or 1.0
+    median = float(np.median(gaps))
+    wide = np.flatnonzero(gaps > 1.5 * median)
+    if len(wide) or gaps.min() < 0.9 * median:
+        where = f", the widest after slice {', '.join(str(i + 1) for i in wide[:5])}"
+        more = f" and {len(wide) - 5} more" if len(wide) > 5 else ""
+        notes.append(
+            f"slices {gaps.min():.2f} to {gaps.max():.2f} mm apart where {median:.2f} mm is usual"
+            f"{where + more if len(wide) else ''}: uneven, or slices are missing"
+        )
+    return median
+
+
+def _by_instance_number(slices):
+    for s in slices:
+        if s.header.get("InstanceNumber") is None:
+            raise HeadrestError(f"{s.path}: neither position nor InstanceNumber")
+    slices = sorted(slices, key=lambda s: int(s.header.InstanceNumber))
+    thickness = float(slices[0].header.get("SliceThickness") or 1)
+    positions = np.outer(np.arange(len(slices)) * thickness, [0, 0, 1.0])
+    notes = ["no position: sorted by InstanceNumber, head and feet may be swapped"]
+    spacing = (thickness, *_in_plane_spacing(slices))
+    return slices, Geometry(positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing, 0.0, notes)

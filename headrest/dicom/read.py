@@ -1,0 +1,300 @@
+"""Read one axial CT series into HU, slice by slice, and refuse what cannot be trusted.
+
+Every rule is a small function; `_read_slice` and `load_series` list them in order.
+"""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from pydicom import dcmread
+from tqdm.auto import tqdm
+
+from headrest.dicom.find import SeriesFiles, find_series
+from headrest.dicom.geometry import order_slices
+from headrest.dicom.pixels import decode
+from headrest.errors import HeadrestError
+from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
+
+EXTENDED_INTERCEPT = -8192
+"""Scanners that offer an extended CT scale start it here; only there is 57343 HU a value."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One axial CT series, sorted along the slice normal.
+
+    Attributes
+    ----------
+    headers : tuple of pydicom.Dataset
+        One a slice, without pixel data, for writing back.
+    stored : int array (slices, rows, columns)
+        Stored values, masked to Bits Stored.
+    slopes, intercepts : float array (slices,)
+        Rescale Slope (0028,1053) and Rescale Intercept (0028,1052) of each slice.
+    padding_hu : tuple
+        For each slice (lowest, highest) HU of its padding tags, or None.
+    positions : float array (slices, 3), in mm
+        Image Position (Patient) (0020,0032).
+    orientation : float array (6,)
+        Image Orientation (Patient) (0020,0037).
+    spacing_mm : (z, y, x)
+        Median distance of neighbouring slices along their normal, Pixel Spacing (0028,0030).
+    tilt_deg : float
+        Angle between the slice normal and the long axis of the table.
+    warnings : tuple of str
+        What was unusual and how it was dealt with.
+    """
+
+    headers: tuple
+    stored: np.ndarray
+    slopes: np.ndarray
+    intercepts: np.ndarray
+    padding_hu: tuple
+    positions: np.ndarray
+    orientation: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    tilt_deg: float
+    warnings: tuple[str, ...]
+
+    @property
+    def uid(self):
+        """Series Instance UID (0020,000E)."""
+        return str(self.headers[0].SeriesInstanceUID)
+
+    @property
+    def hu(self):
+        """HU, float32 (slices, rows, columns); -1024 outside the field of view."""
+        return self._measured[0]
+
+    @property
+    def padding(self):
+        """Bool (slices, rows, columns): outside the field of view."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self):
+        hu = rescale(self.stored, self.slopes, self.intercepts)
+        padding = np.empty(hu.shape, bool)
+        for i, limits in enumerate(self.padding_hu):
+            padding[i] = outside_field_of_view(hu[i], limits)
+            hu[i][padding[i]] = FLOOR
+        return hu, padding
+
+    def __len__(self):
+        return len(self.headers)
+
+    def __repr__(self):
+        slices, rows, columns = self.stored.shape
+        z, y, x = self.spacing_mm
+        return (
+            f"Series({slices} slices of {rows} x {columns}, {z:.2f} x {y:.3f} x {x:.3f} mm, "
+            f"tilt {self.tilt_deg:.1f} degrees, {len(self.warnings)} warnings)"
+        )
+
+
+def read_series(
+    folder, series_uid=None, *, acquisition=None, by_instance_number=False, default_rescale=None
+):
+    """Read the one axial CT series of a folder.
+
+    Parameters
+    ----------
+    folder : path
+        Walked to the bottom; localizers, captures and files that are not DICOM are skipped.
+    series_uid : str, optional
+        Which series, where the folder holds several.
+    acquisition : int, optional
+        Keep only images with this Acquisition Number (0020,0012).
+    by_instance_number : bool
+        Accept images without position or orientation, and sort them by Instance Number.
+    default_rescale : (slope, intercept), optional
+        For images without rescale attributes. Without it they are refused: their stored
+        values would pass for HU.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    HeadrestError
+        Where there is no series, more than one, or one whose values or geometry cannot be
+        trusted; the text names the file.
+
+    Examples
+    --------
+    >>> from pydicom.data import get_testdata_file
+    >>> from pathlib import Path
+    >>> import shutil, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = shutil.copy(get_testdata_file("CT_small.dcm"), folder)
+    >>> read_series(folder).hu.shape
+    (1, 128, 128)
+    """
+    contents = find_series(folder)
+    if contents.broken:
+        raise contents.broken[0]
+    chosen = _choose(folder, contents, series_uid)
+    series = load_series(
+        chosen,
+        acquisition=acquisition,
+        by_instance_number=by_instance_number,
+        default_rescale=default_rescale,
+    )
+    return replace(series, warnings=contents.warnings + series.warnings)
+
+
+def _choose(folder, contents, series_uid):
+    found = [s for s in contents.series if series_uid in (None, s.uid)]
+    if not found:
+        listed = "; ".join(contents.warnings) or "the folder is empty"
+        raise HeadrestError(f"{folder}: no axial CT series found ({listed})")
+    if len(found) > 1:
+        listed = "\n  ".join(str(s) for s in found)
+        raise HeadrestError(f"{folder}: choose one series by its UID:\n  {listed}")
+    return found[0]
+
+
+@dataclass(frozen=True)
+class _Slice:
+    path: object
+    header: object
+    stored: np.ndarray
+    slope: float
+    intercept: float
+    padding_hu: tuple | None
+    warnings: tuple[str, ...]
+
+
+def load_series(
+    series_files: SeriesFiles, *, acquisition=None, by_instance_number=False, default_rescale=None
+):
+    """Read the pixels of one series that `find_series` found; see `read_series`."""
+    slices, notes = [], []
+    for path in tqdm(series_files.files, desc="reading", unit="slice", delay=2, leave=False):
+        one = _read_slice(path, default_rescale)
+        if acquisition is None or one.header.get("AcquisitionNumber") == acquisition:
+            slices.append(one)
+    if not slices:
+        raise HeadrestError(f"no image has Acquisition Number {acquisition}")
+    slices, geometry = order_slices(_drop_copies(slices, notes), by_instance_number)
+    notes += geometry.warnings + _value_notes(slices)
+    return Series(
+        headers=tuple(s.header for s in slices),
+        stored=np.stack([s.stored for s in slices]),
+        slopes=np.array([s.slope for s in slices]),
+        intercepts=np.array([s.intercept for s in slices]),
+        padding_hu=tuple(s.padding_hu for s in slices),
+        positions=geometry.positions,
+        orientation=geometry.orientation,
+        spacing_mm=geometry.spacing_mm,
+        tilt_deg=geometry.tilt_deg,
+        warnings=tuple(notes),
+    )
+
+
+def _read_slice(path, default_rescale):
+    """Read one file, with every failure of it turned into a HeadrestError that names it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of them is said again in our words
+            header = dcmread(path)
+            stored, notes = decode(header)
+            slope, intercept = _rescale_pair(header, default_rescale)
+            notes += _check_range(header, stored, slope, intercept)
+            padding, padding_note = _padding_hu(header, slope, intercept)
+            notes += padding_note + _declared_notes(header)
+    except HeadrestError as error:
+        raise HeadrestError(f"{path}: {error}") from error.__cause__
+    except Exception as error:  # a damaged element surfaces wherever it is first touched
+        raise HeadrestError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+    return _Slice(path, header, stored, slope, intercept, padding, tuple(notes))
+
+
+def _rescale_pair(header, default):
+    """Rescale Slope and Intercept, type 1 in a CT image (PS3.3 C.8.2.1)."""
+    if "RescaleSlope" not in header and "RescaleIntercept" not in header and default:
+        return float(default[0]), float(default[1])
+    values = []
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        try:
+            values.append(float(header[keyword].value))
+        except (KeyError, TypeError, ValueError):
+            raise HeadrestError(
+                f"{keyword} is missing or not a number, so its values are not HU; "
+                "pass default_rescale=(slope, intercept) if you know them"
+            ) from None
+    slope, intercept = values
+    if not np.isfinite(values).all() or slope == 0:
+        raise HeadrestError(f"rescale slope {slope} and intercept {intercept} give no HU")
+    return slope, intercept
+
+
+def _check_range(header, stored, slope, intercept):
+    ends = [float(v) * slope + intercept for v in (stored.min(), stored.max())]
+    highest = max(ends)
+    if highest > 32767 and intercept > EXTENDED_INTERCEPT:
+        raise HeadrestError(
+            f"values up to {highest:.0f} HU: signed values were declared unsigned "
+            "(PixelRepresentation); export the series again"
+        )
+    if highest > 16000:
+        return [f"values up to {highest:.0f} HU"]
+    return []
+
+
+def _padding_hu(header, slope, intercept):
+    """HU of Pixel Padding Value and Range Limit (PS3.3 C.7.5.1.1.2), and a note if odd."""
+    ends = [header.get(k) for k in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    ends = [_as_stored(v, header) * slope + intercept for v in ends if v is not None]
+    if not ends:
+        return None, []
+    low, high = min(ends), max(ends)
+    if high > -900:
+        return None, [f"padding value of {high:.0f} HU ignored: tissue has that value too"]
+    return (low, high), []
+
+
+def _as_stored(value, header):
+    # The VR of padding is ambiguous (US or SS), and files declare the wrong one.
+    bits = header.BitsStored
+    value = int(value) & ((1 << bits) - 1)
+    signed = header.PixelRepresentation and value >= 1 << (bits - 1)
+    return value - (1 << bits) if signed else value
+
+
+def _declared_notes(header):
+    if not header.get("SOPInstanceUID"):
+        raise HeadrestError("SOPInstanceUID is missing, so nothing could refer to this image")
+    notes = []
+    if str(header.get("LossyImageCompression", "")) == "01":
+        notes.append("lossy compression: HU are not those that the scanner measured")
+    if str(header.get("BurnedInAnnotation", "")).upper() == "YES":
+        notes.append("burned-in annotation: text in the pixels may name the patient")
+    return notes
+
+
+def _drop_copies(slices, notes):
+    """One image a SOP Instance UID; the same UID with other pixels is refused."""
+    kept = {}
+    for one in slices:
+        twin = kept.setdefault(str(one.header.SOPInstanceUID), one)
+        if twin is not one and not np.array_equal(twin.stored, one.stored):
+            raise HeadrestError(
+                f"{one.path} and {twin.path.name} share a SOP Instance UID but not their "
+                "pixels; keep the right one"
+            )
+    if len(kept) < len(slices):
+        notes.append(f"{len(slices) - len(kept)} copies of the same image dropped")
+    return list(kept.values())
+
+
+def _value_notes(slices):
+    counts = Counter(note for s in slices for note in s.warnings)
+    notes = [f"{note} ({n} of {len(slices)} slices)" for note, n in counts.items()]
+    if len({(s.slope, s.intercept) for s in slices}) > 1:
+        notes.append("rescale differs from slice to slice: each has its own applied")
+    return notes

@@ -1,0 +1,101 @@
+"""Stored values, Hounsfield units (HU), and what lies outside the field of view."""
+
+import numpy as np
+
+AIR = -1000.0
+"""HU of air, by definition of the scale."""
+
+FLOOR = -1024.0
+"""HU given to every pixel outside the field of view, whatever the scanner wrote there."""
+
+DEVICE = -500.0
+"""HU half-way from air to soft tissue: above it, a pixel of a support counts as device."""
+
+PADDING_BELOW = -1100.0
+"""No tissue and no air reads below this; scanners pad with -1500, -2000 or -3024 HU."""
+
+
+def rescale(stored, slope, intercept):
+    """Turn stored values into Hounsfield units.
+
+    Parameters
+    ----------
+    stored : array of int
+        Stored values of one slice (rows, columns) or of a series (slices, rows, columns).
+    slope, intercept : float, or array of shape (slices,)
+        Rescale Slope (0028,1053) and Rescale Intercept (0028,1052), one pair a slice.
+
+    Returns
+    -------
+    float32 array of the shape of `stored`, in HU.
+
+    Notes
+    -----
+    ``HU = stored * slope + intercept``, DICOM PS3.3 C.7.6.16.2.9 and C.11.1.1.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rescale(np.array([[0, 1024]], np.uint16), 1, -1024)
+    array([[-1024.,     0.]], dtype=float32)
+    """
+    per_slice = (-1,) + (1,) * (np.ndim(stored) - 1)
+    m, b = (np.asarray(v, np.float32) for v in (slope, intercept))
+    if m.ndim:
+        m, b = m.reshape(per_slice), b.reshape(per_slice)
+    hu = np.multiply(stored, m, dtype=np.float32)
+    hu += b
+    return hu
+
+
+def outside_field_of_view(hu, padding=None):
+    """Mark the pixels that the scanner never measured.
+
+    Parameters
+    ----------
+    hu : float array
+        One slice (rows, columns), in HU.
+    padding : (float, float), optional
+        Lowest and highest HU of Pixel Padding Value (0028,0120) and Pixel Padding Range
+        Limit (0028,0121), where the file has them.
+
+    Returns
+    -------
+    bool array of the shape of `hu`.
+
+    Notes
+    -----
+    The tag alone is not enough: some scanners pad and do not say so, and lossy compression
+    makes the padding ring. So everything below `PADDING_BELOW` counts as well.
+
+    Examples
+    --------
+    >>> outside_field_of_view(np.array([-3024.0, -1000.0, -1200.0, 40.0]), (-3024.0, -3024.0))
+    array([ True, False,  True, False])
+    """
+    outside = hu < PADDING_BELOW
+    if padding is not None:
+        low, high = padding
+        outside |= (hu >= low) & (hu <= high)
+    return outside
+
+
+def window(hu, center=40.0, width=400.0):
+    """Map HU to display values from 0 (black) to 1 (white).
+
+    Parameters
+    ----------
+    hu : float array, in HU.
+    center, width : float
+        Window Center (0028,1050) and Window Width (0028,1051), in HU.
+
+    Returns
+    -------
+    float array of the shape of `hu`.
+
+    Examples
+    --------
+    >>> window(np.array([-1000.0, 40.0, 3000.0]))
+    array([0. , 0.5, 1. ])
+    """
+    return np.clip((hu - center) / width + 0.5, 0.0, 1.0)

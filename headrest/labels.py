@@ -1,0 +1,373 @@
+"""Label the headrest of a slice: threshold, connected components, a choice.
+
+    HU -> kmeans_threshold -> find_components -> measure -> judge -> label
+
+Everything above the K-Means threshold falls into connected components, and these are told
+apart by their shape and by the mean and standard deviation of their HU. Where the support
+touches the head the two are one component: that is the method's known failure. It is
+reported as the state of the slice, and the patient is kept whole.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from scipy import ndimage
+from tqdm.auto import tqdm
+
+from headrest.hounsfield import FLOOR
+from headrest.kmeans import kmeans_threshold
+
+FREE, TOUCHING, ABSENT = "free", "touching", "absent"
+"""State of a slice: headrest found apart from the head; joined to it; none found."""
+
+EIGHT = np.ones((3, 3), bool)
+"""Pixels that meet at a corner are connected."""
+
+PATIENT, DEVICE, UNSURE = 0, 1, 2
+"""Verdict on a component. What is unsure is kept, as the patient is."""
+
+SHEET_MM = 8.0
+"""A shell, rail or strap is no wider than this."""
+HOLLOW_MM = 30.0
+"""A double-walled couch may be this wide, walls and core together, if it is long."""
+LONG_MM = 80.0
+"""A thin piece of a head that lies apart from the rest is shorter than this."""
+SHORT_MM = 12.0
+"""Shorter components are never judged: noise, or the tip of something."""
+ELONGATED = 4.0
+"""Length over width of a sheet cut across; a disc has 2.8."""
+MEAN_HU = (-200.0, 250.0)
+STD_HU = (190.0, 330.0)
+"""Mean and standard deviation of a short piece of shell: plastic with soft edges. The tip of
+an ear or nose varies less (it has no bright core), a splinter of bone more."""
+BONE_MEAN_HU = 300.0
+"""Thin, long and brighter than this is skull, unless it is as long as a couch is wide."""
+COUCH_MM = 200.0
+CORE_MM = 10.0
+"""Parts of the patient at least this thick are certain."""
+NEAR_MM = 3.0
+"""How far a rail may move from slice to slice (uneven spacing, tilt) and be the same rail."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """The connected components of a slice; every attribute but `labels` is an array (n,).
+
+    Attributes
+    ----------
+    labels : int array (rows, columns), 0 for air, 1 to n for the components, holes filled.
+    area_mm2 : area above the threshold.
+    mean_hu, std_hu : mean and standard deviation of HU above the threshold.
+    width_mm : twice the area over the boundary, holes filled: the thickness of a sheet, the
+        radius of a disc.
+    length_mm : diagonal of the bounding box.
+    solidity : area above the threshold over area with holes filled.
+    row, column : centre of the bounding box, in pixels.
+    """
+
+    labels: np.ndarray
+    area_mm2: np.ndarray
+    mean_hu: np.ndarray
+    std_hu: np.ndarray
+    width_mm: np.ndarray
+    length_mm: np.ndarray
+    solidity: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+
+    def __len__(self):
+        return len(self.area_mm2)
+
+    def largest(self, n=8):
+        """The n largest as rows of a table: a dict of arrays, largest first."""
+        order = np.argsort(-self.area_mm2, kind="stable")[:n]
+        return {f.name: getattr(self, f.name)[order] for f in fields(self)[1:]}
+
+
+@dataclass(frozen=True)
+class Label:
+    """What was found in one slice.
+
+    Attributes
+    ----------
+    mask : bool array (rows, columns), True where the headrest is.
+    state : "free", "touching" or "absent".
+    threshold : float, the K-Means threshold in HU.
+    """
+
+    mask: np.ndarray
+    state: str
+    threshold: float
+
+
+def find_components(mask):
+    """Find 8-connected components, with their holes filled.
+
+    Holes are filled first, so sinuses and the inside of a hollow skull belong to the piece
+    that encloses them, and whatever lies in there does too.
+
+    Parameters
+    ----------
+    mask : bool array (rows, columns)
+
+    Returns
+    -------
+    labels : int array (rows, columns), 0 for the background.
+    count : int
+
+    Examples
+    --------
+    >>> ring = np.ones((3, 3), bool); ring[1, 1] = False
+    >>> find_components(np.pad(ring, 1))[0][2, 2]
+    1
+    """
+    air, _ = ndimage.label(~mask)  # the background of 8-connected objects is 4-connected
+    outer = np.zeros(air.max() + 1, bool)
+    for edge in (air[0], air[-1], air[:, 0], air[:, -1]):
+        outer[edge] = True
+    outer[0] = False
+    return ndimage.label(~np.take(outer, air), EIGHT)
+
+
+def measure(labels, count, hu, threshold, spacing_mm):
+    """Measure every component by counting, without a loop over them.
+
+    Parameters
+    ----------
+    labels, count : as `find_components` returns them.
+    hu : float array (rows, columns), in HU.
+    threshold : float, in HU.
+    spacing_mm : (y, x) in mm.
+
+    Returns
+    -------
+    Components
+    """
+    # Pixels are summed over runs of one label first: a slice has a few thousand of those.
+    starts, which = _runs(labels)
+
+    def total(image):
+        runs = np.add.reduceat(image.astype(np.float32, copy=False).ravel(), starts)
+        return np.bincount(which, runs, minlength=count + 1)[1:]
+
+    solid = hu > threshold
+    values = hu * solid
+    pixels, pixels_filled = total(solid), total(labels > 0)
+    mean = total(values) / np.maximum(pixels, 1)
+    variance = total(values * values) / np.maximum(pixels, 1) - mean**2
+    top, bottom, left, right = _boxes(labels, count, starts, which)
+    y, x = spacing_mm
+    pixel = np.sqrt(y * x)
+    return Components(
+        labels=labels,
+        area_mm2=pixels * pixel**2,
+        mean_hu=mean,
+        std_hu=np.sqrt(np.maximum(variance, 0)),
+        width_mm=2 * pixels_filled / np.maximum(total(_boundary(labels > 0)), 1) * pixel,
+        length_mm=np.hypot((bottom - top) * y, (right - left) * x),
+        solidity=pixels / np.maximum(pixels_filled, 1),
+        row=(top + bottom - 1) / 2,
+        column=(left + right - 1) / 2,
+    )
+
+
+def _runs(labels):
+    """First pixel (in the flattened image) and label of each run within a row."""
+    change = np.ones(labels.shape, bool)
+    change[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    starts = np.flatnonzero(change)
+    return starts, labels.ravel()[starts]
+
+
+def _boxes(labels, count, starts, which):
+    """Bounding boxes (top, bottom, left, right) of all components, ends exclusive."""
+    columns = labels.shape[1]
+    row, left = np.divmod(starts, columns)
+    right = left + np.diff(starts, append=labels.size)
+    low, high = np.full((2, count + 1), labels.size), np.zeros((2, count + 1), int)
+    for axis, (first, end) in enumerate(((row, row + 1), (left, right))):
+        np.minimum.at(low[axis], which, first)
+        np.maximum.at(high[axis], which, end)
+    return low[0, 1:], high[0, 1:], low[1, 1:], high[1, 1:]
+
+
+def _boundary(mask):
+    """Pixels of the mask with a 4-neighbour outside it; beyond the image counts as inside."""
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    return mask & ~inner
+
+
+def judge(components):
+    """Say of each component whether it is device, patient, or cannot be told.
+
+    Thick is patient. Thin and long is device, unless it is as bright as skull. Thin and short
+    goes by the mean and standard deviation of its HU, so that noisy crumbs of the head are
+    not taken for plastic.
+
+    Parameters
+    ----------
+    components : Components
+
+    Returns
+    -------
+    int array (n,) of PATIENT, DEVICE and UNSURE.
+    """
+    c = components
+    hollow = (c.solidity < 0.5) & (c.length_mm >= COUCH_MM) & (c.length_mm > 8 * c.width_mm)
+    thin = (c.width_mm <= SHEET_MM) | (hollow & (c.width_mm <= HOLLOW_MM))
+    elongated = c.length_mm >= ELONGATED * c.width_mm
+    skull = (c.mean_hu > BONE_MEAN_HU) & (c.length_mm < COUCH_MM)
+    long = (c.length_mm >= LONG_MM) & ~skull
+    plastic = _between(c.mean_hu, MEAN_HU) & _between(c.std_hu, STD_HU)
+    short = (c.length_mm >= SHORT_MM) & plastic
+    verdict = np.where(thin, UNSURE, PATIENT)
+    verdict[thin & elongated & (long | short)] = DEVICE
+    return verdict
+
+
+def _between(values, limits):
+    return (limits[0] <= values) & (values <= limits[1])
+
+
+def label_slice(hu, spacing_mm, k=3):
+    """Label the headrest of one slice.
+
+    Parameters
+    ----------
+    hu : float array (rows, columns), in HU.
+    spacing_mm : (y, x) in mm.
+    k : int, clusters of K-Means.
+
+    Returns
+    -------
+    Label
+    """
+    return _label(hu, _examine(hu, spacing_mm, k))
+
+
+def label_series(hu, spacing_mm, k=3, use_neighbours=True):
+    """Label the headrest of every slice of a series.
+
+    Parameters
+    ----------
+    hu : float array (slices, rows, columns), in HU.
+    spacing_mm : (z, y, x) in mm.
+    k : int, clusters of K-Means.
+    use_neighbours : bool
+        Let neighbouring slices decide: an unsure component that continues a headrest of the
+        next slice joins it, and a headrest that continues the thick of a patient does not.
+
+    Returns
+    -------
+    list of Label, one a slice.
+    """
+    progress = tqdm(hu, desc="labelling", unit="slice", delay=2, leave=False)
+    seen = [_examine(one, spacing_mm[1:], k) for one in progress]
+    if use_neighbours and len(seen) > 1:
+        seen = _ask_neighbours(seen, spacing_mm[1:])
+    return [_label(one, view) for one, view in zip(hu, seen)]
+
+
+@dataclass(frozen=True)
+class _View:
+    """A slice on the way to its label; `core` is at half the resolution."""
+
+    threshold: float
+    components: Components
+    verdict: np.ndarray
+    core: np.ndarray
+    touching: bool
+
+
+def _examine(hu, spacing_mm, k):
+    threshold = kmeans_threshold(hu, k)
+    components = measure(*find_components(hu > threshold), hu, threshold, spacing_mm)
+    verdict = judge(components)
+    # Half the resolution is enough for millimetres, and four times faster.
+    spacing_mm = 2 * np.asarray(spacing_mm)
+    patient = _members(components, verdict == PATIENT)
+    core = _thick_parts(patient, spacing_mm)
+    thin = patient & ~_grown(core, CORE_MM / 2, spacing_mm)
+    touching = _looks_like_support(thin, hu[::2, ::2], threshold, spacing_mm)
+    return _View(threshold, components, verdict, core, touching)
+
+
+def _label(hu, view):
+    chosen = np.r_[False, view.verdict == DEVICE]
+    mask = chosen[view.components.labels] & (hu > view.threshold)
+    state = TOUCHING if view.touching else FREE if mask.any() else ABSENT
+    return Label(mask, state, view.threshold)
+
+
+def _members(components, chosen):
+    return np.r_[False, chosen][components.labels[::2, ::2]]
+
+
+def _thick_parts(mask, spacing_mm):
+    """Morphological opening: what a square of CORE_MM can be moved about in."""
+    size = [max(3, round(CORE_MM / mm)) for mm in spacing_mm]
+    eroded = ndimage.minimum_filter(mask.view(np.uint8), size, mode="nearest")
+    return ndimage.maximum_filter(eroded, size, mode="nearest").view(bool) & mask
+
+
+def _grown(mask, reach_mm, spacing_mm):
+    size = [2 * max(1, round(reach_mm / mm)) + 1 for mm in spacing_mm]
+    return ndimage.maximum_filter(mask.view(np.uint8), size, mode="nearest").view(bool)
+
+
+def _looks_like_support(thin, hu, threshold, spacing_mm):
+    """Whether a thin outgrowth of the patient could be a piece of support."""
+    labels, count = ndimage.label(thin, EIGHT)
+    pieces = measure(labels, count, hu, threshold, spacing_mm)
+    long = (pieces.length_mm >= LONG_MM) & (pieces.mean_hu <= BONE_MEAN_HU)
+    shell = long | _between(pieces.std_hu, STD_HU)
+    straight = pieces.length_mm >= np.maximum(2 * SHORT_MM, ELONGATED * pieces.width_mm)
+    return bool((shell & straight).any())
+
+
+def _ask_neighbours(seen, spacing_mm):
+    spacing_mm = 2 * np.asarray(spacing_mm)
+    devices = [_members(v.components, v.verdict == DEVICE) for v in seen]
+    devices = [_grown(device, NEAR_MM, spacing_mm) for device in devices]
+    asked = []
+    for i, view in enumerate(seen):
+        beside = [j for j in (i - 1, i + 1) if 0 <= j < len(seen)]
+        verdict = view.verdict.copy()
+        in_patient = _overlap(view.components, [seen[j].core for j in beside]) > 0.5
+        in_device = _overlap(view.components, [devices[j] for j in beside]) > 0.5
+        verdict[(view.verdict == DEVICE) & in_patient] = UNSURE
+        verdict[(view.verdict == UNSURE) & in_device] = DEVICE
+        asked.append(replace(view, verdict=verdict))
+    return asked
+
+
+def _overlap(components, masks):
+    """Share of each component that lies in any of the masks, at half the resolution."""
+    labels, count = components.labels[::2, ::2], len(components) + 1
+    inside = np.bincount(labels[np.logical_or.reduce(masks)], minlength=count)[1:]
+    return inside / np.maximum(np.bincount(labels.ravel(), minlength=count)[1:], 1)
+
+
+def soft_rim(label, hu, spacing_mm, reach_mm=1.5):
+    """Find the soft rim of a headrest: the pixels around it that it brightens.
+
+    Parameters
+    ----------
+    label : Label
+    hu : float array (rows, columns), in HU.
+    spacing_mm : (y, x) in mm.
+    reach_mm : float, how far the rim reaches.
+
+    Returns
+    -------
+    bool array (rows, columns), apart from the mask of the label. Nothing above the threshold
+    is in it, and nothing beside a pixel above the threshold that is not headrest.
+    """
+    solid = hu > label.threshold
+    kept = ndimage.binary_dilation(solid & ~label.mask, EIGHT)
+    around = _grown(label.mask, reach_mm, spacing_mm)
+    return around & ~solid & ~kept & (hu > FLOOR)
