@@ -36,7 +36,7 @@ def hu_histogram(hu, lowest=FLOOR, highest=BRIGHTEST):
     >>> hu_histogram(np.array([-1000.0, -1000.0, 40.0]))
     (array([-1000.,    40.]), array([2, 1]))
     """
-    counts = np.bincount((np.clip(hu, lowest, highest) - lowest).astype(np.int32).ravel())
+    counts = np.bincount((np.clip(hu, lowest, highest) - lowest).astype(np.intp).ravel())
     occurring = np.flatnonzero(counts)
     return occurring + lowest, counts[occurring]
 
@@ -98,7 +98,7 @@ def kmeans_threshold(hu, k=3):
 
     Examples
     --------
-    >>> kmeans_threshold(np.repeat([-1000.0, 40.0, 1000.0], 100))
+    >>> round(kmeans_threshold(np.repeat([-1000.0, 40.0, 1000.0], 100)), 6)
     -480.0
     """
     values, counts = hu_histogram(hu)

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm.auto import tqdm
 
+from headrest.hounsfield import DEVICE as DEVICE_HU
 from headrest.hounsfield import FLOOR
 from headrest.kmeans import kmeans_threshold
 
@@ -23,30 +24,33 @@ FREE, TOUCHING, ABSENT = "free", "touching", "absent"
 EIGHT = np.ones((3, 3), bool)
 """Pixels that meet at a corner are connected."""
 
-PATIENT, DEVICE, UNSURE = 0, 1, 2
-"""Verdict on a component. What is unsure is kept, as the patient is."""
+VERDICTS = ("patient", "headrest", "likely", "unsure")
+PATIENT, DEVICE, LIKELY, UNSURE = range(4)
+"""Verdict on a component. What is likely becomes device where neighbouring slices do not
+object; what is unsure is kept, as the patient is."""
 
 SHEET_MM = 8.0
 """A shell, rail or strap is no wider than this."""
-HOLLOW_MM = 30.0
-"""A double-walled couch may be this wide, walls and core together, if it is long."""
-LONG_MM = 80.0
-"""A thin piece of a head that lies apart from the rest is shorter than this."""
-SHORT_MM = 12.0
-"""Shorter components are never judged: noise, or the tip of something."""
+CUSHION_MM = 20.0
+"""A dark pad may be this wide, and the walls of a couch as far apart."""
+SHORT_MM, MEDIUM_MM, LONG_MM, COUCH_MM = 12.0, 25.0, 80.0, 300.0
+"""Shorter than the first: noise, or the tip of something, and never judged. Longer than the
+third: no thin piece of a head that lies apart is. Longer than the last: not even a skull is."""
 ELONGATED = 4.0
 """Length over width of a sheet cut across; a disc has 2.8."""
-MEAN_HU = (-200.0, 250.0)
-STD_HU = (190.0, 330.0)
-"""Mean and standard deviation of a short piece of shell: plastic with soft edges. The tip of
-an ear or nose varies less (it has no bright core), a splinter of bone more."""
-BONE_MEAN_HU = 300.0
-"""Thin, long and brighter than this is skull, unless it is as long as a couch is wide."""
-COUCH_MM = 200.0
+PLASTIC_MEAN_HU, PLASTIC_STD_HU = (-200.0, 250.0), (190.0, 330.0)
+"""A short piece of shell has a bright core and soft edges. The tip of an ear or a nose varies
+less (it has no bright core), a splinter of bone more."""
+DARK_HU = -180.0
+"""No part of a body is darker than this on the whole; fat is at -100."""
+BONE_MEAN_HU, BONE_STD_HU = 300.0, 330.0
+"""Brighter or more varied than this is bone, unless it is longer than any skull."""
 CORE_MM = 10.0
 """Parts of the patient at least this thick are certain."""
 NEAR_MM = 3.0
 """How far a rail may move from slice to slice (uneven spacing, tilt) and be the same rail."""
+TOUCH_MM2 = 20.0
+"""A headrest that vanishes into the patient on the next slice over more than this touches it."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,12 @@ class Components:
     Attributes
     ----------
     labels : int array (rows, columns), 0 for air, 1 to n for the components, holes filled.
-    area_mm2 : area above the threshold.
-    mean_hu, std_hu : mean and standard deviation of HU above the threshold.
+    area_mm2 : area above the threshold and -500 HU.
+    mean_hu, std_hu : mean and standard deviation of HU over that area.
     width_mm : twice the area over the boundary, holes filled: the thickness of a sheet, the
         radius of a disc.
     length_mm : diagonal of the bounding box.
-    solidity : area above the threshold over area with holes filled.
+    solidity : that area over the area with holes filled.
     row, column : centre of the bounding box, in pixels.
     """
 
@@ -118,15 +122,23 @@ def find_components(mask):
     Examples
     --------
     >>> ring = np.ones((3, 3), bool); ring[1, 1] = False
-    >>> find_components(np.pad(ring, 1))[0][2, 2]
-    1
+    >>> bool(find_components(np.pad(ring, 1))[0][2, 2])
+    True
     """
-    air, _ = ndimage.label(~mask)  # the background of 8-connected objects is 4-connected
-    outer = np.zeros(air.max() + 1, bool)
-    for edge in (air[0], air[-1], air[:, 0], air[:, -1]):
+    labels = np.zeros(mask.shape, np.int32)
+    box = _bounding_box(mask)
+    air, parts = ndimage.label(~mask[box])  # behind 8-connected objects lies 4-connected air
+    outer = np.zeros(parts + 1, bool)
+    for edge in (air[:1], air[-1:], air[:, :1], air[:, -1:]):
         outer[edge] = True
     outer[0] = False
-    return ndimage.label(~np.take(outer, air), EIGHT)
+    labels[box], count = ndimage.label(~np.take(outer, air), EIGHT)
+    return labels, count
+
+
+def _bounding_box(mask):
+    ends = [np.flatnonzero(mask.any(axis))[[0, -1]] if mask.any() else (0, -1) for axis in (1, 0)]
+    return tuple(slice(first, last + 1) for first, last in ends)
 
 
 def measure(labels, count, hu, threshold, spacing_mm):
@@ -150,7 +162,7 @@ def measure(labels, count, hu, threshold, spacing_mm):
         runs = np.add.reduceat(image.astype(np.float32, copy=False).ravel(), starts)
         return np.bincount(which, runs, minlength=count + 1)[1:]
 
-    solid = hu > threshold
+    solid = hu > max(threshold, DEVICE_HU)  # a softer rim would blur mean and deviation
     values = hu * solid
     pixels, pixels_filled = total(solid), total(labels > 0)
     mean = total(values) / np.maximum(pixels, 1)
@@ -204,9 +216,9 @@ def _boundary(mask):
 def judge(components):
     """Say of each component whether it is device, patient, or cannot be told.
 
-    Thick is patient. Thin and long is device, unless it is as bright as skull. Thin and short
-    goes by the mean and standard deviation of its HU, so that noisy crumbs of the head are
-    not taken for plastic.
+    Thick is patient, unless it is darker than any tissue. Thin and long is device, unless it
+    is bone. Thin and short goes by the mean and standard deviation of its HU, so that noisy
+    crumbs of the head are not taken for plastic.
 
     Parameters
     ----------
@@ -214,18 +226,21 @@ def judge(components):
 
     Returns
     -------
-    int array (n,) of PATIENT, DEVICE and UNSURE.
+    int array (n,) of PATIENT, DEVICE, LIKELY and UNSURE.
     """
     c = components
-    hollow = (c.solidity < 0.5) & (c.length_mm >= COUCH_MM) & (c.length_mm > 8 * c.width_mm)
-    thin = (c.width_mm <= SHEET_MM) | (hollow & (c.width_mm <= HOLLOW_MM))
     elongated = c.length_mm >= ELONGATED * c.width_mm
-    skull = (c.mean_hu > BONE_MEAN_HU) & (c.length_mm < COUCH_MM)
-    long = (c.length_mm >= LONG_MM) & ~skull
-    plastic = _between(c.mean_hu, MEAN_HU) & _between(c.std_hu, STD_HU)
+    bone = (c.mean_hu > BONE_MEAN_HU) | (c.std_hu > BONE_STD_HU)
+    couch = (c.length_mm >= COUCH_MM) & (c.solidity < 0.5) & (c.width_mm <= CUSHION_MM)
+    thin = (c.width_mm <= SHEET_MM) | couch
+    long = (c.length_mm >= LONG_MM) & ~(bone & (c.length_mm < COUCH_MM))
+    plastic = _between(c.mean_hu, PLASTIC_MEAN_HU) & _between(c.std_hu, PLASTIC_STD_HU)
     short = (c.length_mm >= SHORT_MM) & plastic
-    verdict = np.where(thin, UNSURE, PATIENT)
-    verdict[thin & elongated & (long | short)] = DEVICE
+    cushion = (c.mean_hu < DARK_HU) & (c.width_mm <= CUSHION_MM)
+    likely = (thin | cushion) & (c.length_mm >= MEDIUM_MM) & ~bone
+    verdict = np.where(thin | cushion, UNSURE, PATIENT)
+    verdict[elongated & likely] = LIKELY
+    verdict[elongated & thin & (long | short)] = DEVICE
     return verdict
 
 
@@ -258,8 +273,9 @@ def label_series(hu, spacing_mm, k=3, use_neighbours=True):
     spacing_mm : (z, y, x) in mm.
     k : int, clusters of K-Means.
     use_neighbours : bool
-        Let neighbouring slices decide: an unsure component that continues a headrest of the
-        next slice joins it, and a headrest that continues the thick of a patient does not.
+        Let neighbouring slices decide: a doubtful component that continues a headrest of the
+        next slice joins it, one that continues the patient does not, and a headrest that
+        vanishes into the patient touches it.
 
     Returns
     -------
@@ -298,7 +314,7 @@ def _examine(hu, spacing_mm, k):
 
 def _label(hu, view):
     chosen = np.r_[False, view.verdict == DEVICE]
-    mask = chosen[view.components.labels] & (hu > view.threshold)
+    mask = np.take(chosen, view.components.labels) & (hu > view.threshold)
     state = TOUCHING if view.touching else FREE if mask.any() else ABSENT
     return Label(mask, state, view.threshold)
 
@@ -321,27 +337,37 @@ def _grown(mask, reach_mm, spacing_mm):
 
 def _looks_like_support(thin, hu, threshold, spacing_mm):
     """Whether a thin outgrowth of the patient could be a piece of support."""
+    if not thin.any():
+        return False
     labels, count = ndimage.label(thin, EIGHT)
     pieces = measure(labels, count, hu, threshold, spacing_mm)
     long = (pieces.length_mm >= LONG_MM) & (pieces.mean_hu <= BONE_MEAN_HU)
-    shell = long | _between(pieces.std_hu, STD_HU)
-    straight = pieces.length_mm >= np.maximum(2 * SHORT_MM, ELONGATED * pieces.width_mm)
+    dark = (pieces.length_mm >= LONG_MM / 2) & (pieces.mean_hu < DARK_HU)
+    shell = long | dark | _between(pieces.std_hu, PLASTIC_STD_HU)
+    straight = pieces.length_mm >= np.maximum(MEDIUM_MM, ELONGATED * pieces.width_mm)
     return bool((shell & straight).any())
 
 
 def _ask_neighbours(seen, spacing_mm):
     spacing_mm = 2 * np.asarray(spacing_mm)
+    patients = [_members(v.components, v.verdict == PATIENT) for v in seen]
     devices = [_members(v.components, v.verdict == DEVICE) for v in seen]
-    devices = [_grown(device, NEAR_MM, spacing_mm) for device in devices]
+    near = [_grown(device, NEAR_MM, spacing_mm) for device in devices]
     asked = []
     for i, view in enumerate(seen):
         beside = [j for j in (i - 1, i + 1) if 0 <= j < len(seen)]
+        in_core, in_patient, in_device = (
+            _overlap(view.components, [masks[j] for j in beside])
+            for masks in ([v.core for v in seen], patients, near)
+        )
         verdict = view.verdict.copy()
-        in_patient = _overlap(view.components, [seen[j].core for j in beside]) > 0.5
-        in_device = _overlap(view.components, [devices[j] for j in beside]) > 0.5
-        verdict[(view.verdict == DEVICE) & in_patient] = UNSURE
-        verdict[(view.verdict == UNSURE) & in_device] = DEVICE
-        asked.append(replace(view, verdict=verdict))
+        verdict[(view.verdict == DEVICE) & (in_core > 0.5)] = UNSURE
+        verdict[(view.verdict == LIKELY) & (in_patient == 0)] = DEVICE
+        verdict[(view.verdict >= LIKELY) & (in_device > 0.5)] = DEVICE
+        swallowed = [devices[j] & patients[i] & ~view.core for j in beside]
+        area = max(int(s.sum()) for s in swallowed) * np.prod(spacing_mm)
+        touching = view.touching or bool(area > TOUCH_MM2)
+        asked.append(replace(view, verdict=verdict, touching=touching))
     return asked
 
 

@@ -75,8 +75,8 @@ def find_series(folder):
     Parameters
     ----------
     folder : path
-        Walked to the bottom; names and extensions do not matter, symbolic links to folders
-        and the references inside a DICOMDIR are not followed.
+        A single file, or a folder that is walked to the bottom. Names and extensions do not
+        matter; symbolic links to folders and the references inside a DICOMDIR are not followed.
 
     Returns
     -------
@@ -88,8 +88,8 @@ def find_series(folder):
     HeadrestError
         Where the folder does not exist.
     """
-    if not os.path.isdir(folder):
-        raise HeadrestError(f"{folder}: there is no such folder")
+    if not os.path.exists(folder):
+        raise HeadrestError(f"{folder}: there is no such folder or file")
     groups, skipped, broken = defaultdict(list), defaultdict(list), []
     for path in tqdm(_walk(folder), desc="looking", unit="file", delay=2, leave=False):
         try:
@@ -107,6 +107,8 @@ def find_series(folder):
 
 
 def _walk(folder):
+    if os.path.isfile(folder):
+        yield Path(folder)
     for root, folders, names in os.walk(folder, followlinks=False):
         folders.sort()
         yield from (Path(root, name) for name in sorted(names))

@@ -103,7 +103,8 @@ def read_series(
     Parameters
     ----------
     folder : path
-        Walked to the bottom; localizers, captures and files that are not DICOM are skipped.
+        A single file, or a folder that is walked to the bottom; localizers, captures and files
+        that are not DICOM are skipped.
     series_uid : str, optional
         Which series, where the folder holds several.
     acquisition : int, optional
@@ -127,11 +128,7 @@ def read_series(
     Examples
     --------
     >>> from pydicom.data import get_testdata_file
-    >>> from pathlib import Path
-    >>> import shutil, tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> _ = shutil.copy(get_testdata_file("CT_small.dcm"), folder)
-    >>> read_series(folder).hu.shape
+    >>> read_series(get_testdata_file("CT_small.dcm")).hu.shape
     (1, 128, 128)
     """
     contents = find_series(folder)

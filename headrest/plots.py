@@ -1,0 +1,169 @@
+"""Figures of slices, histograms and components. Import it by name: `from headrest import plots`.
+
+Every function draws on axes of its own and returns the figure, so `figure.savefig` keeps it.
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from headrest.hounsfield import window
+
+DEVICE_COLOR = "#D55E00"
+PADDING_COLOR = "#56B4E9"
+SECOND_COLOR = "#0072B2"
+WIDE = (-300.0, 1400.0)
+"""Window Center and Width, in HU, in which plastic, skin and bone can all be told from air."""
+
+plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
+
+
+def show_slices(images, titles=None, center=WIDE[0], width=WIDE[1], masks=None, color=DEVICE_COLOR):
+    """Show slices side by side, each with a mask laid over it in colour.
+
+    Parameters
+    ----------
+    images : sequence of float arrays (rows, columns), in HU.
+    titles : sequence of str, optional
+    center, width : float, the window, in HU; said below the figure.
+    masks : sequence of bool arrays or None, optional
+    color : colour of the masks.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, axes = plt.subplots(1, len(images), figsize=(3.6 * len(images), 4), squeeze=False)
+    for i, (axis, image) in enumerate(zip(axes[0], images)):
+        mask = None if masks is None else masks[i]
+        axis.imshow(overlay(image, mask, center, width, color))
+        axis.set_axis_off()
+        axis.set_title(titles[i] if titles else "")
+    figure.supxlabel(f"window: center {center:.0f} HU, width {width:.0f} HU", fontsize=9)
+    return figure
+
+
+def overlay(image, mask=None, center=WIDE[0], width=WIDE[1], color=DEVICE_COLOR):
+    """Turn a slice in HU into RGB (rows, columns, 3) from 0 to 1, the mask in colour."""
+    rgb = np.repeat(window(image, center, width)[..., None], 3, axis=2)
+    if mask is not None:
+        tint = np.array(plt.matplotlib.colors.to_rgb(color))
+        rgb[mask] = 0.25 * rgb[mask] + 0.75 * tint
+    return rgb
+
+
+def montage(volume, masks=None, columns=7, center=WIDE[0], width=WIDE[1], step=2, labels=None):
+    """Lay all slices of a series out on one sheet.
+
+    Parameters
+    ----------
+    volume : float array (slices, rows, columns), in HU.
+    masks : bool array of that shape, optional
+    columns : int, slices in a row.
+    center, width : float, the window, in HU.
+    step : int, show every `step`-th pixel.
+    labels : sequence of str, optional, written into the corner of each slice.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    rows = -(-len(volume) // columns)
+    height, breadth = volume[0, ::step, ::step].shape
+    sheet = np.ones((rows * height, columns * breadth, 3))
+    for i, image in enumerate(volume):
+        y, x = i // columns * height, i % columns * breadth
+        mask = None if masks is None else masks[i, ::step, ::step]
+        tile = overlay(image[::step, ::step], mask, center, width)
+        sheet[y : y + height, x : x + breadth] = tile
+    figure, axis = plt.subplots(figsize=(12, 12 * sheet.shape[0] / sheet.shape[1]))
+    axis.imshow(sheet)
+    axis.set_axis_off()
+    for i, text in enumerate(labels or []):
+        y, x = i // columns * height, i % columns * breadth
+        axis.text(x + 4, y + 4, text, color="white", fontsize=8, va="top")
+    return figure
+
+
+def histogram(values, xlabel, marks=None, title="", bins=256):
+    """Draw a histogram with a logarithmic count.
+
+    Parameters
+    ----------
+    values : array of any shape.
+    xlabel : str
+    marks : dict of str to float, optional, named vertical lines.
+    title : str
+    bins : int
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, axis = plt.subplots(figsize=(8, 3.2))
+    axis.hist(np.ravel(values), bins=bins, log=True, color=SECOND_COLOR)
+    for name, place in (marks or {}).items():
+        axis.axvline(place, color=DEVICE_COLOR, linewidth=1.4)
+        axis.text(place, 1.01, f" {name}", transform=axis.get_xaxis_transform(), fontsize=9)
+    axis.set(xlabel=xlabel, ylabel="pixels")
+    axis.set_title(title, pad=18 if marks else 6)
+    return figure
+
+
+def component_scatter(components, device):
+    """Plot each component by mean and standard deviation of its HU, its size by its area.
+
+    Parameters
+    ----------
+    components : headrest.labels.Components
+    device : bool array (n,), which of them are the headrest.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, axis = plt.subplots(figsize=(6.5, 4))
+    for chosen, color, name in (
+        (~device, SECOND_COLOR, "everything else"),
+        (device, DEVICE_COLOR, "headrest"),
+    ):
+        size = 8 * np.sqrt(components.area_mm2[chosen])
+        axis.scatter(
+            components.mean_hu[chosen],
+            components.std_hu[chosen],
+            s=size,
+            color=color,
+            alpha=0.6,
+            label=name,
+        )
+    axis.set(xlabel="mean of the component (HU)", ylabel="standard deviation (HU)")
+    legend = axis.legend(loc="upper left")
+    for handle in legend.legend_handles:
+        handle.set_sizes([60])
+    return figure
+
+
+def table(columns, digits=1):
+    """Write columns of numbers or words as an aligned text table.
+
+    Parameters
+    ----------
+    columns : dict of str to sequence, all of one length.
+    digits : int, decimals of floats.
+
+    Examples
+    --------
+    >>> print(table({"slice": [1, 12], "ml": [0.5, 10.25]}))
+    slice    ml
+        1   0.5
+       12  10.2
+    """
+    cells = [[name, *(_cell(v, digits) for v in column)] for name, column in columns.items()]
+    widths = [max(map(len, column)) for column in cells]
+    rows = zip(*cells)
+    return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths)) for row in rows)
+
+
+def _cell(value, digits):
+    return f"{value:.{digits}f}" if isinstance(value, (float, np.floating)) else str(value)
