@@ -47,9 +47,9 @@ def _clean(options):
     return 1 if failed else 0
 
 
-def _tell(report):
-    tqdm.write(str(report))
-    for warning in report.warnings:
+def _tell(news):
+    tqdm.write(str(news))
+    for warning in getattr(news, "warnings", ()):
         tqdm.write(f"  {warning}")
 
 

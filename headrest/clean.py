@@ -204,7 +204,8 @@ def clean_tree(source, destination, method="kmeans", tell=None):
         Made if needed; gets a folder a series. Must not lie inside the source.
     method : str, see `find_support`.
     tell : callable, optional
-        Called with each Report as soon as it is there.
+        Called with a line about each kind of file that was passed over, and with each Report
+        as soon as it is there.
 
     Returns
     -------
@@ -221,12 +222,13 @@ def clean_tree(source, destination, method="kmeans", tell=None):
     if not contents.series and not contents.broken:
         listed = "; ".join(contents.warnings) or "the folder is empty"
         raise HeadrestError(f"{source}: no axial CT series found ({listed})")
+    tell = tell or (lambda _: None)
     reports = [Report(source=str(source), error=str(error)) for error in contents.broken]
-    for report in reports:
-        tell and tell(report)
+    for known in (*contents.warnings, *reports):
+        tell(known)
     for files in tqdm(contents.series, desc="cleaning", unit="series"):
         reports.append(_clean_one(files, Path(source), destination, method))
-        tell and tell(reports[-1])
+        tell(reports[-1])
     return reports
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headrest.dicom.attributes import number, numbers
 from headrest.errors import HeadrestError
 
 TOLERANCE_MM = 0.01
@@ -42,7 +43,7 @@ def order_slices(slices, by_instance_number=False):
         spacings.
     """
     notes = []
-    if by_instance_number and any(_numbers(s, "ImagePositionPatient", 3) is None for s in slices):
+    if by_instance_number and any(_place_unknown(s) for s in slices):
         return _by_instance_number(slices)
     slices, orientation = _one_orientation(slices, notes)
     positions = np.array([_required(s, "ImagePositionPatient", 3) for s in slices])
@@ -58,23 +59,19 @@ def order_slices(slices, by_instance_number=False):
     return slices, Geometry(positions, orientation, spacing, tilt, notes)
 
 
-def _numbers(one, keyword, count):
-    """An attribute as `count` finite floats, or None."""
-    value = one.header.get(keyword)
-    if value is None or isinstance(value, str) or np.size(value) != count:
-        return None
-    numbers = np.array(value, float).reshape(count)
-    return numbers if np.isfinite(numbers).all() else None
+def _place_unknown(one):
+    place = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
+    return any(numbers(one.header, keyword, count) is None for keyword, count in place)
 
 
 def _required(one, keyword, count):
-    numbers = _numbers(one, keyword, count)
-    if numbers is None:
+    values = numbers(one.header, keyword, count)
+    if values is None:
         raise HeadrestError(
             f"{one.path}: {keyword} is missing or malformed, so its place is unknown; "
             "by_instance_number=True sorts such images by number"
         )
-    return numbers
+    return values
 
 
 def _one_orientation(slices, notes):
@@ -122,7 +119,7 @@ def _in_plane_spacing(slices):
 def _slice_spacing(slices, depths, notes):
     gaps = np.diff(depths)
     if not len(gaps):
-        thickness = float(slices[0].header.get("SliceThickness") or 0)
+        thickness = number(slices[0].header, "SliceThickness")
         if not thickness:
             notes.append("one slice of unknown thickness: 1 mm assumed for volumes")
         return thickness or 1.0
@@ -140,10 +137,10 @@ def _slice_spacing(slices, depths, notes):
 
 def _by_instance_number(slices):
     for s in slices:
-        if s.header.get("InstanceNumber") is None:
+        if number(s.header, "InstanceNumber") is None:
             raise HeadrestError(f"{s.path}: neither position nor InstanceNumber")
-    slices = sorted(slices, key=lambda s: int(s.header.InstanceNumber))
-    thickness = float(slices[0].header.get("SliceThickness") or 1)
+    slices = sorted(slices, key=lambda s: number(s.header, "InstanceNumber"))
+    thickness = number(slices[0].header, "SliceThickness") or 1.0
     positions = np.outer(np.arange(len(slices)) * thickness, [0, 0, 1.0])
     notes = ["no position: sorted by InstanceNumber, head and feet may be swapped"]
     spacing = (thickness, *_in_plane_spacing(slices))

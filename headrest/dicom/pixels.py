@@ -1,5 +1,8 @@
 """Decode the stored values of one CT image, checked against what its header declares."""
 
+import re
+import warnings
+
 import numpy as np
 from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import pack_bits
@@ -20,6 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from headrest.dicom.attributes import number
 from headrest.errors import HeadrestError
 
 NATIVE = {
@@ -36,6 +40,7 @@ PLUGINS = {
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
     **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
 }
+PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 LARGEST = 4096 * 4096
 """Pixels of one slice; nothing larger is decoded. CT matrices go up to 2048 x 2048."""
 
@@ -70,11 +75,23 @@ def decode(header):
     return stored, notes
 
 
-def _number(header, keyword):
-    value = header.get(keyword)
-    if not isinstance(value, int):
+def as_stored(value, header):
+    """Read a padding value as a stored value of this image.
+
+    Its VR is ambiguous (US or SS, PS3.5 A.2), and files declare the wrong one: 63536 is then
+    what -2000 looks like.
+    """
+    bits = header.BitsStored
+    value = int(value) & ((1 << bits) - 1)
+    signed = header.PixelRepresentation and value >= 1 << (bits - 1)
+    return value - (1 << bits) if signed else value
+
+
+def _whole_number(header, keyword):
+    value = number(header, keyword)
+    if value is None or value != int(value):
         raise HeadrestError(f"{keyword} is missing or not a number")
-    return value
+    return int(value)
 
 
 def _check_declared(header):
@@ -83,7 +100,7 @@ def _check_declared(header):
     if "PixelData" not in header:
         raise HeadrestError("no pixel data; the file ends early or holds no image")
     rows, columns, allocated, stored, samples, signed = (
-        _number(header, keyword)
+        _whole_number(header, keyword)
         for keyword in (
             "Rows",
             "Columns",
@@ -115,11 +132,27 @@ def _decoded(header):
             "decompress the file first, for instance with: dcmdjpeg IN OUT"
         )
     try:
-        return pixel_array(
-            header, raw=True, correct_unused_bits=False, decoding_plugin=PLUGINS[syntax]
-        )
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            pixels = pixel_array(
+                header, raw=True, correct_unused_bits=False, decoding_plugin=PLUGINS[syntax]
+            )
     except Exception as error:
         raise HeadrestError(_why_undecoded(syntax, error)) from error
+    _refuse_excess(said)
+    return pixels
+
+
+def _refuse_excess(said):
+    # pydicom drops what an RLE segment holds beyond the image. One byte is padding; more of
+    # it are rows that the header denies.
+    for warning in said:
+        sizes = re.search(r"padding - (\d+) vs. (\d+) bytes", str(warning.message))
+        if sizes and int(sizes[1]) - int(sizes[2]) > 1:
+            raise HeadrestError(
+                f"the pixel data is damaged or declared wrongly: {sizes[1]} bytes of RLE where "
+                f"the matrix needs {sizes[2]}"
+            )
 
 
 def _why_undecoded(syntax, error):

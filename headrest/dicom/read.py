@@ -10,11 +10,13 @@ from functools import cached_property
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.uid import JPEGLSNearLossless
 from tqdm.auto import tqdm
 
+from headrest.dicom.attributes import number
 from headrest.dicom.find import SeriesFiles, find_series
 from headrest.dicom.geometry import order_slices
-from headrest.dicom.pixels import decode
+from headrest.dicom.pixels import PADDING, as_stored, decode
 from headrest.errors import HeadrestError
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 
@@ -173,10 +175,11 @@ def load_series(
     slices, notes = [], []
     for path in tqdm(series_files.files, desc="reading", unit="slice", delay=2, leave=False):
         one = _read_slice(path, default_rescale)
-        if acquisition is None or one.header.get("AcquisitionNumber") == acquisition:
+        if acquisition is None or number(one.header, "AcquisitionNumber") == acquisition:
             slices.append(one)
     if not slices:
-        raise HeadrestError(f"no image has Acquisition Number {acquisition}")
+        folder = series_files.files[0].parent
+        raise HeadrestError(f"{folder}: no image has Acquisition Number {acquisition}")
     slices, geometry = order_slices(_drop_copies(slices, notes), by_instance_number)
     notes += geometry.warnings + _value_notes(slices)
     return Series(
@@ -215,18 +218,14 @@ def _rescale_pair(header, default):
     """Rescale Slope and Intercept, type 1 in a CT image (PS3.3 C.8.2.1)."""
     if "RescaleSlope" not in header and "RescaleIntercept" not in header and default:
         return float(default[0]), float(default[1])
-    values = []
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        try:
-            values.append(float(header[keyword].value))
-        except (KeyError, TypeError, ValueError):
-            raise HeadrestError(
-                f"{keyword} is missing or not a number, so its values are not HU; "
-                "pass default_rescale=(slope, intercept) if you know them"
-            ) from None
-    slope, intercept = values
-    if not np.isfinite(values).all() or slope == 0:
-        raise HeadrestError(f"rescale slope {slope} and intercept {intercept} give no HU")
+    slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
+    if slope is None or intercept is None:
+        raise HeadrestError(
+            "RescaleSlope or RescaleIntercept is missing or not a number, so its values are not "
+            "HU; where both are missing and you know them: default_rescale=(slope, intercept)"
+        )
+    if slope == 0:
+        raise HeadrestError("RescaleSlope is 0, so every pixel would have the same HU")
     return slope, intercept
 
 
@@ -245,8 +244,8 @@ def _check_range(header, stored, slope, intercept):
 
 def _padding_hu(header, slope, intercept):
     """HU of Pixel Padding Value and Range Limit (PS3.3 C.7.5.1.1.2), and a note if odd."""
-    ends = [header.get(k) for k in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    ends = [_as_stored(v, header) * slope + intercept for v in ends if v is not None]
+    ends = [number(header, keyword) for keyword in PADDING]
+    ends = [as_stored(v, header) * slope + intercept for v in ends if v is not None]
     if not ends:
         return None, []
     low, high = min(ends), max(ends)
@@ -255,18 +254,12 @@ def _padding_hu(header, slope, intercept):
     return (low, high), []
 
 
-def _as_stored(value, header):
-    # The VR of padding is ambiguous (US or SS), and files declare the wrong one.
-    bits = header.BitsStored
-    value = int(value) & ((1 << bits) - 1)
-    signed = header.PixelRepresentation and value >= 1 << (bits - 1)
-    return value - (1 << bits) if signed else value
-
-
 def _declared_notes(header):
     if not header.get("SOPInstanceUID"):
         raise HeadrestError("SOPInstanceUID is missing, so nothing could refer to this image")
     notes = []
+    if header.file_meta.TransferSyntaxUID == JPEGLSNearLossless:
+        header.LossyImageCompression = "01"  # whether the file admits it or not
     if str(header.get("LossyImageCompression", "")) == "01":
         notes.append("lossy compression: HU are not those that the scanner measured")
     if str(header.get("BurnedInAnnotation", "")).upper() == "YES":

@@ -5,9 +5,11 @@ import copy
 from datetime import datetime, timezone
 
 import numpy as np
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     generate_uid,
@@ -15,6 +17,8 @@ from pydicom.uid import (
 from tqdm.auto import tqdm
 
 from headrest import __version__
+from headrest.dicom.attributes import number
+from headrest.dicom.pixels import PADDING, as_stored
 from headrest.errors import HeadrestError
 from headrest.files import whole_folder
 from headrest.hounsfield import AIR
@@ -75,9 +79,15 @@ def write_derived_series(series, removed, folder, parameters="", extra=None):
     with whole_folder(folder) as aside:
         rows = tqdm(range(len(series)), desc="writing", unit="slice", delay=2, leave=False)
         for i in rows:
-            derived = _derive(series.headers[i], series.uid, parameters, now)
-            _set_pixels(derived, _filled(series, removed, i))
-            derived.save_as(aside / f"{i + 1:04d}.dcm", enforce_file_format=True)
+            try:
+                derived = _derive(series.headers[i], series.uid, parameters, now)
+                _set_pixels(derived, _filled(series, removed, i))
+                derived.save_as(aside / f"{i + 1:04d}.dcm", enforce_file_format=True)
+            except OSError:
+                raise
+            except Exception as error:  # an odd element of the source may fail in any way
+                reason = f"{type(error).__name__}: {error}"
+                raise HeadrestError(f"{folder}: slice {i + 1} makes no DICOM ({reason})") from error
         if extra:
             extra(aside)
 
@@ -88,14 +98,19 @@ def _filled(series, removed, i):
     bits, signed = header.BitsStored, header.PixelRepresentation
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     fill = round((AIR - series.intercepts[i]) / series.slopes[i])
-    words = series.stored[i].astype("<i2" if signed else "<u2")
+    words = series.stored[i].astype(np.int16 if signed else np.uint16)
     words[removed[i]] = np.clip(fill, low, high)
     return words
 
 
 def _set_pixels(derived, words):
-    derived.Rows, derived.Columns = words.shape
-    derived.add_new("PixelData", "OW", words.tobytes())
+    order = ">" if derived.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
+    derived.add_new("PixelData", "OW", words.astype(words.dtype.newbyteorder(order)).tobytes())
+    derived.HighBit = derived.BitsStored - 1
+    vr = "SS" if derived.PixelRepresentation else "US"
+    for keyword in PADDING:
+        if (value := number(derived, keyword)) is not None:
+            derived[keyword] = DataElement(keyword, vr, as_stored(value, derived))
 
 
 def _derive(source, series_uid, parameters, now):
@@ -105,7 +120,7 @@ def _derive(source, series_uid, parameters, now):
             del derived[keyword]
     derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, parameters)
     derived.SeriesInstanceUID = derived_uid(series_uid, parameters)
-    derived.SeriesNumber = int(source.get("SeriesNumber") or 0) + DERIVED_NUMBER
+    derived.SeriesNumber = int(number(source, "SeriesNumber") or 0) + DERIVED_NUMBER
     description = f"{source.get('SeriesDescription') or ''} headrest removed".strip()
     derived.SeriesDescription = description[:64]
     derived.ImageType = ["DERIVED", *_image_type_rest(source)]
@@ -157,12 +172,13 @@ def _source_image(source):
 
 
 def _renew_file_meta(derived):
-    # Implicit VR stays implicit: an unknown private element then keeps its bytes as they are.
-    keeps = derived.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    # A native syntax stays what it is, so that unknown private elements keep their bytes.
+    syntax = derived.file_meta.TransferSyntaxUID
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
-    meta.TransferSyntaxUID = ImplicitVRLittleEndian if keeps else ExplicitVRLittleEndian
+    kept = (ImplicitVRLittleEndian, ExplicitVRBigEndian)
+    meta.TransferSyntaxUID = syntax if syntax in kept else ExplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     meta.ImplementationVersionName = f"HEADREST_{__version__}"[:16]
     derived.file_meta = meta

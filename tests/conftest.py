@@ -1,0 +1,149 @@
+"""A small valid CT slice to spoil in many ways, and the real scans where they lie."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
+from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian as EXPLICIT
+
+CANARY = "CANARY"
+"""Part of every name and number of the patient: must never show in a message."""
+
+SIDE = 64
+
+
+def uid(*names):
+    """Make a UID that is the same in every run."""
+    return generate_uid(entropy_srcs=["tests", *map(str, names)])
+
+
+def head_hu():
+    """HU (64, 64) of a head with skull, and a sheet of plastic 28 mm behind it."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    radius = np.hypot(y - 26, x - 32)
+    hu = np.full((SIDE, SIDE), -1000)
+    hu[radius < 20] = 1000
+    hu[radius < 18] = 40 + (x + y)[radius < 18] % 5
+    hu[54:56, 10:54] = 120
+    return hu
+
+
+def make_slice(number=1, hu=None, stored=None, **changes):
+    """Make a valid CT slice, then change it.
+
+    A change to None takes the attribute out; to bytes sets its value as it will lie in the
+    file, legal or not. Stored values follow from `hu`, unless given as `stored`.
+    """
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPInstanceUID = uid("slice", number)
+    syntax = ds.file_meta.TransferSyntaxUID = changes.pop("TransferSyntaxUID", EXPLICIT)
+    ds.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian, "iso8859")
+    for keyword, value in {**_attributes(number), **changes}.items():
+        if isinstance(value, bytes):
+            tag, vr = Tag(tag_for_keyword(keyword)), dictionary_VR(keyword)
+            ds[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+        elif value is not None:
+            setattr(ds, keyword, value)
+    if stored is None:
+        slope, intercept = _rescale(changes)
+        stored = np.round(((head_hu() if hu is None else hu) - intercept) / slope)
+    if "PixelData" not in changes:
+        kind = "i2" if changes.get("PixelRepresentation") == 1 else "u2"
+        order = "<" if syntax.is_little_endian else ">"
+        words = np.asarray(stored).astype(np.int64).astype(order + kind)
+        ds.add_new("PixelData", "OW", words.tobytes())
+        for keyword, size in zip(("Rows", "Columns"), words.shape):
+            if keyword not in changes:
+                setattr(ds, keyword, size)
+    return ds
+
+
+def _rescale(changes):
+    """Slope and intercept to make stored values with: the usual ones where those are broken."""
+    slope, intercept = changes.get("RescaleSlope"), changes.get("RescaleIntercept")
+    number = (int, float)
+    return (
+        slope if isinstance(slope, number) and slope else 1,
+        intercept if isinstance(intercept, number) else -1024,
+    )
+
+
+def _attributes(number):
+    return {
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+        "SOPClassUID": CTImageStorage,
+        "SOPInstanceUID": uid("slice", number),
+        "StudyDate": "20200101",
+        "ContentDate": "20200101",
+        "StudyTime": "120000",
+        "ContentTime": "120000",
+        "AccessionNumber": "",
+        "Modality": "CT",
+        "Manufacturer": "Maker",
+        "ReferringPhysicianName": f"{CANARY}^DOCTOR",
+        "SeriesDescription": "Head",
+        "PatientName": f"{CANARY}^NAME",
+        "PatientID": f"{CANARY}-ID",
+        "PatientBirthDate": "",
+        "PatientSex": "",
+        "SliceThickness": 5,
+        "KVP": 120,
+        "Laterality": "",
+        "PatientPosition": "HFS",
+        "StudyInstanceUID": uid("study"),
+        "SeriesInstanceUID": uid("series"),
+        "StudyID": "1",
+        "SeriesNumber": 2,
+        "AcquisitionNumber": 1,
+        "InstanceNumber": number,
+        "ImagePositionPatient": [-112, -112, 5.0 * number],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "FrameOfReferenceUID": uid("frame"),
+        "PositionReferenceIndicator": "",
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "PixelSpacing": [3.5, 3.5],
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelRepresentation": 0,
+        "RescaleIntercept": -1024,
+        "RescaleSlope": 1,
+        "RescaleType": "HU",
+    }
+
+
+def write_slice(path, ds):
+    """Write a slice as a DICOM file, with the meta information that belongs to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def make_series(folder, n=3, **changes):
+    """Write n slices 5 mm apart; a change that is a function is called with the number."""
+    return [
+        write_slice(
+            Path(folder, f"{number:02d}.dcm"),
+            make_slice(number, **{k: v(number) if callable(v) else v for k, v in changes.items()}),
+        )
+        for number in range(1, n + 1)
+    ]
+
+
+@pytest.fixture(scope="session")
+def scans():
+    """Folder of the real scans, which are too many to come with the package."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "scans"
+    folder = Path(os.environ.get("HEADREST_SCANS", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real scans at {folder}; name their folder in HEADREST_SCANS")
+    return folder

@@ -1,0 +1,604 @@
+"""The derived series: what must be in it, what must not, and what happens when it fails."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from headrest import HeadrestError, clean_series, clean_tree, read_series, write_derived_series
+from headrest.__main__ import main
+from headrest.clean import METHODS
+from headrest.dicom import find_series
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
+NATIVE = [
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+]
+MASK = np.zeros((3, 64, 64), bool)
+MASK[1:, 50:60, 5:60] = True
+KEPT = [
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "PatientName",
+    "PatientID",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "Modality",
+    "SOPClassUID",
+]
+TIMES = ["InstanceCreation", "Content"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A folder with one good series of three slices."""
+    make_series(tmp_path / "scan")
+    return tmp_path / "scan"
+
+
+def derive(folder, mask=MASK, parameters="test"):
+    """Write a derived series beside its source; return both, slice by slice."""
+    series = read_series(folder)
+    out = folder.with_name(f"{folder.name}-{parameters}")
+    write_derived_series(series, mask[: len(series)], out, parameters)
+    return series, [dcmread(path) for path in sorted(out.glob("*.dcm"))]
+
+
+def derive_one(tmp_path, **changes):
+    """Derive from a series whose slices have these changes; return the first slice."""
+    make_series(tmp_path / "scan", **changes)
+    return derive(tmp_path / "scan")[1][0]
+
+
+def outputs(folder):
+    """Every name below a folder that is not hidden; a hidden one is a leftover."""
+    names = [str(path.relative_to(folder)) for path in sorted(Path(folder).rglob("*"))]
+    assert not [name for name in names if name.startswith(".")]
+    return names
+
+
+# Pixels.
+
+
+@pytest.mark.parametrize(
+    ("changes", "fill"),
+    [
+        pytest.param({}, 24, id="unsigned"),
+        pytest.param({"BitsStored": 12, "HighBit": 11}, 24, id="12-bit"),
+        pytest.param({"PixelRepresentation": 1, "RescaleIntercept": 0}, -1000, id="signed"),
+        pytest.param({"RescaleSlope": 0.5}, 48, id="half-slope"),
+        pytest.param({"RescaleSlope": 3, "stored": head_hu() + 1024}, 8, id="slope-3"),
+        pytest.param({"RescaleSlope": -1, "RescaleIntercept": 2000}, 3000, id="negative-slope"),
+        pytest.param(
+            {"RescaleIntercept": 0, "stored": head_hu() + 1024}, 0, id="air-cannot-be-stored"
+        ),
+        pytest.param(
+            {"RescaleSlope": 0.25, "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 1}
+            | {"RescaleIntercept": 0, "stored": head_hu()},
+            -2048,
+            id="air-below-12-bits",
+        ),
+    ],
+)
+def test_pixels_outside_the_mask_stay_and_inside_read_as_air(tmp_path, changes, fill):
+    make_series(tmp_path / "scan", **changes)
+    _, derived = derive(tmp_path / "scan")
+    sources = [dcmread(path) for path in sorted((tmp_path / "scan").iterdir())]
+    for before, after, mask in zip(sources, derived, MASK):
+        expected = np.where(mask, fill, before.pixel_array)
+        assert np.array_equal(after.pixel_array, expected)
+
+
+def test_each_slice_is_filled_by_its_own_rescale(tmp_path):
+    make_series(tmp_path / "scan", RescaleSlope=lambda n: 0.5**n)
+    _, derived = derive(tmp_path / "scan")
+    assert [one.pixel_array[55, 30] for one in derived[1:]] == [24 * 4, 24 * 8]
+
+
+@pytest.mark.parametrize("syntax", [*NATIVE, *ENCODERS], ids=lambda syntax: syntax.name)
+def test_any_syntax_comes_out_uncompressed_and_the_same(tmp_path, syntax):
+    native = syntax in NATIVE
+    ds = make_slice(TransferSyntaxUID=syntax) if native else make_slice()
+    if not native:
+        ds.compress(syntax, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
+    write_slice(tmp_path / "scan" / "1.dcm", ds)
+    _, (after,) = derive(tmp_path / "scan", ~np.ones((1, 64, 64), bool))
+    assert np.array_equal(after.pixel_array, head_hu() + 1024)
+    assert not after.file_meta.TransferSyntaxUID.is_compressed
+    assert after.PatientName == f"{CANARY}^NAME"
+
+
+def test_an_overlay_from_the_pixels_lies_in_overlay_data(tmp_path):
+    drawing = np.eye(64, dtype=int)
+    ds = make_slice(stored=(head_hu() + 1024) | (drawing << 15), BitsStored=12, HighBit=11)
+    values = [64, 64, "G", [1, 1], 16, 15]
+    for element, vr, value in zip(
+        (0x10, 0x11, 0x40, 0x50, 0x100, 0x102), ("US", "US", "CS", "SS", "US", "US"), values
+    ):
+        ds.add_new((0x6000, element), vr, value)
+    write_slice(tmp_path / "scan" / "1.dcm", ds)
+    _, (after,) = derive(tmp_path / "scan")
+    assert np.array_equal(after.pixel_array, head_hu() + 1024)
+    assert np.array_equal(after.overlay_array(0x6000), drawing)
+
+
+def test_a_mask_of_another_shape_is_refused(source, tmp_path):
+    with pytest.raises(HeadrestError, match="mask"):
+        write_derived_series(read_series(source), MASK[:2], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# Attributes.
+
+
+def test_what_belongs_to_the_study_and_the_grid_is_kept(source):
+    series, derived = derive(source)
+    for before, after in zip(series.headers, derived):
+        assert {key: after[key].value for key in KEPT} == {key: before[key].value for key in KEPT}
+
+
+def test_the_identity_is_new(source):
+    series, derived = derive(source)
+    for before, after in zip(series.headers, derived):
+        assert after.SOPInstanceUID != before.SOPInstanceUID
+        assert after.SOPInstanceUID == after.file_meta.MediaStorageSOPInstanceUID
+        assert after.SeriesInstanceUID != before.SeriesInstanceUID
+        assert after.SeriesNumber != before.SeriesNumber
+        assert after.SeriesDescription != before.SeriesDescription
+        for what in TIMES:
+            assert after[f"{what}Date"].value > "20200101"
+            assert re.fullmatch(r"\d{6}", after[f"{what}Time"].value)
+    assert len({one.SeriesInstanceUID for one in derived}) == 1
+    assert len({one.SOPInstanceUID for one in derived}) == 3
+
+
+def code(item):
+    return item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning
+
+
+def test_the_derivation_is_told_in_words_and_codes(source):
+    series, derived = derive(source, parameters="by hand")
+    for before, after in zip(series.headers, derived):
+        assert list(after.ImageType) == ["DERIVED", "PRIMARY", "AXIAL"]
+        assert "by hand" in after.DerivationDescription
+        assert code(after.DerivationCodeSequence[-1]) == ("113047", "DCM", "Pixel by pixel mask")
+        (origin,) = after.SourceImageSequence
+        assert origin.ReferencedSOPInstanceUID == before.SOPInstanceUID
+        assert origin.ReferencedSOPClassUID == before.SOPClassUID
+        assert code(origin.PurposeOfReferenceCodeSequence[0])[:2] == ("121322", "DCM")
+        equipment = after.ContributingEquipmentSequence[-1]
+        assert code(equipment.PurposeOfReferenceCodeSequence[0])[:2] == ("109103", "DCM")
+
+
+def test_earlier_derivations_and_equipment_stay(tmp_path):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "113043", "DCM", "Enhanced"
+    device = Dataset()
+    device.Manufacturer = "Before"
+    after = derive_one(
+        tmp_path,
+        DerivationDescription="smoothed",
+        DerivationCodeSequence=[item],
+        ContributingEquipmentSequence=[device],
+    )
+    assert after.DerivationDescription.startswith("smoothed")
+    assert [code(one)[0] for one in after.DerivationCodeSequence] == ["113043", "113047"]
+    assert after.ContributingEquipmentSequence[0].Manufacturer == "Before"
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "IconImageSequence",
+        "SmallestImagePixelValue",
+        "LargestImagePixelValue",
+        "DigitalSignaturesSequence",
+    ],
+)
+def test_what_is_true_of_the_source_only_is_dropped(tmp_path, keyword):
+    stale = [Dataset()] if keyword.endswith("Sequence") else 7
+    path = write_slice(tmp_path / "scan" / "1.dcm", make_slice())
+    ds = dcmread(path)
+    ds.add_new(keyword, "SQ" if isinstance(stale, list) else "US", stale)
+    ds.save_as(path)
+    assert keyword in dcmread(path)
+    _, (after,) = derive(tmp_path / "scan")
+    assert keyword not in after
+
+
+@pytest.mark.parametrize(("before", "after"), [("YES", "YES"), ("NO", "NO"), (None, "")])
+def test_burned_in_annotation_is_copied_never_invented(tmp_path, before, after):
+    assert derive_one(tmp_path, BurnedInAnnotation=before).get("BurnedInAnnotation", "") == after
+
+
+def test_lossy_compression_stays_declared(tmp_path):
+    assert derive_one(tmp_path, LossyImageCompression="01").LossyImageCompression == "01"
+
+
+def test_high_bit_fits_the_bits_that_are_written(tmp_path):
+    after = derive_one(tmp_path, BitsStored=12, HighBit=15)
+    assert (after.BitsStored, after.HighBit) == (12, 11)
+
+
+@pytest.mark.parametrize("vr", ["SS", "US"])
+def test_padding_has_the_vr_and_the_sign_of_the_pixels(tmp_path, vr):
+    ds = make_slice(PixelRepresentation=1)
+    ds.add_new("PixelPaddingValue", vr, -2000 if vr == "SS" else 65536 - 2000)
+    write_slice(tmp_path / "scan" / "1.dcm", ds)
+    _, (after,) = derive(tmp_path / "scan")
+    assert (after["PixelPaddingValue"].VR, after.PixelPaddingValue) == ("SS", -2000)
+
+
+def test_a_description_never_outgrows_its_attribute(tmp_path):
+    after = derive_one(tmp_path, SeriesDescription="x" * 64, DerivationDescription="y" * 1024)
+    assert len(after.SeriesDescription) <= 64
+    assert len(after.DerivationDescription) <= 1024
+
+
+def test_a_preamble_that_holds_a_program_is_emptied(source, tmp_path):
+    for path in source.iterdir():
+        path.write_bytes(b"MZ" * 64 + path.read_bytes()[128:])
+    derive(source)
+    for path in (tmp_path / "scan-test").glob("*.dcm"):
+        assert path.read_bytes()[:132] == bytes(128) + b"DICM"
+
+
+# UIDs and reruns.
+
+
+def timeless(ds):
+    """A slice as text, without the times of its making."""
+    for what in TIMES:
+        del ds[f"{what}Date"], ds[f"{what}Time"]
+    del ds.ContributingEquipmentSequence[-1].ContributionDateTime
+    return str(ds.file_meta), str(ds), ds.PixelData
+
+
+def test_a_rerun_writes_the_same(source, tmp_path):
+    _, first = derive(source)
+    shutil.rmtree(tmp_path / "scan-test")
+    _, second = derive(source)
+    assert [timeless(one) for one in first] == [timeless(one) for one in second]
+
+
+def test_other_parameters_make_other_uids(source):
+    (_, first), (_, second) = (derive(source, parameters=p) for p in ("one", "two"))
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert not {one[keyword].value for one in first} & {one[keyword].value for one in second}
+
+
+def test_a_complete_series_is_not_made_again(source, tmp_path, monkeypatch):
+    (first,) = clean_tree(source, tmp_path / "out")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed again"))
+    (second,) = clean_tree(source, tmp_path / "out")
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before
+    assert second == first
+
+
+def test_a_report_says_what_was_done(source, tmp_path):
+    (report,) = clean_tree(source, tmp_path / "out")
+    assert (report.slices, report.error, report.method) == (3, "", "kmeans")
+    assert report.removed_ml == pytest.approx(3 * 88 * 3.5 * 3.5 * 5 / 1000, rel=0.01)
+    cleaned = read_series(tmp_path / "out")
+    assert cleaned.hu[:, 54:56, 10:54].max() == -1000
+    assert np.array_equal(cleaned.hu[:, :50], np.stack([head_hu()[:50]] * 3))
+
+
+# Destinations.
+
+
+@pytest.mark.parametrize("inside", ["", "out", "deep/er", "../scan/out"])
+def test_a_destination_inside_the_source_is_refused(source, inside):
+    before = outputs(source)
+    with pytest.raises(HeadrestError, match="inside"):
+        clean_tree(source, source / inside)
+    assert outputs(source) == before
+
+
+def test_a_destination_inside_the_source_by_a_link_is_refused(source, tmp_path):
+    (source / "real").mkdir()
+    (tmp_path / "link").symlink_to(source / "real")
+    with pytest.raises(HeadrestError, match="inside"):
+        clean_tree(source, tmp_path / "link")
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_in_the_way_is_refused_before_any_computing(source, tmp_path, monkeypatch, below):
+    monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed"))
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(HeadrestError, match="out"):
+        clean_tree(source, tmp_path / "out" / below)
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_folder_without_write_permission_is_refused(source, tmp_path):
+    (tmp_path / "out").mkdir(mode=0o555)
+    with pytest.raises(HeadrestError, match="written"):
+        clean_tree(source, tmp_path / "out")
+
+
+def test_a_folder_that_holds_other_files_is_never_touched(source, tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine").write_text("mine")
+    with pytest.raises(HeadrestError, match="taken"):
+        write_derived_series(read_series(source), MASK, tmp_path / "taken")
+    assert outputs(tmp_path / "taken") == ["mine"]
+
+
+def test_an_unknown_method_is_refused(source, tmp_path):
+    with pytest.raises(HeadrestError, match="kmeans"):
+        clean_tree(source, tmp_path / "out", method="magic")
+    assert not (tmp_path / "out").exists()
+
+
+# Failures.
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), ValueError("odd tag")])
+def test_a_fault_while_writing_leaves_no_folder(source, tmp_path, monkeypatch, fault):
+    save, count = Dataset.save_as, iter(range(9))
+
+    def failing(self, *arguments, **options):
+        if next(count) == 1:
+            raise fault
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(Dataset, "save_as", failing)
+    (report,) = clean_tree(source, tmp_path / "out")
+    assert report.error
+    assert not report.folder
+    assert outputs(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"RescaleSlope": None}, id="no-slope"),
+        pytest.param({"Rows": 128}, id="rows-too-many"),
+        pytest.param({"ImagePositionPatient": None}, id="no-position"),
+        pytest.param({"PixelSpacing": b"a\\b "}, id="spacing-of-words"),
+        pytest.param({"ImagePositionPatient": b"a\\b\\c "}, id="position-of-words"),
+        pytest.param({"SeriesNumber": b"two "}, id="series-number-of-words"),
+        pytest.param({"SliceThickness": b"thin", "n": 1}, id="thickness-of-words"),
+        pytest.param({"TransferSyntaxUID": ExplicitVRBigEndian}, id="big-endian"),
+    ],
+)
+def test_a_bad_series_does_not_stop_the_others(tmp_path, changes):
+    other = {"SeriesInstanceUID": uid("bad"), "SOPInstanceUID": lambda n: uid("bad", n)}
+    make_series(tmp_path / "scan" / "1-bad", **{"n": 3, **other, **changes})
+    make_series(tmp_path / "scan" / "2-good")
+    bad, good = clean_tree(tmp_path / "scan", tmp_path / "out")
+    assert (good.slices, good.error) == (3, "")
+    written = [report.folder for report in (bad, good) if not report.error]
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(written)
+    assert CANARY not in f"{bad} {good}"
+
+
+def test_a_broken_header_is_reported_beside_the_others(source, tmp_path):
+    path = write_slice(source / "z.dcm", make_slice(9, SeriesInstanceUID=None))
+    reports = clean_tree(source, tmp_path / "out")
+    assert sorted(bool(report.error) for report in reports) == [False, True]
+    assert any(str(path) in report.error for report in reports)
+
+
+def test_hostile_tags_make_no_paths(tmp_path):
+    hostile = "../../x"
+    keywords = ("PatientID", "PatientName", "SeriesDescription", "StudyID", "AccessionNumber")
+    changes = dict.fromkeys(keywords, hostile) | {"SeriesInstanceUID": b"../../x "}
+    make_series(tmp_path / "a" / "b" / "scan", **changes)
+    (report,) = clean_tree(tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out")
+    assert re.fullmatch(r"ct-[0-9a-f]{12}", report.folder)
+    assert os.listdir(tmp_path) == ["a"]
+    assert sorted(os.listdir(tmp_path / "a" / "b")) == ["out", "scan"]
+    names = ["0001.dcm", "0002.dcm", "0003.dcm", "cleaning.json"]
+    assert sorted(os.listdir(tmp_path / "a" / "b" / "out" / report.folder)) == names
+
+
+def test_two_series_get_a_folder_each(source, tmp_path):
+    make_series(source / "b", 2, SeriesInstanceUID=uid("b"), SOPInstanceUID=lambda n: uid("b", n))
+    reports = clean_tree(source, tmp_path / "out")
+    assert sorted(report.slices for report in reports) == [2, 3]
+    assert len({report.folder for report in reports}) == 2
+
+
+# The command line.
+
+
+def test_exit_status_is_zero_only_if_all_went_well(source, tmp_path, capsys):
+    assert main(["clean", str(source), str(tmp_path / "out")]) == 0
+    bad = {"SeriesInstanceUID": uid("bad"), "SOPInstanceUID": lambda n: uid("bad", n)}
+    make_series(source / "bad", RescaleSlope=None, **bad)
+    assert main(["clean", str(source), str(tmp_path / "out")]) == 1
+    assert "NOT CLEANED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("problem", ["nothing-there", "no-dicom", "inside"])
+def test_a_refusal_is_one_line_on_stderr(source, tmp_path, capsys, problem):
+    (tmp_path / "empty").mkdir()
+    arguments = {
+        "nothing-there": (tmp_path / "absent", tmp_path / "out"),
+        "no-dicom": (tmp_path / "empty", tmp_path / "out"),
+        "inside": (source, source / "out"),
+    }[problem]
+    assert main(["clean", *map(str, arguments)]) == 1
+    assert capsys.readouterr().err.startswith("headrest: ")
+
+
+def test_what_was_passed_over_is_told(source, tmp_path, capsys):
+    (source / "notes.txt").write_text("seen")
+    write_slice(source / "9.dcm", make_slice(9, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
+    main(["clean", str(source), str(tmp_path / "out")])
+    told = "".join(capsys.readouterr())
+    assert "not DICOM" in told
+    assert "localizer" in told
+
+
+def test_python_m_headrest_cleans_and_never_names_the_patient(source, tmp_path):
+    command = [sys.executable, "-m", "headrest", "clean", source, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert CANARY not in done.stdout + done.stderr
+    assert CANARY not in next((tmp_path / "out").rglob("*.json")).read_text()
+    usage = subprocess.run([*command[:3], "polish"], capture_output=True, check=False)
+    assert usage.returncode == 2
+
+
+# Other readers and validators.
+
+
+def tool(name):
+    beside = Path(sys.executable).with_name(name)
+    path = str(beside) if beside.exists() else shutil.which(name)
+    return path or pytest.skip(f"{name} is not installed")
+
+
+def errors(name, *paths):
+    command = [tool(name), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    return [line for line in done.stderr.splitlines() if line.startswith("Error")]
+
+
+def test_clean_input_gives_output_without_a_validator_error(source, tmp_path):
+    clean_tree(source, tmp_path / "out")
+    files = sorted((tmp_path / "out").rglob("*.dcm"))
+    assert errors("dciodvfy", source / "01.dcm") == []
+    assert [errors("dciodvfy", path) for path in files] == [[], [], []]
+    assert errors("dcentvfy", *files, *source.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "693_J2KI.dcm", "693_UNCR.dcm", "J2K_pixelrep_mismatch.dcm"]
+)
+def test_output_has_no_more_validator_errors_than_its_source(tmp_path, name):
+    path = get_testdata_file(name, download=False) or pytest.skip(f"no {name}; get pydicom-data")
+    (tmp_path / "scan").mkdir()
+    shutil.copy(path, tmp_path / "scan")
+    clean_tree(tmp_path / "scan", tmp_path / "out")
+    (after,) = (tmp_path / "out").rglob("*.dcm")
+    assert len(errors("dciodvfy", after)) <= len(errors("dciodvfy", path))
+
+
+def test_simpleitk_reads_the_output_as_the_source(source, tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    clean_tree(source, tmp_path / "out")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames
+    before, after = (
+        sitk.ReadImage(names(str(folder)))
+        for folder in (source, next((tmp_path / "out").iterdir()))
+    )
+    assert after.GetSize() == before.GetSize() == (64, 64, 3)
+    assert after.GetOrigin() == before.GetOrigin()
+    assert after.GetSpacing() == before.GetSpacing()
+    kept = sitk.GetArrayFromImage(before)[:, :50]
+    assert np.array_equal(sitk.GetArrayFromImage(after)[:, :50], kept)
+
+
+def test_highdicom_reads_the_output_as_the_source(source, tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    clean_tree(source, tmp_path / "out")
+    before, after = (
+        highdicom.get_volume_from_series([dcmread(path) for path in sorted(folder.glob("*.dcm"))])
+        for folder in (source, next((tmp_path / "out").iterdir()))
+    )
+    assert np.array_equal(after.affine, before.affine)
+    assert np.array_equal(after.array[:, :50], before.array[:, :50])
+
+
+def test_dcm2niix_reads_the_output_as_the_source(source, tmp_path):
+    clean_tree(source, tmp_path / "out")
+    sizes = []
+    for name, folder in (("before", source), ("after", next((tmp_path / "out").iterdir()))):
+        (tmp_path / name).mkdir()
+        command = [tool("dcm2niix"), "-f", "x", "-b", "n", "-z", "n", "-o", tmp_path / name, folder]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout
+        sizes.append([path.stat().st_size for path in (tmp_path / name).glob("*.nii")])
+    assert sizes[0] == sizes[1]
+    assert len(sizes[0]) == 1
+
+
+# Real scans.
+
+
+@pytest.fixture
+def removals(monkeypatch):
+    """Every Removal that the method finds, in order."""
+    found, method = [], METHODS["kmeans"]
+
+    def keep(series):
+        found.append((series, method(series)))
+        return found[-1][1]
+
+    monkeypatch.setitem(METHODS, "kmeans", keep)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "slices"), [("ge-head", [28]), ("philips-phantom", [28, 54]), ("lidc-chest", [23])]
+)
+def test_real_scans_keep_every_pixel_outside_the_mask(scans, tmp_path, removals, name, slices):
+    reports = clean_tree(scans / name, tmp_path / "out")
+    assert sorted(report.slices for report in reports) == slices
+    for report, (series, removal) in zip(reports, removals):
+        cleaned = read_series(tmp_path / "out" / report.folder)
+        assert report.removed_ml > 0
+        assert np.array_equal(cleaned.stored[~removal.mask], series.stored[~removal.mask])
+        assert np.abs(cleaned.hu[removal.mask] + 1000).max() <= 0.5
+        assert np.array_equal(cleaned.positions, series.positions)
+        if name == "ge-head":
+            assert report.flagged
+
+
+@pytest.mark.parametrize("name", ["ge-head", "philips-phantom/S21570", "lidc-chest"])
+def test_real_scans_gain_no_validator_error(scans, tmp_path, name):
+    series = read_series(scans / name)
+    write_derived_series(series, np.zeros(series.stored.shape, bool), tmp_path / "out")
+    (found,) = find_series(scans / name).series
+    sources = {dcmread(path).SOPInstanceUID: path for path in found.files}
+    files = sorted((tmp_path / "out").glob("*.dcm"))
+    for path in files[:2]:
+        origin = dcmread(path).SourceImageSequence[0].ReferencedSOPInstanceUID
+        assert len(errors("dciodvfy", path)) <= len(errors("dciodvfy", sources[origin]))
+    assert len(conflicts(*files)) <= len(conflicts(*sources.values()))
+
+
+def conflicts(*files):
+    """Errors between files, but for references to files that are not beside them."""
+    return [line for line in errors("dcentvfy", *files) if "that was referenced" not in line]
+
+
+def test_a_report_read_back_is_the_report(source, tmp_path):
+    series = read_series(source)
+    first = clean_series(series, tmp_path / "out")
+    assert clean_series(series, tmp_path / "out") == first

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, jaccard_score
+
+from headrest import HeadrestError, metrics
+
+EMPTY, FULL = np.zeros((2, 8, 8), bool), np.ones((2, 8, 8), bool)
+
+
+def test_dice_and_iou_equal_scikit_learn():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 4, 16, 16)) < 0.3
+    assert metrics.dice(a, b) == pytest.approx(f1_score(a.ravel(), b.ravel()))
+    assert metrics.iou(a, b) == pytest.approx(jaccard_score(a.ravel(), b.ravel()))
+
+
+def test_empty_masks_agree_and_one_empty_mask_does_not():
+    assert metrics.dice(EMPTY, EMPTY) == metrics.iou(EMPTY, EMPTY) == 1
+    assert metrics.dice(FULL, EMPTY) == metrics.iou(EMPTY, FULL) == 0
+
+
+def test_accuracy_stands_beside_its_baseline():
+    device = EMPTY.copy()
+    device[0, 0] = True
+    assert metrics.pixel_accuracy(device, EMPTY) == (1 - 8 / 128, 1 - 8 / 128)
+    assert metrics.pixel_accuracy(np.empty(0), np.empty(0)) == (1, 1)
+
+
+def test_millilitres():
+    device, removed, patient = EMPTY.copy(), EMPTY.copy(), EMPTY.copy()
+    device[:, :4], removed[:, 3:6], patient[:, 5:] = True, True, True
+    spacing = (5, 2, 2.5)  # 25 cubic millimetres a voxel
+    assert metrics.residual_ml(device, removed, spacing) == 2 * 3 * 8 * 25 / 1000
+    assert metrics.lost_ml(patient, removed, spacing) == 2 * 1 * 8 * 25 / 1000
+    assert metrics.residual_ml(EMPTY, FULL, spacing) == metrics.lost_ml(FULL, EMPTY, spacing) == 0
+
+
+def test_worst_slice_ignores_slices_with_next_to_nothing():
+    true, guess = FULL.copy(), FULL.copy()
+    guess[1, :4] = False
+    assert metrics.worst_slice(true, guess) == (pytest.approx(2 / 3), 1)
+    true[1] = False
+    true[1, 0, 0] = True
+    assert metrics.worst_slice(true, guess) == (1.0, 0)
+    assert metrics.worst_slice(EMPTY, guess) == (1.0, None)
+
+
+def test_different_shapes_are_refused():
+    with pytest.raises(HeadrestError, match="shapes"):
+        metrics.dice(FULL, FULL[0])

@@ -1,0 +1,77 @@
+"""Every notebook runs from top to bottom, and reads as the house habits ask."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SMALL = {
+    "01": {},
+    "02": {"PATIENTS": 2, "SLICES": 4, "MATRIX": 256},
+    "07": {"SLICES": 5, "MATRIX": 256},
+}
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+
+
+def with_parameters(notebook, values):
+    """Put a cell with other values behind the one tagged `parameters`."""
+    tagged = [i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+    cell = nbformat.v4.new_code_cell(f"from pathlib import *\n{lines}")
+    notebook.cells.insert(tagged[0] + 1, cell)
+    return notebook
+
+
+@every_notebook
+def test_runs_whole_with_a_small_profile(path, tmp_path):
+    values = {**SMALL[path.name[:2]], "IMAGES": tmp_path, "DATA": tmp_path / "data"}
+    notebook = with_parameters(nbformat.read(path, 4), values)
+    folder = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=300, resources=folder).execute()
+    saved = re.findall(r'IMAGES / "(\S+?)"', "".join(c.source for c in code_cells(path)))
+    assert saved
+    assert {f.name for f in tmp_path.glob("*.png")} == set(saved)
+
+
+@every_notebook
+def test_committed_outputs_are_whole_and_in_order(path):
+    cells = code_cells(path)
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    assert not any(o.output_type == "error" for c in cells for o in c.outputs)
+
+
+@every_notebook
+def test_names_no_place_on_somebodys_machine(path):
+    assert not re.search(r"/home/|/root/|/work/|/Users/|[A-Z]:\\\\", path.read_text("utf-8"))
+
+
+@every_notebook
+def test_cells_are_short_and_define_nothing(path):
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= 15
+        assert not re.search(r"^\s*(def|class) ", cell.source, re.M)
+
+
+@every_notebook
+def test_figures_it_writes_are_committed(path):
+    source = "".join(c.source for c in code_cells(path))
+    for name in re.findall(r'IMAGES / "(\S+?)"', source):
+        assert (ROOT / "images" / name).exists()
+
+
+@pytest.mark.parametrize("tool", ["ruff check .", "ruff format --check .", "codespell_lib"])
+def test_style_and_spelling(tool):
+    command = [sys.executable, "-m", *tool.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
