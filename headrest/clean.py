@@ -134,7 +134,7 @@ def clean_series(series, destination, method="kmeans", source=""):
     ----------
     series : Series
     destination : path
-        Gets a folder of its own for the series, named by a hash of its UID, with one DICOM
+        Gets a folder of its own for the series, named by a hash of its UIDs, with one DICOM
         file a slice and `cleaning.json`. The folder appears only when it is complete, and a
         complete one is not made again.
     method : str, see `find_support`.
@@ -157,7 +157,7 @@ def clean_series(series, destination, method="kmeans", source=""):
     205.0
     """
     began = time.monotonic()
-    folder = Path(destination, _folder_name(series.uid, method))
+    folder = Path(destination, _folder_name(series.fingerprint, method))
     if (folder / REPORT).exists():
         return _read_report(folder / REPORT)
     removal = find_support(series, method)
@@ -180,17 +180,20 @@ def clean_series(series, destination, method="kmeans", source=""):
     return report
 
 
-def _folder_name(uid, method):
+def _folder_name(fingerprint, method):
     # Never from a tag as it stands: "../.." is a legal patient number.
-    key = hashlib.sha256(f"{uid} {method} {__version__}".encode()).hexdigest()
+    key = hashlib.sha256(f"{fingerprint} {method} {__version__}".encode()).hexdigest()
     return f"ct-{key[:12]}"
 
 
 def _read_report(path):
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    fields.pop("headrest")
-    as_tuples = {key: tuple(fields[key]) for key in ("states", "warnings")}
-    return Report(**{**fields, **as_tuples})
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields.pop("headrest")
+        as_tuples = {key: tuple(fields[key]) for key in ("states", "warnings")}
+        return Report(**{**fields, **as_tuples})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HeadrestError(f"{path}: damaged; remove its folder to clean again") from error
 
 
 def clean_tree(source, destination, method="kmeans", tell=None):
@@ -235,6 +238,8 @@ def clean_tree(source, destination, method="kmeans", tell=None):
 def _prepare(source, destination, method):
     """Refuse before any computing what would fail after it."""
     _method(method)
+    if not os.path.exists(source):
+        raise HeadrestError(f"{source}: there is no such folder or file")
     source, destination = Path(source).resolve(), Path(destination).resolve()
     if destination.is_relative_to(source):
         raise HeadrestError(f"{destination}: lies inside {source}; choose a folder beside it")

@@ -602,3 +602,33 @@ def test_a_report_read_back_is_the_report(source, tmp_path):
     series = read_series(source)
     first = clean_series(series, tmp_path / "out")
     assert clean_series(series, tmp_path / "out") == first
+
+
+# A rerun over a source that has changed.
+
+
+def test_a_repaired_series_is_cleaned_again(source, tmp_path):
+    path = sorted(source.iterdir())[-1]
+    whole = path.read_bytes()
+    path.unlink()
+    (before,) = clean_tree(source, tmp_path / "out")
+    path.write_bytes(whole)
+    (after,) = clean_tree(source, tmp_path / "out")
+    assert after.slices == before.slices + 1
+    assert after.folder != before.folder
+
+
+def test_a_damaged_report_is_an_error_of_its_series_only(source, tmp_path):
+    (report,) = clean_tree(source, tmp_path / "out")
+    for damage in ("", "[]", "{}", '{"headrest": "0"}'):
+        (tmp_path / "out" / report.folder / "cleaning.json").write_text(damage)
+        (again,) = clean_tree(source, tmp_path / "out")
+        assert "damaged" in again.error
+
+
+def test_a_rescale_the_reader_was_told_is_written_down(tmp_path):
+    folder = tmp_path / "scan"
+    make_series(folder, RescaleSlope=None, RescaleIntercept=None)
+    series = read_series(folder, default_rescale=(1, -1024))
+    write_derived_series(series, np.zeros(series.stored.shape, bool), tmp_path / "out")
+    assert np.array_equal(read_series(tmp_path / "out").hu, series.hu)

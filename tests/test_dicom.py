@@ -753,3 +753,14 @@ def test_headers_keep_no_pixels_and_their_class(tmp_path):
     assert "PixelData" not in header
     assert header.SOPClassUID == CTImageStorage
     assert header.get("PatientID") == dcmread(tmp_path / "01.dcm").PatientID
+
+
+def test_one_uid_at_two_places_is_refused(tmp_path):
+    make_series(tmp_path, 2, SOPInstanceUID=uid("one"), hu=lambda n: head_hu())
+    assert "place" in refusal(tmp_path)
+
+
+def test_a_roll_to_the_side_is_tilt_as_well(tmp_path):
+    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
+    make_series(tmp_path, 1, ImageOrientationPatient=[c, 0, -s, 0, 1, 0])
+    assert abs(read_series(tmp_path).tilt_deg) == pytest.approx(20, abs=0.1)

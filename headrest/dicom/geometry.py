@@ -53,7 +53,9 @@ def order_slices(slices, by_instance_number=False):
     slices, positions, depths = [slices[i] for i in order], positions[order], depths[order]
     _refuse_shared_positions(slices, depths)
     spacing = (_slice_spacing(slices, depths, notes), *_in_plane_spacing(slices))
-    tilt = float(np.degrees(np.arcsin(np.clip(-orientation[5], -1, 1)))) + 0.0
+    tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0)))) * (
+        -1 if orientation[5] > 0 else 1
+    )
     if abs(tilt) > 0.5:
         notes.append(f"slices tilted by {tilt:.1f} degrees; the native grid is kept")
     return slices, Geometry(positions, orientation, spacing, tilt, notes)
@@ -90,10 +92,12 @@ def _one_orientation(slices, notes):
 
 def _refuse_shared_positions(slices, depths):
     for i in np.flatnonzero(np.diff(depths) < TOLERANCE_MM):
-        acquisitions = sorted({str(s.header.get("AcquisitionNumber")) for s in slices})
+        known = {number(s.header, "AcquisitionNumber") for s in slices} - {None}
+        listed = ", ".join(f"{n:g}" for n in sorted(known))
+        way_out = f"choose an acquisition of {listed} (acquisition=...)"
         raise HeadrestError(
             f"{slices[i].path} and {slices[i + 1].path.name} lie at one position; "
-            f"choose one acquisition of {', '.join(acquisitions)} (acquisition=...)"
+            f"{way_out if len(known) > 1 else 'keep the right one'}"
         )
 
 

@@ -183,17 +183,22 @@ def _mask_to_bits_stored(raw, header):
 
 def _bit_notes(raw, stored, header):
     notes = []
-    if header.BitsStored < 16 and header.PixelRepresentation and not np.array_equal(raw, stored):
-        notes.append("values beyond BitsStored were cut: bright bone may read as air")
-    if header.get("HighBit", header.BitsStored - 1) != header.BitsStored - 1:
-        notes.append(f"HighBit {header.HighBit} does not fit BitsStored {header.BitsStored}")
+    hidden = sum(1 << bit for _, bit in _embedded_overlays(header))
+    if ((raw ^ stored) & np.array(~hidden & 0xFFFF, np.uint16).view(raw.dtype)).any():
+        notes.append("values beyond BitsStored were cut: bone may read as air, or air as bone")
+    if "HighBit" in header and _whole_number(header, "HighBit") != header.BitsStored - 1:
+        notes.append(f"HighBit does not fit BitsStored {header.BitsStored}")
     return notes
 
 
-def _move_overlays(header, raw):
+def _embedded_overlays(header):
+    """Group and bit of each overlay that hides in the unused bits of the pixels (retired)."""
     for group in range(0x6000, 0x601F, 2):
-        if header.get((group, 0x0100)) is None or (group, 0x3000) in header:
-            continue
-        bit = header[group, 0x0102].value
+        if (group, 0x0102) in header and (group, 0x3000) not in header:
+            yield group, int(header[group, 0x0102].value)
+
+
+def _move_overlays(header, raw):
+    for group, bit in list(_embedded_overlays(header)):
         header.add_new((group, 0x3000), "OW", pack_bits((raw.ravel() >> bit) & 1))
         header[group, 0x0100].value, header[group, 0x0102].value = 1, 0

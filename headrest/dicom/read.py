@@ -3,6 +3,7 @@
 Every rule is a small function; `_read_slice` and `load_series` list them in order.
 """
 
+import hashlib
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.uid import JPEGLSNearLossless
+from pydicom.uid import HTJ2K, JPEG2000, JPEGLSNearLossless
 from tqdm.auto import tqdm
 
 from headrest.dicom.attributes import number
@@ -84,6 +85,12 @@ class Series:
             padding[i] = outside_field_of_view(hu[i], limits)
             hu[i][padding[i]] = FLOOR
         return hu, padding
+
+    @property
+    def fingerprint(self):
+        """The same for the same images of the same series, and for no others (str)."""
+        uids = [self.uid, *(str(header.SOPInstanceUID) for header in self.headers)]
+        return hashlib.sha256(" ".join(uids).encode()).hexdigest()
 
     def __len__(self):
         return len(self.headers)
@@ -210,7 +217,8 @@ def _read_slice(path, default_rescale):
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from error.__cause__
     except Exception as error:  # a damaged element surfaces wherever it is first touched
-        raise HeadrestError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+        # What pydicom says quotes values, and a value may name the patient.
+        raise HeadrestError(f"{path}: cannot be read ({type(error).__name__})") from error
     return _Slice(path, header, stored, slope, intercept, padding, tuple(notes))
 
 
@@ -257,25 +265,29 @@ def _padding_hu(header, slope, intercept):
 def _declared_notes(header):
     if not header.get("SOPInstanceUID"):
         raise HeadrestError("SOPInstanceUID is missing, so nothing could refer to this image")
-    notes = []
-    if header.file_meta.TransferSyntaxUID == JPEGLSNearLossless:
+    notes, syntax = [], header.file_meta.TransferSyntaxUID
+    if syntax == JPEGLSNearLossless:
         header.LossyImageCompression = "01"  # whether the file admits it or not
-    if str(header.get("LossyImageCompression", "")) == "01":
+    lossy = str(header.get("LossyImageCompression", ""))
+    if lossy == "01":
         notes.append("lossy compression: HU are not those that the scanner measured")
+    elif syntax in (JPEG2000, HTJ2K) and not lossy:
+        notes.append("compression that may be lossy, and the file does not say")
     if str(header.get("BurnedInAnnotation", "")).upper() == "YES":
         notes.append("burned-in annotation: text in the pixels may name the patient")
     return notes
 
 
 def _drop_copies(slices, notes):
-    """One image a SOP Instance UID; the same UID with other pixels is refused."""
+    """One image a SOP Instance UID; the same UID on another image is refused."""
     kept = {}
     for one in slices:
         twin = kept.setdefault(str(one.header.SOPInstanceUID), one)
-        if twin is not one and not np.array_equal(twin.stored, one.stored):
+        places = [s.header.get("ImagePositionPatient") for s in (one, twin)]
+        if places[0] != places[1] or not np.array_equal(twin.stored, one.stored):
             raise HeadrestError(
                 f"{one.path} and {twin.path.name} share a SOP Instance UID but not their "
-                "pixels; keep the right one"
+                "pixels or place; keep the right one"
             )
     if len(kept) < len(slices):
         notes.append(f"{len(slices) - len(kept)} copies of the same image dropped")

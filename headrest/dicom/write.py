@@ -14,6 +14,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     generate_uid,
 )
+from pydicom.valuerep import DSfloat
 from tqdm.auto import tqdm
 
 from headrest import __version__
@@ -74,20 +75,21 @@ def write_derived_series(series, removed, folder, parameters="", extra=None):
         Where the mask does not fit the series, or the folder cannot be written.
     """
     if np.shape(removed) != series.stored.shape:
-        raise HeadrestError(f"a mask of {np.shape(removed)} for slices of {series.stored.shape}")
+        shapes = f"a mask of {np.shape(removed)} for slices of {series.stored.shape}"
+        raise HeadrestError(f"{folder}: not written: {shapes}")
     now = datetime.now(timezone.utc)
     with whole_folder(folder) as aside:
         rows = tqdm(range(len(series)), desc="writing", unit="slice", delay=2, leave=False)
         for i in rows:
             try:
-                derived = _derive(series.headers[i], series.uid, parameters, now)
+                derived = _derive(series, i, parameters, now)
                 _set_pixels(derived, _filled(series, removed, i))
                 derived.save_as(aside / f"{i + 1:04d}.dcm", enforce_file_format=True)
             except OSError:
                 raise
             except Exception as error:  # an odd element of the source may fail in any way
-                reason = f"{type(error).__name__}: {error}"
-                raise HeadrestError(f"{folder}: slice {i + 1} makes no DICOM ({reason})") from error
+                reason = f"slice {i + 1} makes no DICOM ({type(error).__name__})"
+                raise HeadrestError(f"{folder}: {reason}") from error
         if extra:
             extra(aside)
 
@@ -113,13 +115,14 @@ def _set_pixels(derived, words):
             derived[keyword] = DataElement(keyword, vr, as_stored(value, derived))
 
 
-def _derive(source, series_uid, parameters, now):
+def _derive(series, i, parameters, now):
+    source = series.headers[i]
     derived = copy.deepcopy(source)
     for keyword in STALE:
         if keyword in derived:
             del derived[keyword]
     derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, parameters)
-    derived.SeriesInstanceUID = derived_uid(series_uid, parameters)
+    derived.SeriesInstanceUID = derived_uid(series.fingerprint, parameters)
     derived.SeriesNumber = int(number(source, "SeriesNumber") or 0) + DERIVED_NUMBER
     description = f"{source.get('SeriesDescription') or ''} headrest removed".strip()
     derived.SeriesDescription = description[:64]
@@ -127,6 +130,9 @@ def _derive(source, series_uid, parameters, now):
     for kind in ("InstanceCreation", "Content"):
         setattr(derived, f"{kind}Date", now.strftime("%Y%m%d"))
         setattr(derived, f"{kind}Time", now.strftime("%H%M%S"))
+    if "RescaleSlope" not in source:  # the reader was told what the file does not say
+        derived.RescaleSlope = DSfloat(series.slopes[i], auto_format=True)
+        derived.RescaleIntercept = DSfloat(series.intercepts[i], auto_format=True)
     _say_what_was_done(derived, source, parameters, now)
     _renew_file_meta(derived)
     return derived
