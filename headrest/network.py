@@ -1,0 +1,221 @@
+"""The encoder-decoders, for any backend of Keras 3."""
+
+from itertools import count
+
+import keras
+import numpy as np
+from keras import layers
+
+from headrest.errors import HeadrestError
+
+CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
+"""Convolutions of each level in the first work on this question, 2018."""
+
+PRESETS = {
+    "original": {},
+    "valid3": {"levels": 3, "convolutions": 2, "padding": "valid"},
+    "standard": {"widths": (16, 16, 32, 32, 64, 64, 64), "fold": 2},
+    "small": {"size": 64, "levels": 3, "widths": (8, 16, 16), "convolutions": 2, "fold": 2},
+}
+"""Arguments of `encoder_decoder`. The first two are the networks of 2018; the third trains on a
+CPU at 1 / 23 of the first one's products; the fourth is for tests."""
+
+
+def build(preset="standard", **changes):
+    """Build a network by name.
+
+    Parameters
+    ----------
+    preset : "original", "valid3", "standard" or "small"
+    changes : arguments of `encoder_decoder` that replace the preset's.
+
+    Returns
+    -------
+    keras.Model, as `encoder_decoder` makes it.
+
+    Examples
+    --------
+    >>> build("small").output_shape
+    (None, 64, 64, 2)
+    """
+    if preset not in PRESETS:
+        raise HeadrestError(f"no network {preset!r}: choose from {', '.join(PRESETS)}")
+    return encoder_decoder(**{**PRESETS[preset], **changes}, name=preset)
+
+
+def encoder_decoder(
+    size=512,
+    levels=7,
+    widths=None,
+    convolutions=CONVOLUTIONS,
+    padding="same",
+    fold=1,
+    seed=0,
+    name=None,
+):
+    """Build a network that halves the slice level by level, and doubles it back.
+
+    What each level saw on the way down is laid beside what comes up to it.
+
+    Parameters
+    ----------
+    size : int, rows and columns of a slice.
+    levels : int, sizes from the slice itself to the smallest, one more than poolings.
+    widths : sequence of int, optional
+        Features of each level; 16 that double from level to level if None.
+    convolutions : int or sequence of int, 3x3 convolutions of each level, down as well as up.
+    padding : "same" or "valid"
+        With "valid" a convolution loses its rim, and the output is smaller than the input.
+    fold : int
+        The first convolution steps over so many pixels and takes in as many times more; the
+        last one undoes it. The same as folding squares of pixels into features (space to
+        depth) before the first level and unfolding them after it.
+    seed : int, of the first weights.
+    name : str, optional
+
+    Returns
+    -------
+    keras.Model, float32 (batch, size, size, 1) -> logits (batch, output, output, 2), background
+    first.
+
+    Raises
+    ------
+    HeadrestError
+        Where a size cannot be halved so often; the text names the nearest that can.
+
+    Notes
+    -----
+    O. Ronneberger et al., U-Net, MICCAI 2015, arXiv:1505.04597.
+
+    Examples
+    --------
+    >>> encoder_decoder(levels=3, convolutions=2, padding="valid").output_shape
+    (None, 472, 472, 2)
+    """
+    widths = tuple(widths or (16 << level for level in range(levels)))
+    counts = (convolutions,) * levels if isinstance(convolutions, int) else tuple(convolutions)
+    if not levels == len(widths) == len(counts) or padding not in ("same", "valid"):
+        raise HeadrestError(f"{levels} levels, widths {widths}, convolutions {counts}, {padding!r}")
+    _check_size(size, counts, padding, fold)
+    conv = _Convolutions(padding, seed)
+    inputs = x = layers.Input((size, size, 1), name="slice")
+    skips = []
+    for level, (width, n) in enumerate(zip(widths, counts)):
+        x = layers.MaxPooling2D(name=f"down{level}_pool")(x) if level else x
+        x = conv(x, f"down{level}", width, n, fold if level == 0 else 1)
+        skips.append(x)
+    for level in reversed(range(levels - 1)):
+        x = conv.up(x, f"up{level}_double", widths[level])
+        skip = _crop(skips[level], x.shape[1])
+        x = layers.Concatenate(name=f"up{level}_join")([skip, x])
+        x = conv(x, f"up{level}", widths[level], counts[level])
+    logits = conv.up(x, "logits", 2, fold, activation=None)
+    return keras.Model(inputs, logits, name=name)
+
+
+class _Convolutions:
+    """Lay convolutions of one padding, each with first weights of its own."""
+
+    def __init__(self, padding, seed):
+        self.padding = padding
+        self.seeds = count(1000 * seed)
+
+    def _first(self):
+        return keras.initializers.HeNormal(seed=next(self.seeds))
+
+    def __call__(self, x, name, width, n, fold=1):
+        for i in range(n):
+            step = fold if i == 0 else 1
+            x = layers.Conv2D(
+                width,
+                3 * step,
+                strides=step,
+                padding=self.padding,
+                activation="relu",
+                kernel_initializer=self._first(),
+                name=f"{name}_{i}",
+            )(x)
+        return x
+
+    def up(self, x, name, width, step=2, activation="relu"):
+        first = self._first()
+        return layers.Conv2DTranspose(
+            width, step, step, activation=activation, kernel_initializer=first, name=name
+        )(x)
+
+
+def _crop(x, size):
+    rim = x.shape[1] - size
+    return layers.Cropping2D(((rim // 2, rim - rim // 2),) * 2)(x) if rim else x
+
+
+def output_size(size, convolutions, padding="same", fold=1):
+    """Rows and columns that come out of a network, or None where it cannot be built.
+
+    Examples
+    --------
+    >>> output_size(512, (2, 2, 2), "valid"), output_size(500, (2,) * 7)
+    (472, None)
+    """
+    rim = 2 if padding == "valid" else 0
+    if size % fold:
+        return None
+    size = size // fold
+    for n in convolutions[:-1]:
+        size -= rim * n
+        if size % 2:
+            return None
+        size //= 2
+    size -= rim * convolutions[-1]
+    smallest = size
+    for n in convolutions[-2::-1]:
+        size = 2 * size - rim * n
+    return fold * size if min(smallest, size) > 0 else None
+
+
+def _check_size(size, counts, padding, fold):
+    if size < 1 or output_size(size, counts, padding, fold) is None:
+        works = [n for n in range(1, 2 * abs(size) + 2048) if output_size(n, counts, padding, fold)]
+        below, above = [n for n in works if n < size][-1:], [n for n in works if n > size][:1]
+        raise HeadrestError(
+            f"slices of {size} x {size} cannot be halved {len(counts) - 1} times by this network; "
+            f"the nearest that can: {' and '.join(map(str, below + above))}"
+        )
+
+
+def get_weights(model):
+    """Read a network's weights: dict of layer and variable to float32 array.
+
+    The same under every backend, so what one has trained another can use.
+
+    Examples
+    --------
+    >>> list(get_weights(build("small")))[:2]
+    ['down0_0/kernel', 'down0_0/bias']
+    """
+    return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
+
+
+def set_weights(model, weights):
+    """Give a network weights that `get_weights` read.
+
+    Raises
+    ------
+    HeadrestError
+        Where they belong to another network, or are not finite; the network stays as it was.
+    """
+    wanted = {variable.path: tuple(variable.shape) for variable in model.weights}
+    given = {name: np.shape(value) for name, value in weights.items()}
+    if wanted != given:
+        odd = sorted(set(wanted.items()) ^ set(given.items()))[0][0]
+        raise HeadrestError(f"weights of another network than {model.name!r}: {odd} differs")
+    check_finite(weights, "weights")
+    for variable in model.weights:
+        variable.assign(weights[variable.path])
+
+
+def check_finite(arrays, what):
+    """Refuse a dict of arrays that holds NaN or infinity."""
+    bad = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+    if bad:
+        raise HeadrestError(f"{what} that are not finite: {bad[0]} and {len(bad) - 1} more")

@@ -1,0 +1,115 @@
+"""Networks: sizes, parameters, and the same results under every backend."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from headrest import HeadrestError
+
+network = pytest.importorskip("headrest.network", reason="needs Keras and a backend")
+
+
+def test_presets():
+    parameters = {name: network.build(name).count_params() for name in network.PRESETS}
+    assert parameters["original"] == pytest.approx(100.1e6, rel=0.001)
+    assert 1.0e6 < parameters["standard"] < 1.3e6
+    assert parameters["small"] < 30_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out", "bottom"),
+    [
+        ({"preset": "original"}, 512, 8),
+        ({"preset": "valid3"}, 472, 121),
+        ({"preset": "standard"}, 512, 4),
+        ({"preset": "original", "levels": 5, "convolutions": 2, "widths": (1,) * 5}, 512, 32),
+        ({"preset": "original", "convolutions": 2, "widths": (1,) * 7}, 512, 8),
+    ],
+)
+def test_sizes(arguments, out, bottom):
+    model = network.build(**arguments)
+    assert model.output_shape == (None, out, out, 2)
+    convolved = [layer for layer in model.layers if layer.name.startswith("down")]
+    assert convolved[-1].output.shape[1] == bottom
+
+
+def test_logits_have_no_activation():
+    assert network.build("small").get_layer("logits").activation.__name__ == "linear"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        ({"preset": "original", "size": 500}, "448 and 512"),
+        ({"preset": "standard", "size": 513}, "512 and 640"),
+        ({"preset": "valid3", "size": 510}, "508 and 512"),
+        ({"preset": "original", "size": 0}, ": 64$"),
+    ],
+)
+def test_sizes_that_cannot_be_halved(arguments, nearest):
+    with pytest.raises(HeadrestError, match=nearest):
+        network.build(**arguments)
+
+
+def test_every_level_is_named():
+    for arguments in ({"levels": 3}, {"widths": (1, 2)}, {"padding": "reflect"}):
+        with pytest.raises(HeadrestError, match="levels"):
+            network.encoder_decoder(**arguments)
+    with pytest.raises(HeadrestError, match="standard"):
+        network.build("larger")
+
+
+def test_first_weights_differ_by_layer_and_seed():
+    one, again, other = (network.get_weights(network.build("small", seed=s)) for s in (1, 1, 2))
+    kernels = [name for name in one if name.endswith("kernel")]
+    assert all(np.array_equal(one[k], again[k]) for k in one)
+    assert not any(np.array_equal(one[k], other[k]) for k in kernels if "logits" not in k)
+    assert not np.array_equal(one["down1_1/kernel"], one["down2_1/kernel"])
+
+
+def test_weights_of_another_network_are_refused():
+    model = network.build("small")
+    weights = network.get_weights(model)
+    for bad, text in (
+        ({**weights, "logits/bias": np.zeros(3)}, "logits/bias"),
+        (dict(list(weights.items())[1:]), "down0_0/kernel"),
+        ({**weights, "logits/bias": np.array([0, np.nan])}, "finite"),
+    ):
+        with pytest.raises(HeadrestError, match=text):
+            network.set_weights(model, bad)
+    assert all(np.array_equal(v, weights[k]) for k, v in network.get_weights(model).items())
+
+
+STEP = """
+import sys, numpy as np
+from headrest import network
+from headrest.fit import compile_network
+model = network.build("small", seed=int(sys.argv[2]))
+x = np.random.default_rng(0).standard_normal((2, 64, 64, 1)).astype(np.float32)
+network.set_weights(model, dict(np.load(sys.argv[1])))
+logits = model.predict_on_batch(x)
+compile_network(model, steps=10, epochs=1)
+before = network.get_weights(model)
+loss = float(model.train_on_batch(x, (x[..., 0] > 1).astype(np.uint8)))
+after = network.get_weights(model)
+assert np.isfinite(loss) and any((before[k] != after[k]).any() for k in before)
+np.savez(sys.argv[3], logits=logits, loss=loss)
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_trains_and_carries_weights_under_every_backend(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    model = network.build("small")
+    np.savez(tmp_path / "weights.npz", **network.get_weights(model))
+    arguments = [str(tmp_path / "weights.npz"), "1", str(tmp_path / "out.npz")]
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", STEP, *arguments], check=True, env=environment)
+    x = np.random.default_rng(0).standard_normal((2, 64, 64, 1)).astype(np.float32)
+    with np.load(tmp_path / "out.npz") as out:
+        assert np.allclose(out["logits"], model.predict_on_batch(x), atol=1e-4)
