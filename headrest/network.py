@@ -120,8 +120,9 @@ class _Convolutions:
         self.padding = padding
         self.seeds = count(1000 * seed)
 
-    def _first(self):
-        return keras.initializers.HeNormal(seed=next(self.seeds))
+    def _first(self, activation="relu"):
+        kind = keras.initializers.HeNormal if activation else keras.initializers.GlorotUniform
+        return kind(seed=next(self.seeds))
 
     def __call__(self, x, name, width, n, fold=1):
         for i in range(n):
@@ -138,7 +139,7 @@ class _Convolutions:
         return x
 
     def up(self, x, name, width, step=2, activation="relu"):
-        first = self._first()
+        first = self._first(activation)
         return layers.Conv2DTranspose(
             width, step, step, activation=activation, kernel_initializer=first, name=name
         )(x)

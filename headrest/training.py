@@ -1,15 +1,23 @@
-"""The training set: slices and their labels as memory-mapped arrays, and an index."""
+"""The training set on disk: slices and their labels as memory-mapped arrays, and an index."""
 
 import csv
 import io
+import itertools
+from collections.abc import Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from headrest.errors import HeadrestError
 from headrest.files import whole_folder
 from headrest.hounsfield import FLOOR
+
+INDEX = ("patient", "slice", "state", "contact")
+
+STORED = {"slices.npy": np.int16, "labels.npy": np.uint8, "truth.npy": np.uint8}
 
 HEADER_BYTES = 128
 """Length of a .npy header of a three-dimensional array, room for a growing first axis included."""
@@ -22,9 +30,12 @@ class TrainingSet:
     Attributes
     ----------
     slices : int16 memory map (n, rows, columns), in HU.
-    labels : uint8 memory map (n, rows, columns), 1 for headrest, 0 for the rest.
+    labels : uint8 memory map (n, rows, columns), 1 for headrest, 0 for the rest, as K-Means and
+        connected components find it.
     patient : str array (n,), slice : int array (n,), from 0 along the slice normal.
-    state : str array (n,), "free", "touching" or "absent".
+    state : str array (n,), "free", "touching" or "absent", as the labels' maker judges.
+    truth : uint8 memory map (n, rows, columns), the exact headrest, or None where nobody knows.
+    contact : bool array (n,), support and patient do touch, or None where nobody knows.
     """
 
     slices: np.ndarray
@@ -32,9 +43,35 @@ class TrainingSet:
     patient: np.ndarray
     slice: np.ndarray
     state: np.ndarray
+    truth: np.ndarray | None = None
+    contact: np.ndarray | None = None
 
     def __len__(self):
         return len(self.slices)
+
+    def target(self, labels):
+        """Labels to train on or to judge by: "kmeans" or "truth".
+
+        Raises
+        ------
+        HeadrestError
+            Where the truth is asked for and not known.
+        """
+        choices = {"kmeans": self.labels, "truth": self.truth}
+        if choices.get(labels) is None:
+            known = [name for name, array in choices.items() if array is not None]
+            raise HeadrestError(f"no labels {labels!r} in this set: choose from {', '.join(known)}")
+        return choices[labels]
+
+    def group(self):
+        """Say for each slice whether its headrest is free, touching or absent: str array (n,).
+
+        From the truth where it is known, otherwise as the labels' maker judged.
+        """
+        if self.truth is None:
+            return self.state
+        present = np.array([truth.any() for truth in self.truth])
+        return np.where(present, np.where(self.contact, "touching", "free"), "absent")
 
 
 def fit_to_matrix(images, matrix, fill):
@@ -56,16 +93,37 @@ def fit_to_matrix(images, matrix, fill):
     return images
 
 
+class Labelled(NamedTuple):
+    """A study to be stored.
+
+    Attributes
+    ----------
+    patient : str, a name that is no identifier.
+    hu : array (slices, rows, columns), in HU.
+    labels : bool array of that shape, the headrest as K-Means and components find it.
+    states : sequence of str (slices,), "free", "touching" or "absent".
+    truth : bool array of that shape, the exact headrest where it is known.
+    contact : bool sequence (slices,), support and patient do touch; needed beside a truth.
+    """
+
+    patient: str
+    hu: np.ndarray
+    labels: np.ndarray
+    states: Sequence[str]
+    truth: np.ndarray | None = None
+    contact: Sequence[bool] | None = None
+
+
 def write_training_set(folder, studies, matrix=512):
     """Store slices beside their labels.
 
     Parameters
     ----------
     folder : path
-        Must not exist; gets slices.npy, labels.npy and index.csv, whole or not at all.
-    studies : iterable of (patient, hu, labels, states)
-        A name that is no identifier, HU (slices, rows, columns), bool labels of that shape,
-        and one state a slice. Taken one after another, so a generator keeps memory flat.
+        Must not exist; gets slices.npy, labels.npy, index.csv and, where every study has a
+        truth, truth.npy: whole or not at all.
+    studies : iterable of Labelled, or of tuples in that order
+        Taken one after another, so a generator keeps memory flat.
     matrix : int
         Slices of another size are padded with -1024 HU or cropped, about their centre.
 
@@ -76,32 +134,58 @@ def write_training_set(folder, studies, matrix=512):
     """
     if Path(folder).exists():
         raise HeadrestError(f"{folder}: exists already; choose another folder")
-    shape, rows = (matrix, matrix), []
-    with whole_folder(folder) as aside:
-        with (
-            open(aside / "slices.npy", "wb") as slices_file,
-            open(aside / "labels.npy", "wb") as labels_file,
-        ):
-            for file in (slices_file, labels_file):
-                file.write(bytes(HEADER_BYTES))
-            for patient, hu, labels, states in studies:
-                _check_study(patient, hu, labels, states)
-                whole = np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
-                slices_file.write(fit_to_matrix(whole, matrix, int(FLOOR)).tobytes())
-                labels_file.write(fit_to_matrix(labels.astype(np.uint8), matrix, 0).tobytes())
-                rows += [(patient, i, state) for i, state in enumerate(states)]
-            _write_header(slices_file, np.int16, (len(rows), *shape))
-            _write_header(labels_file, np.uint8, (len(rows), *shape))
+    rows = []
+    with whole_folder(folder) as aside, ExitStack() as stack:
+        files = {}
+        for study in itertools.starmap(Labelled, studies):
+            _check_study(study)
+            arrays = _arrays(study, matrix)
+            if not files:
+                files = {name: stack.enter_context(_npy(aside / name)) for name in arrays}
+            if list(files) != list(arrays):
+                raise HeadrestError(f"{study.patient}: with a truth, unlike the others, or without")
+            for name, array in arrays.items():
+                files[name].write(array.tobytes())
+            rows += _rows(study)
+        for name, file in files.items():
+            _write_header(file, STORED[name], (len(rows), matrix, matrix))
         _write_index(aside / "index.csv", rows)
 
 
-def _check_study(patient, hu, labels, states):
-    if np.shape(hu) != np.shape(labels) or len(hu) != len(states):
-        raise HeadrestError(
-            f"{patient}: slices {np.shape(hu)}, labels {np.shape(labels)}, {len(states)} states"
-        )
-    if not np.isfinite(hu).all():
-        raise HeadrestError(f"{patient}: HU that are not finite")
+def _arrays(study, matrix):
+    hu = np.clip(np.rint(study.hu), -32768, 32767).astype(np.int16)
+    masks = {"labels.npy": study.labels, "truth.npy": study.truth}
+    return {"slices.npy": fit_to_matrix(hu, matrix, int(FLOOR))} | {
+        name: fit_to_matrix(np.asarray(mask, np.uint8), matrix, 0)
+        for name, mask in masks.items()
+        if mask is not None
+    }
+
+
+def _rows(study):
+    contact = [""] * len(study.hu) if study.contact is None else map(int, study.contact)
+    return [
+        (study.patient, i, state, touches)
+        for i, (state, touches) in enumerate(zip(study.states, contact))
+    ]
+
+
+def _check_study(study):
+    shapes = {np.shape(a) for a in (study.hu, study.labels, study.truth) if a is not None}
+    lengths = {len(a) for a in (study.hu, study.states, study.contact) if a is not None}
+    if len(shapes) > 1 or len(lengths) > 1:
+        raise HeadrestError(f"{study.patient}: arrays {shapes}, {lengths} slices")
+    if (study.truth is None) != (study.contact is None):
+        raise HeadrestError(f"{study.patient}: a truth and its contacts belong together")
+    if not np.isfinite(study.hu).all():
+        raise HeadrestError(f"{study.patient}: HU that are not finite")
+
+
+@contextmanager
+def _npy(path):
+    with open(path, "wb") as file:
+        file.write(bytes(HEADER_BYTES))
+        yield file
 
 
 def _write_header(file, dtype, shape):
@@ -121,7 +205,7 @@ def _write_index(path, rows):
     if not rows:
         raise HeadrestError("no slices to store")
     with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("patient", "slice", "state"), *rows])
+        csv.writer(file).writerows([INDEX, *rows])
 
 
 def read_training_set(folder):
@@ -142,15 +226,28 @@ def read_training_set(folder):
     """
     folder = Path(folder)
     try:
-        slices, labels = (
-            np.load(folder / name, mmap_mode="r", allow_pickle=False)
-            for name in ("slices.npy", "labels.npy")
-        )
+        arrays = {
+            name: np.load(folder / name, mmap_mode="r", allow_pickle=False)
+            for name in STORED
+            if name != "truth.npy" or (folder / name).exists()
+        }
         with open(folder / "index.csv", newline="", encoding="utf-8") as file:
             index = list(csv.DictReader(file))
-    except (OSError, ValueError, EOFError) as error:
+        columns = {key: np.array([row[key] for row in index]) for key in INDEX[:3]}
+        number = columns["slice"].astype(int)
+    except (OSError, ValueError, EOFError, KeyError) as error:
         raise HeadrestError(f"{folder}: no training set ({error})") from error
-    if not slices.shape == labels.shape == (len(index), *slices.shape[1:]):
+    shapes = {array.shape for array in arrays.values()}
+    if shapes != {(len(index), *arrays["slices.npy"].shape[1:])}:
         raise HeadrestError(f"{folder}: slices, labels and index differ in length")
-    patient, state = (np.array([row[key] for row in index]) for key in ("patient", "state"))
-    return TrainingSet(slices, labels, patient, np.array([int(r["slice"]) for r in index]), state)
+    truth = arrays.get("truth.npy")
+    contact = None if truth is None else np.array([row["contact"] == "1" for row in index])
+    return TrainingSet(
+        arrays["slices.npy"],
+        arrays["labels.npy"],
+        columns["patient"],
+        number,
+        columns["state"],
+        truth,
+        contact,
+    )

@@ -1,0 +1,109 @@
+"""What a network is trained for: losses and optimizers, for any backend of Keras 3."""
+
+import keras
+from keras import ops
+
+from headrest.errors import HeadrestError
+
+
+def _logit(logits):
+    """Softmax of two classes is the sigmoid of their difference."""
+    return logits[..., 1] - logits[..., 0]
+
+
+def cross_entropy(labels, logits):
+    """Softmax cross entropy, averaged over pixels: the loss of 2018.
+
+    Parameters
+    ----------
+    labels : tensor (batch, rows, columns), 1 for headrest, 0 for the rest.
+    logits : tensor (batch, rows, columns, 2)
+
+    Returns
+    -------
+    scalar tensor
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(float(cross_entropy(np.ones((1, 2, 2)), np.zeros((1, 2, 2, 2)))), 4)
+    0.6931
+    """
+    z = _logit(logits)
+    return ops.mean(ops.softplus(z) - ops.cast(labels, z.dtype) * z)
+
+
+def dice_loss(labels, logits, smooth=50.0):
+    """One minus the Dice of probabilities, averaged over slices.
+
+    A headrest fills 2 % of a slice: cross entropy alone is content with "none anywhere" for
+    long, this is not. `smooth` pixels are added to both sides of the fraction, so that a slice
+    without a headrest has a loss too, and one that falls as its last wrong pixels go.
+
+    Source: F. Milletari et al., V-Net, 3DV 2016, arXiv:1606.04797.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sure = np.stack([np.full((1, 8, 8), -50.0), np.full((1, 8, 8), 50.0)], -1)
+    >>> round(float(dice_loss(np.ones((1, 8, 8)), sure)), 4)
+    0.0
+    """
+    probability = ops.sigmoid(_logit(logits))
+    labels = ops.cast(labels, probability.dtype)
+    shared = ops.sum(probability * labels, (1, 2))
+    both = ops.sum(probability + labels, (1, 2))
+    return 1 - ops.mean((2 * shared + smooth) / (both + smooth))
+
+
+def cross_entropy_and_dice(labels, logits):
+    """Five times `cross_entropy` plus `dice_loss`: leaves the all-background plateau."""
+    return 5 * cross_entropy(labels, logits) + dice_loss(labels, logits)
+
+
+LOSSES = {"cross-entropy": cross_entropy, "dice": cross_entropy_and_dice}
+
+
+def sgd(steps, epochs, rate=0.2):
+    """Momentum SGD as in 2018: the rate falls to 0.95 of itself after each epoch.
+
+    Parameters
+    ----------
+    steps : int, steps of an epoch.
+    epochs : int, of the whole training; unused, the decay goes on for ever.
+    rate : float, of the first epoch.
+
+    Source: rate, momentum and decay are tf_unet's, J. Akeret et al., arXiv:1609.09077.
+    """
+    fall = keras.optimizers.schedules.ExponentialDecay(rate, steps, 0.95, staircase=True)
+    return keras.optimizers.SGD(fall, momentum=0.2)
+
+
+def adam(steps, epochs, rate=1.5e-3):
+    """Adam, its rate rising for the first steps and then falling along a cosine.
+
+    Parameters
+    ----------
+    steps : int, steps of an epoch.
+    epochs : int, of the whole training.
+    rate : float, the highest.
+
+    Source: D. P. Kingma and J. Ba, arXiv:1412.6980; I. Loshchilov and F. Hutter,
+    arXiv:1608.03983.
+    """
+    whole = steps * epochs
+    rise = min(60, max(whole // 10, 1))
+    curve = keras.optimizers.schedules.CosineDecay(
+        0.0, max(whole - rise, 1), alpha=0.02, warmup_target=rate, warmup_steps=rise
+    )
+    return keras.optimizers.Adam(curve, clipnorm=1.0)
+
+
+OPTIMIZERS = {"adam": adam, "sgd": sgd}
+
+
+def choose(name, choices):
+    """Take a loss or an optimizer by name."""
+    if name not in choices:
+        raise HeadrestError(f"no {name!r}: choose from {', '.join(choices)}")
+    return choices[name]
