@@ -1,4 +1,4 @@
-"""Write a folder whole or not at all."""
+"""Write a file or a folder whole or not at all, and one process at a time."""
 
 import os
 import shutil
@@ -41,6 +41,78 @@ def whole_folder(folder):
         raise HeadrestError(f"{folder}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(path):
+    """Write a file aside, and give it its name only when all of it is on the disk.
+
+    Parameters
+    ----------
+    path : path
+        A file of that name is replaced, at once and whole; its folder must exist.
+
+    Yields
+    ------
+    Path of the file to write, with the same suffix.
+
+    Raises
+    ------
+    HeadrestError
+        Where the place cannot be written to.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield aside
+        _flush_one(aside)
+        os.replace(aside, path)
+        _flush_one(path.parent)
+    except OSError as error:
+        raise HeadrestError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder):
+    """Hold a folder for one process; the system lets go of it however that process ends.
+
+    What a killed process left half-written in there is swept out. The folder is made
+    if need be.
+
+    Raises
+    ------
+    HeadrestError
+        Where another process holds it, or it cannot be written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise HeadrestError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    try:
+        try:
+            _lock(handle)
+        except OSError:
+            raise HeadrestError(f"{folder}: another process is at work in it") from None
+        for left in list(folder.rglob(".*.partial*")):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle):
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _flush(folder):

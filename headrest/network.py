@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from headrest.checkpoints import check_finite
 from headrest.errors import HeadrestError
 
 CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
@@ -213,10 +214,3 @@ def set_weights(model, weights):
     check_finite(weights, "weights")
     for variable in model.weights:
         variable.assign(weights[variable.path])
-
-
-def check_finite(arrays, what):
-    """Refuse a dict of arrays that holds NaN or infinity."""
-    bad = [name for name, value in arrays.items() if not np.isfinite(value).all()]
-    if bad:
-        raise HeadrestError(f"{what} that are not finite: {bad[0]} and {len(bad) - 1} more")

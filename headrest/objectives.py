@@ -76,7 +76,7 @@ def sgd(steps, epochs, rate=0.2):
     Source: rate, momentum and decay are tf_unet's, J. Akeret et al., arXiv:1609.09077.
     """
     fall = keras.optimizers.schedules.ExponentialDecay(rate, steps, 0.95, staircase=True)
-    return keras.optimizers.SGD(fall, momentum=0.2)
+    return keras.optimizers.SGD(fall, momentum=0.2, name="sgd")
 
 
 def adam(steps, epochs, rate=1.5e-3):
@@ -96,7 +96,7 @@ def adam(steps, epochs, rate=1.5e-3):
     curve = keras.optimizers.schedules.CosineDecay(
         0.0, max(whole - rise, 1), alpha=0.02, warmup_target=rate, warmup_steps=rise
     )
-    return keras.optimizers.Adam(curve, clipnorm=1.0)
+    return keras.optimizers.Adam(curve, clipnorm=1.0, name="adam")
 
 
 OPTIMIZERS = {"adam": adam, "sgd": sgd}

@@ -63,15 +63,15 @@ class TrainingSet:
             raise HeadrestError(f"no labels {labels!r} in this set: choose from {', '.join(known)}")
         return choices[labels]
 
-    def group(self):
-        """Say for each slice whether its headrest is free, touching or absent: str array (n,).
+    def group(self, indices):
+        """Say of slices whether their headrest is free, touching or absent: str array.
 
         From the truth where it is known, otherwise as the labels' maker judged.
         """
         if self.truth is None:
-            return self.state
-        present = np.array([truth.any() for truth in self.truth])
-        return np.where(present, np.where(self.contact, "touching", "free"), "absent")
+            return self.state[indices]
+        present = np.array([self.truth[i].any() for i in indices], bool)
+        return np.where(present, np.where(self.contact[indices], "touching", "free"), "absent")
 
 
 def fit_to_matrix(images, matrix, fill):

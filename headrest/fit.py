@@ -1,0 +1,260 @@
+"""Train a network, epoch by epoch, and go on where a run was stopped."""
+
+import dataclasses
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm.auto import tqdm
+
+from headrest import frames
+from headrest.batches import Batches, split
+from headrest.checkpoints import Checkpoint, epoch_seed, load_checkpoint, save_checkpoint
+from headrest.errors import HeadrestError
+from headrest.files import alone
+from headrest.judging import judge, probability
+from headrest.network import build, get_weights, set_weights
+from headrest.objectives import LOSSES, OPTIMIZERS, choose
+from headrest.training import fit_to_matrix
+
+GROUPS = ("free", "touching")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that makes a run what it is.
+
+    Attributes
+    ----------
+    preset : str, of `headrest.network.build`.
+    epochs : int, times that every slice is seen.
+    labels : "truth" or "kmeans", what is learned.
+    loss : "dice", cross entropy and Dice, or "cross-entropy" as in 2018.
+    optimizer : "adam", or "sgd" as in 2018.
+    rate : float or None, highest learning rate; the optimizer's own if None.
+    batch : int, slices a step.
+    held_out : float, share of the patients that are kept for judging.
+    augment : bool, change slices at random.
+    seed : int, of the split, the first weights, and the order and changes of slices.
+    """
+
+    preset: str = "standard"
+    epochs: int = 10
+    labels: str = "truth"
+    loss: str = "dice"
+    optimizer: str = "adam"
+    rate: float | None = None
+    batch: int = 4
+    held_out: float = 0.2
+    augment: bool = True
+    seed: int = 0
+
+
+def train(data, run, resume=True, **choices):
+    """Train a network, judge it after every epoch, and keep what the video needs.
+
+    Parameters
+    ----------
+    data : headrest.training.TrainingSet
+        Where the truth is known, held-out slices are judged by it, whatever is learned.
+    run : path
+        Folder of the run: gets checkpoints/ and frames/. One process at a time.
+    resume : bool
+        Go on after the last epoch that is on the disk: the run ends with the same weights, to
+        the bit, as one that was never stopped (same machine and backend). If False, a folder
+        that holds a run is refused.
+    **choices : fields of `Settings`
+
+    Returns
+    -------
+    list of dict, a row an epoch: "epoch", "loss", and of held-out slices "dice", "iou",
+    "accuracy", "all_background" (the accuracy of finding nothing), "dice_free", "dice_touching".
+
+    Raises
+    ------
+    HeadrestError
+        Where the data are not what they should be, a loss or weight is no number any more,
+        memory is short, or the folder holds another run.
+    """
+    settings = Settings(**choices)
+    with alone(run):
+        session = _Session(data, Path(run), settings)
+        session.start(resume)
+        with tqdm(total=settings.epochs, initial=len(session.history), unit="epoch") as bar:
+            while len(session.history) < settings.epochs:
+                bar.set_postfix(_shown(session.epoch(bar)))
+    return session.history
+
+
+def held_out(data, **choices):
+    """Indices of the slices that a run with these `Settings` never learns from."""
+    settings = Settings(**choices)
+    return split(data.patient, settings.held_out, settings.seed)[1]
+
+
+def load_network(run):
+    """Build the network of a run, with the weights of its last epoch.
+
+    Returns
+    -------
+    keras.Model
+    """
+    checkpoint = load_checkpoint(Path(run) / "checkpoints")
+    if checkpoint is None:
+        raise HeadrestError(f"{run}: no checkpoint there; train into it first")
+    model = build(checkpoint.settings["preset"], size=checkpoint.settings["size"])
+    set_weights(model, checkpoint.weights)
+    return model
+
+
+def compile_network(model, steps, epochs, loss="dice", optimizer="adam", rate=None):
+    """Give a network its loss and optimizer.
+
+    Parameters
+    ----------
+    model : keras.Model
+    steps, epochs : int, steps of an epoch and epochs of the whole training.
+    loss : "dice" or "cross-entropy"
+    optimizer : "adam" or "sgd"
+    rate : float, optional, highest learning rate.
+    """
+    chosen = {} if rate is None else {"rate": rate}
+    model.compile(
+        choose(optimizer, OPTIMIZERS)(steps, epochs, **chosen),
+        choose(loss, LOSSES),
+        jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU is slower than TensorFlow's
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+class _Session:
+    """A network in training, and where its run is kept."""
+
+    def __init__(self, data, run, settings):
+        self.data, self.run, self.settings = data, run, settings
+        target = data.target(settings.labels)
+        _check(data.slices, target)
+        self.judged_by = settings.labels if data.truth is None else "truth"
+        training, self.held_out = split(data.patient, settings.held_out, settings.seed)
+        if settings.labels == "kmeans":  # where support and patient are one piece, they are wrong
+            training = training[data.state[training] != "touching"]
+        size = data.slices.shape[1]
+        self.model = build(settings.preset, size=size, seed=settings.seed)
+        out = self.model.output_shape[1]
+        self.batches = Batches(data.slices, target, training, settings.batch, out, settings.augment)
+        compile_network(
+            self.model,
+            len(self.batches),
+            settings.epochs,
+            settings.loss,
+            settings.optimizer,
+            settings.rate,
+        )
+        self.watched = frames.choose_slices(self.held_out, data.target(self.judged_by))
+        self.history = []
+
+    def start(self, resume):
+        """Take up the newest checkpoint, if there is one."""
+        last = load_checkpoint(self.run / "checkpoints")
+        if last and not resume:
+            raise HeadrestError(f"{self.run}: holds a run already; resume it or choose another")
+        if last:
+            _check_same(last.settings, self._whole_settings(), self.run)
+            set_weights(self.model, last.weights)
+            _set_state(self.model.optimizer, last.optimizer)
+            self.history = last.history
+        target = self.data.target(self.judged_by)
+        frames.keep_slices(self.run, self.data.slices[self.watched], target[self.watched])
+
+    def epoch(self, bar):
+        """Train an epoch, judge it, keep it; return its row."""
+        number = len(self.history) + 1
+        losses = []
+        with _memory_hint(self.settings.batch):
+            for x, y in self.batches.epoch(epoch_seed(self.settings.seed, number)):
+                losses.append(float(self.model.train_on_batch(x, y)))
+                bar.update(1 / len(self.batches))
+            row = self._row(number, float(np.mean(losses)))
+        weights = get_weights(self.model)
+        optimizer = _state(self.model.optimizer)
+        history = [*self.history, row]
+        checkpoint = Checkpoint(weights, optimizer, history, self._whole_settings())
+        self._keep_frames(row)
+        save_checkpoint(self.run / "checkpoints", checkpoint)
+        self.history = history
+        return row
+
+    def _row(self, number, loss):
+        if not np.isfinite(loss):
+            raise HeadrestError(
+                f"{self.run}: the loss of epoch {number} is no number; earlier epochs are kept. "
+                "Train into another folder with a lower rate"
+            )
+        judged = judge(self.model, self.data, self.held_out, self.judged_by)
+        groups = {f"dice_{name}": judged.scores(name)["dice"] for name in GROUPS}
+        return {"epoch": number, "loss": loss, **judged.scores(), **groups}
+
+    def _keep_frames(self, row):
+        size = self.data.slices.shape[1]
+        predicted = [probability(self.model, self.data.slices[i]) for i in self.watched]
+        whole = fit_to_matrix(np.stack(predicted), size, 0)
+        frames.keep_epoch(self.run, whole, row["epoch"], row["loss"], row["dice"])
+
+    def _whole_settings(self):
+        size, n = self.data.slices.shape[1], len(self.data)
+        return {**dataclasses.asdict(self.settings), "size": size, "slices": n}
+
+
+def _check(slices, target):
+    if slices.shape[1] != slices.shape[2]:
+        raise HeadrestError(f"slices of {slices.shape[1]} x {slices.shape[2]}: not square")
+    if slices.dtype.kind == "f":
+        bad = [i for i, hu in enumerate(slices) if not np.isfinite(hu).all()]
+        if bad:
+            raise HeadrestError(f"HU that are not finite in slice {bad[0]} of the training set")
+    if not any(label.any() for label in target):
+        raise HeadrestError("labels without a single pixel of headrest: nothing can be learned")
+
+
+def _check_same(kept, asked, run):
+    differ = [key for key in asked if kept.get(key) != asked[key]]
+    if differ:
+        key = differ[0]
+        raise HeadrestError(
+            f"{run}: its {key} was {kept.get(key)!r}, not {asked[key]!r}; "
+            "resume it as it was begun, or train into another folder"
+        )
+
+
+def _state(optimizer):
+    return {v.path: keras.ops.convert_to_numpy(v) for v in optimizer.variables}
+
+
+def _set_state(optimizer, state):
+    if sorted(state) != sorted(v.path for v in optimizer.variables):
+        raise HeadrestError("the checkpoint's optimizer is another one")
+    for variable in optimizer.variables:
+        variable.assign(state[variable.path])
+
+
+def _shown(row):
+    return {key: f"{row[key]:.3f}" for key in ("loss", "dice")}
+
+
+@contextmanager
+def _memory_hint(batch):
+    """Turn a backend's word for too little memory into what to do about it."""
+    try:
+        yield
+    except Exception as error:
+        text = f"{type(error).__name__} {error}".lower()
+        if not any(
+            s in text
+            for s in ("resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
+        ):
+            raise
+        raise HeadrestError(
+            f"out of memory with a batch of {batch}; the last checkpoint is intact. "
+            "Resume on a larger machine, or train into another folder with a smaller batch"
+        ) from error

@@ -1,0 +1,95 @@
+"""How well a network finds the headrest in slices that it never saw."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrest.batches import crop, scale
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Counts of pixels, a slice an entry.
+
+    Attributes
+    ----------
+    indices : int array (n,), of the slices in their training set.
+    groups : str array (n,), "free", "touching" or "absent".
+    true, found, shared, pixels : int arrays (n,), headrest by the labels, by the network, by
+        both, and pixels of a slice.
+    """
+
+    indices: np.ndarray
+    groups: np.ndarray
+    true: np.ndarray
+    found: np.ndarray
+    shared: np.ndarray
+    pixels: np.ndarray
+
+    def dice(self):
+        """Dice of every slice: float array (n,), 1.0 where nothing was there and nothing found."""
+        both = self.true + self.found
+        return np.where(both, 2 * self.shared / np.maximum(both, 1), 1.0)
+
+    def scores(self, group=None):
+        """Scores over the pixels of all slices, or of a group's.
+
+        Returns
+        -------
+        dict of "dice", "iou", "accuracy", and "all_background", the accuracy of a network that
+        finds nothing anywhere; floats, or None where there are no slices.
+        """
+        chosen = slice(None) if group is None else self.groups == group
+        true, found, shared, pixels = (
+            int(counts[chosen].sum())
+            for counts in (self.true, self.found, self.shared, self.pixels)
+        )
+        if not pixels:
+            return dict.fromkeys(("dice", "iou", "accuracy", "all_background"))
+        return {
+            "dice": 2 * shared / (true + found) if true + found else 1.0,
+            "iou": shared / (true + found - shared) if true + found else 1.0,
+            "accuracy": 1 - (true + found - 2 * shared) / pixels,
+            "all_background": 1 - true / pixels,
+        }
+
+
+def probability(model, hu):
+    """Probability of headrest in a slice.
+
+    Parameters
+    ----------
+    model : keras.Model of `headrest.network`
+    hu : array (rows, columns), in HU.
+
+    Returns
+    -------
+    float32 array (output, output), 0 to 1; smaller than the slice for a network without padding.
+    """
+    logits = np.asarray(model.predict_on_batch(scale(hu)[None, ..., None]))[0]
+    return 1 / (1 + np.exp(np.clip(logits[..., 0] - logits[..., 1], -80, 80)))
+
+
+def judge(model, data, indices, labels="truth"):
+    """Compare a network with the labels, slice by slice.
+
+    Parameters
+    ----------
+    model : keras.Model of `headrest.network`
+    data : headrest.training.TrainingSet
+    indices : int array, of slices the network was not trained on.
+    labels : "truth" or "kmeans", what is held against it.
+
+    Returns
+    -------
+    Judged
+    """
+    target, size = data.target(labels), model.output_shape[1]
+    rows = [_count(probability(model, data.slices[i]), crop(target[i], size)) for i in indices]
+    counts = np.array(rows, int).reshape(-1, 4).T
+    return Judged(np.asarray(indices), data.group(indices), *counts)
+
+
+def _count(probability, label):
+    found, true = probability >= 0.5, label > 0
+    return true.sum(), found.sum(), (true & found).sum(), true.size
