@@ -1,0 +1,112 @@
+"""The video has a frame an epoch, and can always be made again from what was kept."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headrest import HeadrestError, frames
+from headrest.__main__ import main
+from headrest.video import EXTRA, HIT, MISSED, SIZE, compose, write_video
+
+imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    labels = np.zeros((10, 64, 64), np.uint8)
+    labels[:, 48:52, 8:56] = 1
+    frames.keep_slices(run, rng.integers(-1000, 200, labels.shape), labels)
+    for epoch in range(1, EPOCHS + 1):
+        found = np.roll(labels, 2 * (EPOCHS - epoch), 1) * 0.9
+        frames.keep_epoch(run, found, epoch, 1 / epoch, 0.3 * epoch)
+    return run
+
+
+def test_frames_come_back(kept):
+    read = frames.read_frames(kept)
+    assert list(read.epoch) == [1, 2, 3]
+    assert np.allclose(read.dice, [0.3, 0.6, 0.9])
+    assert read.hu.dtype == np.int16
+    assert np.allclose(read.probability(2), 0.9 * read.labels, atol=1 / 255)
+
+
+def test_a_frame_an_epoch_in_h264(kept, tmp_path):
+    path = tmp_path / "epochs.mp4"
+    assert write_video(kept, path, fps=2) == EPOCHS
+    assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] == EPOCHS
+    reader = imageio_ffmpeg.read_frames(str(path))
+    about = next(reader)
+    assert about["codec"] == "h264"
+    assert about["pix_fmt"].startswith("yuv420p")
+    assert about["size"] == SIZE
+    wanted = list(compose(frames.read_frames(kept)))
+    for picture, want in zip(reader, wanted):
+        shown = np.frombuffer(picture, np.uint8).reshape(want.shape)
+        assert abs(shown.astype(int) - want).mean() < 6
+    assert path.read_bytes().find(b"moov") < path.read_bytes().find(b"mdat")
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif"])
+def test_a_small_animation(kept, tmp_path, suffix):
+    path = tmp_path / f"epochs.{suffix}"
+    write_video(kept, path)
+    with Image.open(path) as animation:
+        assert animation.n_frames == EPOCHS
+        assert animation.size == (960, 540)
+
+
+def test_colours_say_what_was_found(kept):
+    first, *_, last = compose(frames.read_frames(kept))
+
+    def shows(picture, color):
+        left = picture[64:1040, : SIZE[0] // 2 + 300]
+        return (abs(left.astype(int) - color).max(2) < 60).sum()
+
+    assert shows(first, MISSED) > 1000
+    assert shows(first, EXTRA) > 1000
+    assert shows(last, HIT) > shows(first, HIT)
+    assert shows(last, MISSED) == shows(last, EXTRA) == 0
+
+
+def test_fewer_slices_and_one_epoch(tmp_path):
+    frames.keep_slices(tmp_path, np.zeros((1, 40, 40)), np.zeros((1, 40, 40)))
+    frames.keep_epoch(tmp_path, np.zeros((1, 40, 40)), 1, 0.0, 1.0)
+    assert write_video(tmp_path, tmp_path / "one.mp4") == 1
+
+
+def test_watched_slices_show_a_headrest_and_are_spread():
+    labels = np.zeros((40, 4, 4))
+    labels[10:40] = 1
+    chosen = frames.choose_slices(np.arange(40), labels)
+    assert len(chosen) == 10
+    assert chosen[0] == 10
+    assert chosen[-1] == 39
+    assert list(frames.choose_slices(np.arange(4), labels)) == [0, 1, 2, 3]
+
+
+def test_what_cannot_be_made_is_refused(kept, tmp_path, capsys):
+    with pytest.raises(HeadrestError, match="mp4"):
+        write_video(kept, tmp_path / "epochs.avi")
+    with pytest.raises(HeadrestError, match="train into"):
+        write_video(tmp_path, tmp_path / "epochs.mp4")
+    with pytest.raises(HeadrestError, match="written"):
+        write_video(kept, tmp_path / "no" / "folder.mp4")
+    run = tmp_path / "run"
+    shutil.copytree(kept, run)
+    (run / "frames" / "epoch_0002.npz").write_bytes(b"PK")
+    with pytest.raises(HeadrestError, match="epoch_0002"):
+        write_video(run, tmp_path / "epochs.mp4")
+    assert main(["video", str(run), str(tmp_path / "epochs.mp4")]) == 1
+    assert "epoch_0002" in capsys.readouterr().err
+    assert json.dumps([p.name for p in tmp_path.iterdir()]) == '["run"]'
+
+
+def test_command(kept, tmp_path, capsys):
+    assert main(["video", str(kept), str(tmp_path / "epochs.mp4")]) == 0
+    assert "3 epochs" in capsys.readouterr().out
