@@ -37,6 +37,20 @@ def _parser():
     clean.add_argument("destination", metavar="DESTINATION", help="folder for the cleaned series")
     clean.add_argument("--method", choices=METHODS, default="kmeans")
     clean.set_defaults(run=_clean)
+    synthesize = commands.add_parser(
+        "synthesize",
+        help="write synthetic patients on supports, as DICOM with their exact truth",
+        description="Write PATIENTS synthetic head CT series below OUT, one folder a patient, the "
+        "truth beside the slices (truth.npz). Patients that are complete are not made again.",
+    )
+    synthesize.add_argument("out", metavar="OUT", help="folder for the patients")
+    synthesize.add_argument("--patients", type=int, default=10, metavar="N")
+    synthesize.add_argument("--seed", type=int, default=0, help="of the first patient")
+    synthesize.add_argument("--jobs", type=int, default=1, help="patients made side by side")
+    synthesize.add_argument("--slices", type=int, help="slices a patient; drawn if not given")
+    synthesize.add_argument("--matrix", type=int, help="rows and columns; drawn if not given")
+    synthesize.add_argument("--region", choices=("head", "chest"), default="head")
+    synthesize.set_defaults(run=_synthesize)
     return parser
 
 
@@ -45,6 +59,14 @@ def _clean(options):
     failed = sum(bool(report.error) for report in reports)
     print(f"{len(reports) - failed} series cleaned, {failed} not")
     return 1 if failed else 0
+
+
+def _synthesize(options):
+    from headrest.phantom import synthesize_patients
+
+    drawn = {"slices": options.slices, "matrix": options.matrix, "region": options.region}
+    synthesize_patients(options.out, options.patients, options.seed, options.jobs, **drawn)
+    return 0
 
 
 def _tell(news):

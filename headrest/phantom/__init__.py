@@ -1,0 +1,20 @@
+"""Synthetic head CT on a support, with its exact truth."""
+
+from .catalogue import KINDS as _SUPPORTS
+from .effects import TESTS as _EFFECTS
+from .series import synthesize_patients, write_dicom
+from .study import Study, draw_parameters, render, synthesize
+
+SUPPORTS = tuple(_SUPPORTS)
+EFFECTS = tuple(_EFFECTS)
+
+__all__ = [
+    "EFFECTS",
+    "SUPPORTS",
+    "Study",
+    "draw_parameters",
+    "render",
+    "synthesize",
+    "synthesize_patients",
+    "write_dicom",
+]

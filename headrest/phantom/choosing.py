@@ -1,0 +1,140 @@
+"""Which supports a patient lies on, and how the head meets them."""
+
+import numpy as np
+
+from .catalogue import HARD, KINDS
+from .materials import chance, draw
+
+MAIN = {
+    "u_shell": 0.22,
+    "side_rails": 0.14,
+    "trough": 0.09,
+    "open_arms": 0.08,
+    "flat_board": 0.1,
+    "head_cup": 0.07,
+    "double_shell": 0.08,
+    "pedestal": 0.03,
+    "curved_couch": 0.09,
+    "flat_couch": 0.06,
+    "none": 0.04,
+}
+
+
+PAD = {
+    "curved_cushion": 0.22,
+    "foam_block": 0.09,
+    "pillow": 0.12,
+    "gel_pad": 0.07,
+    "ring_donut": 0.05,
+    "rolled_towel": 0.05,
+    "cradle_cushion": 0.16,
+    "vacuum_cushion": 0.06,
+    "none": 0.18,
+}
+
+
+EXTRA = {
+    "temple_wedges": 0.18,
+    "brow_strap": 0.14,
+    "chin_strap": 0.06,
+    "linen": 0.24,
+    "blanket": 0.1,
+    "thermoplastic_mask": 0.07,
+    "cables": 0.1,
+    "bolts": 0.08,
+    "clamps": 0.06,
+    "drip_line": 0.07,
+    "skull_clamp": 0.03,
+    "couch_rails": 0.1,
+    "curved_couch": 0.16,
+    "flat_couch": 0.1,
+}
+
+
+CONTACT = {"gap": 0.34, "touch": 0.2, "sunk": 0.16, "ear": 0.13, "dense": 0.08, "strap": 0.09}
+
+
+TOUCHING_HU = -300.0
+
+
+def choose(rng, weights):
+    """Draw a name by its weight."""
+    names = list(weights)
+    share = np.array([weights[name] for name in names])
+    return names[int(rng.choice(len(names), p=share / share.sum()))]
+
+
+def draw_supports(rng, contact=None):
+    """Draw a list of supports and how the head meets them.
+
+    Parameters
+    ----------
+    contact : True, False, the name of a kind of contact, or None to draw it.
+    """
+    kind = choose(rng, CONTACT)
+    other = choose(rng, {name: share for name, share in CONTACT.items() if name != "gap"})
+    if contact is not None:
+        kind = (
+            contact
+            if isinstance(contact, str)
+            else (other if kind == "gap" else kind)
+            if contact
+            else "gap"
+        )
+    names = [choose(rng, MAIN), choose(rng, PAD)] + [
+        name for name, share in EXTRA.items() if chance(rng, share)
+    ]
+    names = [name for name in dict.fromkeys(_needed(names, kind)) if name != "none"]
+    supports = [draw_one(rng, name, kind) for name in names]
+    return {"contact": kind, "list": sorted(supports, key=lambda s: s["name"] in HARD)}
+
+
+def _needed(names, kind):
+    """See to it that the support that is to touch is there."""
+    main, pad, *extra = names
+    if kind == "touch" and main in ("none", "pedestal"):
+        main = "u_shell"
+    if kind == "touch":
+        pad = "none"
+    if kind == "sunk" and pad in ("none", "cradle_cushion", "vacuum_cushion", "rolled_towel"):
+        pad = "curved_cushion"
+    if kind == "ear":
+        main = main if main in ("u_shell", "side_rails", "trough") else "side_rails"
+    if kind == "dense":
+        pad = "gel_pad"
+    if kind == "strap":
+        extra.append("brow_strap")
+    return [main, pad, *extra]
+
+
+def draw_one(rng, name, kind):
+    p = {"name": name} | draw(rng, KINDS[name][1])
+    p |= draw(
+        rng,
+        {
+            "roll_deg": (-4.0, 4.0),
+            "aside_mm": (-8.0, 8.0),
+            "slope": (-0.06, 0.06),
+            "free_gap_mm": (2.5, 22.0),
+            "into_mm": (2.0, 12.0),
+            "sides": (1.0, 6.0),
+        },
+    )
+    p["gap_mm"] = p["free_gap_mm"] if kind == "gap" or chance(rng, 0.5) else -0.4
+    touching = {
+        "sunk": PAD,
+        "dense": ("gel_pad",),
+        "strap": ("brow_strap",),
+        "ear": (),
+        "touch": MAIN,
+        "gap": (),
+    }[kind]
+    if name in touching:
+        p["gap_mm"] = -0.4 if name not in PAD else -p["into_mm"]
+        for key in ("hu", "cover_hu", "strap_hu"):
+            if key in p:
+                p[key] = max(p[key], TOUCHING_HU + 10 * p["into_mm"])
+        p["cover_mm"] = max(p.get("cover_mm", 0), 1.6)
+        p["cloth_mm"] = max(p.get("cloth_mm", 0), 1.8)
+    p["into_ear_mm"] = p["sides"] if kind == "ear" else 0.0
+    return p

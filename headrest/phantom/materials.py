@@ -1,0 +1,96 @@
+"""CT numbers of tissues and materials, and tables of ranges to draw from.
+
+Tissues: Bushberg et al., "The Essential Physics of Medical Imaging", 3rd ed. 2012, ch. 10, and
+Hounsfield 1980, Med Phys 7:283; bone after Schneider et al. 1996, Phys Med Biol 41:111. Plastics:
+the nominal values of the Catphan manual (PMMA 120, polyethylene -100, polystyrene -35, Teflon 990)
+and Saw et al. 2005, Med Dosim 30:145. Foams, covers, cloth, carbon and metal: ranges set wide on
+purpose.
+"""
+
+AIR = -1000.0
+
+TISSUE = {
+    "skin": (20, 70),
+    "fat": (-115, -75),
+    "muscle": (45, 65),
+    "grey": (33, 39),
+    "white": (25, 31),
+    "fluid": (2, 12),
+    "blood": (40, 55),
+    "clot": (60, 90),
+    "falx": (50, 75),
+    "gland": (-30, 40),
+    "eye": (3, 15),
+    "lens": (60, 100),
+    "eye_wall": (35, 60),
+    "cartilage": (60, 140),
+    "cortical": (1100, 1800),
+    "diploe": (650, 1350),
+    "marrow": (0, 300),
+    "petrous": (1300, 2000),
+    "thin_bone": (250, 700),
+    "dentine": (1300, 1900),
+    "enamel": (2200, 2900),
+    "calcification": (120, 700),
+    "lung": (-900, -750),
+    "liver": (50, 70),
+    "trabecular": (120, 280),
+    "mucus": (5, 45),
+}
+MATERIAL = {
+    "carbon": (-350, 350),
+    "plastic": [(-700.0, -250.0), (-250.0, 120.0), (120.0, 400.0), (120.0, 400.0), (400.0, 800.0)],
+    "pmma": (100, 135),
+    "polyethylene": (-110, -60),
+    "foam": (-980, -850),
+    "foam_skin": [(-900.0, -650.0), (-850.0, -500.0), (-700.0, -150.0)],
+    "gel": (-20, 90),
+    "cloth": [(-850.0, -250.0), (-850.0, -400.0), (-250.0, 40.0)],
+    "strap": (-700, 50),
+    "thermoplastic": (-250, 150),
+    "rubber": (-50, 250),
+    "metal": (3000, 9000),
+    "cable": (-400, 600),
+    "copper": (1500, 6000),
+    "amalgam": (6000, 16000),
+    "titanium": (3000, 7000),
+    "resin": (60, 250),
+    "plastic_skull": (250, 900),
+    "silicone": (100, 350),
+    "hair": (-985, -890),
+    "dense_hair": (-850, -350),
+    "wax": (-200, -80),
+}
+
+
+def draw(rng, ranges):
+    """Draw a dict of numbers and words from a table of ranges.
+
+    A pair of numbers is a uniform range (integers stay integers), a list is a choice (of words or
+    of ranges), a dict is a table again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> draw(np.random.default_rng(0), {"thickness_mm": (2.0, 2.0), "side": ["left"]})
+    {'thickness_mm': 2.0, 'side': 'left'}
+    """
+    return {name: _one(rng, value) for name, value in ranges.items()}
+
+
+def _one(rng, value):
+    if isinstance(value, dict):
+        return draw(rng, value)
+    if isinstance(value, list):
+        chosen = value[int(rng.integers(len(value)))]
+        return _one(rng, chosen) if isinstance(chosen, tuple) else chosen
+    low, high = value
+    if isinstance(low, int) and isinstance(high, int):
+        return int(rng.integers(low, high + 1))
+    return round(float(rng.uniform(low, high)), 4)
+
+
+def chance(rng, probability):
+    """True with the given probability (one number is always drawn, so that later draws do not
+    move)."""
+    return bool(rng.random() < probability)

@@ -1,0 +1,195 @@
+"""One slice being drawn: its points in space, and what lies in every voxel.
+
+A slice is cut into thin slabs along its thickness. Bodies are evaluated on the planes between
+slabs, and the share that a body takes of a voxel of a slab follows from its distance on both
+planes, so that a surface which slopes through a thick slice blurs as far as it travels.
+"""
+
+import numpy as np
+
+from .materials import AIR
+
+
+class Frame:
+    """A right-handed frame (head or table) tied to the voxels of one slice.
+
+    Parameters
+    ----------
+    origin : (3,) position in mm of (plane 0, row 0, column 0) in this frame.
+    steps : (3, 3) mm travelled per plane, per row, per column (rows of the matrix).
+    shape : planes, rows, columns.
+    warp : bends the points, where the frame is that of a crooked body.
+    """
+
+    def __init__(self, origin, steps, shape, warp=None):
+        self.origin, self.steps, self.shape = (
+            np.asarray(origin, float),
+            np.asarray(steps, float),
+            shape,
+        )
+        self.warp = warp
+
+    def points(self, rows=slice(None), columns=slice(None)):
+        """x, y, z (float32) at the voxels of a window; they broadcast to (planes, rows,
+        columns)."""
+        k, r, c = (np.arange(n, dtype=np.float32) for n in self.shape)
+        k, r, c = k[:, None, None], r[rows][None, :, None], c[columns][None, None, :]
+        made = []
+        for axis in range(3):
+            dk, dr, dc = (float(s) for s in self.steps[:, axis])
+            parts = float(self.origin[axis])
+            for index, step in ((k, dk), (r, dr), (c, dc)):
+                parts = parts + index * step if abs(step) > 1e-7 else parts
+            made.append(np.asarray(parts, np.float32))
+        made = [m.reshape(1, 1, 1) if m.ndim == 0 else m for m in made]
+        return made if self.warp is None else self.warp(made)
+
+    def bounds(self, low, high):
+        """Row and column slices that hold a box of this frame, or None where the slice misses
+        it."""
+        corners = np.array([[(low, high)[b >> a & 1][a] for a in range(3)] for b in range(8)])
+        index = (corners - self.origin) @ np.linalg.inv(self.steps)
+        first = np.floor(index.min(0)).astype(int)
+        last = np.ceil(index.max(0)).astype(int) + 1
+        if (first >= np.array(self.shape)).any() or (last <= 0).any():
+            return None
+        return tuple(
+            slice(max(f, 0), min(n, e)) for f, e, n in zip(first[1:], last[1:], self.shape[1:])
+        )
+
+
+class Scene:
+    """HU and shares of one slice, (slabs, rows, columns) float32 each, painted body by body."""
+
+    def __init__(self, shape, pixel_mm):
+        self.hu = np.full(shape, AIR, np.float32)
+        self.patient = np.zeros(shape, np.float32)
+        self.device = np.zeros(shape, np.float32)
+        self.ignore = np.zeros(shape, np.float32)
+        self.pixel_mm = pixel_mm
+
+    def window(self, frame, low=None, high=None):
+        """The part of the slice that holds a box of a frame (all of it without a box), or None."""
+        if low is None:
+            return Window(self, frame, slice(None), slice(None))
+        bounds = frame.bounds(np.asarray(low, float), np.asarray(high, float))
+        return bounds and Window(self, frame, *bounds)
+
+
+class Window:
+    """A rectangle of a scene with the points of one frame; everything is painted through
+    windows."""
+
+    def __init__(self, scene, frame, rows, columns, pixel_mm=None):
+        self.scene, self.frame = scene, frame
+        self.at = (slice(None), rows, columns)
+        self.points = frame.points(rows, columns)
+        self.pixel_mm = scene.pixel_mm if pixel_mm is None else pixel_mm
+        self.inside_only = False
+
+    def crop(self, low, high):
+        """The part of this window that holds a box of its frame, or None; its `take` cuts arrays
+        of this window."""
+        bounds = self.frame.bounds(np.asarray(low, float), np.asarray(high, float))
+        return bounds and self._cut(
+            *(
+                slice(max(b.start, a.start), min(b.stop, a.stop))
+                for a, b in zip(self._spans(), bounds)
+            )
+        )
+
+    def crop_to(self, wanted):
+        """The part of this window around what is True in a (rows, columns) mask, or None."""
+        spans = []
+        for axis, whole in zip((1, 0), self._spans()):
+            found = np.flatnonzero(wanted.any(axis))
+            if not len(found):
+                return None
+            spans.append(slice(whole.start + int(found[0]), whole.start + int(found[-1]) + 1))
+        return self._cut(*spans)
+
+    def _spans(self):
+        return [slice(*span.indices(size)) for span, size in zip(self.at[1:], self.frame.shape[1:])]
+
+    def _cut(self, rows, columns):
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return None
+        part = object.__new__(Window)
+        part.scene, part.frame, part.pixel_mm, part.at = (
+            self.scene,
+            self.frame,
+            self.pixel_mm,
+            (slice(None), rows, columns),
+        )
+        part.inside_only = self.inside_only
+        mine = self._spans()
+        inner = (
+            slice(None),
+            *(
+                slice(span.start - own.start, span.stop - own.start)
+                for span, own in zip((rows, columns), mine)
+            ),
+        )
+        part.take = lambda array: array[inner] if array.shape[1:] != (1, 1) else array
+        part.points = [
+            v[(slice(None), *(s if n > 1 else slice(None) for s, n in zip(inner[1:], v.shape[1:])))]
+            for v in self.points
+        ]
+        return part
+
+    def share(self, distance):
+        """Share of each voxel inside a body, from its distance on the planes around each slab.
+
+        The half-width of the ramp is what the surface travels within a voxel: one pixel in the
+        plane, and the change of distance from plane to plane across it.
+        """
+        distance = np.asarray(distance, np.float32)
+        if distance.shape[0] == 1:
+            return np.clip(0.5 - distance / self.pixel_mm, 0, 1)
+        low, high = distance[:-1], distance[1:]
+        return np.clip(0.5 - 0.5 * (low + high) / (self.pixel_mm + abs(high - low)), 0, 1)
+
+    def between(self, inner, outer):
+        """Share of a layer outside `inner` and inside `outer`; right for layers thinner than a
+        voxel too."""
+        return np.maximum(self.share(outer) - self.share(inner), 0)
+
+    @property
+    def halfway(self):
+        """The points half-way through the slice, for fields that hardly change along it."""
+        return [v[v.shape[0] // 2][None] for v in self.points]
+
+    def middle(self, values):
+        """A field known on planes, at the middle of the slabs."""
+        return values if values.shape[0] == 1 else 0.5 * (values[:-1] + values[1:])
+
+    def paint(self, share, hu):
+        """Give `share` of every voxel to a material; no more than the patient has of it in an
+        `inside_only` window."""
+        if self.inside_only:
+            share = share * self.scene.patient[self.at]
+        canvas = self.scene.hu[self.at]
+        canvas += share * (hu - canvas)
+
+    def paint_patient(self, share, hu, yields=False):
+        """Paint tissue; what is soft gives way to it, and tissue that `yields` gives way to
+        supports."""
+        device = self.scene.device[self.at]
+        if yields:
+            share = share * (1 - device)
+        patient = self.scene.patient[self.at]
+        patient += share * (1 - patient)
+        device *= 1 - share
+        self.paint(share, hu)
+
+    def paint_device(self, share, hu):
+        """Paint a part of a support."""
+        device = self.scene.device[self.at]
+        device += share * (1 - device)
+        self.paint(share, hu)
+
+    def paint_ignored(self, share, hu):
+        """Paint what belongs to nobody: a tube, a wire, dense hair."""
+        ignore = self.scene.ignore[self.at]
+        ignore += share * (1 - ignore)
+        self.paint(share, hu)

@@ -1,0 +1,164 @@
+"""Synthetic patients on disk: valid CT series with their truth beside them."""
+
+import json
+import os
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from tqdm import tqdm
+
+from ..errors import HeadrestError
+from .study import synthesize
+
+IMPLEMENTATION = "2.25.291538721960341284512379043716925213771"
+
+
+def _uid(study, *names):
+    """A UID that depends on the seed, the options drawn and the names only."""
+    protocol = study.parameters["protocol"]
+    source = [
+        study.parameters["region"],
+        study.parameters["seed"],
+        protocol["matrix"],
+        len(study.hu),
+        study.parameters["contact_kind"],
+        *names,
+    ]
+    return generate_uid(prefix="2.25.", entropy_srcs=[str(item) for item in source])
+
+
+def _number(value):
+    """A decimal string of at most 16 characters."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")[:16]
+
+
+def _patient_and_study(study):
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.PatientName, ds.PatientID = "Synthetic^Phantom", f"synthetic-{study.parameters['seed']:06d}"
+    ds.PatientBirthDate = ds.PatientSex = ds.ReferringPhysicianName = ds.AccessionNumber = ""
+    ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", "synthetic, no patient"
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20000101"
+    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = "120000"
+    ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber = "1", 1, 1
+    ds.StudyDescription, ds.SeriesDescription = "Synthetic CT", "headrest phantom"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(study, "study"), _uid(study, "series")
+    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = _uid(study, "frame"), ""
+    return ds
+
+
+def _scanner(study, ds):
+    parameters = study.parameters
+    ds.Modality, ds.SOPClassUID = "CT", CTImageStorage
+    ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
+    ds.DerivationDescription = "Computed by headrest.phantom from random parameters"
+    ds.Manufacturer, ds.ManufacturerModelName, ds.SoftwareVersions = "headrest", "phantom", "1"
+    ds.BodyPartExamined = "CHEST" if parameters["region"] == "chest" else "HEAD"
+    ds.PatientPosition = "HFP" if parameters["protocol"]["prone"] else "HFS"
+    ds.KVP, ds.ConvolutionKernel = "120", parameters["scanner"]["kernel"].upper()
+    ds.GantryDetectorTilt = _number(study.tilt)
+    ds.SliceThickness = _number(parameters["protocol"]["thickness_mm"])
+    return ds
+
+
+def _pixels(study, ds):
+    unsigned = study.padding[0] is None or study.padding[0] >= -1024
+    intercept = -1024 if unsigned else 0
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = study.hu.shape[1:]
+    ds.PixelSpacing = [_number(value) for value in study.spacing_mm[1:]]
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = (16, 12, 11) if unsigned else (16, 16, 15)
+    ds.PixelRepresentation = 0 if unsigned else 1
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = str(intercept), "1", "HU"
+    ds.WindowCenter, ds.WindowWidth = "40", "100"
+    if study.padding[1]:
+        ds.add_new("PixelPaddingValue", "US" if unsigned else "SS", study.padding[0] - intercept)
+    return intercept
+
+
+def _image(study, index):
+    """The dataset of one slice."""
+    ds = _scanner(study, _patient_and_study(study))
+    intercept = _pixels(study, ds)
+    ds.SOPInstanceUID, ds.InstanceNumber = _uid(study, "slice", index), index + 1
+    ds.ImagePositionPatient = [_number(value) for value in study.positions[index]]
+    ds.ImageOrientationPatient = [_number(value) for value in study.orientation]
+    ds.PixelData = (study.hu[index].astype(np.int32) - intercept).astype("<i2").tobytes()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = (
+        CTImageStorage,
+        ds.SOPInstanceUID,
+    )
+    ds.file_meta.TransferSyntaxUID, ds.file_meta.ImplementationClassUID = (
+        ExplicitVRLittleEndian,
+        IMPLEMENTATION,
+    )
+    return ds
+
+
+def write_dicom(study, folder):
+    """Write a study as a CT series of uncompressed files, with its truth beside it.
+
+    ``0001.dcm`` and on, one a slice; ``truth.npz`` holds the bool arrays device, patient, ignore
+    and contact in ascending order along the slice normal (the order of the files);
+    ``parameters.json`` all that was drawn.
+
+    Returns
+    -------
+    pathlib.Path of the folder, which is written aside and then renamed, so that it is whole or not
+    there.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise HeadrestError(f"{folder} is not empty: name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    try:
+        for index in range(len(study.hu)):
+            _image(study, index).save_as(aside / f"{index + 1:04d}.dcm", enforce_file_format=True)
+        np.savez_compressed(
+            aside / "truth.npz",
+            device=study.device,
+            patient=study.patient,
+            ignore=study.ignore,
+            contact=study.contact,
+        )
+        (aside / "parameters.json").write_text(json.dumps(study.parameters, indent=1))
+        aside.chmod(0o755)
+        os.replace(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return folder
+
+
+def _one_patient(seed, folder, options):
+    target = Path(folder) / f"synthetic-{seed:06d}"
+    return target if target.exists() else write_dicom(synthesize(seed, **options), target)
+
+
+def synthesize_patients(folder, patients, seed, jobs=1, **options):
+    """Write `patients` synthetic patients, seeds `seed` and on, one folder each; what is complete
+    is not made again.
+
+    Parameters
+    ----------
+    jobs : number of processes.
+    options : as for `synthesize`.
+
+    Returns
+    -------
+    list of pathlib.Path
+    """
+    work = partial(_one_patient, folder=folder, options=options)
+    seeds = range(seed, seed + patients)
+    if jobs == 1:
+        return [work(one) for one in tqdm(seeds, desc="patients")]
+    with ProcessPoolExecutor(jobs) as pool:
+        return list(tqdm(pool.map(work, seeds), total=patients, desc="patients"))

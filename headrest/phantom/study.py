@@ -1,0 +1,189 @@
+"""A synthetic study: draw a patient, a holder, a protocol and a scanner, and scan the one on the
+other."""
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import HeadrestError
+from . import (
+    chest,
+    choosing,
+    plastic,
+    stray,
+)
+from . import (
+    head as heads,
+)
+from . import (
+    protocol as protocols,
+)
+from . import (
+    scanner as scanners,
+)
+from .effects import effects_of
+from .layout import Layout, outside, render_slice
+
+DEVICE_HU = -500
+PARTS = ("anatomy", "supports", "protocol", "scanner", "stray")
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A scan and its truth; arrays run (slices, rows, columns), slices ascend along the slice
+    normal.
+
+    Attributes
+    ----------
+    hu : int16, Hounsfield units as stored (padding included).
+    device : bool, voxels of which supports take half or more and that are above -500 HU.
+    device_share : uint8, share of supports in the voxel, 255 for all of it.
+    patient : bool, inside the skin with internal air.
+    ignore : bool, belongs to nobody (tubes, wires, dense hair) and should not be scored.
+    contact : (slices,) bool, a device voxel lies beside a patient voxel.
+    spacing_mm : (z, y, x); positions : (slices, 3) ImagePositionPatient; orientation : (6,)
+        ImageOrientationPatient.
+    tilt : gantry tilt in degrees; padding : (value or None, tagged).
+    parameters : everything drawn, as JSON would hold it.
+    """
+
+    hu: np.ndarray
+    device: np.ndarray
+    device_share: np.ndarray
+    patient: np.ndarray
+    ignore: np.ndarray
+    contact: np.ndarray
+    spacing_mm: tuple
+    positions: np.ndarray
+    orientation: tuple
+    tilt: float
+    padding: tuple
+    parameters: dict
+
+
+def draw_parameters(seed, *, matrix=None, slices=None, region="head", contact=None):
+    """Draw everything that makes a study, without rendering it.
+
+    Every part has its own stream of random numbers, so that a new part leaves the others as they
+    were.
+
+    Returns
+    -------
+    dict that JSON can hold; "supports" and "effects" name what occurs.
+    """
+    streams = dict(
+        zip(
+            PARTS,
+            (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(len(PARTS))),
+        )
+    )
+    rng = streams["anatomy"]
+    kinds = ["adult", "old", "child", "plastic", "water"]
+    kind = "chest" if region == "chest" else str(rng.choice(kinds, p=[0.56, 0.2, 0.14, 0.07, 0.03]))
+    drawn = {"seed": int(seed), "region": region, "kind": kind}
+    makers = {
+        "chest": chest.draw_chest,
+        "plastic": plastic.draw_plastic,
+        "water": plastic.draw_plastic,
+    }
+    drawn["body"] = makers.get(kind, heads.draw_head)(rng, kind)
+    drawn["protocol"] = protocols.draw_protocol(
+        streams["protocol"], matrix, slices, 97 * drawn["body"]["height"], region
+    )
+    drawn["supports_drawn"] = (chest.draw_couch if kind == "chest" else choosing.draw_supports)(
+        streams["supports"], contact
+    )
+    drawn["scanner"] = scanners.draw_scanner(streams["scanner"])
+    drawn["stray"] = stray.draw_stray(streams["stray"], kind)
+    drawn["supports"] = [s["name"] for s in drawn["supports_drawn"]["list"]]
+    drawn["contact_kind"] = drawn["supports_drawn"]["contact"]
+    drawn["effects"] = effects_of(drawn)
+    return drawn
+
+
+def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None):
+    """Draw and scan one synthetic patient on a support.
+
+    Parameters
+    ----------
+    seed : int
+        One patient; the same seed gives the same study on one machine.
+    matrix, slices : int, optional
+        Rows = columns, and number of slices; drawn if None.
+    region : "head" or "chest"
+    contact : True, False, one of "gap", "touch", "sunk", "ear", "dense", "strap", or None to draw
+        it.
+
+    Returns
+    -------
+    Study
+    """
+    if region not in ("head", "chest"):
+        raise HeadrestError(f"region is 'head' or 'chest', not {region!r}")
+    return render(
+        draw_parameters(seed, matrix=matrix, slices=slices, region=region, contact=contact)
+    )
+
+
+def render(drawn):
+    """Scan what `draw_parameters` drew."""
+    layout = Layout(drawn)
+    made = [_slice(layout, index) for index in range(len(drawn["protocol"]["z_mm"]))]
+    names = ("hu", "device", "device_share", "patient", "ignore", "contact")
+    volumes = {name: np.stack(volume) for name, volume in zip(names, zip(*made))}
+    return _oriented(drawn | {"supports_placed": layout.placed}, volumes)
+
+
+def _slice(layout, index):
+    """HU, device, share, patient, ignore and contact of one slice."""
+    protocol, drawn = layout.protocol, layout.drawn
+    truth = render_slice(layout, index)
+    image = scanners.scan(
+        truth["hu"], drawn["scanner"], protocol["pixel_mm"], protocol["thickness_mm"], index
+    )
+    hu = np.clip(np.rint(image + protocol["offset"]), -1024, 3071).astype(np.int16)
+    hidden = outside(protocol)
+    if hidden is not None:
+        hu[hidden] = int(protocol["padding"])
+        for name in ("device", "patient", "ignore"):
+            truth[name][hidden] = 0
+    device = (truth["device"] >= 0.5) & (hu > DEVICE_HU)
+    ignore = (truth["ignore"] >= 0.3) & ~device
+    patient = (truth["patient"] >= 0.5) & ~device & ~ignore
+    share = np.rint(255 * np.clip(truth["device"], 0, 1)).astype(np.uint8)
+    beside = ndimage.binary_dilation(device, np.ones((3, 3), bool)) & patient
+    return hu, device, share, patient, ignore, bool(beside.sum() >= 3)
+
+
+def _oriented(drawn, volumes):
+    """Store the slices as the scanner did: upright, upside down or mirrored."""
+    protocol = drawn["protocol"]
+    across, down, _ = protocols.image_axes(protocol)
+    count, last = len(protocol["z_mm"]), (protocol["matrix"] - 1) * protocol["pixel_mm"]
+    positions = np.stack([protocols.corner(protocol, index) for index in range(count)])
+    flips = []
+    if protocol["upside_down"]:
+        flips.append(1)
+        positions, down = positions + last * down, -down
+    if protocol["upside_down"] != protocol["mirrored"]:
+        flips.append(2)
+        positions, across = positions + last * across, -across
+    if len(flips) == 1:
+        flips.append(0)
+        positions = positions[::-1]
+    volumes = {
+        name: np.ascontiguousarray(np.flip(v, [f for f in flips if f < v.ndim]))
+        for name, v in volumes.items()
+    }
+    step = protocol["step_mm"] * float(np.cos(np.deg2rad(protocol["tilt"])))
+    padding = None if protocol["padding"] == "none" else int(protocol["padding"])
+    return Study(
+        **volumes,
+        spacing_mm=(step, protocol["pixel_mm"], protocol["pixel_mm"]),
+        positions=np.round(positions, 4),
+        orientation=tuple(round(float(v), 6) + 0.0 for v in (*across, *down)),
+        tilt=protocol["tilt"],
+        padding=(padding, bool(protocol["tagged"])),
+        parameters=drawn,
+    )
