@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
@@ -51,7 +52,38 @@ def _parser():
     synthesize.add_argument("--matrix", type=int, help="rows and columns; drawn if not given")
     synthesize.add_argument("--region", choices=("head", "chest"), default="head")
     synthesize.set_defaults(run=_synthesize)
+    _add_training(commands)
     return parser
+
+
+def _add_training(commands):
+    train = commands.add_parser(
+        "train",
+        help="train a network on a training set",
+        description="Train a network on the training set in DATA. Every epoch is judged on "
+        "held-out patients and kept in RUN. Stopped at any moment, the same command with "
+        "--resume ends with the same weights as if it had never been stopped.",
+    )
+    train.add_argument("data", metavar="DATA", help="folder of slices.npy, labels.npy, index.csv")
+    train.add_argument("run_folder", metavar="RUN", help="folder for checkpoints and frames")
+    train.add_argument("--preset", default="standard", help="original, valid3, standard or small")
+    train.add_argument("--epochs", type=int, default=10, metavar="N")
+    train.add_argument("--labels", choices=("truth", "kmeans"), default="truth")
+    train.add_argument("--loss", choices=("dice", "cross-entropy"), default="dice")
+    train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam")
+    train.add_argument("--rate", type=float, help="highest learning rate")
+    train.add_argument("--batch", type=int, default=4, metavar="N", help="slices a step")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--resume", action="store_true", help="go on with what is in RUN")
+    train.set_defaults(run=_train)
+    video = commands.add_parser(
+        "video",
+        help="show the epochs of a training run as a video",
+        description="Encode ten slices as every epoch of RUN predicted them, one frame an epoch.",
+    )
+    video.add_argument("run_folder", metavar="RUN", help="folder that `train` wrote")
+    video.add_argument("out", metavar="OUT", help=".mp4 (H.264), or .webp or .gif, small")
+    video.set_defaults(run=_video)
 
 
 def _clean(options):
@@ -67,6 +99,38 @@ def _synthesize(options):
     drawn = {"slices": options.slices, "matrix": options.matrix, "region": options.region}
     synthesize_patients(options.out, options.patients, options.seed, options.jobs, **drawn)
     return 0
+
+
+def _train(options):
+    from headrest.training import read_training_set
+
+    with _optional("keras"):
+        from headrest.fit import train
+    names = ("preset", "epochs", "labels", "loss", "optimizer", "rate", "batch", "seed")
+    choices = {name: getattr(options, name) for name in names}
+    data = read_training_set(options.data)
+    last = train(data, options.run_folder, options.resume, **choices)[-1]
+    print(
+        f"epoch {last['epoch']}: held-out Dice {last['dice']:.3f}, pixel accuracy "
+        f"{last['accuracy']:.4f} (finding nothing: {last['all_background']:.4f})"
+    )
+    return 0
+
+
+def _video(options):
+    with _optional("imageio-ffmpeg"):
+        from headrest.video import write_video
+    print(f"{options.out}: {write_video(options.run_folder, options.out)} epochs")
+    return 0
+
+
+@contextmanager
+def _optional(package):
+    """Say what to install for a command that needs more than the rest."""
+    try:
+        yield
+    except ImportError as error:
+        raise HeadrestError(f"{error}: this command needs {package}, pip install it") from error
 
 
 def _tell(news):

@@ -81,8 +81,10 @@ def train(data, run, resume=True, **choices):
     with alone(run):
         session = _Session(data, Path(run), settings)
         session.start(resume)
-        with tqdm(total=settings.epochs, initial=len(session.history), unit="epoch") as bar:
+        steps = len(session.batches)
+        with tqdm(total=steps * settings.epochs, initial=steps * len(session.history)) as bar:
             while len(session.history) < settings.epochs:
+                bar.set_description(f"epoch {len(session.history) + 1}/{settings.epochs}")
                 bar.set_postfix(_shown(session.epoch(bar)))
     return session.history
 
@@ -174,7 +176,7 @@ class _Session:
         with _memory_hint(self.settings.batch):
             for x, y in self.batches.epoch(epoch_seed(self.settings.seed, number)):
                 losses.append(float(self.model.train_on_batch(x, y)))
-                bar.update(1 / len(self.batches))
+                bar.update()
             row = self._row(number, float(np.mean(losses)))
         weights = get_weights(self.model)
         optimizer = _state(self.model.optimizer)

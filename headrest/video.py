@@ -145,7 +145,9 @@ def _curve(draw, box, values, i, name, color, top):
     y = y1 - (y1 - y0) * np.clip(values[: i + 1] / (top or 1), 0, 1)
     points = list(zip(x.tolist(), y.tolist()))
     draw.line(points, color, 4)
-    draw.ellipse([points[-1][0] - 6, points[-1][1] - 6, points[-1][0] + 6, points[-1][1] + 6], color)
+    draw.ellipse(
+        [points[-1][0] - 6, points[-1][1] - 6, points[-1][0] + 6, points[-1][1] + 6], color
+    )
 
 
 def _corner(k, part):

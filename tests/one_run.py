@@ -1,0 +1,34 @@
+"""A small training run in a process of its own, to be killed: python one_run.py RUN EPOCHS."""
+
+import sys
+
+import numpy as np
+
+from headrest.training import TrainingSet
+
+
+def easy_set(patients=6, slices=4, size=64, seed=0):
+    """Discs on bars: a set that the small network learns in seconds."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    n = patients * slices
+    hu = np.full((n, size, size), -1000, np.int16)
+    truth = np.zeros((n, size, size), np.uint8)
+    for i in range(n):
+        top = int(size * 0.78 + rng.integers(-4, 5))
+        hu[i][np.hypot(y - 0.4 * size, x - size / 2) < 0.3 * size] = 40
+        hu[i, top : top + 4, 8:-8] = 100
+        truth[i, top : top + 4, 8:-8] = 1
+    hu += rng.integers(-20, 20, hu.shape).astype(np.int16)
+    names = np.repeat([f"p{i}" for i in range(patients)], slices)
+    number = np.tile(np.arange(slices), patients)
+    states = np.tile(["free", "touching"], n // 2)
+    return TrainingSet(hu, truth, names, number, states, truth, states == "touching")
+
+
+SETTINGS = {"preset": "small", "rate": 0.01, "held_out": 0.34}
+
+if __name__ == "__main__":
+    from headrest.fit import train
+
+    train(easy_set(), sys.argv[1], epochs=int(sys.argv[2]), **SETTINGS)
