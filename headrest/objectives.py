@@ -94,7 +94,7 @@ def adam(steps, epochs, rate=1.5e-3):
     whole = steps * epochs
     rise = min(60, max(whole // 10, 1))
     curve = keras.optimizers.schedules.CosineDecay(
-        0.0, max(whole - rise, 1), alpha=0.02, warmup_target=rate, warmup_steps=rise
+        rate / 10, max(whole - rise, 1), alpha=0.02, warmup_target=rate, warmup_steps=rise
     )
     return keras.optimizers.Adam(curve, clipnorm=1.0, name="adam")
 

@@ -92,9 +92,9 @@ def test_killed_runs_end_with_the_same_weights(whole, tmp_path):
         time.sleep(rng.uniform(0, 0.05))
         child.send_signal(signal.SIGKILL)
         kills += child.wait() == -signal.SIGKILL
-        if kills == 3:
+        if kills == 2:
             break
-    assert kills >= 2
+    assert kills == 2
     subprocess.run(command, env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
     same(whole[0], tmp_path)
     assert not list(tmp_path.rglob(".*.partial*"))
@@ -125,10 +125,11 @@ def test_damaged_checkpoints_are_passed_over(whole, tmp_path):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             read = load_checkpoint(folder)
-        assert read.epoch == EPOCHS - 1 and told
+        assert read.epoch == EPOCHS - 1
+        assert told
         shutil.rmtree(folder / newest.name)
         damage(folder / previous.name, rng)
-        with pytest.raises(HeadrestError, match="damaged"), pytest.warns(UserWarning):
+        with pytest.raises(HeadrestError, match="damaged"), pytest.warns(match="passed"):
             load_checkpoint(folder)
         shutil.rmtree(folder)
 
@@ -172,7 +173,7 @@ def test_input_that_is_no_number_is_refused_before_training(tmp_path):
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
-    with pytest.raises(HeadrestError, match="rate|finite"):
+    with pytest.raises(HeadrestError, match=r"rate|finite"):
         train(easy_set(), tmp_path, epochs=3, **{**SETTINGS, "optimizer": "sgd", "rate": 1e30})
     assert not (tmp_path / "checkpoints").exists()
     bad = Checkpoint({"a": np.array([np.inf])}, {}, [{"epoch": 1, "loss": 1.0}], {})

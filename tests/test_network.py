@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +85,22 @@ def test_weights_of_another_network_are_refused():
     assert all(np.array_equal(v, weights[k]) for k, v in network.get_weights(model).items())
 
 
+def test_drawing_shows_every_level():
+    from headrest.architecture import architecture, draw_architecture
+
+    model = network.build("valid3")
+    blocks = architecture(model)
+    assert blocks["size"] == [508, 250, 121, 238, 472]
+    assert blocks["features"] == [16, 32, 64, 32, 16]
+    assert blocks["convolutions"] == [2] * 5
+    logits = model.get_layer("logits").count_params()
+    assert sum(blocks["parameters"]) + logits == model.count_params()
+    figure = draw_architecture(model)
+    words = " ".join(text.get_text() for text in figure.axes[0].texts)
+    assert all(f"{size}²" in words for size in (512, 508, 250, 121, 238, 472))
+    figure.clear()
+
+
 STEP = """
 import sys, numpy as np
 from headrest import network
@@ -109,7 +126,8 @@ def test_trains_and_carries_weights_under_every_backend(backend, tmp_path):
     np.savez(tmp_path / "weights.npz", **network.get_weights(model))
     arguments = [str(tmp_path / "weights.npz"), "1", str(tmp_path / "out.npz")]
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, "-c", STEP, *arguments], check=True, env=environment)
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", STEP, *arguments], check=True, env=environment, cwd=root)
     x = np.random.default_rng(0).standard_normal((2, 64, 64, 1)).astype(np.float32)
     with np.load(tmp_path / "out.npz") as out:
         assert np.allclose(out["logits"], model.predict_on_batch(x), atol=1e-4)
