@@ -35,6 +35,10 @@ class Frames:
         """Predicted probability of headrest: float32 array (10, rows, columns), 0 to 1."""
         return _read(self.files[i])["probability"] / np.float32(255)
 
+    def found(self, i):
+        """Where that probability is a half or more: bool array (10, rows, columns)."""
+        return _read(self.files[i])["probability"] >= 128
+
 
 def choose_slices(indices, labels, count=COUNT):
     """Choose slices that are watched: spread evenly over those that show a headrest.

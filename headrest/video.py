@@ -65,6 +65,7 @@ def _write_mp4(path, pictures, fps):
         pix_fmt_out="yuv420p",
         quality=None,
         macro_block_size=2,
+        ffmpeg_log_level="error",
         output_params=options,
     )
     writer.send(None)
@@ -105,12 +106,12 @@ def _sheet(frames):
         grey = _grey(hu)
         for part in range(len(PARTS)):
             sheet.paste(grey, _corner(k, part))
-        _lay(sheet, np.where(label > 0, 1, 0), _corner(k, 1))
+        _lay(sheet, label > 0, HIT, _corner(k, 1))
     draw = ImageDraw.Draw(sheet)
     for column in range(min(COLUMNS, len(frames.hu))):
         for part, name in enumerate(PARTS):
             x, y = _corner(column, part)
-            draw.text((x + TILE // 2, y - 6), name, INK, _font(22), anchor="mb")
+            draw.text((x + TILE // 2, y - 12), name, INK, _font(22), anchor="ms")
     legend = (("found", HIT), ("missed", MISSED), ("too much", EXTRA))
     for n, (name, color) in enumerate(legend):
         x, y = _panel_left() + 150 * n, SIZE[1] - 40
@@ -121,9 +122,13 @@ def _sheet(frames):
 
 def _picture(sheet, frames, i):
     picture = sheet.copy()
-    found, label = frames.probability(i) >= 0.5, frames.labels > 0
-    for k, classes in enumerate(found * 1 + label * 2):  # 1 too much, 2 missed, 3 hit
-        _lay(picture, np.array([0, 3, 2, 1])[classes], _corner(k, 2))
+    for k, (found, label) in enumerate(zip(frames.found(i), frames.labels > 0)):
+        for mask, color in (
+            (found & label, HIT),
+            (label & ~found, MISSED),
+            (found & ~label, EXTRA),
+        ):
+            _lay(picture, mask, color, _corner(k, 2))
     draw = ImageDraw.Draw(picture)
     left = _panel_left()
     draw.text((left, 90), f"epoch {frames.epoch[i]}", INK, _font(64), anchor="ls")
@@ -165,11 +170,12 @@ def _grey(hu):
     return Image.fromarray(grey).resize((TILE, TILE), Image.Resampling.BOX).convert("RGB")
 
 
-def _lay(picture, classes, corner):
-    """Lay colours over a tile: 0 none, 1 hit, 2 missed, 3 too much."""
-    colors = np.array([(0, 0, 0, 0), *((*c, 200) for c in (HIT, MISSED, EXTRA))], np.uint8)
-    color = Image.fromarray(colors[classes]).resize((TILE, TILE), Image.Resampling.BOX)
-    picture.paste(color, corner, color)
+def _lay(picture, mask, color, corner):
+    """Lay a colour over a tile where the mask is."""
+    if mask.any():
+        share = Image.fromarray(mask.view(np.uint8) * np.uint8(200))
+        at = (*corner, corner[0] + TILE, corner[1] + TILE)
+        picture.paste(color, at, share.resize((TILE, TILE), Image.Resampling.BOX, reducing_gap=1))
 
 
 @lru_cache
