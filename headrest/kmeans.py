@@ -36,7 +36,9 @@ def hu_histogram(hu, lowest=FLOOR, highest=BRIGHTEST):
     >>> hu_histogram(np.array([-1000.0, -1000.0, 40.0]))
     (array([-1000.,    40.]), array([2, 1]))
     """
-    counts = np.bincount((np.clip(hu, lowest, highest) - lowest).astype(np.intp).ravel())
+    whole = np.clip(hu, lowest, highest)
+    whole -= lowest
+    counts = np.bincount(whole.ravel().astype(np.intp))
     occurring = np.flatnonzero(counts)
     return occurring + lowest, counts[occurring]
 
@@ -64,10 +66,11 @@ def kmeans_centers(hu, k=3):
 
 def _centers(values, counts, k):
     # Imported where it is used: it takes a second, and not every user clusters.
+    from sklearn import config_context
     from sklearn.cluster import KMeans
 
     start = optimal_centers(values, counts, k)[:, None]
-    with _one_thread():
+    with _one_thread(), config_context(assume_finite=True, skip_parameter_validation=True):
         model = KMeans(k, init=start, n_init=1, tol=0).fit(values[:, None], sample_weight=counts)
     return np.sort(model.cluster_centers_.ravel())
 
@@ -176,7 +179,7 @@ def _add_cluster(best, cost, clusters):
 def _least_of_ranges(best, cost, ends, low, high):
     """For each end the least total cost over the starts low..high, and the first such start."""
     sizes = high - low + 1
-    offsets = np.r_[0, np.cumsum(sizes)[:-1]]
+    offsets = np.cumsum(sizes) - sizes
     tried = np.arange(sizes.sum()) + np.repeat(low - offsets, sizes)
     total = best[tried] + cost(tried, np.repeat(ends, sizes))
     least = np.minimum.reduceat(total, offsets)

@@ -38,6 +38,8 @@ SHORT_MM, MEDIUM_MM, LONG_MM, COUCH_MM = 12.0, 25.0, 80.0, 300.0
 third: no thin piece of a head that lies apart is. Longer than the last: not even a skull is."""
 ELONGATED = 4.0
 """Length over width of a sheet cut across; a disc has 2.8."""
+RAIL = 12.0
+"""Length over width from which even what is as bright as bone could be a rail."""
 PLASTIC_MEAN_HU, PLASTIC_STD_HU = (-200.0, 250.0), (190.0, 330.0)
 """A short piece of shell has a bright core and soft edges. The tip of an ear or a nose varies
 less (it has no bright core), a splinter of bone more."""
@@ -126,18 +128,20 @@ def find_components(mask):
     True
     """
     labels = np.zeros(mask.shape, np.int32)
+    if not mask.any():
+        return labels, 0
     box = _bounding_box(mask)
-    air, parts = ndimage.label(~mask[box])  # behind 8-connected objects lies 4-connected air
-    outer = np.zeros(parts + 1, bool)
-    for edge in (air[:1], air[-1:], air[:, :1], air[:, -1:]):
-        outer[edge] = True
-    outer[0] = False
-    labels[box], count = ndimage.label(~np.take(outer, air), EIGHT)
+    air, _ = ndimage.label(~mask[box])  # behind 8-connected objects lies 4-connected air
+    edges = np.concatenate([air[0], air[-1], air[:, 0], air[:, -1]])
+    filled = np.ones(air.shape, bool)
+    for outer in set(edges.tolist()) - {0}:
+        filled &= air != outer
+    labels[box], count = ndimage.label(filled, EIGHT)
     return labels, count
 
 
 def _bounding_box(mask):
-    ends = [np.flatnonzero(mask.any(axis))[[0, -1]] if mask.any() else (0, -1) for axis in (1, 0)]
+    ends = [np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0)]
     return tuple(slice(first, last + 1) for first, last in ends)
 
 
@@ -164,7 +168,8 @@ def measure(labels, count, hu, threshold, spacing_mm):
 
     solid = hu > max(threshold, DEVICE_HU)  # a softer rim would blur mean and deviation
     values = hu * solid
-    pixels, pixels_filled = total(solid), total(labels > 0)
+    filled = labels > 0
+    pixels, pixels_filled = total(solid), total(filled)
     mean = total(values) / np.maximum(pixels, 1)
     variance = total(values * values) / np.maximum(pixels, 1) - mean**2
     top, bottom, left, right = _boxes(labels, count, starts, which)
@@ -175,7 +180,7 @@ def measure(labels, count, hu, threshold, spacing_mm):
         area_mm2=pixels * pixel**2,
         mean_hu=mean,
         std_hu=np.sqrt(np.maximum(variance, 0)),
-        width_mm=2 * pixels_filled / np.maximum(total(_boundary(labels > 0)), 1) * pixel,
+        width_mm=2 * pixels_filled / np.maximum(total(_boundary(filled)), 1) * pixel,
         length_mm=np.hypot((bottom - top) * y, (right - left) * x),
         solidity=pixels / np.maximum(pixels_filled, 1),
         row=(top + bottom - 1) / 2,
@@ -237,7 +242,8 @@ def judge(components):
     plastic = _between(c.mean_hu, PLASTIC_MEAN_HU) & _between(c.std_hu, PLASTIC_STD_HU)
     short = (c.length_mm >= SHORT_MM) & plastic
     cushion = (c.mean_hu < DARK_HU) & (c.width_mm <= CUSHION_MM)
-    likely = (thin | cushion) & (c.length_mm >= MEDIUM_MM) & ~bone
+    rail = c.length_mm >= RAIL * c.width_mm
+    likely = (thin | cushion) & (c.length_mm >= MEDIUM_MM) & (rail | ~bone)
     verdict = np.where(thin | cushion, UNSURE, PATIENT)
     verdict[elongated & likely] = LIKELY
     verdict[elongated & thin & (long | short)] = DEVICE
@@ -290,11 +296,12 @@ def label_series(hu, spacing_mm, k=3, use_neighbours=True):
 
 @dataclass(frozen=True)
 class _View:
-    """A slice on the way to its label; `core` is at half the resolution."""
+    """A slice on the way to its label; the masks are at half the resolution."""
 
     threshold: float
     components: Components
     verdict: np.ndarray
+    patient: np.ndarray
     core: np.ndarray
     touching: bool
 
@@ -309,7 +316,7 @@ def _examine(hu, spacing_mm, k):
     core = _thick_parts(patient, spacing_mm)
     thin = patient & ~_grown(core, CORE_MM / 2, spacing_mm)
     touching = _looks_like_support(thin, hu[::2, ::2], threshold, spacing_mm)
-    return _View(threshold, components, verdict, core, touching)
+    return _View(threshold, components, verdict, patient, core, touching)
 
 
 def _label(hu, view):
@@ -320,7 +327,7 @@ def _label(hu, view):
 
 
 def _members(components, chosen):
-    return np.r_[False, chosen][components.labels[::2, ::2]]
+    return np.take(np.r_[False, chosen], components.labels[::2, ::2])
 
 
 def _thick_parts(mask, spacing_mm):
@@ -331,6 +338,8 @@ def _thick_parts(mask, spacing_mm):
 
 
 def _grown(mask, reach_mm, spacing_mm):
+    if not mask.any():
+        return mask
     size = [2 * max(1, round(reach_mm / mm)) + 1 for mm in spacing_mm]
     return ndimage.maximum_filter(mask.view(np.uint8), size, mode="nearest").view(bool)
 
@@ -350,16 +359,16 @@ def _looks_like_support(thin, hu, threshold, spacing_mm):
 
 def _ask_neighbours(seen, spacing_mm):
     spacing_mm = 2 * np.asarray(spacing_mm)
-    patients = [_members(v.components, v.verdict == PATIENT) for v in seen]
+    patients, cores = [v.patient for v in seen], [v.core for v in seen]
     devices = [_members(v.components, v.verdict == DEVICE) for v in seen]
     near = [_grown(device, NEAR_MM, spacing_mm) for device in devices]
     asked = []
     for i, view in enumerate(seen):
         beside = [j for j in (i - 1, i + 1) if 0 <= j < len(seen)]
-        in_core, in_patient, in_device = (
-            _overlap(view.components, [masks[j] for j in beside])
-            for masks in ([v.core for v in seen], patients, near)
-        )
+        around = [
+            np.logical_or.reduce([masks[j] for j in beside]) for masks in (cores, patients, near)
+        ]
+        in_core, in_patient, in_device = _overlaps(view.components, around)
         verdict = view.verdict.copy()
         verdict[(view.verdict == DEVICE) & (in_core > 0.5)] = UNSURE
         verdict[(view.verdict == LIKELY) & (in_patient == 0)] = DEVICE
@@ -371,11 +380,11 @@ def _ask_neighbours(seen, spacing_mm):
     return asked
 
 
-def _overlap(components, masks):
-    """Share of each component that lies in any of the masks, at half the resolution."""
+def _overlaps(components, masks):
+    """Share of each component that lies in each of the masks, at half the resolution."""
     labels, count = components.labels[::2, ::2], len(components) + 1
-    inside = np.bincount(labels[np.logical_or.reduce(masks)], minlength=count)[1:]
-    return inside / np.maximum(np.bincount(labels.ravel(), minlength=count)[1:], 1)
+    whole = np.maximum(np.bincount(labels.ravel(), minlength=count)[1:], 1)
+    return [np.bincount(labels[mask], minlength=count)[1:] / whole for mask in masks]
 
 
 def soft_rim(label, hu, spacing_mm, reach_mm=1.5):

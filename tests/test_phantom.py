@@ -55,7 +55,7 @@ def volume(shape, thickness_mm, slabs=3, tilt_deg=0.0, pixel_mm=0.8, matrix=100)
     total, half = 0.0, pixel_mm * (matrix - 1) / 2
     for number in range(-12, 13):
         origin = normal * thickness_mm * (number - 0.5) - down * half - np.array([half, 0, 0])
-        scene = Scene((slabs, matrix, matrix), pixel_mm)
+        scene = Scene((slabs, matrix, matrix))
         window = scene.window(Frame(origin, steps, (slabs + 1, matrix, matrix)))
         window.paint_device(window.share(shape(window.points)), 100.0)
         total += float(scene.device.mean(0).sum()) * pixel_mm**2 * thickness_mm
@@ -79,7 +79,7 @@ def test_volumes_are_those_of_geometry(thickness_mm, tilt_deg):
 
 
 def test_a_layer_thinner_than_a_voxel_keeps_its_volume():
-    scene = Scene((1, 64, 64), 1.0)
+    scene = Scene((1, 64, 64))
     window = scene.window(Frame((-31.5, -31.5, 0), np.eye(3)[::-1], (2, 64, 64)))
     outer = cylinder(window.points, (0.2, 0.3, 0), 20.0)
     share = window.between(outer + 0.3, outer)
@@ -287,3 +287,5 @@ def test_patients_are_written_once_and_whole(tmp_path):
 def test_unknown_regions_are_refused():
     with pytest.raises(HeadrestError):
         synthesize(0, region="foot")
+    with pytest.raises(HeadrestError):
+        synthesize(0, contact="foot")

@@ -9,7 +9,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
@@ -34,7 +33,8 @@ HEADER = [
     "ImageOrientationPatient",
     "BitsAllocated",
 ]
-AXIAL = np.cos(np.deg2rad(45))
+AXIAL = 0.7
+"""Cosine of the angle up to which a tilted slice still counts as axial, about 45 degrees."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,9 @@ def _is_axial(orientation):
     # Whether an orientation is missing or malformed is for the reader to say.
     if orientation is None or len(orientation) != 6:
         return True
-    normal = np.cross(np.array(orientation[:3], float), np.array(orientation[3:], float))
-    return not abs(normal[2]) < AXIAL
+    row, column = orientation[:3], orientation[3:]
+    along_the_table = float(row[0]) * float(column[1]) - float(row[1]) * float(column[0])
+    return not abs(along_the_table) < AXIAL
 
 
 def _series_files(uid, members):

@@ -123,8 +123,7 @@ def _check_declared(header):
 def _decoded(header):
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax in NATIVE:
-        _check_length(header)
-        return pixel_array(header, raw=True, correct_unused_bits=False)
+        return _native(header, ">" if syntax == ExplicitVRBigEndian else "<")
     if syntax not in PLUGINS:
         name = getattr(syntax, "name", syntax)
         raise HeadrestError(
@@ -162,7 +161,7 @@ def _why_undecoded(syntax, error):
     return f"the pixel data cannot be decoded as {syntax.name}: damaged, or declared wrongly"
 
 
-def _check_length(header):
+def _native(header, byte_order):
     expected = header.Rows * header.Columns * 2
     excess = len(header.PixelData) - expected
     # PS3.5 8.1.1 pads to even length, and some writers pad an even length as well.
@@ -171,6 +170,9 @@ def _check_length(header):
             f"{len(header.PixelData)} bytes of pixel data where {header.Rows} x {header.Columns} "
             f"pixels need {expected}; the file is cut short or its header is wrong"
         )
+    stored = np.dtype(np.int16 if header.PixelRepresentation else np.uint16)
+    words = np.frombuffer(header.PixelData, stored.newbyteorder(byte_order), expected // 2)
+    return words.astype(stored, copy=False).reshape(header.Rows, header.Columns)
 
 
 def _mask_to_bits_stored(raw, header):

@@ -19,7 +19,6 @@ MAIN = {
     "none": 0.04,
 }
 
-
 PAD = {
     "curved_cushion": 0.22,
     "foam_block": 0.09,
@@ -32,29 +31,26 @@ PAD = {
     "none": 0.18,
 }
 
-
 EXTRA = {
     "temple_wedges": 0.18,
     "brow_strap": 0.14,
     "chin_strap": 0.06,
     "linen": 0.24,
     "blanket": 0.1,
-    "thermoplastic_mask": 0.07,
+    "thermoplastic_mask": 0.1,
     "cables": 0.1,
     "bolts": 0.08,
     "clamps": 0.06,
     "drip_line": 0.07,
-    "skull_clamp": 0.03,
+    "skull_clamp": 0.05,
     "couch_rails": 0.1,
     "curved_couch": 0.16,
     "flat_couch": 0.1,
 }
 
-
 CONTACT = {"gap": 0.34, "touch": 0.2, "sunk": 0.16, "ear": 0.13, "dense": 0.08, "strap": 0.09}
 
-
-TOUCHING_HU = -300.0
+TOUCHING_HU = -200.0  # what is to touch must show in the truth, that is above -500 HU
 
 
 def choose(rng, weights):
@@ -73,19 +69,17 @@ def draw_supports(rng, contact=None):
     """
     kind = choose(rng, CONTACT)
     other = choose(rng, {name: share for name, share in CONTACT.items() if name != "gap"})
-    if contact is not None:
-        kind = (
-            contact
-            if isinstance(contact, str)
-            else (other if kind == "gap" else kind)
-            if contact
-            else "gap"
-        )
+    if isinstance(contact, str):
+        kind = contact
+    elif contact is not None:
+        kind = "gap" if not contact else other if kind == "gap" else kind
     names = [choose(rng, MAIN), choose(rng, PAD)] + [
         name for name, share in EXTRA.items() if chance(rng, share)
     ]
     names = [name for name in dict.fromkeys(_needed(names, kind)) if name != "none"]
     supports = [draw_one(rng, name, kind) for name in names]
+    if chance(rng, 0.1) and kind == "gap":
+        supports = []
     return {"contact": kind, "list": sorted(supports, key=lambda s: s["name"] in HARD)}
 
 
@@ -108,6 +102,7 @@ def _needed(names, kind):
 
 
 def draw_one(rng, name, kind):
+    """Draw one support; the one that is to touch is made thick and dense enough to be seen."""
     p = {"name": name} | draw(rng, KINDS[name][1])
     p |= draw(
         rng,
@@ -130,11 +125,13 @@ def draw_one(rng, name, kind):
         "gap": (),
     }[kind]
     if name in touching:
-        p["gap_mm"] = -0.4 if name not in PAD else -p["into_mm"]
+        p["gap_mm"] = -1.4 if name not in PAD else -p["into_mm"]
         for key in ("hu", "cover_hu", "strap_hu"):
             if key in p:
                 p[key] = max(p[key], TOUCHING_HU + 10 * p["into_mm"])
         p["cover_mm"] = max(p.get("cover_mm", 0), 1.6)
+        p["wall_mm"] = max(p.get("wall_mm", 0), 4.0)
         p["cloth_mm"] = max(p.get("cloth_mm", 0), 1.8)
     p["into_ear_mm"] = p["sides"] if kind == "ear" else 0.0
+    p["presses_head"] = name in touching and name != "brow_strap"
     return p

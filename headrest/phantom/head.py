@@ -76,10 +76,14 @@ def rotation(head):
 
 
 def warp(points, head):
-    """Bend the head gently, so that no head is symmetric."""
+    """Bend the head gently, so that no head is symmetric, and the neck back towards the table."""
     rng = np.random.default_rng(head["warp_seed"])
     x, y, z = points
     bends = [waves(points, rng, 140, 2) * head["warp_mm"] for _ in range(2)]
+    if float(z.min()) < -50:
+        below = np.maximum(-50 - z, 0)
+        share = np.clip((y + 60) / 50, 0, 1) * below / (below + 30)
+        y = y - (0.7 * np.tan(np.deg2rad(head["nod_deg"]))) * below * share
     return [x + bends[0], y + bends[1], z]
 
 
@@ -167,25 +171,35 @@ def box(head, middle_z):
     """Low and high corner of what may hold skin in a slice at this height: wide where it cuts the
     shoulders."""
     wide = head["neck"]["shoulder_mm"] + 40 if middle_z < head["neck"]["shoulder_z"] + 60 else 98
-    return (-wide, -128, -420), (wide, 118 if wide < 99 else 150, 112)
+    return (-wide, -128, -420), (wide, 140 if wide < 99 else 170, 112)
 
 
 def surface(head):
     """Points (n, 3) on the skin of head and upper neck, and (m, 3) on the ears, in the head
     frame."""
     skin = near_zero(
-        lambda points: skin_distance(points, head), (-95, -125, -110), (95, 115, 105), 4.5
+        lambda points: skin_distance(warp(points, head), head),
+        (-95, -125, -110),
+        (95, 115, 105),
+        4.5,
     )
     ears = []
     for name, side in (("left", 1), ("right", -1)):
+        shape = head["ears"][name]
         pinna = near_zero(
-            lambda points, ear_=name: ear.distance(points, head["ears"][ear_]),
+            lambda points, side=side, shape=shape: _pinna(points, side, shape, head),
             (60, -14, -84),
             (112, 56, 4),
             2.5,
         )
         ears.append(pinna * (side, 1, 1))
     return skin, np.concatenate(ears)
+
+
+def _pinna(points, side, shape, head):
+    """Distance to a pinna at points that were mirrored to the left."""
+    x, y, z = warp([side * points[0], *points[1:]], head)
+    return ear.distance([side * x, y, z], shape)
 
 
 def paint_body(window, skin, head):

@@ -57,7 +57,7 @@ def render_slice(layout, index):
     """What lies in the voxels of a slice: dict of (rows, columns) float32 "hu", "device",
     "patient", "ignore"."""
     table, frame = layout.frames(index)
-    scene = Scene((frame.shape[0] - 1, *frame.shape[1:]), layout.protocol["pixel_mm"])
+    scene = Scene((frame.shape[0] - 1, *frame.shape[1:]))
     window, skin = _around_body(layout, scene, frame)
     around = window and Window(scene, table, *window.at[1:])
     faces = _met_by_wraps(layout, window, skin) if layout.wraps and window is not None else skin
@@ -81,9 +81,7 @@ def _around_body(layout, scene, frame):
     middle_z = float((frame.origin + 0.5 * np.array(frame.shape) @ frame.steps)[2])
     low, high = layout.anatomy.box(layout.body, middle_z)
     room = np.array([50.0, 50.0, 15.0]) if layout.wraps else np.array([18.0, 18.0, 5.0])
-    scene.pixel_mm = layout.protocol["pixel_mm"] / layout.body_mm
     window = scene.window(frame, np.array(low) - room, np.array(high) + room)
-    scene.pixel_mm = layout.protocol["pixel_mm"]
     return (
         (None, None)
         if window is None

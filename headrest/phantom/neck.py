@@ -26,7 +26,7 @@ def skin_distance(points, head):
     """Distance to the skin of neck and shoulders."""
     x, y, z = points
     wide, neck = head["neck_mm"], head["neck"]
-    stem = np.sqrt((x / 1.0) ** 2 + ((y - 18 - 0.08 * (-60 - z)) / 1.05) ** 2) - wide
+    stem = np.sqrt(x * x + ((y - 18 - 0.08 * (-60 - z)) / 1.05) ** 2) - wide
     stem = np.maximum(stem, z + 55)
     if float(z.min()) > neck["shoulder_z"] + 50:
         return stem
@@ -38,12 +38,12 @@ def skin_distance(points, head):
 
 def paint_neck(scene, frame, head):
     """Paint spine and airway where the slice reaches below the skull."""
-    window = scene.window(frame, (-30, -42, -280), (30, 75, -50))
+    window = scene.window(frame, (-32, -90, -280), (32, 110, -50))
     if window is not None:
         _spine(window, head)
         _airway(window, head)
         _vessels(window, head)
-    wide = scene.window(frame, (-260, -60, -330), (260, 140, head["neck"]["shoulder_z"] + 30))
+    wide = scene.window(frame, (-260, -100, -330), (260, 170, head["neck"]["shoulder_z"] + 30))
     if wide is not None:
         _shoulder_bones(wide, head)
 

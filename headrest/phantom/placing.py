@@ -6,6 +6,8 @@ from .catalogue import HARD, KINDS
 from .choosing import PAD
 from .shapes import waves
 
+NECK_Z = -62.0  # what presses against the head ends above the neck
+
 
 def place(supports, head_points, ear_points):
     """Rest every support against the head; returns a new list with positions filled in.
@@ -18,55 +20,74 @@ def place(supports, head_points, ear_points):
     """
     pads = [s for s in supports["list"] if s["name"] in PAD and KINDS[s["name"]][2] == "below"]
     under = max([max(s["thick_mm"] * 0.75 - s["into_mm"], 2.0) for s in pads], default=0.0)
+    both = np.concatenate([head_points, ear_points])
     placed = []
     for support in supports["list"]:
-        p = dict(support)
-        both = np.concatenate([head_points, ear_points])
-        reach = head_points if p["into_ear_mm"] else both
-        near = reach[(reach[:, 2] > -70) & (reach[:, 2] < 60)]
-        half = float(np.abs(near[:, 0]).max()) if len(near) else 80.0
-        if p["into_ear_mm"] and len(ear_points):
-            half = max(half + 1, float(np.abs(ear_points[:, 0]).max()) - p["into_ear_mm"])
-        p["half_width"] = half + (0 if p["into_ear_mm"] else p.get("clearance_mm", 10.0))
-        p |= {"x": p["aside_mm"] if not p["into_ear_mm"] else 0.0, "y": 0.0}
-        placed.append(_settle(p, head_points, both, under))
+        pressed = support["into_ear_mm"] > 0 or support["presses_head"]
+        p = dict(support) | {"y": 0.0, "half_width": _half_width(support, head_points, ear_points)}
+        meets = head_points if pressed else both
+        if pressed and "couch" not in p["name"]:
+            meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
+        p["x"] = 0.0 if support["into_ear_mm"] else support["aside_mm"]
+        if KINDS[p["name"]][2] == "below":
+            p["y"] = _raise(p, meets, under)
+        if KINDS[p["name"]][2] == "sides":
+            p |= _push_in(p, head_points, both)
+        placed.append(p)
     return _hang_below(placed)
 
 
-def _settle(p, head_points, both, under):
-    shape, _, rest = KINDS[p["name"]]
-    if rest == "below":
-        gap = (
-            p["gap_mm"]
-            + (under if p["name"] not in PAD else 0)
-            + p.get("drop_mm", 0) * (under > 0 or p["gap_mm"] > 0)
-        )
-        p["y"] = _lowest(shape, p, head_points if p["into_ear_mm"] else both, gap)
-    if rest == "sides":
-        for name, side in (("left", 1), ("right", -1)):
-            level = both[abs(both[:, 1] - p.get("bend_y", 10)) < 60]
-            level = level[(level[:, 2] < p["top"]) & (level[:, 2] > max(p["foot"], -75))]
-            outermost = float((side * level[:, 0]).max()) if len(level) else p["half_width"]
-            p[name] = outermost + (
-                max(p["gap_mm"], 0.0) if not p["into_ear_mm"] else -p["into_ear_mm"]
-            )
-    return p
+def _half_width(p, head_points, ear_points):
+    """Half the inner width of a holder: room for head and ears, or less than the ears need."""
+    both = np.concatenate([head_points, ear_points])
+    near = head_points if p["into_ear_mm"] else both
+    near = near[(near[:, 2] > -70) & (near[:, 2] < 60)]
+    half = float(np.abs(near[:, 0]).max()) if len(near) else 80.0
+    if not p["into_ear_mm"]:
+        return half + p.get("clearance_mm", 10.0)
+    ears = float(np.abs(ear_points[:, 0]).max()) if len(ear_points) else 0.0
+    return max(half + 1, ears - p["into_ear_mm"])
 
 
-def _lowest(shape, p, points, gap):
-    """Height at which a support, raised from below, comes within `gap` mm of the points, or sinks
-    in by -gap."""
+def _raise(p, points, under):
+    """Height of a support: raised from below until it meets the head, a pad or the gap drawn."""
+    gap = p["gap_mm"] + (under if p["name"] not in PAD else 0)
+    gap += p.get("drop_mm", 0) * (under > 0 or p["gap_mm"] > 0)
+    return _approach(lambda y: _nearest(p | {"y": y}, points), 200.0, -60.0, gap)
 
-    def clear(y):
-        pieces = shape(local_points(points.T[:, None, None, :].astype(np.float32), p | {"y": y}), p)
-        return min(float(piece.distance.min()) for piece in pieces) - max(gap, -0.4)
 
-    high = 200.0
-    low = next((y for y in np.arange(high, -60, -5.0) if clear(y) < 0), -60.0)
+def _push_in(p, head_points, both):
+    """Where the parts at either side stand: off the head, or pressing the ears against it."""
+    found = {}
+    for name, side in (("left", 1), ("right", -1)):
+
+        def near(at, points, name=name):
+            return _nearest(p | {"left": 400.0, "right": 400.0} | {name: at}, points)
+
+        head, ears = (v[side * v[:, 0] > 15] for v in (head_points, both))
+        touch = _approach(lambda at, e=ears, f=near: f(at, e), 160.0, 20.0, max(p["gap_mm"], -0.4))
+        if p["into_ear_mm"]:
+            skin = _approach(lambda at, h=head, f=near: f(at, h), 160.0, 20.0, 0.0)
+            touch = max(touch - p["into_ear_mm"], skin)
+        found[name] = touch
+    return found
+
+
+def _nearest(p, points):
+    """Least distance of a support from points (n, 3) of the table frame."""
+    shape = KINDS[p["name"]][0]
+    pieces = shape(local_points(points.T[:, None, None, :].astype(np.float32), p), p)
+    return min((float(piece.distance.min()) for piece in pieces), default=99.0)
+
+
+def _approach(nearest, far, close, gap):
+    """Position between `far` and `close` where `nearest` falls to `gap` mm; sunk in where it is
+    negative."""
+    low = next((at for at in np.arange(far, close, -5.0) if nearest(at) < max(gap, -0.4)), close)
     high = low + 5
     for _ in range(8):
         middle = (low + high) / 2
-        low, high = (middle, high) if clear(middle) < 0 else (low, middle)
+        low, high = (middle, high) if nearest(middle) < max(gap, -0.4) else (low, middle)
     return round(float(high) + min(gap + 0.4, 0), 3)
 
 

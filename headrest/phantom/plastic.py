@@ -58,7 +58,7 @@ def skin_distance(points, body):
 
 def surface(body):
     """Points (n, 3) on the outside, in the frame of the head; there are no ears."""
-    skin = near_zero(lambda p: skin_distance(p, body), (-110, -125, -120), (110, 120, 115), 4.5)
+    skin = near_zero(lambda p: skin_distance(p, body), (-110, -125, -120), (110, 120, 115), 6.0)
     return skin, np.zeros((0, 3))
 
 
@@ -66,7 +66,7 @@ def paint_body(window, skin, body):
     """Paint a phantom."""
     if body["kind"] == "water":
         return _cylinder(window, skin, body["phantom"])
-    scratch = Scene(window.scene.hu.shape, window.scene.pixel_mm)
+    scratch = Scene(window.scene.hu.shape)
     scratch.patient += 1
     inner = Window(scratch, window.frame, *window.at[1:])
     shell_skin = heads.skin_distance(window.points, body)

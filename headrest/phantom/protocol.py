@@ -39,7 +39,7 @@ def draw_protocol(rng, matrix, slices, tall_mm, region):
     p["tilt"] = round(p["tilt_deg"], 1) if chance(rng, 0.35) else 0.0
     p["uneven"], uneven = chance(rng, 0.16), rng.uniform(-1, 1, 400)
     p["prone"], p["upside_down"], p["mirrored"] = (
-        chance(rng, 0.04),
+        chance(rng, 0.04) and region == "head",
         chance(rng, 0.06),
         chance(rng, 0.04),
     )

@@ -61,12 +61,11 @@ class Frame:
 class Scene:
     """HU and shares of one slice, (slabs, rows, columns) float32 each, painted body by body."""
 
-    def __init__(self, shape, pixel_mm):
+    def __init__(self, shape):
         self.hu = np.full(shape, AIR, np.float32)
         self.patient = np.zeros(shape, np.float32)
         self.device = np.zeros(shape, np.float32)
         self.ignore = np.zeros(shape, np.float32)
-        self.pixel_mm = pixel_mm
 
     def window(self, frame, low=None, high=None):
         """The part of the slice that holds a box of a frame (all of it without a box), or None."""
@@ -80,62 +79,52 @@ class Window:
     """A rectangle of a scene with the points of one frame; everything is painted through
     windows."""
 
-    def __init__(self, scene, frame, rows, columns, pixel_mm=None):
-        self.scene, self.frame = scene, frame
-        self.at = (slice(None), rows, columns)
-        self.points = frame.points(rows, columns)
-        self.pixel_mm = scene.pixel_mm if pixel_mm is None else pixel_mm
-        self.inside_only = False
+    def __init__(self, scene, frame, rows, columns, parent=None):
+        self.scene, self.frame, self.parent = scene, frame, parent
+        self.rows, self.columns = (
+            slice(*span.indices(size)[:2]) for span, size in zip((rows, columns), frame.shape[1:])
+        )
+        self.at = (slice(None), self.rows, self.columns)
+        self.pixel_mm = float(np.linalg.norm(frame.steps[1:], axis=1).mean())
+        self.inside_only = parent is not None and parent.inside_only
+        self.points = (
+            frame.points(rows, columns) if parent is None else [self.take(v) for v in parent.points]
+        )
+
+    def take(self, array):
+        """The part of an array of the parent window that lies in this one; axes of one stay."""
+        spans = [
+            slice(mine.start - outer.start, mine.stop - outer.start) if size > 1 else slice(None)
+            for mine, outer, size in zip(
+                (self.rows, self.columns), (self.parent.rows, self.parent.columns), array.shape[1:]
+            )
+        ]
+        return array[(slice(None), *spans)]
 
     def crop(self, low, high):
-        """The part of this window that holds a box of its frame, or None; its `take` cuts arrays
-        of this window."""
+        """The part of this window that holds a box of its frame, or None."""
         bounds = self.frame.bounds(np.asarray(low, float), np.asarray(high, float))
-        return bounds and self._cut(
-            *(
-                slice(max(b.start, a.start), min(b.stop, a.stop))
-                for a, b in zip(self._spans(), bounds)
-            )
+        if bounds is None:
+            return None
+        rows, columns = (
+            slice(max(b.start, own.start), min(b.stop, own.stop))
+            for b, own in zip(bounds, (self.rows, self.columns))
         )
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return None
+        return Window(self.scene, self.frame, rows, columns, self)
 
     def crop_to(self, wanted):
         """The part of this window around what is True in a (rows, columns) mask, or None."""
-        spans = []
-        for axis, whole in zip((1, 0), self._spans()):
-            found = np.flatnonzero(wanted.any(axis))
-            if not len(found):
-                return None
-            spans.append(slice(whole.start + int(found[0]), whole.start + int(found[-1]) + 1))
-        return self._cut(*spans)
-
-    def _spans(self):
-        return [slice(*span.indices(size)) for span, size in zip(self.at[1:], self.frame.shape[1:])]
-
-    def _cut(self, rows, columns):
-        if rows.start >= rows.stop or columns.start >= columns.stop:
+        if not wanted.any():
             return None
-        part = object.__new__(Window)
-        part.scene, part.frame, part.pixel_mm, part.at = (
-            self.scene,
-            self.frame,
-            self.pixel_mm,
-            (slice(None), rows, columns),
+        rows, columns = (
+            slice(own.start + int(found[0]), own.start + int(found[-1]) + 1)
+            for own, found in zip(
+                (self.rows, self.columns), map(np.flatnonzero, (wanted.any(1), wanted.any(0)))
+            )
         )
-        part.inside_only = self.inside_only
-        mine = self._spans()
-        inner = (
-            slice(None),
-            *(
-                slice(span.start - own.start, span.stop - own.start)
-                for span, own in zip((rows, columns), mine)
-            ),
-        )
-        part.take = lambda array: array[inner] if array.shape[1:] != (1, 1) else array
-        part.points = [
-            v[(slice(None), *(s if n > 1 else slice(None) for s, n in zip(inner[1:], v.shape[1:])))]
-            for v in self.points
-        ]
-        return part
+        return Window(self.scene, self.frame, rows, columns, self)
 
     def share(self, distance):
         """Share of each voxel inside a body, from its distance on the planes around each slab.

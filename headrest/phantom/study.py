@@ -118,9 +118,19 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None):
     Returns
     -------
     Study
+
+    Examples
+    --------
+    >>> study = synthesize(7, matrix=64, slices=3)
+    >>> study.hu.shape, study.hu.dtype
+    ((3, 64, 64), dtype('int16'))
+    >>> bool((study.device & study.patient).any())
+    False
     """
     if region not in ("head", "chest"):
         raise HeadrestError(f"region is 'head' or 'chest', not {region!r}")
+    if isinstance(contact, str) and contact not in choosing.CONTACT:
+        raise HeadrestError(f"contact is one of {sorted(choosing.CONTACT)}, not {contact!r}")
     return render(
         draw_parameters(seed, matrix=matrix, slices=slices, region=region, contact=contact)
     )
