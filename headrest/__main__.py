@@ -130,7 +130,9 @@ def _optional(package):
     try:
         yield
     except ImportError as error:
-        raise HeadrestError(f"{error}: this command needs {package}, pip install it") from error
+        raise HeadrestError(
+            f"{error}: install {package} for this command (requirements.txt)"
+        ) from error
 
 
 def _tell(news):

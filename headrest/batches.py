@@ -3,7 +3,11 @@
 import numpy as np
 
 from headrest.errors import HeadrestError
-from headrest.hounsfield import FLOOR
+from headrest.hounsfield import DEVICE, FLOOR
+
+UNJUDGED = 255
+"""Label of pixels that no loss looks at: by definition nothing at `DEVICE` HU or below is
+labelled, so nothing is to be learned there."""
 
 LOW, HIGH = -1024.0, 600.0
 """HU that a network sees; everything below or above is set to these. Air, foam, plastic, skin
@@ -106,7 +110,13 @@ class Batches:
         return len(self.indices) // self.batch
 
     def epoch(self, seed):
-        """Yield (float32 (batch, size, size, 1), uint8 (batch, output, output)) in random order."""
+        """Yield slices and labels in random order.
+
+        Yields
+        ------
+        float32 array (batch, size, size, 1), scaled, and uint8 array (batch, output, output), 1
+        for headrest, 0 for the rest, `UNJUDGED` for air.
+        """
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal(4 * self.slices[0].size, np.float32)
         order = rng.permutation(self.indices)
@@ -117,7 +127,8 @@ class Batches:
             yield x[..., None], np.ascontiguousarray(crop(y, self.size))
 
     def _example(self, i, rng, noise):
-        hu, label = self.slices[i], self.labels[i]
+        hu = self.slices[i]
+        label = np.where(hu > DEVICE, self.labels[i], np.uint8(UNJUDGED))
         return augment(hu, label, rng, noise) if self.augment else (scale(hu), label)
 
 
@@ -128,6 +139,7 @@ def augment(hu, label, rng, noise):
     ----------
     hu : array (size, size), in HU.
     label : array (size, size)
+        1 for headrest, 0 for the rest, `UNJUDGED` for air.
     rng : numpy Generator
     noise : float32 array, longer than the slice: numbers of variance 1 to take noise from.
 
@@ -145,7 +157,7 @@ def augment(hu, label, rng, noise):
             hu, label = np.flip(hu, axis), np.flip(label, axis)
     reach = min(SHIFT, hu.shape[0] // 8)
     by = rng.integers(-reach, reach + 1, 2)
-    hu, label = moved(hu, by, FLOOR), moved(label, by, 0)
+    hu, label = moved(hu, by, FLOOR), moved(label, by, UNJUDGED)
     scaled = scale(hu + np.float32(rng.normal(0, OFFSET)))
     start = rng.integers(noise.size - scaled.size)
     strength = np.float32(rng.uniform(0, NOISE) * 2 / (HIGH - LOW))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrest.batches import crop, scale
+from headrest.hounsfield import DEVICE
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Judged:
 
 
 def probability(model, hu):
-    """Probability of headrest in a slice.
+    """Probability of headrest in a slice; 0 at `DEVICE` HU and below, where nothing is labelled.
 
     Parameters
     ----------
@@ -67,7 +68,8 @@ def probability(model, hu):
     float32 array (output, output), 0 to 1; smaller than the slice for a network without padding.
     """
     logits = np.asarray(model.predict_on_batch(scale(hu)[None, ..., None]))[0]
-    return 1 / (1 + np.exp(np.clip(logits[..., 0] - logits[..., 1], -80, 80)))
+    found = 1 / (1 + np.exp(np.clip(logits[..., 0] - logits[..., 1], -80, 80)))
+    return found * (crop(hu, found.shape[0]) > DEVICE)
 
 
 def judge(model, data, indices, labels="truth"):

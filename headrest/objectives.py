@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from headrest.batches import UNJUDGED
 from headrest.errors import HeadrestError
 
 
@@ -11,12 +12,17 @@ def _logit(logits):
     return logits[..., 1] - logits[..., 0]
 
 
+def _targets(labels, dtype):
+    """Labels as numbers, and the weight of each pixel: 0 where it is `UNJUDGED`, otherwise 1."""
+    return ops.cast(labels == 1, dtype), ops.cast(labels != UNJUDGED, dtype)
+
+
 def cross_entropy(labels, logits):
-    """Softmax cross entropy, averaged over pixels: the loss of 2018.
+    """Softmax cross entropy, averaged over the pixels that are judged: the loss of 2018.
 
     Parameters
     ----------
-    labels : tensor (batch, rows, columns), 1 for headrest, 0 for the rest.
+    labels : tensor (batch, rows, columns), 1 for headrest, 0 for the rest, 255 for unjudged.
     logits : tensor (batch, rows, columns, 2)
 
     Returns
@@ -30,7 +36,8 @@ def cross_entropy(labels, logits):
     0.6931
     """
     z = _logit(logits)
-    return ops.mean(ops.softplus(z) - ops.cast(labels, z.dtype) * z)
+    true, weight = _targets(labels, z.dtype)
+    return ops.sum(weight * (ops.softplus(z) - true * z)) / (ops.sum(weight) + 1e-6)
 
 
 def dice_loss(labels, logits, smooth=50.0):
@@ -49,10 +56,11 @@ def dice_loss(labels, logits, smooth=50.0):
     >>> round(float(dice_loss(np.ones((1, 8, 8)), sure)), 4)
     0.0
     """
-    probability = ops.sigmoid(_logit(logits))
-    labels = ops.cast(labels, probability.dtype)
-    shared = ops.sum(probability * labels, (1, 2))
-    both = ops.sum(probability + labels, (1, 2))
+    z = _logit(logits)
+    true, weight = _targets(labels, z.dtype)
+    probability = weight * ops.sigmoid(z)
+    shared = ops.sum(probability * true, (1, 2))
+    both = ops.sum(probability + true, (1, 2))
     return 1 - ops.mean((2 * shared + smooth) / (both + smooth))
 
 

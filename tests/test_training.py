@@ -65,3 +65,37 @@ def test_a_damaged_set_is_refused(tmp_path):
     (tmp_path / "set" / "slices.npy").write_bytes(b"")
     with pytest.raises(HeadrestError, match="no training set"):
         read_training_set(tmp_path / "set")
+
+
+def test_a_truth_lies_beside_the_labels(tmp_path):
+    name, hu, labels, states = study("a", 3)
+    truth, contact = hu > 2500, [True, False, False]
+    truth[2] = False
+    write_training_set(tmp_path / "set", [(name, hu, labels, states, truth, contact)], matrix=40)
+    stored = read_training_set(tmp_path / "set")
+    assert np.array_equal(stored.target("truth"), truth)
+    assert np.array_equal(stored.target("kmeans"), labels)
+    assert list(stored.contact) == contact
+    assert list(stored.group([2, 1, 0])) == ["absent", "free", "touching"]
+    assert list(stored.state) == states
+
+
+def test_without_a_truth_the_labels_maker_is_believed(tmp_path):
+    write_training_set(tmp_path / "set", [study("a", 3)], matrix=40)
+    stored = read_training_set(tmp_path / "set")
+    assert list(stored.group([0, 1, 2])) == ["free", "touching", "absent"]
+    with pytest.raises(HeadrestError, match="kmeans"):
+        stored.target("truth")
+
+
+def test_a_truth_belongs_to_all_or_none(tmp_path):
+    name, hu, labels, states = study("a", 2)
+    whole = (name, hu, labels, states, labels, [True, False])
+    for bad, text in (
+        ([whole, study("b", 2)], "unlike"),
+        ([(name, hu, labels, states, labels)], "together"),
+        ([(*whole[:4], labels[:1], [True, False])], "arrays"),
+    ):
+        with pytest.raises(HeadrestError, match=text):
+            write_training_set(tmp_path / "set", bad, matrix=40)
+        assert not list(tmp_path.iterdir())
