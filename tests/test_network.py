@@ -105,7 +105,7 @@ STEP = """
 import sys, numpy as np
 from headrest import network
 from headrest.fit import compile_network
-model = network.build("small", seed=int(sys.argv[2]))
+model = network.build("small", convolutions=1, seed=int(sys.argv[2]))
 x = np.random.default_rng(0).standard_normal((2, 64, 64, 1)).astype(np.float32)
 network.set_weights(model, dict(np.load(sys.argv[1])))
 logits = model.predict_on_batch(x)
@@ -122,7 +122,7 @@ np.savez(sys.argv[3], logits=logits, loss=loss)
 def test_trains_and_carries_weights_under_every_backend(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    model = network.build("small")
+    model = network.build("small", convolutions=1)
     np.savez(tmp_path / "weights.npz", **network.get_weights(model))
     arguments = [str(tmp_path / "weights.npz"), "1", str(tmp_path / "out.npz")]
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
