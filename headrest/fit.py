@@ -20,6 +20,9 @@ from headrest.training import fit_to_matrix
 
 GROUPS = ("free", "touching")
 
+NO_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
+"""How TensorFlow, JAX, PyTorch and Python say it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -51,7 +54,7 @@ class Settings:
     seed: int = 0
 
 
-def train(data, run, resume=True, **choices):
+def train(data, run, resume=True, tell=None, **choices):
     """Train a network, judge it after every epoch, and keep what the video needs.
 
     Parameters
@@ -64,6 +67,7 @@ def train(data, run, resume=True, **choices):
         Go on after the last epoch that is on the disk: the run ends with the same weights, to
         the bit, as one that was never stopped (same machine and backend). If False, a folder
         that holds a run is refused.
+    tell : callable, optional, called with the history after every epoch.
     **choices : fields of `Settings`
 
     Returns
@@ -86,6 +90,8 @@ def train(data, run, resume=True, **choices):
             while len(session.history) < settings.epochs:
                 bar.set_description(f"epoch {len(session.history) + 1}/{settings.epochs}")
                 bar.set_postfix(_shown(session.epoch(bar)))
+                if tell:
+                    tell(session.history)
     return session.history
 
 
@@ -177,22 +183,17 @@ class _Session:
             for x, y in self.batches.epoch(epoch_seed(self.settings.seed, number)):
                 losses.append(float(self.model.train_on_batch(x, y)))
                 bar.update()
+            weights, optimizer = get_weights(self.model), _state(self.model.optimizer)
+            _check_numbers(losses, weights, number)
             row = self._row(number, float(np.mean(losses)))
-        weights = get_weights(self.model)
-        optimizer = _state(self.model.optimizer)
         history = [*self.history, row]
-        checkpoint = Checkpoint(weights, optimizer, history, self._whole_settings())
         self._keep_frames(row)
+        checkpoint = Checkpoint(weights, optimizer, history, self._whole_settings())
         save_checkpoint(self.run / "checkpoints", checkpoint)
         self.history = history
         return row
 
     def _row(self, number, loss):
-        if not np.isfinite(loss):
-            raise HeadrestError(
-                f"{self.run}: the loss of epoch {number} is no number; earlier epochs are kept. "
-                "Train into another folder with a lower rate"
-            )
         judged = judge(self.model, self.data, self.held_out, self.judged_by)
         groups = {f"dice_{name}": judged.scores(name)["dice"] for name in GROUPS}
         return {"epoch": number, "loss": loss, **judged.scores(), **groups}
@@ -217,6 +218,14 @@ def _check(slices, target):
             raise HeadrestError(f"HU that are not finite in slice {bad[0]} of the training set")
     if not any(label.any() for label in target):
         raise HeadrestError("labels without a single pixel of headrest: nothing can be learned")
+
+
+def _check_numbers(losses, weights, epoch):
+    if not all(np.isfinite(values).all() for values in (losses, *weights.values())):
+        raise HeadrestError(
+            f"the loss or a weight is no finite number after epoch {epoch}; earlier epochs are "
+            "kept. Train into another folder with a lower rate"
+        )
 
 
 def _check_same(kept, asked, run):
@@ -251,10 +260,7 @@ def _memory_hint(batch):
         yield
     except Exception as error:
         text = f"{type(error).__name__} {error}".lower()
-        if not any(
-            s in text
-            for s in ("resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
-        ):
+        if not any(words in text for words in NO_MEMORY):
             raise
         raise HeadrestError(
             f"out of memory with a batch of {batch}; the last checkpoint is intact. "

@@ -144,6 +144,30 @@ def component_scatter(components, device):
     return figure
 
 
+def training_curves(history):
+    """Plot what `headrest.fit.train` returns: the loss, and Dice on held-out slices, by epoch.
+
+    Parameters
+    ----------
+    history : list of dict, a row an epoch.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    epochs = [row["epoch"] for row in history]
+    left.plot(epochs, [row["loss"] for row in history], color=SECOND_COLOR)
+    left.set(xlabel="epoch", ylabel="loss, training", ylim=(0, None))
+    for group, color in (("free", DEVICE_COLOR), ("touching", PADDING_COLOR)):
+        values = [row[f"dice_{group}"] for row in history]
+        if None not in values:
+            right.plot(epochs, values, color=color, label=f"{group} slices")
+    right.set(xlabel="epoch", ylabel="Dice, held out", ylim=(0, 1))
+    right.legend(loc="lower right")
+    return figure
+
+
 def table(columns, digits=1):
     """Write columns of numbers or words as an aligned text table.
 

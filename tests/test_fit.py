@@ -21,6 +21,7 @@ from headrest.__main__ import main
 from headrest.checkpoints import FILES, Checkpoint, load_checkpoint, save_checkpoint
 from headrest.files import alone
 from headrest.frames import read_frames
+from headrest.plots import training_curves
 from headrest.training import write_training_set
 
 pytest.importorskip("keras")
@@ -49,7 +50,9 @@ def same(run, other):
 
 def test_learns_what_it_never_saw(tmp_path):
     data = easy_set()
-    history = train(data, tmp_path, epochs=25, **SETTINGS)
+    told = []
+    history = train(data, tmp_path, epochs=25, tell=lambda rows: told.append(len(rows)), **SETTINGS)
+    assert told == list(range(1, 26))
     assert [row["epoch"] for row in history] == list(range(1, 26))
     assert history[-1]["dice"] > 0.9
     assert history[-1]["accuracy"] > history[-1]["all_background"]
@@ -73,6 +76,11 @@ def test_every_epoch_is_kept(whole):
     state = json.loads(next((run / "checkpoints").glob("*6/state.json")).read_text())
     assert state["epoch"] == EPOCHS
     assert state["best"]["loss"] == min(row["loss"] for row in history)
+
+
+def test_curves_show_every_epoch(whole):
+    figure = training_curves(whole[1])
+    assert [len(line.get_xdata()) for axis in figure.axes for line in axis.lines] == [EPOCHS] * 3
 
 
 def test_a_finished_run_is_left_alone(whole):
@@ -172,10 +180,20 @@ def test_input_that_is_no_number_is_refused_before_training(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_too_little_memory_is_told_with_what_to_do(tmp_path, monkeypatch):
+    def short(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("keras.Model.train_on_batch", short)
+    with pytest.raises(HeadrestError, match="smaller batch"):
+        train(easy_set(), tmp_path, epochs=1, **SETTINGS)
+
+
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
-    with pytest.raises(HeadrestError, match=r"rate|finite"):
+    with pytest.raises(HeadrestError, match="lower rate"):
         train(easy_set(), tmp_path, epochs=3, **{**SETTINGS, "optimizer": "sgd", "rate": 1e30})
     assert not (tmp_path / "checkpoints").exists()
+    assert not list((tmp_path / "frames").glob("epoch*"))
     bad = Checkpoint({"a": np.array([np.inf])}, {}, [{"epoch": 1, "loss": 1.0}], {})
     with pytest.raises(HeadrestError, match="finite"):
         save_checkpoint(tmp_path, bad)

@@ -101,6 +101,14 @@ def test_drawing_shows_every_level():
     figure.clear()
 
 
+def test_nothing_loads_keras_before_it_is_needed():
+    code = (
+        "import sys, headrest.__main__, headrest.training, headrest.video; assert 'keras' not in "
+    )
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", f"{code}sys.modules"], check=True, cwd=root)
+
+
 STEP = """
 import sys, numpy as np
 from headrest import network
