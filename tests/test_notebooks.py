@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SMALL = {
+    "00": {"PATIENTS": 5, "SLICES": 2, "MATRIX": 256},
     "01": {},
     "02": {"PATIENTS": 2, "SLICES": 4, "MATRIX": 256},
     "07": {"SLICES": 5, "MATRIX": 256},

@@ -188,6 +188,12 @@ def _inside(window, chest, body, rng):
         capsule([abs(x), y, z], (2, 6, 14), (42, 12, -20), 5.5),
     )
     window.paint(window.share(tree), -1000)
+    _bowel_gas(window, chest, sway)
+
+
+def _bowel_gas(window, chest, sway):
+    """Gas in the stomach under the left dome."""
+    x, y, z = window.points
     gas = ellipsoid([x, y, z], (46, -48, -132), (30, 14, 22)) + 4 * sway
     window.paint(window.share(np.maximum(gas, chest + 22)), -980)
 

@@ -48,7 +48,7 @@ EXTRA = {
     "flat_couch": 0.1,
 }
 
-CONTACT = {"gap": 0.34, "touch": 0.2, "sunk": 0.16, "ear": 0.13, "dense": 0.08, "strap": 0.09}
+CONTACT = {"gap": 0.34, "touch": 0.2, "sunk": 0.16, "ear": 0.2, "dense": 0.08, "strap": 0.09}
 
 TOUCHING_HU = -200.0  # what is to touch must show in the truth, that is above -500 HU
 
@@ -132,6 +132,8 @@ def draw_one(rng, name, kind):
         p["cover_mm"] = max(p.get("cover_mm", 0), 1.6)
         p["wall_mm"] = max(p.get("wall_mm", 0), 4.0)
         p["cloth_mm"] = max(p.get("cloth_mm", 0), 1.8)
-    p["into_ear_mm"] = p["sides"] if kind == "ear" else 0.0
+    p["into_ear_mm"] = p["sides"] if kind == "ear" and name in HARD else 0.0
+    if kind == "ear" and name == "side_rails":
+        p["gap_mm"] = -0.4
     p["presses_head"] = name in touching and name != "brow_strap"
     return p

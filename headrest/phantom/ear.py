@@ -47,6 +47,7 @@ def distance(points, shape):
     """Distance to a left pinna (x to the side): its bent section swept up and down, the helix
     around it, the lobe."""
     x, y, z = points
+    x = _unpressed(x, shape)
     tall = (z + 38) / shape["height_mm"]
     fullness = np.sqrt(np.clip(1.02 - (tall - 0.12) ** 2, 0.02, 1)) * shape["width"]
     out = (x - 71) / fullness + shape["twist_mm"] * np.sin(3 * tall + shape["protrusion_deg"])
@@ -66,6 +67,24 @@ def distance(points, shape):
     )
     tragus = capsule(points, (68, -8, -40), (75, -4, -41), 3.2)
     return join(join(pinna, lobe, 4), tragus, 4)
+
+
+def _unpressed(x, shape):
+    """Where tissue at x lay before a support squeezed the ear's outer part between itself and the
+    head."""
+    if "limit_mm" not in shape:
+        return x
+    start = shape["limit_mm"] - 9
+    return start + (x - start) * np.where(x > start, (shape["tip_mm"] - start) / 9, 1)
+
+
+def press(ears, tips_mm, limits_mm):
+    """Ears with their tips (left, right) squeezed to limits, both x in mm of the head frame."""
+    pressed = dict(ears)
+    for name, tip, limit in zip(("left", "right"), tips_mm, limits_mm):
+        if tip > limit:
+            pressed[name] = ears[name] | {"tip_mm": round(tip, 3), "limit_mm": round(limit, 3)}
+    return pressed
 
 
 def wrap(window, skin, head):
@@ -134,7 +153,7 @@ def paint_ears(scene, frame, head):
         bowl = ellipsoid(points, (77, 5, -40), (5.5, 4, 7))
         hollow = np.minimum(canal, np.maximum(bowl, 68 - points[0]))
         outside = 1 - window.scene.patient[window.at]
-        free = outside * (1 - window.scene.device[window.at])
+        free = outside * (1 - window.scene.hard[window.at])
         window.paint(window.share(hollow) * (1 - outside * (1 - free)), AIR)
         window.paint_patient(
             window.share(np.maximum(pinna, -canal)) * outside, head["tissue"]["skin"], yields=True

@@ -32,6 +32,17 @@ class Layout:
         skin, ears = (points @ to_table.T for points in self.anatomy.surface(self.body))
         self.wraps = any(KINDS[p["name"]][2] == "around" for p in drawn["supports_drawn"]["list"])
         self.placed = placing.place(drawn["supports_drawn"], skin, ears)
+        if self.anatomy is heads:
+            self._press_ears(ears)
+
+    def _press_ears(self, ears):
+        """Squeeze the ears, given as points of the table frame, where supports need their room."""
+        pushed = placing.squeeze(self.placed, ears)
+        pushed = pushed[::-1] if self.protocol["prone"] else pushed
+        x = (ears @ self.to_body.T)[:, 0]
+        tips = [float((side * x).max()) for side in (1, -1)]
+        limits = [t - max(p - 1.2, 0) / self.body["width"] for t, p in zip(tips, pushed)]
+        self.body = self.body | {"ears": heads.ear.press(self.body["ears"], tips, limits)}
 
     def frames(self, index):
         """Frames of slice `index`: the table's with the two faces of the slice, the body's with

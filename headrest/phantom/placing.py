@@ -65,12 +65,24 @@ def _push_in(p, head_points, both):
             return _nearest(p | {"left": 400.0, "right": 400.0} | {name: at}, points)
 
         head, ears = (v[side * v[:, 0] > 15] for v in (head_points, both))
-        touch = _approach(lambda at, e=ears, f=near: f(at, e), 160.0, 20.0, max(p["gap_mm"], -0.4))
-        if p["into_ear_mm"]:
+        free = _approach(lambda at, e=ears, f=near: f(at, e), 160.0, 20.0, max(p["gap_mm"], -0.4))
+        found[name] = free
+        if p["into_ear_mm"] or p["presses_head"]:
             skin = _approach(lambda at, h=head, f=near: f(at, h), 160.0, 20.0, 0.0)
-            touch = max(touch - p["into_ear_mm"], skin)
-        found[name] = touch
+            found[name] = skin if p["presses_head"] else max(free - p["into_ear_mm"], skin)
+        found[f"squeeze_{name}"] = round(max(free - found[name], 0.0), 3)
     return found
+
+
+def squeeze(placed, ear_points):
+    """How far, in mm of the table, hard supports push the tips of the ears (left, right) in."""
+    pushed = [0.0, 0.0]
+    for p in placed:
+        here = [p.get("squeeze_left", 0.0), p.get("squeeze_right", 0.0)]
+        if p["into_ear_mm"] and p["name"] in ("u_shell", "trough"):
+            here = [float((side * ear_points[:, 0]).max()) - p["half_width"] for side in (1, -1)]
+        pushed = [max(a, b) for a, b in zip(pushed, here)]
+    return pushed
 
 
 def _nearest(p, points):
@@ -134,10 +146,10 @@ def paint_supports(whole, around, skin, placed, middle):
         points = [v - np.float32(m) for v, m in zip(window.points, middle)]
         pieces = shape(points, skin, p) if rest == "around" else shape(local_points(points, p), p)
         for piece in pieces:
-            _paint_piece(window, piece)
+            _paint_piece(window, piece, p["name"] in HARD)
 
 
-def _paint_piece(window, piece):
+def _paint_piece(window, piece, hard):
     share = window.share(piece.distance)
     window = window.crop_to(share.any(0))
     if window is None:
@@ -146,7 +158,7 @@ def _paint_piece(window, piece):
     rng = np.random.default_rng(int(-10 * piece.hu) if piece.hu < 0 else 0)
     foam = piece.hu < -800
     uneven = window.middle(waves(window.points, rng, 60, 4, 0.5)) if foam else 0.0
-    window.paint_device(window.take(share), piece.hu + 16 * uneven)
+    window.paint_device(window.take(share), piece.hu + 16 * uneven, hard)
     if piece.wall_mm:
         wall = window.between(distance + piece.wall_mm, distance)
         cover = np.clip(0.8 + 0.25 * uneven, 0.3, 1) if foam else 1.0

@@ -19,8 +19,8 @@ RANGES = {
     "starvation": (0.2, 1.4),
     "rings_hu": (1.0, 7.0),
     "seed": (0, 10**9),
-    "lift_hu": (0.0, 12.0),
-    "glow_hu": (0.0, 25.0),
+    "lift_hu": (-2.0, 5.0),
+    "glow_hu": (0.0, 12.0),
 }
 METAL_EXCESS = 1.5  # the 12-bit table of materials understates what metal really absorbs
 
@@ -87,6 +87,9 @@ def _projection_errors(truth, scanner, pixel_mm, rng):
     error = projector.reconstruct(errors + starved, mm)[0] / projector.WATER_PER_MM * 1000
     glow = ndimage.gaussian_filter(np.minimum(dense, 1.5), 9) * np.clip(-small / 1000, 0, 1)
     error += scanner["glow_hu"] * glow
+    air = dense < 0.05
+    if air.any():  # scanners are calibrated on air, so on the whole it reads -1000 HU
+        error -= np.median(error[air])
     strength = np.sqrt(np.maximum(projector.spread(1 / photons), 0))
     zoom = truth.shape[0] / projector.SIZE
     return ndimage.zoom(error, zoom, order=1), ndimage.zoom(

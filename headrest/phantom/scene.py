@@ -66,6 +66,7 @@ class Scene:
         self.patient = np.zeros(shape, np.float32)
         self.device = np.zeros(shape, np.float32)
         self.ignore = np.zeros(shape, np.float32)
+        self.hard = np.zeros(shape, np.float32)
 
     def window(self, frame, low=None, high=None):
         """The part of the slice that holds a box of a frame (all of it without a box), or None."""
@@ -162,17 +163,20 @@ class Window:
 
     def paint_patient(self, share, hu, yields=False):
         """Paint tissue; what is soft gives way to it, and tissue that `yields` gives way to
-        supports."""
+        hard supports."""
         device = self.scene.device[self.at]
         if yields:
-            share = share * (1 - device)
+            share = share * (1 - self.scene.hard[self.at])
         patient = self.scene.patient[self.at]
         patient += share * (1 - patient)
         device *= 1 - share
         self.paint(share, hu)
 
-    def paint_device(self, share, hu):
-        """Paint a part of a support."""
+    def paint_device(self, share, hu, hard=True):
+        """Paint a part of a support; ears give way to hard ones."""
+        if hard:
+            rigid = self.scene.hard[self.at]
+            rigid += share * (1 - rigid)
         device = self.scene.device[self.at]
         device += share * (1 - device)
         self.paint(share, hu)

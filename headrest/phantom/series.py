@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -160,5 +161,5 @@ def synthesize_patients(folder, patients, seed, jobs=1, **options):
     seeds = range(seed, seed + patients)
     if jobs == 1:
         return [work(one) for one in tqdm(seeds, desc="patients")]
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         return list(tqdm(pool.map(work, seeds), total=patients, desc="patients"))

@@ -80,7 +80,7 @@ def draw_parameters(seed, *, matrix=None, slices=None, region="head", contact=No
     )
     rng = streams["anatomy"]
     kinds = ["adult", "old", "child", "plastic", "water"]
-    kind = "chest" if region == "chest" else str(rng.choice(kinds, p=[0.56, 0.2, 0.14, 0.07, 0.03]))
+    kind = "chest" if region == "chest" else str(rng.choice(kinds, p=[0.54, 0.2, 0.14, 0.09, 0.03]))
     drawn = {"seed": int(seed), "region": region, "kind": kind}
     makers = {
         "chest": chest.draw_chest,
