@@ -6,8 +6,8 @@ Nothing here knows a truth: the same steps measure both, from HU alone.
 import numpy as np
 from scipy import ndimage
 
+from headrest.components import DEVICE, PATIENT, find_components, judge, measure
 from headrest.kmeans import kmeans_threshold
-from headrest.labels import DEVICE, PATIENT, find_components, judge, measure
 
 AWAY_MM = 12.0
 """Air is measured this far from everything else, brain as deep in the head."""

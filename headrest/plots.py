@@ -116,7 +116,7 @@ def component_scatter(components, device):
 
     Parameters
     ----------
-    components : headrest.labels.Components
+    components : headrest.components.Components
     device : bool array (n,), which of them are the headrest.
 
     Returns

@@ -2,17 +2,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from headrest.components import DEVICE, PATIENT, find_components, judge, measure
 from headrest.labels import (
     ABSENT,
-    DEVICE,
     FREE,
-    PATIENT,
     TOUCHING,
-    find_components,
-    judge,
+    _over_window,
     label_series,
     label_slice,
-    measure,
     soft_rim,
 )
 
@@ -172,3 +169,15 @@ def test_thick_components_are_patient_and_verdicts_are_exclusive():
     verdict = judge(measure(labels, count, hu, -480, SPACING))
     assert verdict[labels[118, 128] - 1] == PATIENT
     assert (verdict == DEVICE).sum() == 1
+
+
+@pytest.mark.parametrize("reach", [(1, 1), (2, 3), (5, 4)])
+def test_windows_agree_with_scipy(reach):
+    mask = np.random.default_rng(3).random((40, 33)) < 0.7
+    size = [2 * n + 1 for n in reach]
+    for combine, theirs in (
+        (np.logical_and, ndimage.minimum_filter),
+        (np.logical_or, ndimage.maximum_filter),
+    ):
+        expected = theirs(mask.astype(np.uint8), size, mode="nearest").astype(bool)
+        assert np.array_equal(_over_window(mask, reach, combine), expected)

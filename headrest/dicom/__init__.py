@@ -1,7 +1,8 @@
 """From a folder of DICOM files to a series in HU, and back to a derived series."""
 
 from headrest.dicom.find import FolderContents, SeriesFiles, find_series
-from headrest.dicom.read import Series, load_series, read_series
+from headrest.dicom.read import load_series, read_series
+from headrest.dicom.series import Series
 from headrest.dicom.write import write_derived_series
 
 __all__ = [

@@ -1,0 +1,88 @@
+"""One axial CT series in memory."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
+
+
+@dataclass(frozen=True)
+class Series:
+    """One axial CT series, sorted along the slice normal.
+
+    Attributes
+    ----------
+    headers : tuple of pydicom.Dataset
+        One a slice, without pixel data, for writing back.
+    stored : int array (slices, rows, columns)
+        Stored values, masked to Bits Stored.
+    slopes, intercepts : float array (slices,)
+        Rescale Slope (0028,1053) and Rescale Intercept (0028,1052) of each slice.
+    padding_hu : tuple
+        For each slice (lowest, highest) HU of its padding tags, or None.
+    positions : float array (slices, 3), in mm
+        Image Position (Patient) (0020,0032).
+    orientation : float array (6,)
+        Image Orientation (Patient) (0020,0037).
+    spacing_mm : (z, y, x)
+        Median distance of neighbouring slices along their normal, Pixel Spacing (0028,0030).
+    tilt_deg : float
+        Angle between the slice normal and the long axis of the table.
+    warnings : tuple of str
+        What was unusual and how it was dealt with.
+    """
+
+    headers: tuple
+    stored: np.ndarray
+    slopes: np.ndarray
+    intercepts: np.ndarray
+    padding_hu: tuple
+    positions: np.ndarray
+    orientation: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    tilt_deg: float
+    warnings: tuple[str, ...]
+
+    @property
+    def uid(self):
+        """Series Instance UID (0020,000E)."""
+        return str(self.headers[0].SeriesInstanceUID)
+
+    @property
+    def hu(self):
+        """HU, float32 (slices, rows, columns); -1024 outside the field of view."""
+        return self._measured[0]
+
+    @property
+    def padding(self):
+        """Bool (slices, rows, columns): outside the field of view."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self):
+        hu = rescale(self.stored, self.slopes, self.intercepts)
+        padding = np.empty(hu.shape, bool)
+        for i, limits in enumerate(self.padding_hu):
+            padding[i] = outside_field_of_view(hu[i], limits)
+            hu[i][padding[i]] = FLOOR
+        return hu, padding
+
+    @property
+    def fingerprint(self):
+        """The same for the same images of the same series, and for no others (str)."""
+        uids = [self.uid, *(str(header.SOPInstanceUID) for header in self.headers)]
+        return hashlib.sha256(" ".join(uids).encode()).hexdigest()
+
+    def __len__(self):
+        return len(self.headers)
+
+    def __repr__(self):
+        slices, rows, columns = self.stored.shape
+        z, y, x = self.spacing_mm
+        return (
+            f"Series({slices} slices of {rows} x {columns}, {z:.2f} x {y:.3f} x {x:.3f} mm, "
+            f"tilt {self.tilt_deg:.1f} degrees, {len(self.warnings)} warnings)"
+        )
