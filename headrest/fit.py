@@ -181,6 +181,7 @@ class _Session:
         losses = []
         with _memory_hint(self.settings.batch):
             for x, y in self.batches.epoch(epoch_seed(self.settings.seed, number)):
+                self.model.reset_metrics()  # or Keras gives the mean since the run began
                 losses.append(float(self.model.train_on_batch(x, y)))
                 bar.update()
             weights, optimizer = get_weights(self.model), _state(self.model.optimizer)
