@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SMALL = {
     "00": {"PATIENTS": 5, "SLICES": 2, "MATRIX": 256},
-    "01": {},
+    "01": {"SLICES": 3, "MATRIX": 256},
     "02": {"PATIENTS": 2, "SLICES": 4, "MATRIX": 256},
     "07": {"SLICES": 5, "MATRIX": 256},
 }
