@@ -289,3 +289,12 @@ def test_unknown_regions_are_refused():
         synthesize(0, region="foot")
     with pytest.raises(HeadrestError):
         synthesize(0, contact="foot")
+
+
+def test_lossy_padding_rings_and_says_so(tmp_path):
+    seed = next(s for s in range(99) if "padding_ringing" in draw_parameters(s, **SMALL)["effects"])
+    study = synthesize(seed, **SMALL)
+    beyond = study.hu[study.hu < -1100]
+    assert beyond.min() < study.padding[0] < beyond.max()
+    slices = sorted(write_dicom(study, tmp_path / "ringing").glob("*.dcm"))
+    assert pydicom.dcmread(slices[0]).LossyImageCompression == "01"

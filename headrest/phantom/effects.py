@@ -15,6 +15,7 @@ TESTS = {
     "padding_untagged": lambda d: (
         d["protocol"]["padding"] != "none" and not d["protocol"]["tagged"]
     ),
+    "padding_ringing": lambda d: d["protocol"]["lossy_ratio"] > 0,
     "no_padding": lambda d: d["protocol"]["padding"] == "none",
     "truncation": lambda d: d["protocol"]["pixel_mm"] * d["protocol"]["matrix"] < 200,
     "wide_field": lambda d: d["protocol"]["pixel_mm"] * d["protocol"]["matrix"] > 300,

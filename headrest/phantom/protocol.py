@@ -55,6 +55,8 @@ def draw_protocol(rng, matrix, slices, tall_mm, region):
     gaps = step * (1 + (p["gap_jitter"] * uneven[:count] if p["uneven"] else 0 * uneven[:count]))
     p["z_mm"] = [round(float(v), 3) for v in start + np.concatenate([[0], np.cumsum(gaps[:-1])])]
     p["step_mm"] = round(step, 4)
+    deep = p["padding"] in ("-1500", "-2000", "-3024")
+    p["lossy_ratio"] = round(float(rng.uniform(8, 16)), 1) if chance(rng, 0.12) and deep else 0.0
     return p
 
 

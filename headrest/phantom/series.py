@@ -78,6 +78,9 @@ def _pixels(study, ds):
     ds.PixelRepresentation = 0 if unsigned else 1
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = str(intercept), "1", "HU"
     ds.WindowCenter, ds.WindowWidth = "40", "100"
+    if ratio := study.parameters["protocol"]["lossy_ratio"]:
+        ds.LossyImageCompression, ds.LossyImageCompressionRatio = "01", str(ratio)
+        ds.LossyImageCompressionMethod = "ISO_15444_1"
     if study.padding[1]:
         ds.add_new("PixelPaddingValue", "US" if unsigned else "SS", study.padding[0] - intercept)
     return intercept

@@ -158,6 +158,8 @@ def _slice(layout, index):
         hu[hidden] = int(protocol["padding"])
         for name in ("device", "patient", "ignore"):
             truth[name][hidden] = 0
+    if protocol["lossy_ratio"]:
+        hu = scanners.archived(hu, protocol["lossy_ratio"])
     device = (truth["device"] >= 0.5) & (hu > DEVICE_HU)
     ignore = (truth["ignore"] >= 0.3) & ~device
     patient = (truth["patient"] >= 0.5) & ~device & ~ignore
