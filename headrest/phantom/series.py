@@ -1,9 +1,6 @@
 """Synthetic patients on disk: valid CT series with their truth beside them."""
 
 import json
-import os
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -12,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ..errors import HeadrestError
+from ..files import whole_folder
 from .study import synthesize
 
 IMPLEMENTATION = "2.25.291538721960341284512379043716925213771"
@@ -121,9 +119,7 @@ def write_dicom(study, folder):
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise HeadrestError(f"{folder} is not empty: name a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as aside:
         for index in range(len(study.hu)):
             _image(study, index).save_as(aside / f"{index + 1:04d}.dcm", enforce_file_format=True)
         np.savez_compressed(
@@ -134,11 +130,6 @@ def write_dicom(study, folder):
             contact=study.contact,
         )
         (aside / "parameters.json").write_text(json.dumps(study.parameters, indent=1))
-        aside.chmod(0o755)
-        os.replace(aside, folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
     return folder
 
 
