@@ -207,7 +207,11 @@ def test_padding_lies_outside_the_circle_of_view(studies):
         value, _ = study.padding
         if value is not None and value < -1024:
             rows, columns = np.mgrid[:96, :96] - 47.5
-            assert ((study.hu == value) == (np.hypot(rows, columns) > 48.2)).all()
+            outside = np.broadcast_to(np.hypot(rows, columns) > 48.2, study.hu.shape)
+            if study.parameters["protocol"]["lossy_ratio"]:  # rings about its value at the rim
+                assert abs(np.median(study.hu[outside]) - value) < 50
+            else:
+                assert np.array_equal(study.hu == value, outside)
         else:
             assert study.hu.min() >= -1024
 

@@ -48,7 +48,7 @@ EXTRA = {
     "flat_couch": 0.1,
 }
 
-CONTACT = {"gap": 0.34, "touch": 0.2, "sunk": 0.16, "ear": 0.2, "dense": 0.08, "strap": 0.09}
+CONTACT = {"gap": 0.3, "touch": 0.19, "sunk": 0.15, "ear": 0.26, "dense": 0.07, "strap": 0.08}
 
 TOUCHING_HU = -200.0  # what is to touch must show in the truth, that is above -500 HU
 
@@ -60,12 +60,13 @@ def choose(rng, weights):
     return names[int(rng.choice(len(names), p=share / share.sum()))]
 
 
-def draw_supports(rng, contact=None):
+def draw_supports(rng, contact=None, couch=False):
     """Draw a list of supports and how the head meets them.
 
     Parameters
     ----------
     contact : True, False, the name of a kind of contact, or None to draw it.
+    couch : bool, see to it that there is one: shoulders are in view.
     """
     kind = choose(rng, CONTACT)
     other = choose(rng, {name: share for name, share in CONTACT.items() if name != "gap"})
@@ -77,6 +78,8 @@ def draw_supports(rng, contact=None):
         name for name, share in EXTRA.items() if chance(rng, share)
     ]
     names = [name for name in dict.fromkeys(_needed(names, kind)) if name != "none"]
+    if couch and not {"curved_couch", "flat_couch"} & set(names):
+        names.append("curved_couch")
     supports = [draw_one(rng, name, kind) for name in names]
     if chance(rng, 0.1) and kind == "gap":
         supports = []
@@ -112,7 +115,9 @@ def draw_one(rng, name, kind):
             "slope": (-0.06, 0.06),
             "free_gap_mm": (2.5, 22.0),
             "into_mm": (2.0, 12.0),
-            "sides": (1.0, 6.0),
+            "sides": (1.0, 9.0),
+            "press_mm": (0.5, 4.0),
+            "overlap_mm": (0.8, 5.0),
         },
     )
     p["gap_mm"] = p["free_gap_mm"] if kind == "gap" or chance(rng, 0.5) else -0.4
@@ -125,7 +130,7 @@ def draw_one(rng, name, kind):
         "gap": (),
     }[kind]
     if name in touching:
-        p["gap_mm"] = -1.4 if name not in PAD else -p["into_mm"]
+        p["gap_mm"] = -p["press_mm" if name not in PAD else "into_mm"]
         for key in ("hu", "cover_hu", "strap_hu"):
             if key in p:
                 p[key] = max(p[key], TOUCHING_HU + 10 * p["into_mm"])

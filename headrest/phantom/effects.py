@@ -19,6 +19,7 @@ TESTS = {
     "no_padding": lambda d: d["protocol"]["padding"] == "none",
     "truncation": lambda d: d["protocol"]["pixel_mm"] * d["protocol"]["matrix"] < 200,
     "wide_field": lambda d: d["protocol"]["pixel_mm"] * d["protocol"]["matrix"] > 300,
+    "head_and_neck": lambda d: d["protocol"]["with_neck"],
     "matrix_256": lambda d: d["protocol"]["matrix"] == 256,
     "matrix_768": lambda d: d["protocol"]["matrix"] == 768,
     "prone": lambda d: d["protocol"]["prone"],

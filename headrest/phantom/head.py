@@ -208,6 +208,8 @@ def paint_body(window, skin, head):
     inner = window.crop_to((skin < 2).any(0))
     if inner is not None:
         skin = inner.take(skin)
+        inner.paint_patient(inner.share(skin), head["tissue"]["skin"], yields=True)
+        inner.inside_only = True  # where the skin is flattened against a rail, all below it ends
         _soft_tissue(inner, skin, head)
         cavity = skull.paint_skull(inner, skin, head)
         brain.paint_brain(inner, cavity, head)
@@ -217,9 +219,8 @@ def paint_body(window, skin, head):
 
 
 def _soft_tissue(window, skin, head):
-    """Skin, the fat under it, then muscle marbled with fat."""
+    """The fat under the skin, then muscle marbled with fat."""
     tissue = head["tissue"]
-    window.paint_patient(window.share(skin), tissue["skin"])
     rng = np.random.default_rng(head["muscle_seed"])
     x, y, z = window.halfway
     uneven = waves([x, y, z], rng, 70, 4)

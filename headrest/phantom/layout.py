@@ -41,7 +41,7 @@ class Layout:
         pushed = pushed[::-1] if self.protocol["prone"] else pushed
         x = (ears @ self.to_body.T)[:, 0]
         tips = [float((side * x).max()) for side in (1, -1)]
-        limits = [t - max(p - 1.2, 0) / self.body["width"] for t, p in zip(tips, pushed)]
+        limits = [t - p / self.body["width"] for t, p in zip(tips, pushed)]
         self.body = self.body | {"ears": heads.ear.press(self.body["ears"], tips, limits)}
 
     def frames(self, index):

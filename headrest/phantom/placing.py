@@ -69,19 +69,24 @@ def _push_in(p, head_points, both):
         found[name] = free
         if p["into_ear_mm"] or p["presses_head"]:
             skin = _approach(lambda at, h=head, f=near: f(at, h), 160.0, 20.0, 0.0)
-            found[name] = skin if p["presses_head"] else max(free - p["into_ear_mm"], skin)
+            pressed = skin - p["press_mm"]
+            found[name] = pressed if p["presses_head"] else max(free - p["into_ear_mm"], skin)
         found[f"squeeze_{name}"] = round(max(free - found[name], 0.0), 3)
     return found
 
 
 def squeeze(placed, ear_points):
-    """How far, in mm of the table, hard supports push the tips of the ears (left, right) in."""
+    """How far, in mm of the table, hard supports push the tips of the ears (left, right) in.
+
+    What they do not push in is flattened against them.
+    """
     pushed = [0.0, 0.0]
     for p in placed:
         here = [p.get("squeeze_left", 0.0), p.get("squeeze_right", 0.0)]
         if p["into_ear_mm"] and p["name"] in ("u_shell", "trough"):
             here = [float((side * ear_points[:, 0]).max()) - p["half_width"] for side in (1, -1)]
-        pushed = [max(a, b) for a, b in zip(pushed, here)]
+        flat = min(p["overlap_mm"], p.get("wall_mm", 0.0))
+        pushed = [max(a, b - flat) for a, b in zip(pushed, here)]
     return pushed
 
 

@@ -6,9 +6,11 @@ from .materials import chance, draw
 
 RANGES = {
     "coverage_mm": (125.0, 235.0),
+    "neck_coverage_mm": (230.0, 340.0),
     "above_mm": (-12.0, 28.0),
     "fov_mm": (195.0, 290.0),
     "wide_fov_mm": (290.0, 500.0),
+    "neck_fov_mm": (250.0, 460.0),
     "x_mm": (-14.0, 14.0),
     "y_mm": (-22.0, 22.0),
     "tilt_deg": (-24.0, 24.0),
@@ -32,6 +34,9 @@ def draw_protocol(rng, matrix, slices, tall_mm, region):
     p["matrix"] = int(rng.choice([512, 256, 768], p=[0.86, 0.08, 0.06]))
     p["matrix"] = int(matrix or p["matrix"])
     fov = p["wide_fov_mm"] if chance(rng, 0.14) else p["fov_mm"]
+    p["with_neck"] = chance(rng, 0.14) and region == "head"
+    if p["with_neck"]:
+        p["coverage_mm"], fov = p["neck_coverage_mm"], p["neck_fov_mm"]
     fov = fov * 0.8 if chance(rng, 0.06) else fov
     limits = (0.35, 1.0) if p["matrix"] >= 256 else (0.0, 99.0)
     p["pixel_mm"] = round(float(np.clip(fov / p["matrix"], *limits)), 4)
@@ -50,8 +55,8 @@ def draw_protocol(rng, matrix, slices, tall_mm, region):
     count = int(slices or np.clip(round(p["coverage_mm"] / step), 12, 40))
     step = p["coverage_mm"] / count if slices else step
     start = tall_mm + p["above_mm"] - step * (count - 1)
-    if not slices:
-        start -= float(rng.uniform(0, max(p["coverage_mm"] - step * count, 0)))
+    # A few slices stand anywhere in the coverage, not always at its top.
+    start -= float(rng.uniform(0, step if slices else max(p["coverage_mm"] - step * count, 0)))
     gaps = step * (1 + (p["gap_jitter"] * uneven[:count] if p["uneven"] else 0 * uneven[:count]))
     p["z_mm"] = [round(float(v), 3) for v in start + np.concatenate([[0], np.cumsum(gaps[:-1])])]
     p["step_mm"] = round(step, 4)

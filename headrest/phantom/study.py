@@ -26,6 +26,7 @@ from .effects import effects_of
 from .layout import Layout, outside, render_slice
 
 DEVICE_HU = -500
+KINDS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
 PARTS = ("anatomy", "supports", "protocol", "scanner", "stray")
 
 
@@ -79,8 +80,7 @@ def draw_parameters(seed, *, matrix=None, slices=None, region="head", contact=No
         )
     )
     rng = streams["anatomy"]
-    kinds = ["adult", "old", "child", "plastic", "water"]
-    kind = "chest" if region == "chest" else str(rng.choice(kinds, p=[0.54, 0.2, 0.14, 0.09, 0.03]))
+    kind = "chest" if region == "chest" else choosing.choose(rng, KINDS)
     drawn = {"seed": int(seed), "region": region, "kind": kind}
     makers = {
         "chest": chest.draw_chest,
@@ -91,9 +91,11 @@ def draw_parameters(seed, *, matrix=None, slices=None, region="head", contact=No
     drawn["protocol"] = protocols.draw_protocol(
         streams["protocol"], matrix, slices, 97 * drawn["body"]["height"], region
     )
-    drawn["supports_drawn"] = (chest.draw_couch if kind == "chest" else choosing.draw_supports)(
-        streams["supports"], contact
-    )
+    if kind == "chest":
+        drawn["supports_drawn"] = chest.draw_couch(streams["supports"], contact)
+    else:
+        couch = drawn["protocol"]["with_neck"]
+        drawn["supports_drawn"] = choosing.draw_supports(streams["supports"], contact, couch)
     drawn["scanner"] = scanners.draw_scanner(streams["scanner"])
     drawn["stray"] = stray.draw_stray(streams["stray"], kind)
     drawn["supports"] = [s["name"] for s in drawn["supports_drawn"]["list"]]
