@@ -1,0 +1,107 @@
+"""Score a cleaned series against a reference: what was left standing, what the patient lost."""
+
+from pathlib import Path
+
+import numpy as np
+
+from headrest.dicom import read_series
+from headrest.errors import HeadrestError
+from headrest.hounsfield import AIR, DEVICE
+
+JUDGED_PIXELS = 30
+"""Slices with fewer pixels of device than this have no Dice worth the name."""
+
+OUTSIDE, PATIENT, UNKNOWN = 0, 1, 2
+"""Labels of a reference: outside the patient, patient, and what cannot be told."""
+
+
+def score(original, cleaned, reference):
+    """Compare two DICOM series by their pixels: whatever differs has been removed.
+
+    Parameters
+    ----------
+    original, cleaned : path, folders of one CT series each.
+    reference : path
+        An .npz file of `label` and `label_tight`, uint8 (slices, rows, columns), slices
+        ascending along their normal: 0 outside the patient, 1 patient, 2 not judged. See
+        data/reference.
+
+    Returns
+    -------
+    dict of
+        slices : int
+        dice : float, of the device (outside the patient and above -500 HU) and what was removed
+            of it; worst_slice and worst_slice_index : the lowest of any slice.
+        residual_ml : float, device that was left standing.
+        lost_ml, lost_pct : float, patient (above -500 HU) that was removed.
+        lost_worst_mm2, lost_worst_index : the largest area that any slice lost.
+        changed_outside_mask : int, pixels that changed to anything but air.
+
+    Raises
+    ------
+    HeadrestError
+        Where the folders and the reference do not belong together.
+    """
+    before, after = read_series(original), read_series(cleaned)
+    label, tight = _labels(reference)
+    if not before.hu.shape == label.shape == tight.shape:
+        raise HeadrestError(f"{original}: {before.hu.shape}, but {reference} has {label.shape}")
+    chosen = _same_slices(before, after, cleaned)
+    solid, removed = before.hu > DEVICE, abs(before.hu - after.hu[chosen]) > 0.5
+    counts = _counts(solid, removed, label, tight)
+    changed = int((removed & (after.hu[chosen] > AIR + 100)).sum())
+    return _scores(counts, before.spacing_mm) | {"changed_outside_mask": changed}
+
+
+def _labels(reference):
+    try:
+        with np.load(reference, allow_pickle=False) as file:
+            return file["label"], file["label_tight"]
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        name = Path(reference).name
+        raise HeadrestError(f"{name}: no reference ({type(error).__name__})") from error
+
+
+def _same_slices(before, after, cleaned):
+    """Index of each slice among those of the cleaned series, by its place along the normal."""
+    normal = np.cross(before.orientation[:3], before.orientation[3:])
+    places, found = (np.round(s.positions @ normal, 2) for s in (before, after))
+    missing = len(set(places) - set(found))
+    if missing:
+        raise HeadrestError(f"{cleaned}: {missing} of {len(places)} slices are missing")
+    return [int(np.flatnonzero(found == place)[0]) for place in places]
+
+
+def _counts(solid, removed, label, tight):
+    """Pixels of each slice: int arrays (slices,)."""
+    device, patient = (label == OUTSIDE) & solid, (tight == PATIENT) & solid
+    guess = removed & solid & (label != UNKNOWN)
+    masks = {
+        "device": device,
+        "hit": device & guess,
+        "guess": guess,
+        "left": device & ~removed,
+        "patient": patient,
+        "lost": patient & removed,
+    }
+    return {name: mask.sum((1, 2)) for name, mask in masks.items()}
+
+
+def _scores(counts, spacing_mm):
+    mm2 = spacing_mm[1] * spacing_mm[2]
+    ml = {name: float(n.sum()) * mm2 * spacing_mm[0] / 1000 for name, n in counts.items()}
+    sums = counts["device"] + counts["guess"]
+    dices = 2 * counts["hit"] / np.maximum(sums, 1)
+    judged = np.where(counts["device"] >= JUDGED_PIXELS, dices, 1.0)
+    worst, lost = int(judged.argmin()), int(counts["lost"].argmax())
+    return {
+        "slices": len(dices),
+        "dice": round(2 * int(counts["hit"].sum()) / max(1, int(sums.sum())), 4),
+        "worst_slice": round(float(judged[worst]), 4),
+        "worst_slice_index": worst if judged[worst] < 1 else None,
+        "residual_ml": round(ml["left"], 3),
+        "lost_ml": round(ml["lost"], 3),
+        "lost_pct": round(100 * ml["lost"] / max(ml["patient"], 1e-9), 4),
+        "lost_worst_mm2": round(float(counts["lost"][lost]) * mm2, 1),
+        "lost_worst_index": lost if counts["lost"][lost] else None,
+    }

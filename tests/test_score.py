@@ -1,0 +1,76 @@
+"""A cleaned series against a reference."""
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import head_hu, make_series
+from pydicom import dcmread
+
+from headrest import HeadrestError
+from headrest.__main__ import main
+from headrest.score import score
+
+
+@pytest.fixture
+def case(tmp_path):
+    """A scan, its cleaned copy without one row of the sheet and 10 pixels of head, a reference."""
+    make_series(tmp_path / "scan")
+    cleaned = np.stack([head_hu()] * 3)
+    cleaned[:, 54, 10:54] = -1000
+    cleaned[1, 26, 20:30] = -1000
+    for number, hu in enumerate(cleaned, 1):
+        make_series(tmp_path / f"{number}", 3, hu=hu)
+        (tmp_path / "cleaned").mkdir(exist_ok=True)
+        shutil.copy(tmp_path / f"{number}" / f"{number:02d}.dcm", tmp_path / "cleaned")
+    label = np.zeros((3, 64, 64), np.uint8)
+    label[:, :50] = 1
+    np.savez(tmp_path / "reference.npz", label=label, label_tight=label)
+    return tmp_path
+
+
+def arguments(folder):
+    return [str(folder / name) for name in ("scan", "cleaned", "reference.npz")]
+
+
+def test_figures_by_hand(case):
+    found = score(*arguments(case))
+    area, mm2 = 44, 3.5 * 3.5
+    assert found["slices"] == 3
+    assert found["dice"] == pytest.approx(2 * 3 * area / (3 * 2 * area + 3 * area + 10), abs=1e-4)
+    assert found["worst_slice"] == pytest.approx(2 * area / (3 * area + 10), abs=1e-4)
+    assert found["worst_slice_index"] == found["lost_worst_index"] == 1
+    assert found["residual_ml"] == pytest.approx(3 * area * mm2 * 5 / 1000, abs=1e-3)
+    assert found["lost_ml"] == pytest.approx(10 * mm2 * 5 / 1000, abs=1e-3)
+    assert found["lost_worst_mm2"] == pytest.approx(10 * mm2, abs=0.1)
+    assert found["changed_outside_mask"] == 0
+
+
+def test_what_became_anything_but_air_is_counted(case):
+    path = case / "cleaned" / "02.dcm"
+    ds = dcmread(path)
+    pixels = ds.pixel_array.copy()
+    pixels[10, 10:13] += 1024 + 200
+    ds.PixelData = pixels.tobytes()
+    ds.save_as(path)
+    assert score(*arguments(case))["changed_outside_mask"] == 3
+
+
+def test_slices_that_are_missing_are_refused(case):
+    (case / "cleaned" / "02.dcm").unlink()
+    with pytest.raises(HeadrestError, match="1 of 3 slices are missing"):
+        score(*arguments(case))
+
+
+def test_another_scan_s_reference_is_refused(case):
+    np.savez(case / "reference.npz", label=np.zeros((2, 8, 8)), label_tight=np.zeros((2, 8, 8)))
+    with pytest.raises(HeadrestError, match="reference"):
+        score(*arguments(case))
+    (case / "reference.npz").write_bytes(b"PK")
+    with pytest.raises(HeadrestError, match="no reference"):
+        score(*arguments(case))
+
+
+def test_the_command_prints_it(case, capsys):
+    assert main(["score", *arguments(case)]) == 0
+    assert '"dice"' in capsys.readouterr().out
