@@ -86,7 +86,7 @@ def montage(volume, masks=None, columns=7, center=WIDE[0], width=WIDE[1], step=2
     return figure
 
 
-def histogram(values, xlabel, marks=None, title="", bins=256):
+def histogram(values, xlabel, marks=None, title="", bins=256, ylabel="pixels"):
     """Draw a histogram with a logarithmic count.
 
     Parameters
@@ -96,6 +96,7 @@ def histogram(values, xlabel, marks=None, title="", bins=256):
     marks : dict of str to float, optional, named vertical lines.
     title : str
     bins : int
+    ylabel : str, what is counted.
 
     Returns
     -------
@@ -106,7 +107,7 @@ def histogram(values, xlabel, marks=None, title="", bins=256):
     for name, place in (marks or {}).items():
         axis.axvline(place, color=DEVICE_COLOR, linewidth=1.4)
         axis.text(place, 1.01, f" {name}", transform=axis.get_xaxis_transform(), fontsize=9)
-    axis.set(xlabel=xlabel, ylabel="pixels")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.set_title(title, pad=18 if marks else 6)
     return figure
 
@@ -166,6 +167,30 @@ def training_curves(history):
     right.set(xlabel="epoch", ylabel="Dice, held out", ylim=(0, 1))
     right.legend(loc="lower right")
     return figure
+
+
+class Live:
+    """A figure in a notebook that is drawn anew, in its place, whenever there is news.
+
+    Parameters
+    ----------
+    draw : callable, from the news to a matplotlib Figure, such as `training_curves`.
+    """
+
+    def __init__(self, draw):
+        self.draw, self.shown = draw, None
+
+    def __call__(self, news):
+        """Show the news; returns the Figure."""
+        from IPython.display import display
+
+        figure = self.draw(news)
+        plt.close(figure)  # or the notebook shows it once more below the cell
+        if self.shown is None:
+            self.shown = display(figure, display_id=True)
+        else:
+            self.shown.update(figure)
+        return figure
 
 
 def table(columns, digits=1):

@@ -1,7 +1,7 @@
 """Synthetic patients to train on, with both labels: the exact one, and the one of K-Means."""
 
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import partial, partialmethod
 from multiprocessing import get_context
 
 import numpy as np
@@ -40,8 +40,14 @@ def synthetic_studies(patients, seed=0, jobs=1, **drawn):
         yield from progress(map(label, seeds))
         return
     # Not by fork: a notebook's kernel has threads, and may have a network in memory.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_without_bars) as pool:
         yield from progress(pool.map(label, seeds))
+
+
+def _without_bars():
+    """In a process that works for another, whose progress is the one that is shown."""
+    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
 
 
 def _labelled(seed, drawn):

@@ -5,7 +5,7 @@ import io
 import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +72,16 @@ class TrainingSet:
             return self.state[indices]
         present = np.array([self.truth[i].any() for i in indices], bool)
         return np.where(present, np.where(self.contact[indices], "touching", "free"), "absent")
+
+    def take(self, indices):
+        """Copy some of the slices into memory: a smaller TrainingSet.
+
+        Parameters
+        ----------
+        indices : int array, in the order wanted.
+        """
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return TrainingSet(**{k: None if v is None else v[indices] for k, v in columns.items()})
 
 
 def fit_to_matrix(images, matrix, fill):

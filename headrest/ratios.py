@@ -1,0 +1,76 @@
+"""Ratios of CPU times, what is wanted of them, and the machine they were measured on."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import numpy as np
+
+from headrest.plots import table
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "pydicom", "matplotlib", "pillow", "keras")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured: `ratio` is to be at most or at least `wanted`, or None if it was not."""
+
+    what: str
+    ratio: float | None
+    bound: str
+    wanted: float
+
+    def verdict(self):
+        """Say whether it is as wanted: "yes", "no", or that nobody knows."""
+        if self.ratio is None:
+            return "not measured"
+        met = self.ratio >= self.wanted if self.bound == "at least" else self.ratio <= self.wanted
+        return "yes" if met else "no"
+
+
+def report(lines):
+    """Write lines as a table: str.
+
+    Examples
+    --------
+    >>> print(report([Line("threshold", 66.0, "at least", 50)]))
+         what  ratio       wanted  met
+    threshold  66.00  at least 50  yes
+    """
+    ratios = ["" if line.ratio is None else f"{line.ratio:.2f}" for line in lines]
+    columns = {"what": [line.what for line in lines], "ratio": ratios}
+    columns["wanted"] = [f"{line.bound} {line.wanted:g}" for line in lines]
+    return table(columns | {"met": [line.verdict() for line in lines]})
+
+
+def in_turns(repeats, *calls):
+    """Median CPU seconds of each call, a list of float. The first turn is not counted."""
+    turns = [[_seconds(call) for call in calls] for _ in range(repeats + 1)]
+    return np.median(turns[1:], axis=0).tolist()
+
+
+def _seconds(call):
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def machine():
+    """Describe the machine and the packages in a few lines."""
+    cpu, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.exists():
+        names = [row for row in info.read_text().splitlines() if row.startswith("model name")]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    packages = [f"{name} {version(name)}" for name in (*PACKAGES, *_backend())]
+    python = f"{platform.system()}, Python {platform.python_version()}"
+    return "\n".join([f"{cpu}, {os.cpu_count()} cores", python, ", ".join(packages)])
+
+
+def _backend():
+    import keras
+
+    name = keras.backend.backend()
+    return [n for n in packages_distributions().get(name, ()) if not n.startswith("keras")][:1]
