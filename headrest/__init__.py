@@ -1,13 +1,19 @@
 """Take the headrest out of head CT: DICOM folder in, cleaned DICOM series out."""
 
-__version__ = "0.1.0"
+import os
 
-from headrest.clean import clean_series, clean_tree, find_support
+__version__ = "0.2.0"
+
+# TensorFlow's start-up lines say nothing about a scan. Where it is imported before, they come.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from headrest.clean import clean_series, clean_tree
 from headrest.dicom import read_series, write_derived_series
 from headrest.errors import HeadrestError
 from headrest.hounsfield import rescale, window
 from headrest.labels import label_series, label_slice
 from headrest.metrics import dice, iou, lost_ml, residual_ml
+from headrest.support import find_support
 
 __all__ = [
     "HeadrestError",

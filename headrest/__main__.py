@@ -1,13 +1,14 @@
 """The command line: python -m headrest COMMAND."""
 
 import argparse
+import json
 import sys
 from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
 from headrest import HeadrestError, __version__, clean_tree
-from headrest.clean import METHODS
+from headrest.support import METHODS
 
 
 def main(arguments=None):
@@ -31,13 +32,27 @@ def _parser():
         "clean",
         help="write a cleaned copy of every axial CT series below a folder",
         description="Write a derived copy of every axial CT series below SOURCE, without the "
-        "support. A line a series says what was removed and in which slices the support "
-        "touches the patient and was left. Exit status 0: every series was written.",
+        "support. A line a series says what was removed, and in which slices the support touches "
+        "the patient, the result is uncertain, or nothing was found. Exit status 0: every series "
+        "was written.",
     )
     clean.add_argument("source", metavar="SOURCE", help="folder of DICOM files, searched whole")
     clean.add_argument("destination", metavar="DESTINATION", help="folder for the cleaned series")
-    clean.add_argument("--method", choices=METHODS, default="kmeans")
+    clean.add_argument("--method", choices=METHODS, default="network")
+    clean.add_argument(
+        "--outside", action="store_true", help="blank all foam and linen outside the patient too"
+    )
     clean.set_defaults(run=_clean)
+    score = commands.add_parser(
+        "score",
+        help="score a cleaned series against a reference",
+        description="Print as JSON what was left of the support and what was lost of the patient: "
+        "whatever differs between the two series has been removed, by whichever tool.",
+    )
+    score.add_argument("original", metavar="ORIGINAL", help="folder of the scan")
+    score.add_argument("cleaned", metavar="CLEANED", help="folder of its cleaned copy")
+    score.add_argument("reference", metavar="REFERENCE", help=".npz, see data/reference")
+    score.set_defaults(run=_score)
     synthesize = commands.add_parser(
         "synthesize",
         help="write synthetic patients on supports, as DICOM with their exact truth",
@@ -76,6 +91,18 @@ def _add_training(commands):
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--resume", action="store_true", help="go on with what is in RUN")
     train.set_defaults(run=_train)
+    weights = commands.add_parser(
+        "make-weights",
+        help="make the weights that ship, from seeds alone",
+        description="Draw synthetic patients, train the standard network on them, and write "
+        "headrest.npz and its card headrest.json into FOLDER. Stopped at any moment, the same "
+        "command goes on after the last epoch. The defaults are those of the weights that ship.",
+    )
+    weights.add_argument("folder", metavar="FOLDER")
+    weights.add_argument("--patients", type=int, default=4000, metavar="N")
+    weights.add_argument("--seed", type=int, default=10_000, help="of the first patient")
+    weights.add_argument("--jobs", type=int, default=2, help="patients made side by side")
+    weights.set_defaults(run=_make_weights)
     video = commands.add_parser(
         "video",
         help="show the epochs of a training run as a video",
@@ -84,13 +111,31 @@ def _add_training(commands):
     video.add_argument("run_folder", metavar="RUN", help="folder that `train` wrote")
     video.add_argument("out", metavar="OUT", help=".mp4 (H.264), or .webp or .gif, small")
     video.set_defaults(run=_video)
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="measure the speed of this machine with headrest, as ratios",
+        description="Measure headrest beside the usual ways of doing the same, in turns, and "
+        "print the ratios of their CPU times.",
+    )
+    benchmark.add_argument("--size", type=int, default=512, help="rows and columns of a slice")
+    benchmark.add_argument("--repeats", type=int, default=5, metavar="N", help="medians of N")
+    benchmark.set_defaults(run=_benchmark)
 
 
 def _clean(options):
-    reports = clean_tree(options.source, options.destination, options.method, tell=_tell)
+    reports = clean_tree(
+        options.source, options.destination, options.method, options.outside, tell=_tell
+    )
     failed = sum(bool(report.error) for report in reports)
     print(f"{len(reports) - failed} series cleaned, {failed} not")
     return 1 if failed else 0
+
+
+def _score(options):
+    from headrest.score import score
+
+    print(json.dumps(score(options.original, options.cleaned, options.reference)))
+    return 0
 
 
 def _synthesize(options):
@@ -117,10 +162,29 @@ def _train(options):
     return 0
 
 
+def _make_weights(options):
+    with _optional("keras"):
+        from headrest.shipping import make_weights
+    card = make_weights(options.folder, options.patients, options.seed, options.jobs)
+    print(f"{options.folder}: {card['parameters']} parameters, SHA-256 {card['sha256'][:12]}")
+    return 0
+
+
 def _video(options):
     with _optional("imageio-ffmpeg"):
         from headrest.video import write_video
     print(f"{options.out}: {write_video(options.run_folder, options.out)} epochs")
+    return 0
+
+
+def _benchmark(options):
+    with _optional("the packages of the networks"):
+        from headrest.benchmark import benchmark
+        from headrest.ratios import machine, report
+
+        print(machine())
+        lines = list(tqdm(benchmark(options.size, options.repeats), leave=False))
+    print(report(lines))
     return 0
 
 

@@ -150,8 +150,11 @@ def augment(hu, label, rng, noise):
     Notes
     -----
     Left-right flips come half the time, top-bottom flips, as of series stored upside down, a
-    fifth of it. What moves in from outside is `FLOOR`.
+    fifth of it, and rows become columns, as for patients on their side, one time in twelve.
+    What moves in from outside is `FLOOR`.
     """
+    if rng.random() < 1 / 12:
+        hu, label = hu.T, label.T
     for axis, share in ((1, 0.5), (0, 0.2)):
         if rng.random() < share:
             hu, label = np.flip(hu, axis), np.flip(label, axis)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,31 +13,14 @@ from tqdm.auto import tqdm
 from headrest import __version__
 from headrest.dicom import find_series, load_series, write_derived_series
 from headrest.errors import HeadrestError
-from headrest.labels import TOUCHING, label_series, soft_rim
+from headrest.labels import ABSENT, TOUCHING
 from headrest.metrics import volume_ml
+from headrest.support import choose_method, find_support, outside_patient
 
 REPORT = "cleaning.json"
 
-
-@dataclass(frozen=True)
-class Removal:
-    """What a method takes out of a series.
-
-    Attributes
-    ----------
-    device : bool array (slices, rows, columns), the support.
-    rim : bool array of that shape, the soft rim around it, filled as well.
-    states : tuple of str, for each slice "free", "touching" or "absent".
-    """
-
-    device: np.ndarray
-    rim: np.ndarray
-    states: tuple[str, ...]
-
-    @property
-    def mask(self):
-        """Everything that is filled: device and rim."""
-        return self.device | self.rim
+SURE = 0.9
+"""Confidence below which a slice is flagged as uncertain."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +34,8 @@ class Report:
     method : str
     slices : int
     removed_ml : float, support taken out, without its rim.
-    states : tuple of str, one a slice.
+    states : tuple of str, for each slice "free", "touching" or "absent".
+    confidence : tuple of float, for each slice 0 to 1; empty where the method has no opinion.
     warnings : tuple of str
     error : str, why nothing was written.
     seconds : float
@@ -64,23 +47,39 @@ class Report:
     slices: int = 0
     removed_ml: float = 0.0
     states: tuple[str, ...] = ()
+    confidence: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
     error: str = ""
     seconds: float = 0.0
 
     @property
-    def flagged(self):
-        """Numbers (from 1) of the slices whose support touches the patient and was left."""
+    def touching(self):
+        """Numbers (from 1) of the slices whose support touches the patient."""
         return [i for i, state in enumerate(self.states, 1) if state == TOUCHING]
+
+    @property
+    def absent(self):
+        """Numbers (from 1) of the slices in which nothing was found."""
+        return [i for i, state in enumerate(self.states, 1) if state == ABSENT]
+
+    @property
+    def uncertain(self):
+        """Numbers (from 1) of the slices that somebody should look at."""
+        return [i for i, sure in enumerate(self.confidence, 1) if sure < SURE]
 
     def __str__(self):
         if self.error:
             return f"{self.source}: NOT CLEANED: {self.error}"
         line = f"{self.source} -> {self.folder}: {self.slices} slices"
         line += f", {self.removed_ml:.1f} ml removed"
-        if self.flagged:
-            line += f", support touches in {len(self.flagged)}: {_ranges(self.flagged)}"
-        return line
+        left = " and is left" if self.method == "kmeans" else ""
+        flags = {
+            f"support touches{left}": self.touching,
+            "uncertain": self.uncertain,
+            "nothing found": self.absent,
+        }
+        said = [f", {what} in {len(n)}: {_ranges(n)}" for what, n in flags.items() if n]
+        return line + "".join(said)
 
 
 def _ranges(numbers):
@@ -89,45 +88,7 @@ def _ranges(numbers):
     return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
 
 
-def _kmeans(series):
-    labels = label_series(series.hu, series.spacing_mm)
-    rims = [soft_rim(label, hu, series.spacing_mm[1:]) for label, hu in zip(labels, series.hu)]
-    states = tuple(label.state for label in labels)
-    return Removal(np.stack([label.mask for label in labels]), np.stack(rims), states)
-
-
-METHODS: dict[str, Callable] = {"kmeans": _kmeans}
-
-
-def find_support(series, method="kmeans"):
-    """Find the support in a series.
-
-    Parameters
-    ----------
-    series : Series
-    method : str
-        "kmeans": K-Means and connected components (`headrest.labels`). Where the support
-        touches the patient it is left, and the slice says so.
-
-    Returns
-    -------
-    Removal
-
-    Raises
-    ------
-    HeadrestError
-        For a method that does not exist.
-    """
-    return _method(method)(series)
-
-
-def _method(name):
-    if name not in METHODS:
-        raise HeadrestError(f"no method {name!r}; there is: {', '.join(METHODS)}")
-    return METHODS[name]
-
-
-def clean_series(series, destination, method="kmeans", source=""):
+def clean_series(series, destination, method="network", outside=False, source=""):
     """Write a derived series without its support.
 
     Parameters
@@ -138,6 +99,8 @@ def clean_series(series, destination, method="kmeans", source=""):
         file a slice and `cleaning.json`. The folder appears only when it is complete, and a
         complete one is not made again.
     method : str, see `find_support`.
+    outside : bool
+        Blank as well whatever lies outside the patient at -500 HU and below: foam, linen, noise.
     source : str, how the report calls the series.
 
     Returns
@@ -147,7 +110,7 @@ def clean_series(series, destination, method="kmeans", source=""):
     Raises
     ------
     HeadrestError
-        Where the destination cannot be written to.
+        Where the destination cannot be written to, or the method cannot be used.
 
     Examples
     --------
@@ -157,10 +120,14 @@ def clean_series(series, destination, method="kmeans", source=""):
     205.0
     """
     began = time.monotonic()
-    folder = Path(destination, _folder_name(series.fingerprint, method))
+    parameters = f"method={method}" + (" outside" if outside else "")
+    folder = Path(destination, _folder_name(series.fingerprint, parameters))
     if (folder / REPORT).exists():
         return _read_report(folder / REPORT)
     removal = find_support(series, method)
+    mask = removal.mask
+    if outside:
+        mask |= outside_patient(removal, series.hu, series.spacing_mm)
     report = Report(
         source=str(source),
         folder=folder.name,
@@ -168,6 +135,7 @@ def clean_series(series, destination, method="kmeans", source=""):
         slices=len(series),
         removed_ml=round(volume_ml(removal.device, series.spacing_mm), 3),
         states=removal.states,
+        confidence=removal.confidence,
         warnings=series.warnings,
         seconds=round(time.monotonic() - began, 2),
     )
@@ -176,13 +144,13 @@ def clean_series(series, destination, method="kmeans", source=""):
         text = json.dumps({"headrest": __version__, **asdict(report)}, indent=1)
         (aside / REPORT).write_text(text, encoding="utf-8")
 
-    write_derived_series(series, removal.mask, folder, f"method={method}", lay_report)
+    write_derived_series(series, mask, folder, parameters, lay_report)
     return report
 
 
-def _folder_name(fingerprint, method):
+def _folder_name(fingerprint, parameters):
     # Never from a tag as it stands: "../.." is a legal patient number.
-    key = hashlib.sha256(f"{fingerprint} {method} {__version__}".encode()).hexdigest()
+    key = hashlib.sha256(f"{fingerprint} {parameters} {__version__}".encode()).hexdigest()
     return f"ct-{key[:12]}"
 
 
@@ -190,13 +158,13 @@ def _read_report(path):
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields.pop("headrest")
-        as_tuples = {key: tuple(fields[key]) for key in ("states", "warnings")}
+        as_tuples = {key: tuple(fields[key]) for key in ("states", "confidence", "warnings")}
         return Report(**{**fields, **as_tuples})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HeadrestError(f"{path}: damaged; remove its folder to clean again") from error
 
 
-def clean_tree(source, destination, method="kmeans", tell=None):
+def clean_tree(source, destination, method="network", outside=False, tell=None):
     """Clean every axial CT series below a folder.
 
     Parameters
@@ -206,6 +174,7 @@ def clean_tree(source, destination, method="kmeans", tell=None):
     destination : path
         Made if needed; gets a folder a series. Must not lie inside the source.
     method : str, see `find_support`.
+    outside : bool, see `clean_series`.
     tell : callable, optional
         Called with a line about each kind of file that was passed over, and with each Report
         as soon as it is there.
@@ -230,14 +199,14 @@ def clean_tree(source, destination, method="kmeans", tell=None):
     for known in (*contents.warnings, *reports):
         tell(known)
     for files in tqdm(contents.series, desc="cleaning", unit="series"):
-        reports.append(_clean_one(files, Path(source), destination, method))
+        reports.append(_clean_one(files, Path(source), destination, method, outside))
         tell(reports[-1])
     return reports
 
 
 def _prepare(source, destination, method):
     """Refuse before any computing what would fail after it."""
-    _method(method)
+    choose_method(method)
     if not os.path.exists(source):
         raise HeadrestError(f"{source}: there is no such folder or file")
     source, destination = Path(source).resolve(), Path(destination).resolve()
@@ -251,9 +220,9 @@ def _prepare(source, destination, method):
         raise HeadrestError(f"{destination}: cannot be written to")
 
 
-def _clean_one(files, source, destination, method):
+def _clean_one(files, source, destination, method, outside):
     name = os.path.relpath(files.files[0].parent, source.resolve().parent)
     try:
-        return clean_series(load_series(files), destination, method, name)
+        return clean_series(load_series(files), destination, method, outside, name)
     except HeadrestError as error:
         return Report(source=name, error=str(error))

@@ -67,9 +67,35 @@ def probability(model, hu):
     -------
     float32 array (output, output), 0 to 1; smaller than the slice for a network without padding.
     """
-    logits = np.asarray(model.predict_on_batch(scale(hu)[None, ..., None]))[0]
-    found = 1 / (1 + np.exp(np.clip(logits[..., 0] - logits[..., 1], -80, 80)))
+    found = sigmoid(logit(model, scale(hu)[None])[0])
     return found * (crop(hu, found.shape[0]) > DEVICE)
+
+
+def logit(model, scaled):
+    """What a network says for headrest and against the rest.
+
+    Parameters
+    ----------
+    model : keras.Model of `headrest.network`
+    scaled : float32 array (n, rows, columns), as by `headrest.batches.scale`.
+
+    Returns
+    -------
+    float32 array (n, output, output)
+    """
+    logits = np.asarray(model.predict_on_batch(scaled[..., None]))
+    return logits[..., 1] - logits[..., 0]
+
+
+def sigmoid(logit):
+    """Probability from a logit, without overflow.
+
+    Examples
+    --------
+    >>> sigmoid(np.array([-1e9, 0, 1e9])).round(3)
+    array([0. , 0.5, 1. ])
+    """
+    return 1 / (1 + np.exp(-np.clip(logit, -80, 80)))
 
 
 def judge(model, data, indices, labels="truth"):

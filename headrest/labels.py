@@ -120,7 +120,7 @@ def _examine(hu, spacing_mm, k):
     spacing_mm = 2 * np.asarray(spacing_mm)
     patient = _members(components, verdict == PATIENT)
     core = _thick_parts(patient, spacing_mm)
-    thin = patient & ~_grown(core, CORE_MM / 2, spacing_mm)
+    thin = patient & ~grown(core, CORE_MM / 2, spacing_mm)
     touching = _looks_like_support(thin, hu[::2, ::2], threshold, spacing_mm)
     return _View(threshold, components, verdict, patient, core, touching)
 
@@ -142,7 +142,8 @@ def _thick_parts(mask, spacing_mm):
     return _over_window(_over_window(mask, reach, np.logical_and), reach, np.logical_or) & mask
 
 
-def _grown(mask, reach_mm, spacing_mm):
+def grown(mask, reach_mm, spacing_mm):
+    """Let a mask (rows, columns) grow by `reach_mm` to every side, corners included."""
     reach = [max(1, round(reach_mm / mm)) for mm in spacing_mm]
     return _over_window(mask, reach, np.logical_or) if mask.any() else mask
 
@@ -181,7 +182,7 @@ def _ask_neighbours(seen, spacing_mm):
     spacing_mm = 2 * np.asarray(spacing_mm)
     patients, cores = [v.patient for v in seen], [v.core for v in seen]
     devices = [_members(v.components, v.verdict == DEVICE) for v in seen]
-    near = [_grown(device, NEAR_MM, spacing_mm) for device in devices]
+    near = [grown(device, NEAR_MM, spacing_mm) for device in devices]
     asked = []
     for i, view in enumerate(seen):
         beside = [j for j in (i - 1, i + 1) if 0 <= j < len(seen)]
@@ -207,22 +208,23 @@ def _overlaps(components, masks):
     return [np.bincount(labels[mask], minlength=count)[1:] / whole for mask in masks]
 
 
-def soft_rim(label, hu, spacing_mm, reach_mm=1.5):
+def soft_rim(mask, hu, spacing_mm, threshold, reach_mm=1.5):
     """Find the soft rim of a headrest: the pixels around it that it brightens.
 
     Parameters
     ----------
-    label : Label
-    hu : float array (rows, columns), in HU.
+    mask : bool array (rows, columns), the headrest.
+    hu : float array of that shape, in HU.
     spacing_mm : (y, x) in mm.
+    threshold : float, HU above which the headrest was looked for.
     reach_mm : float, how far the rim reaches.
 
     Returns
     -------
-    bool array (rows, columns), apart from the mask of the label. Nothing above the threshold
-    is in it, and nothing beside a pixel above the threshold that is not headrest.
+    bool array (rows, columns), apart from the mask. Nothing above the threshold is in it, and
+    nothing beside a pixel above the threshold that is not headrest.
     """
-    solid = hu > label.threshold
-    kept = ndimage.binary_dilation(solid & ~label.mask, EIGHT)
-    around = _grown(label.mask, reach_mm, spacing_mm)
+    solid = hu > threshold
+    kept = ndimage.binary_dilation(solid & ~mask, EIGHT)
+    around = grown(mask, reach_mm, spacing_mm)
     return around & ~solid & ~kept & (hu > FLOOR)

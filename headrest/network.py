@@ -15,7 +15,7 @@ CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
 PRESETS = {
     "original": {},
     "valid3": {"levels": 3, "convolutions": 2, "padding": "valid"},
-    "standard": {"widths": (16, 16, 32, 32, 64, 64, 64), "fold": 2},
+    "standard": {"widths": (24, 32, 48, 64, 64, 64, 64), "fold": 4},
     "small": {"size": 64, "levels": 3, "widths": (8, 16, 16), "convolutions": 2, "fold": 2},
 }
 """Arguments of `encoder_decoder`. The first two are the networks of 2018; the third trains on a

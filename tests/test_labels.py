@@ -152,7 +152,7 @@ def test_rail_that_vanishes_into_the_patient_touches(monkeypatch):
 def test_rim_is_soft_and_never_beside_the_patient():
     hu = blurred(with_holder(head())[0])
     label = label_slice(hu, SPACING)
-    rim = soft_rim(label, hu, SPACING)
+    rim = soft_rim(label.mask, hu, SPACING, label.threshold)
     assert rim.any()
     assert not (rim & label.mask).any()
     assert (hu[rim] <= label.threshold).all()

@@ -1,0 +1,94 @@
+"""A network over a whole series: HU in, probability of headrest out."""
+
+import numpy as np
+from scipy import ndimage
+from tqdm.auto import tqdm
+
+from headrest.batches import scale
+from headrest.hounsfield import DEVICE, FLOOR
+from headrest.judging import logit, sigmoid
+
+SIZE = 512
+"""Rows and columns that a network sees, unless its pixels would be finer or coarser than these."""
+
+PIXEL_MM = (0.35, 1.0)
+"""Pixels of the synthetic patients that networks learn from."""
+
+STEP = 256
+"""Slices of the standard network are multiples of this: six poolings of folded pixels."""
+
+
+MOST = 4
+"""Steps, at most: a slice of 1024 x 1024 fits any memory."""
+
+
+def probability(hu, spacing_mm, network):
+    """Probability that a voxel belongs to a support.
+
+    Each slice is seen as it is and mirrored, and the two answers are averaged.
+
+    Parameters
+    ----------
+    hu : float array (slices, rows, columns), in HU. Any matrix; one slice is enough.
+    spacing_mm : (z, y, x) in mm.
+    network : callable, size -> keras.Model of that size, as `shipped_network`.
+
+    Returns
+    -------
+    float16 array (slices, rows, columns), 0 to 1; 0 at `DEVICE` HU and below.
+
+    Examples
+    --------
+    >>> from headrest.network import build
+    >>> empty = np.full((1, 40, 30), -1000.0)
+    >>> float(probability(empty, (5, 8, 8), lambda size: build("standard", size=size)).max())
+    0.0
+    """
+    model = network(network_size(hu.shape[1:], spacing_mm[1:]))
+    found = np.zeros(hu.shape, np.float16)
+    progress = tqdm(hu, desc="predicting", unit="slice", delay=2, leave=False)
+    for one, out in zip(progress, found):
+        if (one > DEVICE).any():
+            out[...] = slice_probability(one, model) * (one > DEVICE)
+    return found
+
+
+def network_size(shape, spacing_mm):
+    """Rows and columns to which slices are resampled for a network.
+
+    As near to `SIZE` as pixels within `PIXEL_MM` allow, in steps of `STEP`.
+
+    Examples
+    --------
+    >>> network_size((512, 512), (0.5, 0.5)), network_size((512, 512), (1.37, 1.37))
+    (512, 768)
+    """
+    field_mm = max(n * mm for n, mm in zip(shape, spacing_mm))
+    fewest, most = (field_mm / mm / STEP for mm in PIXEL_MM[::-1])
+    steps = min(max(SIZE / STEP, np.ceil(fewest)), max(np.floor(most), 1), MOST)
+    return int(steps) * STEP
+
+
+def slice_probability(hu, model):
+    """Probability of support in a slice of any matrix: float array (rows, columns), 0 to 1."""
+    square = _squared(hu)
+    seen = scale(_resampled(square, model.input_shape[1]))
+    straight, mirrored = logit(model, np.stack([seen, seen[:, ::-1]]))
+    whole = _resampled(0.5 * (straight + mirrored[:, ::-1]), len(square))
+    return sigmoid(whole[: hu.shape[0], : hu.shape[1]])
+
+
+def _squared(hu):
+    """Fill a slice up to a square with what lies outside the field of view."""
+    size = max(hu.shape)
+    return np.pad(hu, [(0, size - n) for n in hu.shape], constant_values=FLOOR)
+
+
+def _resampled(image, size):
+    """Resample a square image to another size; averaged first where it shrinks by two or more."""
+    while len(image) >= 2 * size and len(image) % 2 == 0:
+        image = 0.25 * (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2])
+    if len(image) == size:
+        return image
+    zoom = size / len(image)
+    return ndimage.zoom(image, zoom, order=1, mode="nearest", grid_mode=True)

@@ -1,0 +1,140 @@
+"""The network that ships: weights as plain arrays, checked before they are used, and their card."""
+
+import hashlib
+import json
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from headrest.checkpoints import check_finite
+from headrest.errors import HeadrestError
+from headrest.files import whole_file
+from headrest.network import build, get_weights, set_weights
+
+PLACE = Path(__file__).parent / "weights"
+
+LIMIT = 64
+"""Bytes that a .npy header may have beyond the room NumPy gives it."""
+
+
+def weights_card():
+    """What the shipped weights are, how they were made and what they reach.
+
+    Returns
+    -------
+    dict, as `headrest/weights/headrest.json` holds it.
+
+    Raises
+    ------
+    HeadrestError
+        Where it is missing or damaged.
+    """
+    path = PLACE / "headrest.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HeadrestError(f"{path}: missing or damaged; install headrest anew") from error
+
+
+@lru_cache(maxsize=4)
+def shipped_network(size=512):
+    """Build the network that ships, for slices of `size` x `size`.
+
+    Parameters
+    ----------
+    size : int, rows and columns.
+
+    Returns
+    -------
+    keras.Model, as `headrest.network.encoder_decoder` makes it. The same one for the same size.
+
+    Raises
+    ------
+    HeadrestError
+        Where the files are damaged, or the size cannot be halved so often.
+    """
+    card = weights_card()
+    model = build(card["architecture"]["preset"], size=size)
+    wanted = {variable.path: tuple(variable.shape) for variable in model.weights}
+    set_weights(model, read_weights(PLACE / "headrest.npz", wanted, card["sha256"]))
+    return model
+
+
+def write_weights(folder, model, card):
+    """Write a network's weights as float16 arrays, and their card beside them.
+
+    Parameters
+    ----------
+    folder : path; gets headrest.npz and headrest.json.
+    model : keras.Model
+    card : dict that JSON can hold
+
+    Returns
+    -------
+    dict, the card with "parameters", "keras" and "sha256" added.
+    """
+    weights = {name: value.astype(np.float16) for name, value in get_weights(model).items()}
+    check_finite(weights, "weights")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / "headrest.npz") as aside:
+        np.savez_compressed(aside, **weights)
+    card = card | {
+        "parameters": model.count_params(),
+        "keras": f"{keras.__version__} on {keras.backend.backend()}",
+        "sha256": _sha256(folder / "headrest.npz"),
+    }
+    with whole_file(folder / "headrest.json") as aside:
+        aside.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return json.loads(json.dumps(card))
+
+
+def read_weights(path, wanted, sha256):
+    """Read weights, after names, shapes and sizes have been checked.
+
+    Parameters
+    ----------
+    path : path of an .npz file.
+    wanted : dict of str to shape.
+    sha256 : str, of the file.
+
+    Returns
+    -------
+    dict of str to float32 array
+
+    Raises
+    ------
+    HeadrestError
+        Where the file is another one, or cut, or holds anything but these arrays.
+    """
+    try:
+        if _sha256(path) != sha256:
+            raise HeadrestError(f"{path}: its SHA-256 differs from its card; install headrest anew")
+        _check_members(path, wanted)
+        with np.load(path, allow_pickle=False) as file:
+            weights = {name: file[name] for name in wanted}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise HeadrestError(f"{path}: damaged weights ({type(error).__name__})") from error
+    odd = [name for name, shape in wanted.items() if weights[name].shape != shape]
+    if odd or any(value.dtype != np.float16 for value in weights.values()):
+        raise HeadrestError(f"{path}: weights of another network ({(odd or ['their type'])[0]})")
+    check_finite(weights, "weights")
+    return {name: value.astype(np.float32) for name, value in weights.items()}
+
+
+def _check_members(path, wanted):
+    """Names, and sizes as they unpack, before anything is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+    if sorted(sizes) != sorted(wanted):
+        raise HeadrestError(f"{path}: weights of another network")
+    for name, shape in wanted.items():
+        if sizes[name] > 2 * np.prod(shape, dtype=int) + 128 + LIMIT:
+            raise HeadrestError(f"{path}: {name} is larger than its network's")
+
+
+def _sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,66 @@
+"""From HU to probability: any matrix comes back as it went in."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras", reason="needs Keras and a backend")
+from headrest import predict
+from headrest.batches import scale
+from headrest.network import build
+
+
+class Bright:
+    """A network that calls headrest whatever is brighter than 0 HU, and knows left from right."""
+
+    def __init__(self, size):
+        self.input_shape = (None, size, size, 1)
+        self.left = np.arange(size) < size // 2
+
+    def predict_on_batch(self, x):
+        z = np.where(x[..., 0] > float(scale(np.array(0.0))), 9.0, -9.0) * self.left
+        return np.stack([-z / 2, z / 2], -1)
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (256, 256), (1024, 1024), (480, 512), (300, 700)])
+def test_any_matrix(shape):
+    hu = np.full((2, *shape), -1000.0)
+    hu[1, shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = 100
+    found = predict.probability(hu, (5, 0.5, 0.5), Bright)
+    assert found.shape == hu.shape
+    assert found[0].max() == 0
+    edge = 2 * max(max(shape) / 512, 1)
+    wrong = (found[1] >= 0.5) != (hu[1] > 0)
+    assert wrong.sum() <= edge * sum(shape)
+    assert found[1].min() >= 0
+
+
+def test_mirrored_answers_are_averaged():
+    hu = np.full((1, 512, 512), 100.0)
+    found = predict.probability(hu, (5, 0.5, 0.5), Bright)
+    assert found == pytest.approx(1 / (1 + np.exp(-4.5)), abs=1e-3)
+
+
+def test_nothing_at_half_way_to_air_or_below():
+    hu = np.full((1, 512, 512), -500.0)
+    hu[0, 100, 100] = -499
+    model = build("standard")
+    model.get_layer("logits").bias.assign([-50.0, 50.0])
+    found = predict.probability(hu, (5, 0.5, 0.5), lambda size: model)
+    assert np.argwhere(found).tolist() == [[0, 100, 100]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "mm", "size"),
+    [
+        ((512, 512), 0.48, 512),
+        ((768, 768), 0.3, 512),
+        ((1024, 1024), 0.25, 512),
+        ((512, 512), 0.2, 256),
+        ((512, 512), 1.37, 768),
+        ((512, 512), 2.5, 1024),
+        ((64, 64), 3.5, 512),
+        ((300, 700), 0.5, 512),
+    ],
+)
+def test_the_size_a_network_sees(shape, mm, size):
+    assert predict.network_size(shape, (mm, mm)) == size

@@ -1,0 +1,105 @@
+"""The weights that ship: what is read, and what is refused."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from headrest import HeadrestError
+
+shipped = pytest.importorskip("headrest.shipped", reason="needs Keras and a backend")
+network = pytest.importorskip("headrest.network")
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A small network, its folder and what it wants."""
+    model = network.build("small", seed=5)
+    shipped.write_weights(tmp_path, model, {"seed": 5})
+    card = json.loads((tmp_path / "headrest.json").read_text())
+    wanted = {v.path: tuple(v.shape) for v in model.weights}
+    return model, tmp_path / "headrest.npz", wanted, card
+
+
+def test_what_is_written_is_read(made):
+    model, path, wanted, card = made
+    assert card["seed"] == 5
+    assert card["parameters"] == model.count_params()
+    read = shipped.read_weights(path, wanted, card["sha256"])
+    for name, value in network.get_weights(model).items():
+        assert read[name] == pytest.approx(value, rel=1e-3, abs=1e-4)
+
+
+def test_a_changed_byte_is_refused(made):
+    _, path, wanted, card = made
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(HeadrestError, match="SHA-256"):
+        shipped.read_weights(path, wanted, card["sha256"])
+
+
+def spoil(path, name, value):
+    arrays = dict(np.load(path))
+    arrays[name] = value
+    np.savez_compressed(path, **arrays)
+    return shipped._sha256(path)
+
+
+KERNEL = "down0_0/kernel"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (KERNEL, np.zeros((2, 2), np.float16), "another network"),
+        (KERNEL, np.zeros((4000, 4000), np.float16), "larger"),
+        (KERNEL, np.array([{}], object), "damaged"),
+        ("more", np.zeros(2, np.float16), "another network"),
+    ],
+)
+def test_other_arrays_are_refused(made, name, value, words):
+    _, path, wanted, _ = made
+    digest = spoil(path, name, value)
+    with pytest.raises(HeadrestError, match=words):
+        shipped.read_weights(path, wanted, digest)
+
+
+def test_weights_that_are_no_numbers_are_refused(made):
+    _, path, wanted, _ = made
+    digest = spoil(path, KERNEL, np.full(wanted[KERNEL], np.nan, np.float16))
+    with pytest.raises(HeadrestError, match="finite"):
+        shipped.read_weights(path, wanted, digest)
+
+
+def test_a_cut_file_is_refused(made):
+    _, path, wanted, _ = made
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(HeadrestError, match="damaged"):
+        shipped.read_weights(path, wanted, shipped._sha256(path))
+    assert not zipfile.is_zipfile(path)
+
+
+def test_the_network_that_ships():
+    card = shipped.weights_card()
+    model = shipped.shipped_network(512)
+    assert model.count_params() == card["parameters"]
+    assert model is shipped.shipped_network(512)
+    assert shipped.shipped_network(256).input_shape == (None, 256, 256, 1)
+    files = list(shipped.PLACE.iterdir())
+    assert sum(path.stat().st_size for path in files) <= 10e6
+
+
+def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
+    from dataclasses import replace
+
+    from headrest.shipping import RECIPE, make_weights
+
+    recipe = replace(RECIPE, preset="small", epochs=1, held_out=0.3, batch=2)
+    card = make_weights(tmp_path, patients=6, jobs=1, settings=recipe)
+    assert card["data"] == {"patients": 6, "first_seed": 10_000, "slices": 6, "real": 0}
+    assert card["training"]["steps"] == 2
+    again = make_weights(tmp_path, patients=6, jobs=1, settings=recipe)
+    assert again["sha256"] == card["sha256"]
+    assert json.loads((tmp_path / "headrest.json").read_text()) == again

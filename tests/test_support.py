@@ -1,0 +1,93 @@
+"""The methods from end to end, on patients whose truth is known and on real scans."""
+
+import numpy as np
+import pydicom.data
+import pytest
+
+from headrest import HeadrestError, clean_series, find_support, metrics, read_series
+from headrest.hounsfield import DEVICE
+from headrest.phantom import synthesize, write_dicom
+from headrest.support import METHODS, Removal, outside_patient
+
+pytest.importorskip("keras", reason="needs Keras and a backend")
+
+
+@pytest.fixture(scope="module")
+def study():
+    """A patient on a holder that touches."""
+    return synthesize(8101, matrix=512, slices=4, contact="touch")
+
+
+@pytest.fixture(scope="module")
+def series(study, tmp_path_factory):
+    return read_series(write_dicom(study, tmp_path_factory.mktemp("support") / "scan"))
+
+
+def test_the_network_takes_what_touches_and_leaves_the_patient(study, series):
+    removal = find_support(series)
+    judged = ~study.ignore
+    assert metrics.dice(study.device & judged, removal.device & judged) > 0.95
+    patient = study.patient & (study.hu > DEVICE)
+    assert metrics.lost_ml(patient, removal.mask, series.spacing_mm) < 0.5
+    assert len(removal.states) == len(removal.confidence) == len(series)
+    assert not (removal.device & removal.rim).any()
+
+
+def test_one_slice_is_enough():
+    series = read_series(pydicom.data.get_testdata_file("693_UNCR.dcm", download=False))
+    removal = find_support(series)
+    reference = METHODS["kmeans"](series).device  # its holder stands free: K-Means takes it whole
+    assert metrics.dice(reference, removal.device) > 0.97
+    assert not removal.mask[0, 130:380, 240:330].any()
+
+
+def test_a_head_without_a_support_stays_whole(tmp_path):
+    from headrest.phantom import draw_parameters, render
+
+    drawn = draw_parameters(8200, matrix=512, slices=4, contact=False)
+    drawn["supports_drawn"]["list"] = []
+    series = read_series(write_dicom(render(drawn), tmp_path / "scan"))
+    removal = find_support(series)
+    assert metrics.volume_ml(removal.mask, series.spacing_mm) <= 0.1
+
+
+def test_outside_blanks_foam_and_keeps_the_patient(study, series, tmp_path):
+    report = clean_series(series, tmp_path, outside=True)
+    cleaned = read_series(tmp_path / report.folder)
+    patient = study.patient & ~find_support(series).device
+    assert np.array_equal(cleaned.stored[patient], series.stored[patient])
+    air = ~study.patient & (study.hu <= DEVICE) & ~series.padding
+    assert (cleaned.hu[air] == -1000).mean() > 0.9
+    assert report.folder != clean_series(series, tmp_path).folder
+
+
+def test_outside_keeps_what_lies_near_to_the_skin():
+    hu = np.full((1, 40, 40), -1000.0)
+    hu[0, 10:30, 10:30] = 40
+    hu[0, 15:25, 15:25] = -900  # lung
+    hu[0, 35:38] = -900  # foam
+    nothing = np.zeros(hu.shape, bool)
+    outside = outside_patient(Removal(nothing, nothing, ("absent",)), hu, (5, 1, 1))
+    assert not outside[0, 8:32, 12:28].any()
+    assert outside[0, 35:38].all()
+
+
+def test_a_method_without_its_packages_says_what_to_install(series, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "headrest.predict", None)
+    with pytest.raises(HeadrestError, match="install"):
+        find_support(series)
+
+
+FLOORS = {"ge-head": 0.98, "philips-phantom/S21570/S2010": 0.98, "lidc-chest": 0.9}
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_real_scans(scans, name):
+    reference = scans.parent / "reference" / f"{name.partition('/')[0]}.npz"
+    if not reference.exists():
+        pytest.skip("no reference beside the scans")
+    series, truth = read_series(scans / name), np.load(reference)
+    removal, solid = find_support(series), series.hu > DEVICE
+    judged = solid & (truth["label"] != 2)
+    device = (truth["label"] == 0) & judged
+    assert metrics.dice(device, removal.device & judged) >= FLOORS[name]
