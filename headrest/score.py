@@ -46,11 +46,16 @@ def score(original, cleaned, reference):
     label, tight = _labels(reference)
     if not before.hu.shape == label.shape == tight.shape:
         raise HeadrestError(f"{original}: {before.hu.shape}, but {reference} has {label.shape}")
-    chosen = _same_slices(before, after, cleaned)
+    places, found = _places(before), _places(after)
+    missing = len(set(places) - set(found))
+    if missing:
+        raise HeadrestError(f"{cleaned}: {missing} of {len(places)} slices are missing")
+    chosen = np.searchsorted(found, places)
     solid, removed = before.hu > DEVICE, abs(before.hu - after.hu[chosen]) > 0.5
     counts = _counts(solid, removed, label, tight)
     changed = int((removed & (after.hu[chosen] > AIR + 100)).sum())
-    return _scores(counts, before.spacing_mm) | {"changed_outside_mask": changed}
+    thick = float(np.median(np.diff(places))) if len(places) > 1 else 1.0
+    return _scores(counts, (thick, *before.spacing_mm[1:])) | {"changed_outside_mask": changed}
 
 
 def _labels(reference):
@@ -62,14 +67,11 @@ def _labels(reference):
         raise HeadrestError(f"{name}: no reference ({type(error).__name__})") from error
 
 
-def _same_slices(before, after, cleaned):
-    """Index of each slice among those of the cleaned series, by its place along the normal."""
-    normal = np.cross(before.orientation[:3], before.orientation[3:])
-    places, found = (np.round(s.positions @ normal, 2) for s in (before, after))
-    missing = len(set(places) - set(found))
-    if missing:
-        raise HeadrestError(f"{cleaned}: {missing} of {len(places)} slices are missing")
-    return [int(np.flatnonzero(found == place)[0]) for place in places]
+def _places(series):
+    """Place of each slice along the normal, in mm, ascending; to 0.01, so that a tool that writes
+    fewer digits is not turned away."""
+    normal = np.cross(series.orientation[:3], series.orientation[3:])
+    return np.round(series.positions @ normal, 2)
 
 
 def _counts(solid, removed, label, tight):

@@ -1,15 +1,21 @@
 """A cleaned series against a reference."""
 
+import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import head_hu, make_series
 from pydicom import dcmread
 
-from headrest import HeadrestError
+from headrest import HeadrestError, clean_series, read_series
 from headrest.__main__ import main
 from headrest.score import score
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -74,3 +80,23 @@ def test_another_scan_s_reference_is_refused(case):
 def test_the_command_prints_it(case, capsys):
     assert main(["score", *arguments(case)]) == 0
     assert '"dice"' in capsys.readouterr().out
+
+
+REAL = {
+    "ge-head": "ge-head",
+    "philips-phantom": "philips-phantom/S21570/S2010",
+    "lidc-chest": "lidc-chest",
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_same_as_another_hand_s(scans, tmp_path, name):
+    """The script that the references came with reads and counts by itself."""
+    script = scans.parent / "score.py"
+    if not script.exists():
+        pytest.skip("no scoring script beside the scans")
+    folder, reference = scans / REAL[name], ROOT / "data" / "reference" / f"{name}.npz"
+    clean_series(read_series(folder), tmp_path, method="kmeans")
+    command = [sys.executable, script, folder, tmp_path, reference]
+    theirs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert score(folder, tmp_path, reference) == pytest.approx(theirs, abs=1e-3)
