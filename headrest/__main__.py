@@ -38,7 +38,9 @@ def _parser():
     )
     clean.add_argument("source", metavar="SOURCE", help="folder of DICOM files, searched whole")
     clean.add_argument("destination", metavar="DESTINATION", help="folder for the cleaned series")
-    clean.add_argument("--method", choices=METHODS, default="network")
+    clean.add_argument(
+        "--method", choices=METHODS, default="network", help="kmeans leaves what touches"
+    )
     clean.add_argument(
         "--outside", action="store_true", help="blank all foam and linen outside the patient too"
     )

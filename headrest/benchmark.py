@@ -103,7 +103,7 @@ def _inference_lines(model, hu, repeats):
     x = np.stack([seen, seen[:, ::-1]])[..., None]
 
     def helper():
-        return slice_probability(hu, model)
+        return slice_probability(hu, (0.5, 0.5), model)
 
     bare, onnx = _bare(model, x), _onnx(model, x)
     calls = [call for call in (helper, bare, onnx) if call]

@@ -15,7 +15,7 @@ from headrest.dicom import find_series, load_series, write_derived_series
 from headrest.errors import HeadrestError
 from headrest.labels import ABSENT, TOUCHING
 from headrest.metrics import volume_ml
-from headrest.support import choose_method, find_support, outside_patient
+from headrest.support import choose_method, describe, find_support, outside_patient
 
 REPORT = "cleaning.json"
 
@@ -120,14 +120,14 @@ def clean_series(series, destination, method="network", outside=False, source=""
     205.0
     """
     began = time.monotonic()
-    parameters = f"method={method}" + (" outside" if outside else "")
+    parameters = describe(method) + (" outside" if outside else "")
     folder = Path(destination, _folder_name(series.fingerprint, parameters))
     if (folder / REPORT).exists():
         return _read_report(folder / REPORT)
     removal = find_support(series, method)
     mask = removal.mask
     if outside:
-        mask |= outside_patient(removal, series.hu, series.spacing_mm)
+        mask |= outside_patient(removal.device, series.hu, series.padding, series.spacing_mm)
     report = Report(
         source=str(source),
         folder=folder.name,
@@ -187,7 +187,8 @@ def clean_tree(source, destination, method="network", outside=False, tell=None):
     Raises
     ------
     HeadrestError
-        Where there is no CT series at all, or the destination cannot be written to.
+        Where there is no CT series at all, the destination cannot be written to, or the method
+        cannot be used.
     """
     _prepare(source, destination, method)
     contents = find_series(source)
@@ -207,6 +208,7 @@ def clean_tree(source, destination, method="network", outside=False, tell=None):
 def _prepare(source, destination, method):
     """Refuse before any computing what would fail after it."""
     choose_method(method)
+    describe(method)
     if not os.path.exists(source):
         raise HeadrestError(f"{source}: there is no such folder or file")
     source, destination = Path(source).resolve(), Path(destination).resolve()
@@ -226,3 +228,5 @@ def _clean_one(files, source, destination, method, outside):
         return clean_series(load_series(files), destination, method, outside, name)
     except HeadrestError as error:
         return Report(source=name, error=str(error))
+    except MemoryError:
+        return Report(source=name, error="out of memory: too large for this machine")

@@ -6,6 +6,7 @@ import numpy as np
 
 from headrest.batches import crop, scale
 from headrest.hounsfield import DEVICE
+from headrest.network import logit, sigmoid
 
 
 @dataclass(frozen=True)
@@ -69,33 +70,6 @@ def probability(model, hu):
     """
     found = sigmoid(logit(model, scale(hu)[None])[0])
     return found * (crop(hu, found.shape[0]) > DEVICE)
-
-
-def logit(model, scaled):
-    """What a network says for headrest and against the rest.
-
-    Parameters
-    ----------
-    model : keras.Model of `headrest.network`
-    scaled : float32 array (n, rows, columns), as by `headrest.batches.scale`.
-
-    Returns
-    -------
-    float32 array (n, output, output)
-    """
-    logits = np.asarray(model.predict_on_batch(scaled[..., None]))
-    return logits[..., 1] - logits[..., 0]
-
-
-def sigmoid(logit):
-    """Probability from a logit, without overflow.
-
-    Examples
-    --------
-    >>> sigmoid(np.array([-1e9, 0, 1e9])).round(3)
-    array([0. , 0.5, 1. ])
-    """
-    return 1 / (1 + np.exp(-np.clip(logit, -80, 80)))
 
 
 def judge(model, data, indices, labels="truth"):

@@ -119,7 +119,7 @@ def _examine(hu, spacing_mm, k):
     # Half the resolution is enough for millimetres, and four times faster.
     spacing_mm = 2 * np.asarray(spacing_mm)
     patient = _members(components, verdict == PATIENT)
-    core = _thick_parts(patient, spacing_mm)
+    core = thick_parts(patient, CORE_MM, spacing_mm)
     thin = patient & ~grown(core, CORE_MM / 2, spacing_mm)
     touching = _looks_like_support(thin, hu[::2, ::2], threshold, spacing_mm)
     return _View(threshold, components, verdict, patient, core, touching)
@@ -136,9 +136,9 @@ def _members(components, chosen):
     return np.take(np.r_[False, chosen], components.labels[::2, ::2])
 
 
-def _thick_parts(mask, spacing_mm):
-    """Morphological opening: what a square of CORE_MM can be moved about in."""
-    reach = [max(1, round(CORE_MM / 2 / mm)) for mm in spacing_mm]
+def thick_parts(mask, width_mm, spacing_mm):
+    """Open a mask (rows, columns): what a square of that width can be moved about in."""
+    reach = [max(1, round(width_mm / 2 / mm)) for mm in spacing_mm]
     return _over_window(_over_window(mask, reach, np.logical_and), reach, np.logical_or) & mask
 
 

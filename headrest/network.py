@@ -185,6 +185,33 @@ def _check_size(size, counts, padding, fold):
         )
 
 
+def logit(model, scaled):
+    """What a network says for headrest and against the rest.
+
+    Parameters
+    ----------
+    model : keras.Model
+    scaled : float32 array (n, rows, columns), as by `headrest.batches.scale`.
+
+    Returns
+    -------
+    float32 array (n, output, output)
+    """
+    logits = np.asarray(model.predict_on_batch(scaled[..., None]))
+    return logits[..., 1] - logits[..., 0]
+
+
+def sigmoid(logit):
+    """Probability from a logit, without overflow.
+
+    Examples
+    --------
+    >>> sigmoid(np.array([-1e9, 0, 1e9])).round(3)
+    array([0. , 0.5, 1. ])
+    """
+    return 1 / (1 + np.exp(-np.clip(logit, -80, 80)))
+
+
 def get_weights(model):
     """Read a network's weights: dict of layer and variable to float32 array.
 

@@ -1,4 +1,4 @@
-"""A network over a whole series: HU in, probability of headrest out."""
+"""A network over a whole series: HU in, probability of support out."""
 
 import numpy as np
 from scipy import ndimage
@@ -6,7 +6,7 @@ from tqdm.auto import tqdm
 
 from headrest.batches import scale
 from headrest.hounsfield import DEVICE, FLOOR
-from headrest.judging import logit, sigmoid
+from headrest.network import logit, sigmoid
 
 SIZE = 512
 """Rows and columns that a network sees, unless its pixels would be finer or coarser than these."""
@@ -17,12 +17,11 @@ PIXEL_MM = (0.35, 1.0)
 STEP = 256
 """Slices of the standard network are multiples of this: six poolings of folded pixels."""
 
+MOST_STEPS = 4
+"""A network never sees more than 1024 x 1024: coarser pixels rather than no memory."""
 
-MOST = 4
-"""Steps, at most: a slice of 1024 x 1024 fits any memory."""
 
-
-def probability(hu, spacing_mm, network):
+def series_probability(hu, spacing_mm, network):
     """Probability that a voxel belongs to a support.
 
     Each slice is seen as it is and mirrored, and the two answers are averaged.
@@ -31,7 +30,7 @@ def probability(hu, spacing_mm, network):
     ----------
     hu : float array (slices, rows, columns), in HU. Any matrix; one slice is enough.
     spacing_mm : (z, y, x) in mm.
-    network : callable, size -> keras.Model of that size, as `shipped_network`.
+    network : callable, size -> keras.Model of that size, as `headrest.shipped.shipped_network`.
 
     Returns
     -------
@@ -41,7 +40,7 @@ def probability(hu, spacing_mm, network):
     --------
     >>> from headrest.network import build
     >>> empty = np.full((1, 40, 30), -1000.0)
-    >>> float(probability(empty, (5, 8, 8), lambda size: build("standard", size=size)).max())
+    >>> float(series_probability(empty, (5, 8, 8), lambda size: build(size=size)).max())
     0.0
     """
     model = network(network_size(hu.shape[1:], spacing_mm[1:]))
@@ -49,7 +48,7 @@ def probability(hu, spacing_mm, network):
     progress = tqdm(hu, desc="predicting", unit="slice", delay=2, leave=False)
     for one, out in zip(progress, found):
         if (one > DEVICE).any():
-            out[...] = slice_probability(one, model) * (one > DEVICE)
+            out[...] = slice_probability(one, spacing_mm[1:], model) * (one > DEVICE)
     return found
 
 
@@ -65,30 +64,47 @@ def network_size(shape, spacing_mm):
     """
     field_mm = max(n * mm for n, mm in zip(shape, spacing_mm))
     fewest, most = (field_mm / mm / STEP for mm in PIXEL_MM[::-1])
-    steps = min(max(SIZE / STEP, np.ceil(fewest)), max(np.floor(most), 1), MOST)
+    steps = min(max(SIZE / STEP, np.ceil(fewest)), max(np.floor(most), 1), MOST_STEPS)
     return int(steps) * STEP
 
 
-def slice_probability(hu, model):
-    """Probability of support in a slice of any matrix: float array (rows, columns), 0 to 1."""
-    square = _squared(hu)
-    seen = scale(_resampled(square, model.input_shape[1]))
+def slice_probability(hu, spacing_mm, model):
+    """Probability of support in one slice.
+
+    Parameters
+    ----------
+    hu : float array (rows, columns), in HU.
+    spacing_mm : (y, x) in mm.
+    model : keras.Model of `headrest.network`, for square slices of any size.
+
+    Returns
+    -------
+    float array (rows, columns), 0 to 1.
+    """
+    mm = min(spacing_mm)
+    even = _resampled(hu, [round(n * own / mm) for n, own in zip(hu.shape, spacing_mm)])
+    square, middle = _squared(even)
+    seen = scale(_resampled(square, model.input_shape[1:3]))
     straight, mirrored = logit(model, np.stack([seen, seen[:, ::-1]]))
-    whole = _resampled(0.5 * (straight + mirrored[:, ::-1]), len(square))
-    return sigmoid(whole[: hu.shape[0], : hu.shape[1]])
+    answer = _resampled(0.5 * (straight + mirrored[:, ::-1]), square.shape)[middle]
+    return sigmoid(_resampled(answer, hu.shape))
 
 
 def _squared(hu):
-    """Fill a slice up to a square with what lies outside the field of view."""
+    """Fill a slice up to a square with what lies outside the field of view; and where it lies."""
     size = max(hu.shape)
-    return np.pad(hu, [(0, size - n) for n in hu.shape], constant_values=FLOOR)
+    lead = [(size - n) // 2 for n in hu.shape]
+    square = np.full((size, size), FLOOR, hu.dtype)
+    middle = tuple(slice(a, a + n) for a, n in zip(lead, hu.shape))
+    square[middle] = hu
+    return square, middle
 
 
-def _resampled(image, size):
-    """Resample a square image to another size; averaged first where it shrinks by two or more."""
-    while len(image) >= 2 * size and len(image) % 2 == 0:
+def _resampled(image, shape):
+    """Resample an image; averaged first where both axes shrink by two or more."""
+    while all(n >= 2 * m and n % 2 == 0 for n, m in zip(image.shape, shape)):
         image = 0.25 * (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2])
-    if len(image) == size:
+    if image.shape == tuple(shape):
         return image
-    zoom = size / len(image)
+    zoom = [m / n for n, m in zip(image.shape, shape)]
     return ndimage.zoom(image, zoom, order=1, mode="nearest", grid_mode=True)

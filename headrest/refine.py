@@ -8,26 +8,31 @@ import numpy as np
 from scipy import ndimage
 
 from headrest.hounsfield import DEVICE
-from headrest.labels import ABSENT, FREE, TOUCHING, grown
+from headrest.labels import ABSENT, EIGHT, FREE, TOUCHING, grown, thick_parts
 
 FACES = ndimage.generate_binary_structure(3, 1)
-CORNERS = ndimage.generate_binary_structure(3, 3)
 
-HOLLOW_MM2, OWN, WALL_MM = 500.0, 0.75, 7.0
+STEPS = ("hollows", "body", "islands", "crumbs")
+
+HOLLOW_MM2, OWN, WALL_MM, IN_WALL = 500.0, 0.75, 7.0, 0.9
 """A hollow as large as this in a slice, whose rim is patient for so great a share, is the patient's
-own (lungs, sinuses, the inside of a plastic skull), and so is everything this near to it."""
+own (lungs, sinuses, the inside of a plastic skull). So is a find this near to it, if so great a
+share of the find is."""
+
+RING_MM = 2.0
+"""What is thinner than this encloses nothing: a strap round head and holder is no body."""
 
 ISLAND = 0.2
 """Mean probability from which what hangs on no patient goes with the support."""
 
-CRUMB_MM3 = 40.0
-"""A find smaller than this that lies on the patient alone stays: the patient wins."""
+CRUMB_MM2 = 10.0
+"""A find on the patient that is smaller than this in every slice stays: the patient wins."""
 
 SEEN_MM2 = 4.0
 """Less support than this in a slice is none; less contact than this is no touching."""
 
-
-STEPS = ("hollows", "body", "islands", "crumbs")
+SUSPECTED = 0.1
+"""Probability from which a voxel counts for the confidence; less is the network's noise."""
 
 
 def refine(probability, hu, spacing_mm, steps=STEPS):
@@ -35,10 +40,11 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
 
     Parameters
     ----------
-    probability : float array (slices, rows, columns), as `headrest.predict.probability`.
+    probability : float array (slices, rows, columns), 0 at `DEVICE` HU and below, as
+        `headrest.predict.series_probability` gives it.
     hu : float array of that shape, in HU.
     spacing_mm : (z, y, x) in mm.
-    steps : names of the steps that are taken.
+    steps : names of the steps that are taken, of `STEPS`.
 
     Returns
     -------
@@ -48,24 +54,28 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     solid, found = hu > DEVICE, probability >= 0.5
     if "hollows" in steps:
         found &= ~_walls(solid, found, spacing_mm)
-    body = largest_body(solid, found)
+    body = filled_body(largest_piece(solid & ~found), spacing_mm[1:])
     if "body" in steps:
         found &= ~body
     if "islands" in steps:
         found |= _likely_islands(solid & ~found & ~body, probability)
     if "crumbs" in steps:
-        found &= ~_crumbs(found, body, spacing_mm)
+        found &= ~_crumbs(found, body, spacing_mm[1] * spacing_mm[2])
     return found, body & ~found
 
 
 def _walls(solid, found, spacing_mm):
-    """What lies near to hollows of the patient."""
-    near = np.zeros_like(solid)
+    """Finds that are the wall of a hollow of the patient."""
+    walls = np.zeros_like(solid)
     for i in np.flatnonzero(found.any((1, 2))):
-        hollows = _own_hollows(solid[i], found[i], spacing_mm[1] * spacing_mm[2])
+        closed = thick_parts(solid[i], RING_MM, spacing_mm[1:])
+        hollows = _own_hollows(closed, found[i], spacing_mm[1] * spacing_mm[2])
         if hollows.any():
-            near[i] = grown(hollows, WALL_MM, spacing_mm[1:])
-    return near
+            labels, count = ndimage.label(found[i], EIGHT)
+            near = labels[grown(hollows, WALL_MM, spacing_mm[1:])]
+            share = np.bincount(near, minlength=count + 1) / np.bincount(labels.ravel())
+            walls[i] = (share >= IN_WALL)[labels] & found[i]
+    return walls
 
 
 def _own_hollows(solid, found, area_mm2):
@@ -91,31 +101,31 @@ def _neighbours(labels, solid, found):
         yield air[1:], beside[:-1], taken[:-1]
 
 
-def largest_body(solid, device):
-    """The largest piece of what is solid and no device, and what it encloses in each slice.
+def largest_piece(mask):
+    """The largest connected piece of a mask (slices, rows, columns); faces connect."""
+    labels, count = ndimage.label(mask, FACES)
+    return labels == 1 + sum_by_label(labels, count)[1:].argmax() if count else mask
 
-    Parameters
-    ----------
-    solid, device : bool array (slices, rows, columns)
 
-    Returns
-    -------
-    bool array of that shape.
+def sum_by_label(labels, count, weights=None):
+    """Voxels of each label, or sums of their weights: float array (count + 1,).
+
+    Slice by slice: NumPy counts in eight bytes a voxel, which a whole series has no room for.
     """
-    labels, count = ndimage.label(solid & ~device, FACES)
-    if not count:
-        return np.zeros_like(solid)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return fill_slices(labels == sizes.argmax())
+    total = np.zeros(count + 1)
+    for i, one in enumerate(labels):
+        weight = None if weights is None else weights[i].ravel()
+        total += np.bincount(one.ravel(), weight, count + 1)
+    return total
 
 
-def fill_slices(mask):
-    """Fill what a mask encloses in each slice.
+def filled_body(body, spacing_mm):
+    """A body and what it encloses in each slice, but for what thin rings enclose.
 
     Parameters
     ----------
-    mask : bool array (slices, rows, columns)
+    body : bool array (slices, rows, columns)
+    spacing_mm : (y, x) in mm.
 
     Returns
     -------
@@ -123,32 +133,38 @@ def fill_slices(mask):
 
     Examples
     --------
-    >>> ring = np.pad([[[True] * 3, [True, False, True], [True] * 3]], 1)
-    >>> int(ring.sum()), int(fill_slices(ring).sum())
-    (8, 9)
+    >>> ring = np.zeros((1, 20, 20), bool)
+    >>> ring[0, 3:17, 3:17], ring[0, 8:12, 8:12] = True, False
+    >>> int(filled_body(ring, (1, 1)).sum()), int(filled_body(ring, (0.3, 0.3)).sum())
+    (196, 180)
     """
-    filled = np.empty_like(mask)
-    for one, out in zip(mask, filled):
-        outside, _ = ndimage.label(np.pad(~one, 1, constant_values=True))
-        out[...] = (outside != outside[0, 0])[1:-1, 1:-1]
+    filled = body.copy()
+    for out in filled:
+        closed = thick_parts(out, RING_MM, spacing_mm)
+        outside, _ = ndimage.label(np.pad(~closed, 1, constant_values=True))
+        out |= (outside != outside[0, 0])[1:-1, 1:-1]
     return filled
 
 
 def _likely_islands(loose, probability):
-    """Pieces of what is neither body nor found, where the network half believes in them."""
-    labels, _ = ndimage.label(loose, FACES)
-    sizes = np.maximum(np.bincount(labels.ravel()), 1)
-    likely = np.bincount(labels.ravel(), probability.ravel()) / sizes >= ISLAND
-    likely[0] = False
-    return likely[labels]
+    """Pieces of what is neither body nor found, where the network half believes in them.
+
+    They hang on no patient, so nothing but the network speaks for or against them.
+    """
+    labels, count = ndimage.label(loose, FACES)
+    mean = sum_by_label(labels, count, probability) / np.maximum(sum_by_label(labels, count), 1)
+    mean[0] = 0
+    return (mean >= ISLAND)[labels]
 
 
-def _crumbs(found, body, spacing_mm):
+def _crumbs(found, body, area_mm2):
     """Small finds on the body."""
-    labels, count = ndimage.label(found, CORNERS)
-    on_body = labels[ndimage.binary_dilation(body, CORNERS)]
-    crumb = np.bincount(on_body, minlength=count + 1) > 0
-    crumb &= np.bincount(labels.ravel()) * np.prod(spacing_mm) < CRUMB_MM3
+    labels, count = ndimage.label(found, np.ones((3, 3, 3), bool))
+    largest, on_body = np.zeros(count + 1), np.zeros(count + 1, bool)
+    for one, patient in zip(labels, body):
+        largest = np.maximum(largest, np.bincount(one.ravel(), minlength=count + 1))
+        on_body[one[ndimage.binary_dilation(patient, EIGHT)]] = True
+    crumb = on_body & (largest * area_mm2 < CRUMB_MM2)
     crumb[0] = False
     return crumb[labels]
 
@@ -172,29 +188,32 @@ def states(device, body, spacing_mm):
 def _state(device, body, area_mm2):
     if device.sum() * area_mm2 < SEEN_MM2:
         return ABSENT
-    contact = ndimage.binary_dilation(device, CORNERS[1]) & body
+    contact = ndimage.binary_dilation(device, EIGHT) & body
     return TOUCHING if contact.sum() * area_mm2 >= SEEN_MM2 else FREE
 
 
-def confidence(probability, device):
+def confidence(probability, device, spacing_mm):
     """The Dice that a network expects of itself in each slice, if its probabilities are right.
 
     Parameters
     ----------
     probability : float array (slices, rows, columns), 0 to 1.
     device : bool array of that shape, what was made of it.
+    spacing_mm : (z, y, x) in mm.
 
     Returns
     -------
-    tuple of float (slices,), 0 to 1; 1.0 where nothing is suspected and nothing found.
+    tuple of float (slices,), 0 to 1; 1.0 where next to nothing is suspected or found.
 
     Examples
     --------
-    >>> confidence(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), np.array([[[1, 0]], [[1, 0]]], bool))
+    >>> device = np.array([[[1, 0]], [[1, 0]]], bool)
+    >>> confidence(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), device, (5, 2, 2))
     (0.9, 0.5)
     """
-    rows = []
-    for p, mask in zip(probability.astype(np.float32), device):
+    rows, pixels = [], SEEN_MM2 / (spacing_mm[1] * spacing_mm[2])
+    for p, mask in zip(probability, device):
+        p = np.where(p >= SUSPECTED, p, 0).astype(np.float32)
         both = float(p.sum()) + int(mask.sum())
-        rows.append(round(2 * float(p[mask].sum()) / both, 4) if both >= 1 else 1.0)
+        rows.append(round(2 * float(p[mask].sum()) / both, 4) if both >= pixels else 1.0)
     return tuple(rows)

@@ -1,5 +1,6 @@
 """Score a cleaned series against a reference: what was left standing, what the patient lost."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ def score(original, cleaned, reference):
     Raises
     ------
     HeadrestError
-        Where the folders and the reference do not belong together.
+        Where the folders and the reference do not belong together, or a folder holds what
+        `headrest.read_series` refuses: several series, HU that cannot be trusted.
     """
     before, after = read_series(original), read_series(cleaned)
     label, tight = _labels(reference)
@@ -50,6 +52,8 @@ def score(original, cleaned, reference):
     missing = len(set(places) - set(found))
     if missing:
         raise HeadrestError(f"{cleaned}: {missing} of {len(places)} slices are missing")
+    if after.hu.shape[1:] != before.hu.shape[1:]:
+        raise HeadrestError(f"{cleaned}: slices of {after.hu.shape[1:]}, not {label.shape[1:]}")
     chosen = np.searchsorted(found, places)
     solid, removed = before.hu > DEVICE, abs(before.hu - after.hu[chosen]) > 0.5
     counts = _counts(solid, removed, label, tight)
@@ -62,7 +66,7 @@ def _labels(reference):
     try:
         with np.load(reference, allow_pickle=False) as file:
             return file["label"], file["label_tight"]
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         name = Path(reference).name
         raise HeadrestError(f"{name}: no reference ({type(error).__name__})") from error
 

@@ -13,30 +13,10 @@ from headrest.checkpoints import check_finite
 from headrest.errors import HeadrestError
 from headrest.files import whole_file
 from headrest.network import build, get_weights, set_weights
+from headrest.weights import PLACE, weights_card
 
-PLACE = Path(__file__).parent / "weights"
-
-LIMIT = 64
-"""Bytes that a .npy header may have beyond the room NumPy gives it."""
-
-
-def weights_card():
-    """What the shipped weights are, how they were made and what they reach.
-
-    Returns
-    -------
-    dict, as `headrest/weights/headrest.json` holds it.
-
-    Raises
-    ------
-    HeadrestError
-        Where it is missing or damaged.
-    """
-    path = PLACE / "headrest.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HeadrestError(f"{path}: missing or damaged; install headrest anew") from error
+HEADER_ROOM = 192
+"""Bytes that the header of a .npy file may take."""
 
 
 @lru_cache(maxsize=4)
@@ -119,8 +99,9 @@ def read_weights(path, wanted, sha256):
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise HeadrestError(f"{path}: damaged weights ({type(error).__name__})") from error
     odd = [name for name, shape in wanted.items() if weights[name].shape != shape]
-    if odd or any(value.dtype != np.float16 for value in weights.values()):
-        raise HeadrestError(f"{path}: weights of another network ({(odd or ['their type'])[0]})")
+    odd += [name for name, value in weights.items() if value.dtype != np.float16]
+    if odd:
+        raise HeadrestError(f"{path}: weights of another network ({odd[0]})")
     check_finite(weights, "weights")
     return {name: value.astype(np.float32) for name, value in weights.items()}
 
@@ -132,7 +113,7 @@ def _check_members(path, wanted):
     if sorted(sizes) != sorted(wanted):
         raise HeadrestError(f"{path}: weights of another network")
     for name, shape in wanted.items():
-        if sizes[name] > 2 * np.prod(shape, dtype=int) + 128 + LIMIT:
+        if sizes[name] > 2 * np.prod(shape, dtype=int) + HEADER_ROOM:
             raise HeadrestError(f"{path}: {name} is larger than its network's")
 
 

@@ -1,5 +1,7 @@
 """Find the support in a series, by one of the methods, and say how sure it is."""
 
+import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,12 +9,16 @@ import numpy as np
 from scipy import ndimage
 
 from headrest.errors import HeadrestError
-from headrest.hounsfield import DEVICE, FLOOR
-from headrest.labels import label_series, soft_rim
-from headrest.refine import confidence, largest_body, refine, states
+from headrest.hounsfield import DEVICE
+from headrest.labels import grown, label_series, soft_rim
+from headrest.refine import FACES, confidence, filled_body, refine, states, sum_by_label
+from headrest.weights import weights_card
 
 SKIN_MM = 3.0
 """What lies so close to the patient is kept even where all the rest outside is blanked."""
+
+PIECE_ML = 0.5
+"""A solid piece from this size is patient, if it is no device: an arm, the tip of a nose."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,22 @@ def choose_method(name):
     Raises
     ------
     HeadrestError
-        Where there is none of that name.
+        Where there is none of that name, or what it needs is not installed.
     """
     if name not in METHODS:
         raise HeadrestError(f"no method {name!r}; there is: {', '.join(METHODS)}")
+    if name == "network":
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        for package in ("keras", backend):
+            if importlib.util.find_spec(package) is None:
+                raise HeadrestError(f"{package}: install it, or choose the method kmeans")
     return METHODS[name]
+
+
+def describe(name):
+    """Say by what a method finds the support, as derived series record it: str."""
+    weights = f" weights={weights_card()['sha256'][:12]}" if name == "network" else ""
+    return f"method={name}{weights}"
 
 
 def _kmeans(series):
@@ -87,41 +104,37 @@ def _kmeans(series):
 
 
 def _network(series):
-    try:
-        from headrest.predict import probability
-        from headrest.shipped import shipped_network
-    except ImportError as error:
-        raise HeadrestError(
-            f"{error}: install keras and tensorflow (or jax, or torch), or choose method kmeans"
-        ) from error
-    found = probability(series.hu, series.spacing_mm, shipped_network)
-    device, body = refine(found, series.hu, series.spacing_mm)
-    spacing_mm = series.spacing_mm[1:]
-    rims = [soft_rim(mask, hu, spacing_mm, DEVICE) for mask, hu in zip(device, series.hu)]
-    sure = confidence(found, device)
-    return Removal(device, np.stack(rims), states(device, body, series.spacing_mm), sure)
+    from headrest.predict import series_probability  # Keras is loaded only where it is used
+    from headrest.shipped import shipped_network
+
+    hu, spacing_mm = series.hu, series.spacing_mm
+    probability = series_probability(hu, spacing_mm, shipped_network)
+    device, body = refine(probability, hu, spacing_mm)
+    rims = [soft_rim(mask, one, spacing_mm[1:], DEVICE) for mask, one in zip(device, hu)]
+    kinds = states(device, body, spacing_mm)
+    return Removal(device, np.stack(rims), kinds, confidence(probability, device, spacing_mm))
 
 
 METHODS: dict[str, Callable] = {"network": _network, "kmeans": _kmeans}
 
 
-def outside_patient(removal, hu, spacing_mm):
+def outside_patient(device, hu, padding, spacing_mm):
     """Mark everything that is neither patient nor near to them: foam, linen, noise in air.
 
     Parameters
     ----------
-    removal : Removal
-    hu : float array (slices, rows, columns), in HU.
+    device : bool array (slices, rows, columns), the support.
+    hu : float array of that shape, in HU.
+    padding : bool array of that shape, outside the field of view.
     spacing_mm : (z, y, x) in mm.
 
     Returns
     -------
-    bool array of that shape; nothing above `DEVICE` HU is in it, and nothing that was never
-    measured.
+    bool array of that shape; nothing above `DEVICE` HU is in it, and no padding.
     """
-    body = largest_body(hu > DEVICE, removal.device)
-    reach = [round(SKIN_MM / mm) for mm in spacing_mm[1:]]
-    y, x = (np.arange(-n, n + 1) / max(n, 1) for n in reach)
-    disc = (y[:, None] ** 2 + x[None] ** 2) <= 1
-    near = np.stack([ndimage.binary_dilation(one, disc) for one in body])
-    return ~near & (hu <= DEVICE) & (hu > FLOOR)
+    labels, count = ndimage.label((hu > DEVICE) & ~device, FACES)
+    large = sum_by_label(labels, count) * np.prod(spacing_mm) >= 1000 * PIECE_ML
+    large[0] = False
+    body = filled_body(large[labels], spacing_mm[1:])
+    near = np.stack([grown(one, SKIN_MM, spacing_mm[1:]) for one in body])
+    return ~near & (hu <= DEVICE) & ~padding

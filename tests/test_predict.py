@@ -25,7 +25,7 @@ class Bright:
 def test_any_matrix(shape):
     hu = np.full((2, *shape), -1000.0)
     hu[1, shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = 100
-    found = predict.probability(hu, (5, 0.5, 0.5), Bright)
+    found = predict.series_probability(hu, (5, 0.5, 0.5), Bright)
     assert found.shape == hu.shape
     assert found[0].max() == 0
     edge = 2 * max(max(shape) / 512, 1)
@@ -36,7 +36,7 @@ def test_any_matrix(shape):
 
 def test_mirrored_answers_are_averaged():
     hu = np.full((1, 512, 512), 100.0)
-    found = predict.probability(hu, (5, 0.5, 0.5), Bright)
+    found = predict.series_probability(hu, (5, 0.5, 0.5), Bright)
     assert found == pytest.approx(1 / (1 + np.exp(-4.5)), abs=1e-3)
 
 
@@ -45,8 +45,25 @@ def test_nothing_at_half_way_to_air_or_below():
     hu[0, 100, 100] = -499
     model = build("standard")
     model.get_layer("logits").bias.assign([-50.0, 50.0])
-    found = predict.probability(hu, (5, 0.5, 0.5), lambda size: model)
+    found = predict.series_probability(hu, (5, 0.5, 0.5), lambda size: model)
     assert np.argwhere(found).tolist() == [[0, 100, 100]]
+
+
+def test_pixels_that_are_no_squares_are_made_square():
+    seen = []
+
+    class Watching(Bright):
+        def predict_on_batch(self, x):
+            seen.append(x)
+            return super().predict_on_batch(x)
+
+    y, x = np.mgrid[:256, :512]
+    disc = np.hypot(2 * (y - 127.5), x - 255.5) < 100
+    hu = np.where(disc, 100.0, -1000.0)[None]
+    found = predict.series_probability(hu, (5, 1.0, 0.5), Watching)[0] >= 0.5
+    bright = seen[0][0, ..., 0] > 0
+    assert bright.any(0).sum() == pytest.approx(bright.any(1).sum(), abs=2)
+    assert (found != disc).sum() < 300
 
 
 @pytest.mark.parametrize(
@@ -58,6 +75,7 @@ def test_nothing_at_half_way_to_air_or_below():
         ((512, 512), 0.2, 256),
         ((512, 512), 1.37, 768),
         ((512, 512), 2.5, 1024),
+        ((128, 128), 0.661, 256),
         ((64, 64), 3.5, 512),
         ((300, 700), 0.5, 512),
     ],

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.refine import confidence, fill_slices, largest_body, refine, states
+from headrest.refine import (
+    STEPS,
+    confidence,
+    filled_body,
+    largest_piece,
+    refine,
+    states,
+    sum_by_label,
+)
 
 SPACING = (5.0, 1.0, 1.0)
 
@@ -66,18 +74,61 @@ def test_a_scan_of_nothing():
     assert states(found, body, SPACING) == ("absent", "absent")
 
 
-def test_the_body_is_the_largest_piece_of_the_series(scan):
+def hollow_phantom(shell_mm):
+    """A plastic sphere in a shell that touches it, pixels of 1 mm, and the shell alone."""
+    y, x = np.mgrid[:160, :160]
+    radius = np.hypot(y - 70, x - 80)
+    sphere = (radius < 50) & (radius >= 44)
+    shell = (radius < 50 + shell_mm) & (radius >= 50) & (y > 70)
+    hu = np.where(sphere, 500.0, np.where(shell, 150.0, -1000.0))
+    return hu[None], sphere[None], shell[None]
+
+
+@pytest.mark.parametrize("shell_mm", [4, 8])
+def test_the_wall_of_a_hollow_stays_and_the_shell_it_lies_in_goes(shell_mm):
+    hu, _, shell = hollow_phantom(shell_mm)
+    bitten = shell.astype(float)
+    bitten[0, 20:30, 60:100] = 0.9 * (hu[0, 20:30, 60:100] > 400)
+    assert np.array_equal(refine(bitten, hu, SPACING)[0], shell)
+    without = [step for step in STEPS if step != "hollows"]
+    assert not np.array_equal(refine(bitten, hu, SPACING, without)[0], shell)
+
+
+def test_a_strap_that_was_missed_hides_no_holder(scan):
     hu, device = scan
-    body = largest_body(hu > -500, device)
-    labels, _ = ndimage.label((hu > -500) & ~device)
-    assert set(np.unique(labels[body & (hu > -500)])) == {labels[0, 10, 32]}
+    hu, device = np.pad(hu, ((0, 0), (8, 8), (8, 8)), constant_values=-1000.0), device
+    device = np.pad(device, ((0, 0), (8, 8), (8, 8)))
+    y, x = np.mgrid[:80, :80]
+    strap = abs(np.hypot(y - 40, x - 40) - 37) < 0.8
+    hu[:, strap] = 0
+    hu[:, 3:15, 39:41] = 0  # it hangs on the head
+    found, _ = refine(device.astype(float), hu, SPACING)
+    assert np.array_equal(found, device)
+
+
+def test_the_largest_piece_is_that_of_the_series():
+    masks = np.zeros((3, 20, 20), bool)
+    masks[:, 2:6, 2:6] = True
+    masks[1, 10:16, 10:16] = True  # larger, but in one slice only
+    assert np.array_equal(largest_piece(masks)[1], masks[1] & (np.arange(20) < 8))
+    assert not largest_piece(masks & False).any()
 
 
 def test_filling_is_that_of_another_hand():
-    rng = np.random.default_rng(0)
-    masks = rng.random((4, 40, 40)) < 0.5
+    y, x = np.mgrid[:80, :80]
+    ring = abs(np.hypot(y - 40, x - 40) - 30) < 5
+    ring &= ~((abs(y - 40) < 3) & (x > 60))  # broken: encloses nothing
+    masks = np.stack([ring, abs(np.hypot(y - 40, x - 40) - 30) < 5])
     expected = [ndimage.binary_fill_holes(one) for one in masks]
-    assert np.array_equal(fill_slices(masks), expected)
+    assert np.array_equal(filled_body(masks, (1, 1)), expected)
+
+
+def test_sums_by_label_are_those_of_another_hand():
+    rng = np.random.default_rng(2)
+    labels, weights = rng.integers(0, 5, (3, 8, 8)), rng.random((3, 8, 8))
+    expected = ndimage.sum_labels(weights, labels, range(6))
+    assert sum_by_label(labels, 5, weights) == pytest.approx(expected)
+    assert sum_by_label(labels, 5)[:5] == pytest.approx(np.bincount(labels.ravel()))
 
 
 def test_states(scan):
@@ -85,7 +136,7 @@ def test_states(scan):
     device = device.copy()
     device[2] = False
     device[1, :, 52:55] = False
-    body = largest_body(hu > -500, (hu == 120))
+    body = filled_body(largest_piece(hu == 40), SPACING[1:])
     body[0, 10:45, 51] = True
     assert states(device, body, SPACING) == ("touching", "free", "absent")
 
@@ -94,7 +145,14 @@ def test_confidence_is_the_expected_dice():
     rng = np.random.default_rng(1)
     p = rng.random((1, 50, 50))
     mask = p >= 0.5
+    p[p < 0.1] = 0
     drawn = [rng.random(p.shape) < p for _ in range(200)]
     dice = np.mean([2 * (t & mask).sum() / (t.sum() + mask.sum()) for t in drawn])
-    assert confidence(p, mask)[0] == pytest.approx(dice, abs=0.005)
-    assert confidence(np.zeros((1, 4, 4)), np.zeros((1, 4, 4), bool)) == (1.0,)
+    assert confidence(p, mask, SPACING)[0] == pytest.approx(dice, abs=0.005)
+
+
+def test_the_noise_of_a_network_is_no_doubt():
+    noise = np.full((1, 300, 300), 1e-3)
+    assert confidence(noise, np.zeros(noise.shape, bool), SPACING) == (1.0,)
+    noise[0, :9, :9] = 0.4  # a pad that it nearly took
+    assert confidence(noise, np.zeros(noise.shape, bool), SPACING) == (0.0,)

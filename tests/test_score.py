@@ -72,8 +72,22 @@ def test_another_scan_s_reference_is_refused(case):
     np.savez(case / "reference.npz", label=np.zeros((2, 8, 8)), label_tight=np.zeros((2, 8, 8)))
     with pytest.raises(HeadrestError, match="reference"):
         score(*arguments(case))
-    (case / "reference.npz").write_bytes(b"PK")
-    with pytest.raises(HeadrestError, match="no reference"):
+
+
+def test_a_damaged_reference_is_refused(case):
+    path = case / "reference.npz"
+    whole = path.read_bytes()
+    np.save(case / "one.npy", np.zeros(3))
+    for damaged in (b"PK", whole[: len(whole) // 2], (case / "one.npy").read_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(HeadrestError, match="no reference"):
+            score(*arguments(case))
+
+
+def test_a_cleaned_copy_of_another_matrix_is_refused(case):
+    shutil.rmtree(case / "cleaned")
+    make_series(case / "cleaned", hu=np.full((32, 32), -1000))
+    with pytest.raises(HeadrestError, match="slices of"):
         score(*arguments(case))
 
 

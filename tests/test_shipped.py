@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
+from headrest.weights import PLACE, weights_card
 
 shipped = pytest.importorskip("headrest.shipped", reason="needs Keras and a backend")
 network = pytest.importorskip("headrest.network")
@@ -56,6 +57,7 @@ KERNEL = "down0_0/kernel"
         (KERNEL, np.zeros((2, 2), np.float16), "another network"),
         (KERNEL, np.zeros((4000, 4000), np.float16), "larger"),
         (KERNEL, np.array([{}], object), "damaged"),
+        (KERNEL, np.zeros((6, 6, 1, 8), np.int16), "another network"),
         ("more", np.zeros(2, np.float16), "another network"),
     ],
 )
@@ -81,13 +83,29 @@ def test_a_cut_file_is_refused(made):
     assert not zipfile.is_zipfile(path)
 
 
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"sha256": "0"}'])
+def test_a_damaged_card_is_refused(tmp_path, text):
+    if text is not None:
+        (tmp_path / "headrest.json").write_text(text)
+    with pytest.raises(HeadrestError, match=r"headrest\.json"):
+        weights_card(tmp_path)
+
+
+def test_weights_too_large_for_their_type_are_refused(tmp_path):
+    model = network.build("small")
+    model.weights[0].assign(np.full(model.weights[0].shape, 1e6))
+    with pytest.raises(HeadrestError, match="finite"), np.errstate(over="ignore"):
+        shipped.write_weights(tmp_path, model, {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_network_that_ships():
-    card = shipped.weights_card()
+    card = weights_card()
     model = shipped.shipped_network(512)
     assert model.count_params() == card["parameters"]
     assert model is shipped.shipped_network(512)
     assert shipped.shipped_network(256).input_shape == (None, 256, 256, 1)
-    files = list(shipped.PLACE.iterdir())
+    files = list(PLACE.glob("headrest.*"))
     assert sum(path.stat().st_size for path in files) <= 10e6
 
 
@@ -101,5 +119,7 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
     assert card["data"] == {"patients": 6, "first_seed": 10_000, "slices": 6, "real": 0}
     assert card["training"]["steps"] == 2
     again = make_weights(tmp_path, patients=6, jobs=1, settings=recipe)
-    assert again["sha256"] == card["sha256"]
+    assert again == card
+    with pytest.raises(HeadrestError, match="other patients"):
+        make_weights(tmp_path, patients=5, jobs=1, settings=recipe)
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
