@@ -1,7 +1,7 @@
 """What one slice cannot tell a network, and the whole series can.
 
-probability -> found -> without walls of the patient's own hollows -> without what the body
-encloses -> with loose islands -> without crumbs
+probability -> found -> without thick parts that grow out of the patient -> without walls of the
+patient's own hollows -> without what the body encloses -> with loose islands -> without crumbs
 """
 
 import numpy as np
@@ -12,7 +12,11 @@ from headrest.labels import ABSENT, EIGHT, FREE, TOUCHING, grown, thick_parts
 
 FACES = ndimage.generate_binary_structure(3, 1)
 
-STEPS = ("hollows", "body", "islands", "crumbs")
+STEPS = ("growths", "hollows", "body", "islands", "crumbs")
+
+THICK_MM, GROWN = 12.0, 0.4
+"""A find as thick as this, with so great a share of its rim on what is kept, has no surface of its
+own there: it is a piece of the patient."""
 
 HOLLOW_MM2, OWN, WALL_MM, IN_WALL = 500.0, 0.75, 7.0, 0.9
 """A hollow as large as this in a slice, whose rim is patient for so great a share, is the patient's
@@ -52,8 +56,11 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     enclose slice by slice.
     """
     solid, found = hu > DEVICE, probability >= 0.5
+    hollows = _own_hollows(solid, found, spacing_mm[1:])
+    if "growths" in steps:
+        found &= ~_growths(solid, found, hollows, spacing_mm[1:])
     if "hollows" in steps:
-        found &= ~_walls(solid, found, spacing_mm)
+        found &= ~_walls(found, hollows, spacing_mm[1:])
     body = filled_body(largest_piece(solid & ~found), spacing_mm[1:])
     if "body" in steps:
         found &= ~body
@@ -64,41 +71,57 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     return found, body & ~found
 
 
-def _walls(solid, found, spacing_mm):
-    """Finds that are the wall of a hollow of the patient."""
-    walls = np.zeros_like(solid)
+def _growths(solid, found, hollows, spacing_mm):
+    """Thick finds that grow out of the patient, and their fringe."""
+    growths = np.zeros_like(solid)
     for i in np.flatnonzero(found.any((1, 2))):
-        closed = thick_parts(solid[i], RING_MM, spacing_mm[1:])
-        hollows = _own_hollows(closed, found[i], spacing_mm[1] * spacing_mm[2])
-        if hollows.any():
-            labels, count = ndimage.label(found[i], EIGHT)
-            near = labels[grown(hollows, WALL_MM, spacing_mm[1:])]
-            share = np.bincount(near, minlength=count + 1) / np.bincount(labels.ravel())
-            walls[i] = (share >= IN_WALL)[labels] & found[i]
+        thick = thick_parts(found[i], THICK_MM, spacing_mm)
+        if thick.any():
+            labels, count = ndimage.label(grown(thick, THICK_MM / 3, spacing_mm) & found[i], EIGHT)
+            kept = _rim_share(labels, count, solid[i] & ~found[i] | hollows[i])
+            growths[i] = (kept >= GROWN)[labels]
+    return growths
+
+
+def _rim_share(labels, count, beside):
+    """Share of each label's rim that lies on a mask: float array (count + 1,), 0 for no label."""
+    rim, on = np.zeros((2, count + 1))
+    for axis in (0, 1):
+        along, mask = np.moveaxis(labels, axis, 0), np.moveaxis(beside, axis, 0)
+        for mine, other, there in (
+            (along[:-1], along[1:], mask[1:]),
+            (along[1:], along[:-1], mask[:-1]),
+        ):
+            edge = mine != other
+            rim += np.bincount(mine[edge], minlength=count + 1)
+            on += np.bincount(mine[edge & there], minlength=count + 1)
+    share = on / np.maximum(rim, 1)
+    share[0] = 0
+    return share
+
+
+def _walls(found, hollows, spacing_mm):
+    """Finds that are the wall of a hollow of the patient."""
+    walls = np.zeros_like(found)
+    for i in np.flatnonzero(found.any((1, 2)) & hollows.any((1, 2))):
+        labels, count = ndimage.label(found[i], EIGHT)
+        near = labels[grown(hollows[i], WALL_MM, spacing_mm)]
+        share = np.bincount(near, minlength=count + 1) / np.bincount(labels.ravel())
+        walls[i] = (share >= IN_WALL)[labels] & found[i]
     return walls
 
 
-def _own_hollows(solid, found, area_mm2):
-    """Enclosed air of one slice whose rim is mostly patient."""
-    labels, count = ndimage.label(~solid)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1) * area_mm2
-    rim, own = np.zeros((2, count + 1))
-    for air, beside, taken in _neighbours(labels, solid, found):
-        rim += np.bincount(air[beside], minlength=count + 1)
-        own += np.bincount(air[beside & ~taken], minlength=count + 1)
-    edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    chosen = (sizes >= HOLLOW_MM2) & (own >= OWN * rim)
-    chosen[edges] = False
-    chosen[0] = False
-    return chosen[labels]
-
-
-def _neighbours(labels, solid, found):
-    """Each pixel's label, and whether its neighbour is solid and found, in four directions."""
-    for axis in (0, 1):
-        air, beside, taken = (np.moveaxis(v, axis, 0) for v in (labels, solid, found))
-        yield air[:-1], beside[1:], taken[1:]
-        yield air[1:], beside[:-1], taken[:-1]
+def _own_hollows(solid, found, spacing_mm):
+    """Enclosed air whose rim is mostly patient."""
+    hollows = np.zeros_like(solid)
+    for i in np.flatnonzero(found.any((1, 2))):
+        closed = thick_parts(solid[i], RING_MM, spacing_mm)
+        labels, count = ndimage.label(~closed)
+        chosen = np.bincount(labels.ravel(), minlength=count + 1) * np.prod(spacing_mm) > HOLLOW_MM2
+        chosen &= _rim_share(labels, count, closed & ~found[i]) >= OWN
+        chosen[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
+        hollows[i] = chosen[labels]
+    return hollows
 
 
 def largest_piece(mask):
