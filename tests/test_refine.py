@@ -94,6 +94,31 @@ def test_the_wall_of_a_hollow_stays_and_the_shell_it_lies_in_goes(shell_mm):
     assert not np.array_equal(refine(bitten, hu, SPACING, without)[0], shell)
 
 
+def test_a_thick_part_that_grows_out_of_the_patient_stays_and_a_pad_goes():
+    hu = np.full((2, 120, 120), -1000.0)
+    y, x = np.mgrid[:120, :120]
+    body = np.hypot((x - 60) / 50, (y - 45) / 32) < 1
+    pad = (abs(x - 60) < 25) & (y >= 77) & (y < 95)
+    hu[:, body | pad] = 40
+    wrong = np.zeros(hu.shape)
+    wrong[:, pad & ~body] = 0.9
+    wrong[:, body & (abs(x - 60) < 20) & (y > 52) & (y < 70)] = 0.9  # a bite out of the back
+    found, _ = refine(wrong, hu, SPACING, ["growths"])
+    assert np.array_equal(found, [pad & ~body] * 2)
+
+
+def test_a_growth_beside_the_lungs_stays():
+    hu = np.full((1, 160, 200), -1000.0)
+    y, x = np.mgrid[:160, :200]
+    body = np.hypot((x - 100) / 90, (y - 80) / 70) < 1
+    lungs = np.hypot((abs(x - 100) - 42) / 34, (y - 75) / 45) < 1
+    hu[:, body & ~lungs] = 40
+    wrong = np.zeros(hu.shape)
+    bite = body & ~lungs & (abs(x - 100) < 45) & (y > 105)
+    wrong[:, bite] = 0.9
+    assert not refine(wrong, hu, SPACING, ["growths"])[0].any()
+
+
 def test_a_strap_that_was_missed_hides_no_holder(scan):
     hu, device = scan
     hu, device = np.pad(hu, ((0, 0), (8, 8), (8, 8)), constant_values=-1000.0), device
