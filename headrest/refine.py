@@ -18,12 +18,11 @@ THICK_MM, GROWN = 12.0, 0.4
 """A find as thick as this, with so great a share of its rim on what is kept, has no surface of its
 own there: it is a piece of the patient."""
 
-HOLLOW_MM2, OWN, WALL_MM, IN_WALL = 500.0, 0.75, 7.0, 0.9
+HOLLOW_MM2, OWN, WALL_MM = 500.0, 0.75, 10.0
 """A hollow as large as this in a slice, whose rim is patient for so great a share, is the patient's
-own (lungs, sinuses, the inside of a plastic skull). So is a find this near to it, if so great a
-share of the find is."""
+own (lungs, sinuses, the inside of a plastic skull), and its wall is this thick at most."""
 
-RING_MM = 2.0
+RING_MM = 1.0
 """What is thinner than this encloses nothing: a strap round head and holder is no body."""
 
 ISLAND = 0.2
@@ -101,13 +100,13 @@ def _rim_share(labels, count, beside):
 
 
 def _walls(found, hollows, spacing_mm):
-    """Finds that are the wall of a hollow of the patient."""
+    """The wall of hollows of the patient, where a find has broken through it."""
     walls = np.zeros_like(found)
     for i in np.flatnonzero(found.any((1, 2)) & hollows.any((1, 2))):
         labels, count = ndimage.label(found[i], EIGHT)
-        near = labels[grown(hollows[i], WALL_MM, spacing_mm)]
-        share = np.bincount(near, minlength=count + 1) / np.bincount(labels.ravel())
-        walls[i] = (share >= IN_WALL)[labels] & found[i]
+        broken = np.zeros(count + 1, bool)
+        broken[labels[ndimage.binary_dilation(hollows[i], iterations=3)]] = True
+        walls[i] = broken[labels] & found[i] & grown(hollows[i], WALL_MM, spacing_mm)
     return walls
 
 
@@ -158,7 +157,7 @@ def filled_body(body, spacing_mm):
     --------
     >>> ring = np.zeros((1, 20, 20), bool)
     >>> ring[0, 3:17, 3:17], ring[0, 8:12, 8:12] = True, False
-    >>> int(filled_body(ring, (1, 1)).sum()), int(filled_body(ring, (0.3, 0.3)).sum())
+    >>> int(filled_body(ring, (1, 1)).sum()), int(filled_body(ring, (0.15, 0.15)).sum())
     (196, 180)
     """
     filled = body.copy()
