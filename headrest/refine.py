@@ -1,7 +1,7 @@
 """What one slice cannot tell a network, and the whole series can.
 
-probability -> found -> without thick parts that grow out of the patient -> without walls of the
-patient's own hollows -> without what the body encloses -> with loose islands -> without crumbs
+probability -> found -> without what is doubtful and grows out of the patient -> without walls of
+the patient's own hollows -> without what the body encloses -> with loose islands -> device
 """
 
 import numpy as np
@@ -12,11 +12,12 @@ from headrest.labels import ABSENT, EIGHT, FREE, TOUCHING, grown, thick_parts
 
 FACES = ndimage.generate_binary_structure(3, 1)
 
-STEPS = ("growths", "hollows", "body", "islands", "crumbs")
+STEPS = ("growths", "doubts", "hollows", "body", "islands")
 
-THICK_MM, GROWN = 12.0, 0.4
-"""A find as thick as this, with so great a share of its rim on what is kept, has no surface of its
-own there: it is a piece of the patient."""
+THICK_MM, FRINGE_MM, GROWN, SURE = 12.0, 4.0, 0.4, 0.95
+"""A find with so great a share of its rim on what is kept has hardly a surface of its own: where
+its mean probability is below `SURE`, the patient wins. A part of a find as thick as this is asked
+by itself, with its fringe: a bite out of a back hangs on the couch."""
 
 HOLLOW_MM2, OWN, WALL_MM = 500.0, 0.75, 10.0
 """A hollow as large as this in a slice, whose rim is patient for so great a share, is the patient's
@@ -27,9 +28,6 @@ RING_MM = 1.0
 
 ISLAND = 0.2
 """Mean probability from which what hangs on no patient goes with the support."""
-
-CRUMB_MM2 = 10.0
-"""A find on the patient that is smaller than this in every slice stays: the patient wins."""
 
 SEEN_MM2 = 4.0
 """Less support than this in a slice is none; less contact than this is no touching."""
@@ -57,7 +55,10 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     solid, found = hu > DEVICE, probability >= 0.5
     hollows = _own_hollows(solid, found, spacing_mm[1:])
     if "growths" in steps:
-        found &= ~_growths(solid, found, hollows, spacing_mm[1:])
+        kept = solid & ~found | hollows
+        found &= ~_growths(found, kept, probability, spacing_mm[1:])
+    if "doubts" in steps:
+        found &= ~_doubts(found, solid & ~found | hollows, probability)
     if "hollows" in steps:
         found &= ~_walls(found, hollows, spacing_mm[1:])
     body = filled_body(largest_piece(solid & ~found), spacing_mm[1:])
@@ -65,21 +66,34 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
         found &= ~body
     if "islands" in steps:
         found |= _likely_islands(solid & ~found & ~body, probability)
-    if "crumbs" in steps:
-        found &= ~_crumbs(found, body, spacing_mm[1] * spacing_mm[2])
     return found, body & ~found
 
 
-def _growths(solid, found, hollows, spacing_mm):
-    """Thick finds that grow out of the patient, and their fringe."""
-    growths = np.zeros_like(solid)
+def _growths(found, kept, probability, spacing_mm):
+    """Doubtful thick finds that grow out of what is kept, with their fringe."""
+    growths = np.zeros_like(found)
     for i in np.flatnonzero(found.any((1, 2))):
         thick = thick_parts(found[i], THICK_MM, spacing_mm)
         if thick.any():
-            labels, count = ndimage.label(grown(thick, THICK_MM / 3, spacing_mm) & found[i], EIGHT)
-            kept = _rim_share(labels, count, solid[i] & ~found[i] | hollows[i])
-            growths[i] = (kept >= GROWN)[labels]
+            fringed = grown(thick, FRINGE_MM, spacing_mm) & found[i]
+            growths[i] = _doubtful(fringed, kept[i], probability[i])
     return growths
+
+
+def _doubts(found, kept, probability):
+    """Doubtful finds that lie on what is kept."""
+    doubts = np.zeros_like(found)
+    for i in np.flatnonzero(found.any((1, 2))):
+        doubts[i] = _doubtful(found[i], kept[i], probability[i])
+    return doubts
+
+
+def _doubtful(found, kept, probability):
+    """Pieces of a slice's finds with much of their rim on what is kept, and a low probability."""
+    labels, count = ndimage.label(found, EIGHT)
+    mean = np.bincount(labels.ravel(), probability.ravel()) / np.bincount(labels.ravel())
+    doubtful = (_rim_share(labels, count, kept) >= GROWN) & (mean < SURE)
+    return doubtful[labels]
 
 
 def _rim_share(labels, count, beside):
@@ -177,18 +191,6 @@ def _likely_islands(loose, probability):
     mean = sum_by_label(labels, count, probability) / np.maximum(sum_by_label(labels, count), 1)
     mean[0] = 0
     return (mean >= ISLAND)[labels]
-
-
-def _crumbs(found, body, area_mm2):
-    """Small finds on the body."""
-    labels, count = ndimage.label(found, np.ones((3, 3, 3), bool))
-    largest, on_body = np.zeros(count + 1), np.zeros(count + 1, bool)
-    for one, patient in zip(labels, body):
-        largest = np.maximum(largest, np.bincount(one.ravel(), minlength=count + 1))
-        on_body[one[ndimage.binary_dilation(patient, EIGHT)]] = True
-    crumb = on_body & (largest * area_mm2 < CRUMB_MM2)
-    crumb[0] = False
-    return crumb[labels]
 
 
 def states(device, body, spacing_mm):

@@ -29,7 +29,9 @@ def series(study, tmp_path_factory):
 def test_the_network_takes_what_touches_and_leaves_the_patient(study, series):
     removal = find_support(series)
     judged = ~study.ignore
-    assert metrics.dice(study.device & judged, removal.device & judged) > 0.95
+    by_network = metrics.dice(study.device & judged, removal.device & judged)
+    by_kmeans = metrics.dice(study.device & judged, METHODS["kmeans"](series).device & judged)
+    assert by_network > max(0.9, by_kmeans + 0.1)
     patient = study.patient & (study.hu > DEVICE)
     assert metrics.lost_ml(patient, removal.mask, series.spacing_mm) < 0.5
     assert len(removal.states) == len(removal.confidence) == len(series)
@@ -57,8 +59,9 @@ def test_outside_blanks_foam_and_keeps_the_patient(study, series, tmp_path):
     cleaned = read_series(tmp_path / report.folder)
     patient = study.patient & ~find_support(series).device
     assert np.array_equal(cleaned.stored[patient], series.stored[patient])
-    far = np.stack([~grown(one, 2 * SKIN_MM, series.spacing_mm[1:]) for one in study.patient])
-    air = far & (study.hu <= DEVICE) & ~series.padding
+    solid = study.patient | (cleaned.hu > DEVICE)
+    far = np.stack([~grown(one, 2 * SKIN_MM, series.spacing_mm[1:]) for one in solid])
+    air = far & ~series.padding
     assert (cleaned.hu[air] == -1000).all()
     assert report.folder != clean_series(series, tmp_path).folder
 
@@ -73,7 +76,9 @@ def test_outside_keeps_what_lies_near_to_the_skin_of_every_piece():
     padding = np.zeros(hu.shape, bool)
     padding[:, :3] = True
     outside = outside_patient(padding & False, hu, padding, (5, 1, 1))
-    assert not outside[:, 8:32, 8:57].any()
+    assert not outside[:, 8:32, 8:32].any()
+    assert not outside[:, 8:32, 38:57].any()
+    assert outside[:, 10:30, 34:36].all()
     assert outside[:, 55:58].all()
     assert outside[:, 48].all()
     assert not outside[:, :3].any()
