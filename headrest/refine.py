@@ -91,7 +91,8 @@ def _doubts(found, kept, probability):
 def _doubtful(found, kept, probability):
     """Pieces of a slice's finds with much of their rim on what is kept, and a low probability."""
     labels, count = ndimage.label(found, EIGHT)
-    mean = np.bincount(labels.ravel(), probability.ravel()) / np.bincount(labels.ravel())
+    sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
+    mean = np.bincount(labels.ravel(), probability.ravel(), count + 1) / sizes
     doubtful = (_rim_share(labels, count, kept) >= GROWN) & (mean < SURE)
     return doubtful[labels]
 

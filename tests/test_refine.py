@@ -67,6 +67,13 @@ def test_a_doubtful_find_on_the_skin_stays_and_a_sure_one_goes(scan):
     assert refine(doubtful * 0.9, hu, SPACING)[0][:, 10:45, 52:55].all()  # the rail is its own
 
 
+def test_a_slice_that_is_support_from_edge_to_edge():
+    hu = np.full((2, 16, 16), 100.0)
+    found, body = refine(np.ones(hu.shape), hu, SPACING)
+    assert found.all()
+    assert not body.any()
+
+
 def test_a_scan_of_nothing():
     hu = np.full((2, 8, 8), -1000.0)
     found, body = refine(np.zeros(hu.shape), hu, SPACING)
