@@ -1,6 +1,5 @@
 """What a training run leaves after each epoch, so that it can go on as if never stopped."""
 
-import hashlib
 import json
 import shutil
 import warnings
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from headrest.errors import HeadrestError
-from headrest.files import whole_folder
+from headrest.files import sha256, whole_folder
 
 KEPT = 2
 """Checkpoints that are kept: the newest, and the one before should that be damaged."""
@@ -86,7 +85,7 @@ def save_checkpoint(folder, checkpoint):
         np.savez(aside / "weights.npz", **checkpoint.weights)
         np.savez(aside / "optimizer.npz", **checkpoint.optimizer)
         (aside / "state.json").write_text(json.dumps(checkpoint.state(), indent=1, allow_nan=False))
-        manifest = {name: _sha256(aside / name) for name in FILES}
+        manifest = {name: sha256(aside / name) for name in FILES}
         (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))
     for old in _places(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
@@ -141,7 +140,7 @@ def read_checkpoint(place):
     place = Path(place)
     try:
         manifest = json.loads((place / "manifest.json").read_bytes())
-        if manifest != {name: _sha256(place / name) for name in FILES}:
+        if manifest != {name: sha256(place / name) for name in FILES}:
             raise HeadrestError(f"{place}: damaged checkpoint (its SHA-256 differ)")
         state = json.loads((place / "state.json").read_bytes())
         weights, optimizer = (_arrays(place / name) for name in FILES[:2])
@@ -157,7 +156,3 @@ def _places(folder):
 def _arrays(path):
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()

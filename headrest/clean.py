@@ -15,7 +15,7 @@ from headrest.dicom import find_series, load_series, write_derived_series
 from headrest.errors import HeadrestError
 from headrest.labels import ABSENT, TOUCHING
 from headrest.metrics import volume_ml
-from headrest.support import choose_method, describe, find_support, outside_patient
+from headrest.support import describe, find_support, outside_patient
 
 REPORT = "cleaning.json"
 
@@ -207,7 +207,6 @@ def clean_tree(source, destination, method="network", outside=False, tell=None):
 
 def _prepare(source, destination, method):
     """Refuse before any computing what would fail after it."""
-    choose_method(method)
     describe(method)
     if not os.path.exists(source):
         raise HeadrestError(f"{source}: there is no such folder or file")

@@ -1,5 +1,6 @@
 """Write a file or a folder whole or not at all, and one process at a time."""
 
+import hashlib
 import os
 import shutil
 from contextlib import contextmanager
@@ -113,6 +114,11 @@ def _lock(handle):
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sha256(path):
+    """SHA-256 of a file: str of hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _flush(folder):

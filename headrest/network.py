@@ -19,7 +19,7 @@ PRESETS = {
     "small": {"size": 64, "levels": 3, "widths": (8, 16, 16), "convolutions": 2, "fold": 2},
 }
 """Arguments of `encoder_decoder`. The first two are the networks of 2018; the third trains on a
-CPU at 1 / 23 of the first one's products; the fourth is for tests."""
+CPU at 1 / 35 of the first one's products; the fourth is for tests."""
 
 
 def build(preset="standard", **changes):

@@ -1,6 +1,5 @@
 """The network that ships: weights as plain arrays, checked before they are used, and their card."""
 
-import hashlib
 import json
 import zipfile
 from functools import lru_cache
@@ -11,7 +10,7 @@ import numpy as np
 
 from headrest.checkpoints import check_finite
 from headrest.errors import HeadrestError
-from headrest.files import whole_file
+from headrest.files import sha256, whole_file
 from headrest.network import build, get_weights, set_weights
 from headrest.weights import PLACE, weights_card
 
@@ -65,21 +64,21 @@ def write_weights(folder, model, card):
     card = card | {
         "parameters": model.count_params(),
         "keras": f"{keras.__version__} on {keras.backend.backend()}",
-        "sha256": _sha256(folder / "headrest.npz"),
+        "sha256": sha256(folder / "headrest.npz"),
     }
     with whole_file(folder / "headrest.json") as aside:
         aside.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return json.loads(json.dumps(card))
 
 
-def read_weights(path, wanted, sha256):
+def read_weights(path, wanted, digest):
     """Read weights, after names, shapes and sizes have been checked.
 
     Parameters
     ----------
     path : path of an .npz file.
     wanted : dict of str to shape.
-    sha256 : str, of the file.
+    digest : str, SHA-256 of the file.
 
     Returns
     -------
@@ -91,7 +90,7 @@ def read_weights(path, wanted, sha256):
         Where the file is another one, or cut, or holds anything but these arrays.
     """
     try:
-        if _sha256(path) != sha256:
+        if sha256(path) != digest:
             raise HeadrestError(f"{path}: its SHA-256 differs from its card; install headrest anew")
         _check_members(path, wanted)
         with np.load(path, allow_pickle=False) as file:
@@ -115,7 +114,3 @@ def _check_members(path, wanted):
     for name, shape in wanted.items():
         if sizes[name] > 2 * np.prod(shape, dtype=int) + HEADER_ROOM:
             raise HeadrestError(f"{path}: {name} is larger than its network's")
-
-
-def _sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -88,7 +88,14 @@ def choose_method(name):
 
 
 def describe(name):
-    """Say by what a method finds the support, as derived series record it: str."""
+    """Say by what a method finds the support, as derived series record it: str.
+
+    Raises
+    ------
+    HeadrestError
+        As `choose_method` does, or where the weights are damaged.
+    """
+    choose_method(name)
     weights = f" weights={weights_card()['sha256'][:12]}" if name == "network" else ""
     return f"method={name}{weights}"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
+from headrest.files import sha256
 from headrest.weights import PLACE, weights_card
 
 shipped = pytest.importorskip("headrest.shipped", reason="needs Keras and a backend")
@@ -45,7 +46,7 @@ def spoil(path, name, value):
     arrays = dict(np.load(path))
     arrays[name] = value
     np.savez_compressed(path, **arrays)
-    return shipped._sha256(path)
+    return sha256(path)
 
 
 KERNEL = "down0_0/kernel"
@@ -79,7 +80,7 @@ def test_a_cut_file_is_refused(made):
     _, path, wanted, _ = made
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(HeadrestError, match="damaged"):
-        shipped.read_weights(path, wanted, shipped._sha256(path))
+        shipped.read_weights(path, wanted, sha256(path))
     assert not zipfile.is_zipfile(path)
 
 
