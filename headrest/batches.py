@@ -48,7 +48,8 @@ def split(patients, held_out=0.2, seed=0):
     Parameters
     ----------
     patients : str array (n,), one name a slice.
-    held_out : float, share of the patients, rounded, but at least one and never all.
+    held_out : float, share of the patients, rounded, but at least one and never all; or a list of
+        their names.
     seed : int
 
     Returns
@@ -58,7 +59,7 @@ def split(patients, held_out=0.2, seed=0):
     Raises
     ------
     HeadrestError
-        Where there are fewer than two patients.
+        Where there are fewer than two patients, or nobody is held out, or everybody.
 
     Examples
     --------
@@ -68,9 +69,13 @@ def split(patients, held_out=0.2, seed=0):
     names = sorted(set(map(str, patients)))
     if len(names) < 2:
         raise HeadrestError("fewer than two patients: none can be held out")
-    n = min(max(round(held_out * len(names)), 1), len(names) - 1)
-    chosen = np.random.default_rng(seed).permutation(names)[:n]
+    chosen = held_out
+    if not isinstance(held_out, list):
+        n = min(max(round(held_out * len(names)), 1), len(names) - 1)
+        chosen = np.random.default_rng(seed).permutation(names)[:n]
     out = np.isin(patients, chosen)
+    if out.all() or not out.any():
+        raise HeadrestError("nobody is held out, or everybody: nothing to judge by, or to learn")
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 

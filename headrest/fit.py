@@ -37,7 +37,7 @@ class Settings:
     optimizer : "adam", or "sgd" as in 2018.
     rate : float or None, highest learning rate; the optimizer's own if None.
     batch : int, slices a step.
-    held_out : float, share of the patients that are kept for judging.
+    held_out : float, share of the patients that are kept for judging; or a list of their names.
     augment : bool, change slices at random.
     seed : int, of the split, the first weights, and the order and changes of slices.
     """
@@ -49,12 +49,12 @@ class Settings:
     optimizer: str = "adam"
     rate: float | None = None
     batch: int = 4
-    held_out: float = 0.2
+    held_out: float | list[str] = 0.2
     augment: bool = True
     seed: int = 0
 
 
-def train(data, run, resume=True, tell=None, **choices):
+def train(data, run, resume=True, tell=None, start=None, **choices):
     """Train a network, judge it after every epoch, and keep what the video needs.
 
     Parameters
@@ -68,6 +68,8 @@ def train(data, run, resume=True, tell=None, **choices):
         the bit, as one that was never stopped (same machine and backend). If False, a folder
         that holds a run is refused.
     tell : callable, optional, called with the history after every epoch.
+    start : dict, optional
+        Weights to begin with, as `headrest.network.get_weights` reads them; random ones if None.
     **choices : fields of `Settings`
 
     Returns
@@ -84,7 +86,7 @@ def train(data, run, resume=True, tell=None, **choices):
     settings = Settings(**choices)
     with alone(run):
         session = _Session(data, Path(run), settings)
-        session.start(resume)
+        session.start(resume, start)
         steps = len(session.batches)
         with tqdm(total=steps * settings.epochs, initial=steps * len(session.history)) as bar:
             while len(session.history) < settings.epochs:
@@ -162,8 +164,8 @@ class _Session:
         self.watched = frames.choose_slices(self.held_out, data.target(self.judged_by))
         self.history = []
 
-    def start(self, resume):
-        """Take up the newest checkpoint, if there is one."""
+    def start(self, resume, weights=None):
+        """Take up the newest checkpoint, if there is one, or else begin with `weights`."""
         last = load_checkpoint(self.run / "checkpoints")
         if last and not resume:
             raise HeadrestError(f"{self.run}: holds a run already; resume it or choose another")
@@ -172,6 +174,8 @@ class _Session:
             set_weights(self.model, last.weights)
             _set_state(self.model.optimizer, last.optimizer)
             self.history = last.history
+        elif weights:
+            set_weights(self.model, weights)
         target = self.data.target(self.judged_by)
         frames.keep_slices(self.run, self.data.slices[self.watched], target[self.watched])
 

@@ -1,7 +1,8 @@
 """What one slice cannot tell a network, and the whole series can.
 
-probability -> found -> without what is doubtful and grows out of the patient -> without walls of
-the patient's own hollows -> without what the body encloses -> with loose islands -> device
+probability -> found -> without what is doubtful and lies on the patient -> without what flashes up
+in one slice only -> without walls of the patient's own hollows -> without what the body encloses
+-> with loose islands -> device
 """
 
 import numpy as np
@@ -12,12 +13,18 @@ from headrest.labels import ABSENT, EIGHT, FREE, TOUCHING, grown, thick_parts
 
 FACES = ndimage.generate_binary_structure(3, 1)
 
-STEPS = ("growths", "doubts", "hollows", "body", "islands")
+STEPS = ("doubts", "flashes", "hollows", "body", "islands")
 
-THICK_MM, FRINGE_MM, GROWN, SURE = 12.0, 4.0, 0.4, 0.95
+FOUND = 0.6
+"""Probability from which a voxel is found. A little more than even: the patient wins."""
+
+NEAR_MM, BETWEEN = 15.0, 0.5
+"""A find of which so great a share is patient in the slices before and after, where these are as
+near as this, is patient too: a support does not come and go."""
+
+GROWN, SURE = 0.4, 0.95
 """A find with so great a share of its rim on what is kept has hardly a surface of its own: where
-its mean probability is below `SURE`, the patient wins. A part of a find as thick as this is asked
-by itself, with its fringe: a bite out of a back hangs on the couch."""
+its mean probability is below `SURE`, the patient wins."""
 
 HOLLOW_MM2, OWN, WALL_MM = 500.0, 0.75, 10.0
 """A hollow as large as this in a slice, whose rim is patient for so great a share, is the patient's
@@ -52,13 +59,12 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     (device, body) : bool arrays of that shape; the support, and the patient with what they
     enclose slice by slice.
     """
-    solid, found = hu > DEVICE, probability >= 0.5
+    solid, found = hu > DEVICE, probability >= FOUND
     hollows = _own_hollows(solid, found, spacing_mm[1:])
-    if "growths" in steps:
-        kept = solid & ~found | hollows
-        found &= ~_growths(found, kept, probability, spacing_mm[1:])
     if "doubts" in steps:
         found &= ~_doubts(found, solid & ~found | hollows, probability)
+    if "flashes" in steps and spacing_mm[0] <= NEAR_MM:
+        found &= ~_flashes(found, solid & ~found)
     if "hollows" in steps:
         found &= ~_walls(found, hollows, spacing_mm[1:])
     body = filled_body(largest_piece(solid & ~found), spacing_mm[1:])
@@ -67,17 +73,6 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     if "islands" in steps:
         found |= _likely_islands(solid & ~found & ~body, probability)
     return found, body & ~found
-
-
-def _growths(found, kept, probability, spacing_mm):
-    """Doubtful thick finds that grow out of what is kept, with their fringe."""
-    growths = np.zeros_like(found)
-    for i in np.flatnonzero(found.any((1, 2))):
-        thick = thick_parts(found[i], THICK_MM, spacing_mm)
-        if thick.any():
-            fringed = grown(thick, FRINGE_MM, spacing_mm) & found[i]
-            growths[i] = _doubtful(fringed, kept[i], probability[i])
-    return growths
 
 
 def _doubts(found, kept, probability):
@@ -112,6 +107,17 @@ def _rim_share(labels, count, beside):
     share = on / np.maximum(rim, 1)
     share[0] = 0
     return share
+
+
+def _flashes(found, kept):
+    """Finds in the place of what is kept in the slice before and in the one after."""
+    flashes = np.zeros_like(found)
+    for i in range(1, len(found) - 1):
+        labels, count = ndimage.label(found[i], EIGHT)
+        sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
+        between = np.bincount(labels[kept[i - 1] & kept[i + 1]], minlength=count + 1)
+        flashes[i] = ((between / sizes > BETWEEN) & (np.arange(count + 1) > 0))[labels]
+    return flashes
 
 
 def _walls(found, hollows, spacing_mm):

@@ -17,9 +17,9 @@ def synthetic_studies(patients, seed=0, jobs=1, **drawn):
 
     Parameters
     ----------
-    patients : int
-    seed : int, of the first patient; the next ones follow. A patient is one seed, so sets of
-        different seeds share nobody.
+    patients : int, or the seeds of the patients.
+    seed : int, of the first patient, where their number is given; the next ones follow. A patient
+        is one seed, so sets of different seeds share nobody.
     jobs : int, processes.
     **drawn : of `headrest.phantom.synthesize`: matrix, slices, region, contact.
 
@@ -34,8 +34,8 @@ def synthetic_studies(patients, seed=0, jobs=1, **drawn):
     ('synthetic-3', (2, 256, 256))
     """
     label = partial(_labelled, drawn=drawn)
-    progress = partial(tqdm, total=patients, desc="patients", unit="patient")
-    seeds = range(seed, seed + patients)
+    seeds = range(seed, seed + patients) if isinstance(patients, int) else patients
+    progress = partial(tqdm, total=len(seeds), desc="patients", unit="patient")
     if jobs == 1:
         yield from progress(map(label, seeds))
         return

@@ -74,11 +74,11 @@ class TrainingSet:
         return np.where(present, np.where(self.contact[indices], "touching", "free"), "absent")
 
     def take(self, indices):
-        """Copy some of the slices into memory: a smaller TrainingSet.
+        """Take some of the slices, into memory: a smaller TrainingSet.
 
         Parameters
         ----------
-        indices : int array, in the order wanted.
+        indices : int array, in the order wanted; or a slice, which copies nothing.
         """
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return TrainingSet(**{k: None if v is None else v[indices] for k, v in columns.items()})

@@ -65,6 +65,18 @@ def test_learns_what_it_never_saw(tmp_path):
     assert judged.dice().min() > 0.8
 
 
+def test_begins_with_weights_that_are_given(whole, tmp_path):
+    run, history = whole
+    known = load_checkpoint(run / "checkpoints").weights
+    names = sorted({str(easy_set().patient[i]) for i in held_out(easy_set(), held_out=0.34)})
+    settings = SETTINGS | {"rate": 1e-9, "held_out": names}
+    (row,) = train(easy_set(), tmp_path, epochs=1, start=known, **settings)
+    assert row["dice"] == pytest.approx(history[-1]["dice"], abs=1e-4)
+    assert len(train(easy_set(), tmp_path, epochs=1, start=known, **settings)) == 1
+    with pytest.raises(HeadrestError, match="nobody is held out"):
+        held_out(easy_set(), held_out=["a stranger"])
+
+
 def test_every_epoch_is_kept(whole):
     run, history = whole
     kept = read_frames(run)

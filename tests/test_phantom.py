@@ -19,6 +19,7 @@ from headrest.phantom import (
     EFFECTS,
     SUPPORTS,
     draw_parameters,
+    render,
     synthesize,
     synthesize_patients,
     write_dicom,
@@ -150,6 +151,16 @@ def test_contact_can_be_asked_for():
     assert draw_parameters(5, contact=False)["contact_kind"] == "gap"
     assert draw_parameters(5, contact=True)["contact_kind"] != "gap"
     assert synthesize(5, contact="strap", matrix=128, slices=12).contact.any()
+
+
+def test_pressed_ears_touch_along_their_height_and_are_drawn_only_when_asked_for(drawn):
+    assert not any(d["contact_kind"] == "pressed" for d in drawn)
+    touching = {}
+    for kind in ("ear", "pressed"):
+        parameters = draw_parameters(7, contact=kind, matrix=128, slices=1)
+        parameters["protocol"]["z_mm"] = [-50.0, -40.0, -30.0]
+        touching[kind] = int(render(parameters).contact.sum())
+    assert touching["pressed"] >= 2 > touching["ear"]
 
 
 def test_every_support_and_effect_occurs_in_two_hundred_patients(drawn):

@@ -113,14 +113,17 @@ def test_the_network_that_ships():
 def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
     from dataclasses import replace
 
-    from headrest.shipping import RECIPE, make_weights
+    from headrest.shipping import SCHOOL, make_weights
 
-    recipe = replace(RECIPE, preset="small", epochs=1, held_out=0.3, batch=2)
-    card = make_weights(tmp_path, patients=6, jobs=1, settings=recipe)
-    assert card["data"] == {"patients": 6, "first_seed": 10_000, "slices": 6, "real": 0}
-    assert card["training"]["steps"] == 2
-    again = make_weights(tmp_path, patients=6, jobs=1, settings=recipe)
+    stage = replace(SCHOOL, preset="small", epochs=1, held_out=0.3, batch=2)
+    stages = {"school": stage, "ears": replace(stage, rate=1e-3)}
+    card = make_weights(tmp_path, patients=8, jobs=1, **stages)
+    assert card["data"] == {"patients": 10, "pressed": 2, "first_seed": 10_000, "real": 0}
+    # Held out: two of eight, the same two later, and one of the two with pressed ears.
+    assert [stage["held_out"] for stage in card["training"]] == [2, 3]
+    assert [stage["steps"] for stage in card["training"]] == [3, 3]
+    again = make_weights(tmp_path, patients=8, jobs=1, **stages)
     assert again == card
     with pytest.raises(HeadrestError, match="other patients"):
-        make_weights(tmp_path, patients=5, jobs=1, settings=recipe)
+        make_weights(tmp_path, patients=9, jobs=1, **stages)
     assert json.loads((tmp_path / "headrest.json").read_text()) == again

@@ -48,7 +48,20 @@ EXTRA = {
     "flat_couch": 0.1,
 }
 
-CONTACT = {"gap": 0.3, "touch": 0.19, "sunk": 0.15, "ear": 0.26, "dense": 0.07, "strap": 0.08}
+CONTACT = {
+    "gap": 0.3,
+    "touch": 0.19,
+    "sunk": 0.15,
+    "ear": 0.26,
+    "dense": 0.07,
+    "strap": 0.08,
+    "pressed": 0.0,  # an ear along its whole height: only where it is asked for
+}
+
+DEEPER_MM = 5.0  # than where only the tip of an ear meets the holder
+
+PRESSING = {"tall_mm": 110.0, "arm_mm": 160.0, "hu": -150.0}
+"""A holder that presses ears reaches up to them and is solid, at the least."""
 
 TOUCHING_HU = -200.0  # what is to touch must show in the truth, that is above -500 HU
 
@@ -95,7 +108,7 @@ def _needed(names, kind):
         pad = "none"
     if kind == "sunk" and pad in ("none", "cradle_cushion", "vacuum_cushion", "rolled_towel"):
         pad = "curved_cushion"
-    if kind == "ear":
+    if kind in ("ear", "pressed"):
         main = main if main in ("u_shell", "side_rails", "trough") else "side_rails"
     if kind == "dense":
         pad = "gel_pad"
@@ -126,6 +139,7 @@ def draw_one(rng, name, kind):
         "dense": ("gel_pad",),
         "strap": ("brow_strap",),
         "ear": (),
+        "pressed": (),
         "touch": MAIN,
         "gap": (),
     }[kind]
@@ -137,8 +151,11 @@ def draw_one(rng, name, kind):
         p["cover_mm"] = max(p.get("cover_mm", 0), 1.6)
         p["wall_mm"] = max(p.get("wall_mm", 0), 4.0)
         p["cloth_mm"] = max(p.get("cloth_mm", 0), 1.8)
-    p["into_ear_mm"] = p["sides"] if kind == "ear" and name in HARD else 0.0
-    if kind == "ear" and name == "side_rails":
+    deep = {"ear": p["sides"], "pressed": p["sides"] + DEEPER_MM}.get(kind, 0.0)
+    p["into_ear_mm"] = deep if name in HARD else 0.0
+    if kind == "pressed" and name in HARD:
+        p |= {key: max(p[key], least) for key, least in PRESSING.items() if key in p}
+    if deep and name == "side_rails":
         p["gap_mm"] = -0.4
     p["presses_head"] = name in touching and name != "brow_strap"
     return p

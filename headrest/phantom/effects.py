@@ -1,5 +1,14 @@
 """The names of what may occur in a study besides its supports, and which of them do."""
 
+
+def _has_stray(name):
+    return lambda d: name in d["stray"]["present"]
+
+
+def _has_contact(kind):
+    return lambda d: d["contact_kind"] == kind
+
+
 TESTS = {
     "soft_kernel": lambda d: d["scanner"]["kernel"] == "soft",
     "bone_kernel": lambda d: d["scanner"]["kernel"] == "bone",
@@ -42,7 +51,7 @@ TESTS = {
     "ear_flattened": lambda d: _ear(d, "flattened"),
     "ear_folded": lambda d: _ear(d, "folded"),
     **{
-        name: (lambda d, name=name: name in d["stray"]["present"])
+        name: _has_stray(name)
         for name in (
             "hair",
             "hair_bun",
@@ -56,7 +65,7 @@ TESTS = {
         )
     },
     **{
-        f"contact_{kind}": (lambda d, kind=kind: d["contact_kind"] == kind)
+        f"contact_{kind}": _has_contact(kind)
         for kind in ("gap", "touch", "sunk", "ear", "dense", "strap")
     },
     "no_support": lambda d: not d["supports"],

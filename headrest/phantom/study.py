@@ -114,8 +114,9 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None):
     matrix, slices : int, optional
         Rows = columns, and number of slices; drawn if None.
     region : "head" or "chest"
-    contact : True, False, one of "gap", "touch", "sunk", "ear", "dense", "strap", or None to draw
-        it.
+    contact : True, False, or a name, or None to draw it
+        "gap", "touch", "sunk", "ear", "dense", "strap", or "pressed", which is never drawn
+        unasked: a holder pressed against the ears along their height.
 
     Returns
     -------
