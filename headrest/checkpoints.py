@@ -3,12 +3,12 @@
 import json
 import shutil
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from headrest.arrays import FAULTS, read_arrays
 from headrest.errors import HeadrestError
 from headrest.files import sha256, whole_folder
 
@@ -143,16 +143,12 @@ def read_checkpoint(place):
         if manifest != {name: sha256(place / name) for name in FILES}:
             raise HeadrestError(f"{place}: damaged checkpoint (its SHA-256 differ)")
         state = json.loads((place / "state.json").read_bytes())
-        weights, optimizer = (_arrays(place / name) for name in FILES[:2])
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        history, settings = list(state["history"]), dict(state["settings"])
+        weights, optimizer = (read_arrays(place / name) for name in FILES[:2])
+    except FAULTS as error:
         raise HeadrestError(f"{place}: damaged checkpoint ({type(error).__name__})") from error
-    return Checkpoint(weights, optimizer, state["history"], state["settings"])
+    return Checkpoint(weights, optimizer, history, settings)
 
 
 def _places(folder):
     return sorted(Path(folder).glob("epoch_[0-9]*"), reverse=True)
-
-
-def _arrays(path):
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}

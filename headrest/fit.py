@@ -113,7 +113,11 @@ def load_network(run):
     checkpoint = load_checkpoint(Path(run) / "checkpoints")
     if checkpoint is None:
         raise HeadrestError(f"{run}: no checkpoint there; train into it first")
-    model = build(checkpoint.settings["preset"], size=checkpoint.settings["size"])
+    try:
+        preset, size = str(checkpoint.settings["preset"]), int(checkpoint.settings["size"])
+    except (KeyError, TypeError, ValueError):
+        raise HeadrestError(f"{run}: a checkpoint of no network") from None
+    model = build(preset, size=size)
     set_weights(model, checkpoint.weights)
     return model
 

@@ -1,11 +1,11 @@
 """The same ten slices, predicted after every epoch and kept for the video."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from headrest.arrays import read_arrays
 from headrest.errors import HeadrestError
 from headrest.files import whole_file
 
@@ -33,11 +33,11 @@ class Frames:
 
     def probability(self, i):
         """Predicted probability of headrest: float32 array (10, rows, columns), 0 to 1."""
-        return _read(self.files[i])["probability"] / np.float32(255)
+        return read_arrays(self.files[i])["probability"] / np.float32(255)
 
     def found(self, i):
         """Where that probability is a half or more: bool array (10, rows, columns)."""
-        return _read(self.files[i])["probability"] >= 128
+        return read_arrays(self.files[i])["probability"] >= 128
 
 
 def choose_slices(indices, labels, count=COUNT):
@@ -96,8 +96,8 @@ def read_frames(run):
     files = sorted(folder.glob("epoch_*.npz"))
     if not files:
         raise HeadrestError(f"{folder}: no epochs kept there; train into {run} first")
-    slices = _read(folder / "slices.npz")
-    rows = [_read(path, ("epoch", "loss", "dice")) for path in files]
+    slices = read_arrays(folder / "slices.npz", ("hu", "labels"))
+    rows = [read_arrays(path, ("epoch", "loss", "dice")) for path in files]
     columns = (np.array([row[key] for row in rows]) for key in ("epoch", "loss", "dice"))
     return Frames(slices["hu"], slices["labels"], files, *columns)
 
@@ -105,11 +105,3 @@ def read_frames(run):
 def _write(path, **arrays):
     with whole_file(path) as aside:
         np.savez_compressed(aside, **arrays)
-
-
-def _read(path, names=None):
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names or file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as e:
-        raise HeadrestError(f"{path}: damaged or missing ({type(e).__name__})") from e

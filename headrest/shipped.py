@@ -4,10 +4,12 @@ import json
 import zipfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from headrest.arrays import FAULTS, read_arrays
 from headrest.checkpoints import check_finite
 from headrest.errors import HeadrestError
 from headrest.files import sha256, whole_file
@@ -19,7 +21,7 @@ HEADER_ROOM = 192
 
 
 @lru_cache(maxsize=4)
-def shipped_network(size=512):
+def shipped_network(size: int = 512) -> keras.Model:
     """Build the network that ships, for slices of `size` x `size`.
 
     Parameters
@@ -42,7 +44,7 @@ def shipped_network(size=512):
     return model
 
 
-def write_weights(folder, model, card):
+def write_weights(folder: str | Path, model: keras.Model, card: dict) -> dict:
     """Write a network's weights as float16 arrays, and their card beside them.
 
     Parameters
@@ -55,7 +57,9 @@ def write_weights(folder, model, card):
     -------
     dict, the card with "parameters", "keras" and "sha256" added.
     """
-    weights = {name: value.astype(np.float16) for name, value in get_weights(model).items()}
+    weights: dict[str, Any] = {
+        name: value.astype(np.float16) for name, value in get_weights(model).items()
+    }
     check_finite(weights, "weights")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,9 @@ def write_weights(folder, model, card):
     return json.loads(json.dumps(card))
 
 
-def read_weights(path, wanted, digest):
+def read_weights(
+    path: str | Path, wanted: dict[str, tuple[int, ...]], digest: str
+) -> dict[str, np.ndarray]:
     """Read weights, after names, shapes and sizes have been checked.
 
     Parameters
@@ -93,9 +99,8 @@ def read_weights(path, wanted, digest):
         if sha256(path) != digest:
             raise HeadrestError(f"{path}: its SHA-256 differs from its card; install headrest anew")
         _check_members(path, wanted)
-        with np.load(path, allow_pickle=False) as file:
-            weights = {name: file[name] for name in wanted}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        weights = read_arrays(path)
+    except FAULTS as error:
         raise HeadrestError(f"{path}: damaged weights ({type(error).__name__})") from error
     odd = [name for name, shape in wanted.items() if weights[name].shape != shape]
     odd += [name for name, value in weights.items() if value.dtype != np.float16]

@@ -2,6 +2,7 @@
 
 from headrest.dicom.find import FolderContents, SeriesFiles, find_series
 from headrest.dicom.read import load_series, read_series
+from headrest.dicom.segmentation import write_segmentation
 from headrest.dicom.series import Series
 from headrest.dicom.write import write_derived_series
 
@@ -13,4 +14,5 @@ __all__ = [
     "load_series",
     "read_series",
     "write_derived_series",
+    "write_segmentation",
 ]

@@ -9,8 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -19,22 +18,32 @@ from pydicom.uid import (
 )
 from tqdm.auto import tqdm
 
-from headrest.errors import HeadrestError
+from headrest.dicom.attributes import is_unit_pair, numbers, text
+from headrest.dicom.header import quiet, read_header
+from headrest.errors import HeadrestError, plain
 
 CT_CLASSES = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 HEADER = [
-    "SOPClassUID",
-    "ImageType",
-    "Modality",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "ImageOrientationPatient",
-    "BitsAllocated",
+    int(Tag(keyword))
+    for keyword in (
+        "SOPClassUID",
+        "ImageType",
+        "Modality",
+        "SeriesInstanceUID",
+        "SeriesNumber",
+        "SeriesDescription",
+        "ImageOrientationPatient",
+        "BitsAllocated",
+    )
 ]
+NEEDED = {int(Tag(keyword)) for keyword in ("SOPClassUID", "Modality", "SeriesInstanceUID")}
+SHOWN = ("SeriesNumber", "SeriesDescription")
 AXIAL = 0.7
 """Cosine of the angle up to which a tilted slice still counts as axial, about 45 degrees."""
+
+LONGEST = 64
+"""Characters of a value that is shown; DICOM's own limit for a short text (PS3.5 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,8 @@ class SeriesFiles:
     files: tuple[Path, ...]
 
     def __str__(self):
-        label = self.description or "no description"
-        return f"{self.uid} ({len(self.files)} images, series {self.number or '?'}, {label})"
+        about = f"series {self.number or '?'}, {self.description or 'no description'}"
+        return f"{plain(self.uid)[:LONGEST]} ({len(self.files)} images, {about})"
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class FolderContents:
     warnings : tuple of str
         One line for each kind of file that was passed over.
     broken : tuple of HeadrestError
-        CT files whose header cannot be read to the end.
+        CT files whose header cannot be read to the end, and what cannot be opened.
     """
 
     series: tuple[SeriesFiles, ...]
@@ -80,7 +89,7 @@ def find_series(folder):
 
     Returns
     -------
-    FolderContents. Localizers, captures, other modalities and files that are not DICOM are
+    FolderContents. Localizers, captures, other modalities and whatever is not DICOM are
     counted in its `warnings`.
 
     Raises
@@ -91,43 +100,60 @@ def find_series(folder):
     if not os.path.exists(folder):
         raise HeadrestError(f"{folder}: there is no such folder or file")
     groups, skipped, broken = defaultdict(list), defaultdict(list), []
-    for path in tqdm(_walk(folder), desc="looking", unit="file", delay=2, leave=False):
+    for path in tqdm(_walk(folder, broken), desc="looking", unit="file", delay=2, leave=False):
         try:
-            header, reason = _sort_out(path)
+            label, reason = _sort_out(path)
         except HeadrestError as error:
             broken.append(error)
             continue
         if reason:
             skipped[reason].append(path)
         else:
-            groups[str(header.SeriesInstanceUID)].append((path, header))
-    series = tuple(_series_files(uid, members) for uid, members in groups.items())
-    warnings = tuple(_skip_line(reason, paths) for reason, paths in skipped.items())
-    return FolderContents(series, warnings, tuple(broken))
+            groups[label[0]].append((path, label))
+    series = tuple(_series_files(members) for members in groups.values())
+    told = tuple(_skip_line(reason, paths) for reason, paths in skipped.items())
+    return FolderContents(series, told, tuple(broken))
 
 
-def _walk(folder):
-    if os.path.isfile(folder):
+def _walk(folder, broken):
+    def unreadable(error):
+        broken.append(HeadrestError(f"{error.filename}: cannot be searched ({error.strerror})"))
+
+    if not os.path.isdir(folder):
         yield Path(folder)
-    for root, folders, names in os.walk(folder, followlinks=False):
+        return
+    for root, folders, names in os.walk(folder, onerror=unreadable, followlinks=False):
         folders.sort()
-        yield from (Path(root, name) for name in sorted(names))
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        yield from (Path(root, name) for name in sorted(names) + links)
 
 
 def _sort_out(path):
-    """Return (header, None) for a CT slice and (None, reason) for anything else."""
+    """Return (label, None) for a CT slice and (None, reason) for anything else.
+
+    A label is (series UID, number, description).
+    """
     try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=HEADER)
-        reason = _reason_to_skip(header)
-    except InvalidDicomError:
-        return None, "not DICOM"
+        with quiet():
+            header = read_header(path, HEADER, NEEDED)
+            if header is None:
+                return None, "a link, not followed" if path.is_dir() else "not DICOM"
+            reason = _reason_to_skip(header)
+            return (None, reason) if reason else (_label(header), None)
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from None
     except Exception as error:  # pydicom lets whatever a broken header causes through
         raise HeadrestError(
             f"{path}: the header cannot be read ({type(error).__name__}); copy the file again"
         ) from error
-    return header, reason
+
+
+def _label(header):
+    uid = header.get("SeriesInstanceUID")
+    if not isinstance(uid, str) or not uid:
+        raise HeadrestError("SeriesInstanceUID is missing or malformed; export the series again")
+    shown = (plain(text(header, keyword))[:LONGEST] for keyword in SHOWN)
+    return uid, *shown
 
 
 def _reason_to_skip(header):
@@ -136,17 +162,18 @@ def _reason_to_skip(header):
         return "a DICOMDIR"
     sop_class = header.get("SOPClassUID", declared)
     if sop_class not in CT_CLASSES:
-        return f"{getattr(sop_class, 'name', '') or 'unknown object'}, not a CT image"
+        known = getattr(sop_class, "is_private", True) is False and sop_class.name != sop_class
+        return f"{sop_class.name if known else 'unknown object'}, not a CT image"
     modality = header.get("Modality")
-    if modality and modality != "CT":
-        return f"modality {modality}, not CT"
-    if not modality or not header.get("SeriesInstanceUID"):
+    if not modality or "SeriesInstanceUID" not in header:
         raise HeadrestError("the header ends early or lacks its series; copy the file again")
+    if modality != "CT":
+        return f"modality {plain(modality)[:16]}, not CT"
     if found := NOT_SLICES.intersection(_image_type(header)):
-        return f"{found.pop().lower()}, not a slice"
+        return f"{min(found).lower()}, not a slice"
     if header.get("BitsAllocated") == 8:
         return "8-bit capture, no HU"
-    return None if _is_axial(header.get("ImageOrientationPatient")) else "not axial"
+    return None if _is_axial(header) else "not axial"
 
 
 def _image_type(header):
@@ -154,24 +181,17 @@ def _image_type(header):
     return [value] if isinstance(value, str) else list(value)
 
 
-def _is_axial(orientation):
-    # Whether an orientation is missing or malformed is for the reader to say.
-    if orientation is None or len(orientation) != 6:
-        return True
-    row, column = orientation[:3], orientation[3:]
-    along_the_table = float(row[0]) * float(column[1]) - float(row[1]) * float(column[0])
-    return not abs(along_the_table) < AXIAL
+def _is_axial(header):
+    axes = numbers(header, "ImageOrientationPatient", 6)
+    if axes is None or not is_unit_pair(axes):
+        return True  # that is for the reader to say
+    return abs(axes[0] * axes[4] - axes[1] * axes[3]) >= AXIAL  # z of the slices' normal
 
 
-def _series_files(uid, members):
-    first = members[0][1]
-    number, description = (
-        "" if (value := first.get(keyword)) is None else str(value)
-        for keyword in ("SeriesNumber", "SeriesDescription")
-    )
-    return SeriesFiles(uid, number, description, tuple(path for path, _ in members))
+def _series_files(members):
+    return SeriesFiles(*members[0][1], tuple(path for path, _ in members))
 
 
 def _skip_line(reason, paths):
     many = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"skipped {paths[0].name}{many}: {reason}"
+    return f"skipped {plain(paths[0].name)}{many}: {reason}"

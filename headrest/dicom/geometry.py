@@ -5,11 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrest.dicom.attributes import number, numbers
+from headrest.dicom.attributes import has_place, is_unit_pair, number, numbers
 from headrest.errors import HeadrestError
 
 TOLERANCE_MM = 0.01
 """Slices closer than this lie at one position."""
+
+FARTHEST_MM = 1e5
+"""No scanner is longer."""
+
+PIXELS_MM = (0.01, 20)
+"""Smallest and largest distance of pixels that is believed."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ def order_slices(slices, by_instance_number=False):
         spacings.
     """
     notes = []
-    if by_instance_number and any(_place_unknown(s) for s in slices):
+    if by_instance_number and not all(has_place(s.header) for s in slices):
         return _by_instance_number(slices)
     slices, orientation = _one_orientation(slices, notes)
     positions = np.array([_required(s, "ImagePositionPatient", 3) for s in slices])
@@ -61,14 +67,9 @@ def order_slices(slices, by_instance_number=False):
     return slices, Geometry(positions, orientation, spacing, tilt, notes)
 
 
-def _place_unknown(one):
-    place = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
-    return any(numbers(one.header, keyword, count) is None for keyword, count in place)
-
-
 def _required(one, keyword, count):
     values = numbers(one.header, keyword, count)
-    if values is None:
+    if values is None or np.abs(values).max() > FARTHEST_MM:
         raise HeadrestError(
             f"{one.path}: {keyword} is missing or malformed, so its place is unknown; "
             "by_instance_number=True sorts such images by number"
@@ -77,17 +78,26 @@ def _required(one, keyword, count):
 
 
 def _one_orientation(slices, notes):
-    each = [_required(s, "ImageOrientationPatient", 6) for s in slices]
+    each = [_axes(s) for s in slices]
     keys = [tuple(np.round(o, 2)) for o in each]
     common = Counter(keys).most_common(1)[0][0]
     kept = [(s, o) for s, o, k in zip(slices, each, keys) if np.allclose(k, common, atol=0.02)]
-    if len(kept) < len(slices):
-        notes.append(f"{len(slices) - len(kept)} images of another orientation dropped")
-    orientation = kept[0][1]
-    lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
-    if not np.allclose(lengths, 1, atol=0.01) or abs(orientation[:3] @ orientation[3:]) > 0.01:
-        raise HeadrestError(f"{kept[0][0].path}: ImageOrientationPatient is no pair of unit axes")
-    return [s for s, _ in kept], orientation
+    dropped = len(slices) - len(kept)
+    if dropped > len(slices) / 4:
+        raise HeadrestError(
+            f"{slices[0].path.parent}: {dropped} of {len(slices)} images of another orientation: "
+            "two stacks in one series; put each into a folder of its own"
+        )
+    if dropped:
+        notes.append(f"{dropped} images of another orientation dropped")
+    return [s for s, _ in kept], kept[0][1]
+
+
+def _axes(one):
+    axes = _required(one, "ImageOrientationPatient", 6)
+    if not is_unit_pair(axes):
+        raise HeadrestError(f"{one.path}: ImageOrientationPatient is no pair of unit axes")
+    return axes
 
 
 def _refuse_shared_positions(slices, depths):
@@ -112,18 +122,24 @@ def _one_of_all(slices, what, value_of):
 
 def _in_plane_spacing(slices):
     _one_of_all(slices, "matrix", lambda s: s.stored.shape)
-    spacing = _one_of_all(
-        slices, "pixel spacing", lambda s: tuple(np.round(_required(s, "PixelSpacing", 2), 6))
-    )
-    if min(spacing) <= 0:
-        raise HeadrestError(f"{slices[0].path}: PixelSpacing {spacing} is not positive")
+    spacing = _one_of_all(slices, "pixel spacing", _pixel_spacing)
+    if not PIXELS_MM[0] <= min(spacing) <= max(spacing) <= PIXELS_MM[1]:
+        told = " x ".join(f"{s:g}" for s in spacing)
+        raise HeadrestError(f"{slices[0].path}: PixelSpacing {told} mm is none of a head CT")
     return float(spacing[0]), float(spacing[1])
+
+
+def _pixel_spacing(one):
+    spacing = numbers(one.header, "PixelSpacing", 2)
+    if spacing is None:
+        raise HeadrestError(f"{one.path}: PixelSpacing is missing or malformed; export it again")
+    return tuple(np.round(spacing, 6))
 
 
 def _slice_spacing(slices, depths, notes):
     gaps = np.diff(depths)
     if not len(gaps):
-        thickness = number(slices[0].header, "SliceThickness")
+        thickness = _thickness(slices[0])
         if not thickness:
             notes.append("one slice of unknown thickness: 1 mm assumed for volumes")
         return thickness or 1.0
@@ -139,12 +155,18 @@ def _slice_spacing(slices, depths, notes):
     return median
 
 
+def _thickness(one):
+    """Slice Thickness in mm, or None where it is missing or none."""
+    thickness = number(one.header, "SliceThickness")
+    return thickness if thickness and TOLERANCE_MM < thickness < FARTHEST_MM else None
+
+
 def _by_instance_number(slices):
     for s in slices:
         if number(s.header, "InstanceNumber") is None:
             raise HeadrestError(f"{s.path}: neither position nor InstanceNumber")
     slices = sorted(slices, key=lambda s: number(s.header, "InstanceNumber"))
-    thickness = number(slices[0].header, "SliceThickness") or 1.0
+    thickness = _thickness(slices[0]) or 1.0
     positions = np.outer(np.arange(len(slices)) * thickness, [0, 0, 1.0])
     notes = ["no position: sorted by InstanceNumber, head and feet may be swapped"]
     spacing = (thickness, *_in_plane_spacing(slices))

@@ -1,9 +1,7 @@
 """Decode the stored values of one CT image, checked against what its header declares."""
 
-import re
-import warnings
-
 import numpy as np
+from pydicom.dataelem import DataElement
 from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import pack_bits
 from pydicom.uid import (
@@ -24,7 +22,8 @@ from pydicom.uid import (
 )
 
 from headrest.dicom.attributes import number
-from headrest.errors import HeadrestError
+from headrest.dicom.codestream import check_frame
+from headrest.errors import HeadrestError, plain
 
 NATIVE = {
     ImplicitVRLittleEndian,
@@ -41,8 +40,16 @@ PLUGINS = {
     **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
 }
 PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
-LARGEST = 4096 * 4096
-"""Pixels of one slice; nothing larger is decoded. CT matrices go up to 2048 x 2048."""
+MATRIX = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "SamplesPerPixel",
+    "PixelRepresentation",
+)
+LARGEST = 2048 * 2048
+"""Pixels of one slice; no scanner makes larger ones, and nothing larger is decoded."""
 
 
 def decode(header):
@@ -91,6 +98,8 @@ def _whole_number(header, keyword):
     value = number(header, keyword)
     if value is None or value != int(value):
         raise HeadrestError(f"{keyword} is missing or not a number")
+    if header[keyword].VR != "US" and value >= 0:  # from here on everybody reads it as it is
+        header[keyword] = DataElement(keyword, "US", int(value))
     return int(value)
 
 
@@ -99,24 +108,21 @@ def _check_declared(header):
         raise HeadrestError("enhanced multi-frame CT; convert it to single-frame CT first")
     if "PixelData" not in header:
         raise HeadrestError("no pixel data; the file ends early or holds no image")
+    if "FloatPixelData" in header or "DoubleFloatPixelData" in header:
+        raise HeadrestError("pixels of two kinds in one file; export it again")
     rows, columns, allocated, stored, samples, signed = (
-        _whole_number(header, keyword)
-        for keyword in (
-            "Rows",
-            "Columns",
-            "BitsAllocated",
-            "BitsStored",
-            "SamplesPerPixel",
-            "PixelRepresentation",
-        )
+        _whole_number(header, keyword) for keyword in MATRIX
     )
-    if samples != 1 or int(header.get("NumberOfFrames") or 1) != 1:
+    if samples != 1 or header.get("NumberOfFrames") not in (None, "", 1):
         raise HeadrestError("colour or several frames in one file; not a CT slice")
+    photometric = header.get("PhotometricInterpretation") or "MONOCHROME2"
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise HeadrestError("colour or a palette (PhotometricInterpretation); not a CT slice")
     if allocated != 16 or not 8 < stored <= 16 or signed not in (0, 1):
         raise HeadrestError(
             f"{stored} of {allocated} bits, PixelRepresentation {signed}; a CT slice has 16 bits"
         )
-    if not 0 < rows * columns <= LARGEST:
+    if min(rows, columns) < 1 or rows * columns > LARGEST:
         raise HeadrestError(f"a matrix of {rows} x {columns} pixels")
 
 
@@ -125,33 +131,28 @@ def _decoded(header):
     if syntax in NATIVE:
         return _native(header, ">" if syntax == ExplicitVRBigEndian else "<")
     if syntax not in PLUGINS:
-        name = getattr(syntax, "name", syntax)
+        name = plain(getattr(syntax, "name", syntax))[:64]
         raise HeadrestError(
             f"transfer syntax {name} is not supported; "
             "decompress the file first, for instance with: dcmdjpeg IN OUT"
         )
+    for table in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if table in header:
+            del header[table]  # where the one image lies is known without it
     try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            pixels = pixel_array(
-                header, raw=True, correct_unused_bits=False, decoding_plugin=PLUGINS[syntax]
-            )
+        lossy = check_frame(header, syntax)
+        pixels = pixel_array(
+            header, raw=True, correct_unused_bits=False, decoding_plugin=PLUGINS[syntax]
+        )
+    except HeadrestError:
+        raise
     except Exception as error:
         raise HeadrestError(_why_undecoded(syntax, error)) from error
-    _refuse_excess(said)
-    return pixels
-
-
-def _refuse_excess(said):
-    # pydicom drops what an RLE segment holds beyond the image. One byte is padding; more of
-    # it are rows that the header denies.
-    for warning in said:
-        sizes = re.search(r"padding - (\d+) vs. (\d+) bytes", str(warning.message))
-        if sizes and int(sizes[1]) - int(sizes[2]) > 1:
-            raise HeadrestError(
-                f"the pixel data is damaged or declared wrongly: {sizes[1]} bytes of RLE where "
-                f"the matrix needs {sizes[2]}"
-            )
+    if pixels.shape != (header.Rows, header.Columns):
+        raise HeadrestError("several images in one file; not a CT slice")
+    if lossy:
+        header.LossyImageCompression = "01"  # whether the file admits it or not
+    return pixels.astype(_type_of_stored(header), copy=False)
 
 
 def _why_undecoded(syntax, error):
@@ -159,6 +160,10 @@ def _why_undecoded(syntax, error):
     if "missing" in str(error) or "not available" in str(error):
         return f"{syntax.name} needs: pip install {missing.get(PLUGINS[syntax], 'pydicom')}"
     return f"the pixel data cannot be decoded as {syntax.name}: damaged, or declared wrongly"
+
+
+def _type_of_stored(header):
+    return np.dtype(np.int16 if header.PixelRepresentation else np.uint16)
 
 
 def _native(header, byte_order):
@@ -170,7 +175,7 @@ def _native(header, byte_order):
             f"{len(header.PixelData)} bytes of pixel data where {header.Rows} x {header.Columns} "
             f"pixels need {expected}; the file is cut short or its header is wrong"
         )
-    stored = np.dtype(np.int16 if header.PixelRepresentation else np.uint16)
+    stored = _type_of_stored(header)
     words = np.frombuffer(header.PixelData, stored.newbyteorder(byte_order), expected // 2)
     return words.astype(stored, copy=False).reshape(header.Rows, header.Columns)
 
@@ -185,9 +190,10 @@ def _mask_to_bits_stored(raw, header):
 
 def _bit_notes(raw, stored, header):
     notes = []
-    hidden = sum(1 << bit for _, bit in _embedded_overlays(header))
-    if ((raw ^ stored) & np.array(~hidden & 0xFFFF, np.uint16).view(raw.dtype)).any():
-        notes.append("values beyond BitsStored were cut: bone may read as air, or air as bone")
+    if raw is not stored:
+        hidden = sum(1 << bit for _, bit in _embedded_overlays(header))
+        if ((raw ^ stored) & np.array(~hidden & 0xFFFF, np.uint16).view(raw.dtype)).any():
+            notes.append("values beyond BitsStored were cut: bone may read as air, or air as bone")
     if "HighBit" in header and _whole_number(header, "HighBit") != header.BitsStored - 1:
         notes.append(f"HighBit does not fit BitsStored {header.BitsStored}")
     return notes
@@ -195,9 +201,12 @@ def _bit_notes(raw, stored, header):
 
 def _embedded_overlays(header):
     """Group and bit of each overlay that hides in the unused bits of the pixels (retired)."""
+    matrix = [header.Rows, header.Columns]
     for group in range(0x6000, 0x601F, 2):
         if (group, 0x0102) in header and (group, 0x3000) not in header:
-            yield group, int(header[group, 0x0102].value)
+            bit, *size = (number(header, (group, n)) for n in (0x0102, 0x0010, 0x0011))
+            if bit is not None and header.BitsStored <= bit <= 15 and size == matrix:
+                yield group, int(bit)
 
 
 def _move_overlays(header, raw):

@@ -1,0 +1,65 @@
+"""Read arrays from an .npz file that may come from a stranger: numbers, and nothing else."""
+
+import math
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from headrest.errors import HeadrestError
+
+MOST = 2**31
+"""Bytes that the arrays of one file may take: twice what the optimizer of the largest net has."""
+
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+FAULTS = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError),
+    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
+"""What a damaged file, or one made to do harm, makes the readers raise."""
+
+
+def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Read arrays of an .npz file.
+
+    Pickled objects, which would be programs, are refused, and so is what unpacks to more than
+    it should: sizes are looked at before memory is set aside.
+
+    Parameters
+    ----------
+    path : path
+    names : sequence of str, optional; all of them otherwise.
+
+    Returns
+    -------
+    dict of str to array
+
+    Raises
+    ------
+    HeadrestError
+        Where the file is cut, changed, or holds anything else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > MOST:
+                raise HeadrestError(f"{path}: unpacks to more than {MOST >> 20} MiB")
+            found = {member.filename.removesuffix(".npy"): member for member in members}
+            return {name: _read_array(archive, found[name]) for name in names or found}
+    except FAULTS as error:
+        raise HeadrestError(f"{path}: damaged or missing ({type(error).__name__})") from error
+
+
+def _read_array(archive, member):
+    with archive.open(member) as file:
+        shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or size != member.file_size - file.tell():
+            raise ValueError(member.filename)
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)

@@ -1,0 +1,122 @@
+"""What a compressed image says of itself, checked before any decoder sees it.
+
+Decoders set memory aside for whatever size the compressed image claims, and fill up or leave
+out what does not fit, without a word.
+"""
+
+import struct
+
+from pydicom.encaps import get_frame, parse_basic_offsets
+from pydicom.uid import JPEGLSTransferSyntaxes, RLELossless
+
+from headrest.errors import HeadrestError
+
+SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
+SOF, SOS = 0xFFF7, 0xFFDA  # JPEG-LS, ISO/IEC 14495-1 Annex C
+END = b"\xff\xd9"
+TILES = 1024
+"""Parts of one image; real ones have a handful, and each costs a decoder memory."""
+
+
+def check_frame(header, syntax):
+    """Refuse a compressed image that contradicts its header, or is not whole.
+
+    Parameters
+    ----------
+    header : pydicom.Dataset
+    syntax : pydicom.uid.UID, its compressed transfer syntax.
+
+    Returns
+    -------
+    bool, whether the image itself says that it was compressed with loss.
+
+    Raises
+    ------
+    HeadrestError
+    """
+    if len(parse_basic_offsets(header.PixelData)) > 1:
+        raise HeadrestError("several images in one file; not a CT slice")
+    frame = get_frame(header.PixelData, 0, number_of_frames=1)
+    if syntax == RLELossless:
+        _check_run_lengths(frame, header.Rows * header.Columns)
+        return False
+    if not frame.rstrip(b"\0").endswith(END):
+        raise HeadrestError("its compressed pixel data are cut short; copy the file again")
+    kind = _jpeg_ls if syntax in JPEGLSTransferSyntaxes else _jpeg_2000
+    size, samples, bits, signed, lossy = kind(_segments(frame))
+    if (*size, samples) != (header.Rows, header.Columns, 1) or frame.count(frame[:3]) > 1:
+        raise HeadrestError(
+            f"its compressed image is {size[0]} x {size[1]}, its header says "
+            f"{header.Rows} x {header.Columns}: damaged, or declared wrongly"
+        )
+    # Where the signs differ, the sign bit is looked for at Bits Stored.
+    if bits > 16 or (signed != header.PixelRepresentation and bits < header.BitsStored):
+        raise HeadrestError(
+            f"its compressed image has {bits} bits, its header says {header.BitsStored}: "
+            "damaged, or declared wrongly"
+        )
+    return lossy
+
+
+def _segments(frame):
+    """Marker segments up to the first part of the image: dict of marker to content."""
+    found, at = {}, 2
+    while at + 4 <= len(frame):
+        marker, length = struct.unpack_from(">HH", frame, at)
+        found.setdefault(marker, frame[at + 4 : at + 2 + length])
+        if marker in (SOT, SOS) or marker < 0xFF00:
+            break
+        at += 2 + max(length, 2)
+    return found
+
+
+def _jpeg_2000(found):
+    try:
+        _, *box, samples, depth, dx, dy = struct.unpack_from(">H8IHBBB", found[SIZ])
+        x1, y1, x0, y0, tile_x, tile_y = box[:6]
+        tiles = -(-x1 // tile_x) * -(-y1 // tile_y)
+        lossy = found[COD][9] == 0  # the wavelet that cannot be undone exactly
+    except (KeyError, IndexError, ZeroDivisionError, struct.error) as error:
+        raise HeadrestError("its pixel data are no JPEG 2000 image, or damaged") from error
+    if (dx, dy) != (1, 1) or tiles > TILES:
+        raise HeadrestError("a JPEG 2000 image of no CT slice: damaged, or declared wrongly")
+    return (y1 - y0, x1 - x0), samples, (depth & 0x7F) + 1, depth >> 7, lossy
+
+
+def _jpeg_ls(found):
+    try:
+        bits, rows, columns, samples = struct.unpack_from(">BHHB", found[SOF])
+        lossy = found[SOS][1 + 2 * samples] > 0  # how far a value may be off
+    except (KeyError, IndexError, struct.error) as error:
+        raise HeadrestError("its pixel data are no JPEG-LS image, or damaged") from error
+    return (rows, columns), samples, bits, 0, lossy
+
+
+def _check_run_lengths(frame, pixels):
+    """Each byte of a pixel has a run of its own, of as many bytes as pixels (PS3.5 Annex G).
+
+    One more is padding; more are rows that the header denies, or a bomb.
+    """
+    count, high, low = struct.unpack("<3L", frame[:12].ljust(12, b"\0"))
+    sizes = [_unpacked(run, pixels + 1) for run in (frame[high:low], frame[low:])]
+    if count != 2 or high < 64 or not all(pixels <= size <= pixels + 1 for size in sizes):
+        raise HeadrestError(
+            f"its RLE data unpack to {max(sizes)} bytes where its matrix has {pixels} pixels: "
+            "damaged, or declared wrongly"
+        )
+
+
+def _unpacked(run, most):
+    """Length that a run unpacks to; counting ends above `most`."""
+    size, at, end = 0, 0, len(run)
+    while at < end and size <= most:
+        head = run[at]
+        if head < 128:
+            size += min(head + 1, end - at - 1)
+            at += head + 2
+        elif head > 128:
+            size += 257 - head if at + 1 < end else 0
+            at += 2
+        else:
+            at += 1
+    return size

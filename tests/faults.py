@@ -1,0 +1,201 @@
+"""Kills, full disks and crowds while series are cleaned, each in a process of its own.
+
+`python tests/faults.py kills|disk|crowd FOLDER [--careless]` prints one line of JSON. Careless is
+how files are often written: straight into their place. It shows what the tests can see.
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from conftest import make_series, uid
+from pydicom import dcmread
+from tqdm import tqdm
+
+from headrest import HeadrestError, clean_tree
+from headrest.support import METHODS, Removal
+
+KILLS, OFFSETS, CROWD = 100, 20, 8
+SLICES = 4
+
+
+tqdm.set_lock(threading.RLock())  # its own is shared with children, who may be killed with it
+tqdm.monitor_interval = 0  # nor any thread that may hold it while this process forks
+
+
+def quick(series):
+    """A method that costs nothing: what is tested is what comes after it."""
+    device = series.hu > 110
+    return Removal(device, np.zeros_like(device), ("free",) * len(series))
+
+
+@contextmanager
+def carelessly(folder):
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    yield Path(folder)
+
+
+def make_source(folder):
+    for name in ("a", "b"):
+        uids = {"StudyInstanceUID": uid(name, "study"), "SeriesInstanceUID": uid(name, "series")}
+        make_series(folder / name, SLICES, **uids, SOPInstanceUID=lambda n: uid(name, n))  # noqa: B023
+
+
+def clean(source, out):
+    """Clean everything; return what went wrong."""
+    try:
+        reports = clean_tree(source, out, method="kmeans")
+    except HeadrestError as error:
+        return [str(error)]
+    return [report.error for report in reports if report.error]
+
+
+def failed(source, out):
+    return len(clean(source, out))
+
+
+def child(work):
+    """Fork, do the work there, and tell the parent its number."""
+    number = os.fork()
+    if not number:
+        os.setsid()
+        code = 1
+        try:
+            code = work() or 0
+        finally:
+            os._exit(code)
+    return number
+
+
+def timeless(path):
+    """A derived slice as text, without the times of its making."""
+    ds = dcmread(path)
+    for what in ("InstanceCreation", "Content"):
+        del ds[f"{what}Date"], ds[f"{what}Time"]
+    del ds.ContributingEquipmentSequence[-1].ContributionDateTime
+    return str(ds) + str(ds.pixel_array.tobytes())
+
+
+def sound(out):
+    """What each complete series is made of: dict of folder to names and slices."""
+    found = {}
+    for folder in out.glob("ct-*"):
+        slices = sorted(folder.glob("*.dcm"))
+        names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+        found[folder.name] = names, [timeless(path) for path in slices]
+    return found
+
+
+def damaged(out, wanted):
+    """Series that bear their name and are not what they should be."""
+    count = 0
+    for folder in out.glob("ct-*"):
+        try:
+            count += sound(folder.parent)[folder.name] != wanted[folder.name]
+        except Exception:  # a slice that cannot be read at all
+            count += 1
+    return count
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def kills(folder, source, wanted):
+    """Kill one run after another; each goes on where the last one was stopped."""
+    out, before, rng = folder / "killed", contents(source), random.Random(0)
+    killed = corrupt = complete = 0
+    began = time.monotonic()
+    os.waitpid(child(partial(failed, source, folder / "first")), 0)
+    seconds = time.monotonic() - began
+    while killed < KILLS and not corrupt:
+        number = child(partial(failed, source, out))
+        time.sleep(rng.uniform(0, seconds))
+        os.kill(number, signal.SIGKILL)
+        killed += os.WIFSIGNALED(os.waitpid(number, 0)[1])
+        corrupt += damaged(out, wanted)
+        if len(list(out.glob("ct-*"))) == len(wanted):
+            complete += 1
+            out = folder / f"killed-{complete}"
+    errors = clean(source, out)
+    return {
+        "killed": killed,
+        "corrupt": corrupt,
+        "complete": complete,
+        "errors": errors,
+        "identical": sound(out) == wanted,
+        "left": [path.name for path in out.iterdir() if not path.name.startswith("ct-")],
+        "untouched": contents(source) == before,
+    }
+
+
+def disk(folder, source, wanted):
+    """Let files grow to so many bytes and no further, as on a disk that is full."""
+    whole = max(path.stat().st_size for path in (folder / "wanted").rglob("*.dcm"))
+    outcomes = []
+    for offset in np.linspace(0, whole - 1, OFFSETS).astype(int):
+        out = folder / f"full-{offset}"
+
+        def work(out=out, limit=int(offset)):
+            out.mkdir()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            told = clean(source, out)
+            return 0 if told and all("cannot be written" in one for one in told) else 1
+
+        _, status = os.waitpid(child(work), 0)
+        left = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".csv"]
+        outcomes.append((int(offset), os.waitstatus_to_exitcode(status), len(left)))
+    return {"outcomes": outcomes, "room": clean(source, folder / f"full-{whole - 1}")}
+
+
+def crowd(folder, source, wanted):
+    """Let several runs work into one folder at a time."""
+
+    def slow(series):
+        time.sleep(3)
+        return quick(series)
+
+    def work():
+        with patch.dict(METHODS, kmeans=slow):
+            told = clean(source, folder / "crowd")
+        return 0 if not told else 2 if all("another process" in one for one in told) else 1
+
+    ends = [os.waitpid(number, 0)[1] for number in [child(work) for _ in range(CROWD)]]
+    codes = [os.waitstatus_to_exitcode(end) for end in ends]
+    return {
+        "complete": codes.count(0),
+        "refused": codes.count(2),
+        "identical": sound(folder / "crowd") == wanted,
+    }
+
+
+def main(what, folder, careless=""):
+    folder = Path(folder)
+    make_source(folder / "source")
+    with patch.dict(METHODS, kmeans=quick):
+        clean(folder / "source", folder / "wanted")
+        wanted = sound(folder / "wanted")
+        work = {"kills": kills, "disk": disk, "crowd": crowd}[what]
+        if careless:
+            with (
+                patch("headrest.dicom.write.whole_folder", carelessly),
+                patch("headrest.files._lock", lambda handle: None),
+            ):
+                found = work(folder, folder / "source", wanted)
+        else:
+            found = work(folder, folder / "source", wanted)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

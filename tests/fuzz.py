@@ -1,0 +1,248 @@
+"""Damage small CT files in a million ways and read them: python tests/fuzz.py --mutations 1000000.
+
+Each mutation follows from its number alone. Reading runs in child processes, so that whatever
+ends one is found, named by its number, and passed over. Stopped at any moment, the same command
+goes on where it was, if it keeps a log. `--replay NUMBER` reads one mutation again in plain sight.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from conftest import CANARY, make_slice
+from makers import ENCODERS, NATIVE, encoded
+from pydicom.filebase import DicomBytesIO
+from pydicom.uid import ExplicitVRLittleEndian
+from tqdm import tqdm
+
+from headrest import HeadrestError, read_series, write_derived_series
+
+SYNTAXES = [*ENCODERS] * 2 + NATIVE
+SIDE = 32
+SECONDS = 2
+"""Of CPU time for one file."""
+MEGABYTES = 300
+"""That reading one file may add to a process."""
+ADDRESSES = 4 << 30
+CHUNK = 500
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where a million files cost no disk."""
+EXTREME = [0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF]
+
+
+tqdm.set_lock(threading.RLock())  # its own is shared with children, who may be ended with it
+tqdm.monitor_interval = 0  # nor any thread that may hold it while this process forks
+
+
+def seed_files():
+    """One small good file in each transfer syntax, with what often goes wrong in it."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    hu = np.where(np.hypot(y - 16, x - 16) < 12, 40 + (x * y) % 7, -1000)
+    shape = {"BitsStored": 12, "HighBit": 11, "hu": hu}
+    files = []
+    for syntax in SYNTAXES:
+        native = syntax if syntax in NATIVE else ExplicitVRLittleEndian
+        ds = make_slice(**shape, TransferSyntaxUID=native)
+        ds.add_new("PixelPaddingValue", "US", 0)
+        ds = encoded(ds, syntax if syntax in ENCODERS else None)
+        whole = DicomBytesIO()
+        ds.save_as(whole, enforce_file_format=True)
+        files.append(whole.getvalue())
+    return files
+
+
+def mutate(files, number):
+    """Damage one of the files in one to four places: bytes, the same for the same number."""
+    rng = random.Random(number)
+    data = bytearray(files[number % len(files)])
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
+        at = rng.randrange(132, max(len(data), 134))
+        end = min(at + rng.choice((1, 2, 4, 8, 30, 200)), len(data))
+        rng.choice(DAMAGES)(data, at, end, rng)
+    return bytes(data)
+
+
+def _flip(data, at, end, rng):
+    if at < len(data):
+        data[at] ^= 1 << rng.randrange(8)
+
+
+def _set(data, at, end, rng):
+    for place in range(at, min(end, at + 4)):
+        data[place] = rng.choice(EXTREME)
+
+
+def _noise(data, at, end, rng):
+    data[at:end] = rng.randbytes(end - at)
+
+
+def _cut(data, at, end, rng):
+    del data[at if rng.random() < 0.3 else end :]
+
+
+def _remove(data, at, end, rng):
+    del data[at:end]
+
+
+def _repeat(data, at, end, rng):
+    data[at:at] = data[at:end] * rng.choice((1, 2, 50))
+
+
+def _move(data, at, end, rng):
+    piece = data[at:end]
+    del data[at:end]
+    to = rng.randrange(132, max(len(data), 134))
+    data[to:to] = piece
+
+
+def _cut_frame(data, at, end, rng):
+    """Shorten the last item of compressed pixels, and say so; with an end of image, at times."""
+    start = data.rfind(b"\xfe\xff\x00\xe0") + 8
+    size = int.from_bytes(data[start - 4 : start], "little")
+    if start > 8 and 4 < size <= len(data) - start:
+        left = data[start : start + rng.randrange(2, size)] + rng.choice((b"", b"\xff\xd9"))
+        left += b"\0" * (len(left) % 2)
+        data[start - 4 : start + size] = len(left).to_bytes(4, "little") + left
+
+
+DAMAGES = (_flip, _flip, _flip, _set, _set, _noise, _cut, _remove, _repeat, _move, _cut_frame)
+
+
+def probe(path, number):
+    """Read one file as a user would; return what is wrong with the outcome, or None."""
+    try:
+        series = read_series(path)
+        if number % 32 == 0:
+            with tempfile.TemporaryDirectory(dir=path.parent) as out:
+                write_derived_series(series, series.hu > 1e4, Path(out, "x"), "fuzz")
+    except HeadrestError as error:
+        text = str(error)
+        return None if str(path.parent) in text and CANARY not in text else f"says {text!r}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    sound = np.isfinite(series.hu).all() and min(series.spacing_mm) > 0 and len(series) == 1
+    told = " ".join(series.warnings)
+    return None if sound and told.isprintable() and CANARY not in told else f"{series!r} {told!r}"
+
+
+def _work(numbers, files, folder, at, report):
+    """In a child: probe each number; `at` says which one, for whoever finds the child dead."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    path = Path(folder, f"{os.getpid()}.dcm")
+    before = _peak_mb()
+    for number in numbers:
+        at.value = number
+        path.write_bytes(mutate(files, number))
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal ends the process
+        fault = probe(path, number)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        if fault is None and _peak_mb() - before > MEGABYTES:
+            fault = f"took {_peak_mb() - before:.0f} MB"
+            before = _peak_mb()
+        if fault:
+            _write_log(report, fault=(number, fault))
+    path.unlink()
+
+
+def _peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Child:
+    """A process that probes some numbers."""
+
+    def __init__(self, numbers, files, folder):
+        context = multiprocessing.get_context("fork")
+        self.numbers, self.at = numbers, context.Value("q", numbers[0], lock=False)
+        self.report = Path(folder, f"{numbers[0]}.json")
+        work = (numbers, files, folder, self.at, self.report)
+        self.process = context.Process(target=_work, args=work)
+        self.process.start()
+
+    def outcome(self):
+        """Faults that were found, and the numbers that are left."""
+        self.process.join()
+        code, (_, faults) = self.process.exitcode, _read_log(self.report)
+        if not code:
+            return faults, range(0)
+        how = f"ended the process ({signal.Signals(-code).name if code < 0 else code})"
+        slow = code == -signal.SIGPROF
+        faults.append((self.at.value, f"took more than {SECONDS} s" if slow else how))
+        return faults, range(self.at.value + 1, self.numbers[-1] + 1)
+
+
+def fuzz(mutations, jobs=2, log=None, first=0):
+    """Probe mutations `first` to `first` + `mutations`; return [(number, fault), ...]."""
+    done, faults = _read_log(log)
+    end, files = first + mutations, seed_files()
+    starts = [start for start in range(first, end, CHUNK) if start not in done]
+    chunks = [range(start, min(start + CHUNK, end)) for start in reversed(starts)]
+    bar = tqdm(total=mutations, initial=mutations - sum(map(len, chunks)), unit="file")
+    running = []
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, bar:
+        while chunks or running:
+            while chunks and len(running) < jobs:
+                running.append(Child(chunks.pop(), files, folder))
+            time.sleep(0.02)
+            for child in [one for one in running if not one.process.is_alive()]:
+                running.remove(child)
+                found, rest = child.outcome()
+                chunks += [rest] if rest else []
+                bar.update(len(child.numbers) - len(rest))
+                for fault in found:
+                    tqdm.write(f"mutation {fault[0]}: {fault[1]}")
+                    _write_log(log, fault=fault)
+                if not rest:
+                    _write_log(log, done=child.numbers[0] - (child.numbers[0] - first) % CHUNK)
+                faults += found
+    return faults
+
+
+def _read_log(log):
+    done, faults = set(), []
+    if log and Path(log).exists():
+        for line in Path(log).read_text().splitlines():
+            entry = json.loads(line)
+            done.update({entry["done"]} if "done" in entry else ())
+            faults += [tuple(entry["fault"])] if "fault" in entry else []
+    return done, faults
+
+
+def _write_log(log, **entry):
+    if log:
+        with open(log, "a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mutations", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--log", help="file to keep what is done in, and to go on from")
+    parser.add_argument("--replay", type=int, metavar="NUMBER")
+    options = parser.parse_args()
+    if options.replay is not None:
+        path = Path(tempfile.mkdtemp(), f"{options.replay}.dcm")
+        path.write_bytes(mutate(seed_files(), options.replay))
+        print(path)
+        print(read_series(path))
+        return 0
+    faults = fuzz(options.mutations, options.jobs, options.log, options.first)
+    print(f"{options.mutations} mutations, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""Makers of damaged and unusual input: each takes a folder and fills it."""
+
+import os
+import shutil
+import socket
+import tempfile
+
+import numpy as np
+import pytest
+from conftest import CANARY, head_hu, make_series, make_slice, write_slice
+from pydicom import Dataset
+from pydicom.dataelem import DataElement
+from pydicom.encaps import get_frame
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+)
+
+from headrest import HeadrestError, read_series
+
+ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
+NATIVE = [
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+]
+
+
+def whole(n=3, **changes):
+    """Change every slice of a series."""
+    return lambda folder: make_series(folder, n, **changes)
+
+
+def odd(n=3, **changes):
+    """Change the second slice only."""
+
+    def make(folder):
+        make_series(folder, n)
+        write_slice(folder / "02.dcm", make_slice(2, **changes))
+
+    return make
+
+
+def extra(**changes):
+    """Lay one more image beside a good series."""
+
+    def make(folder):
+        make_series(folder)
+        write_slice(folder / "09.dcm", make_slice(9, **changes))
+
+    return make
+
+
+def spoilt(spoil, syntax=None, n=1, **changes):
+    """Write good files, then change the bytes of the first."""
+
+    def make(folder):
+        paths = [folder / f"{number:02d}.dcm" for number in range(1, n + 1)]
+        for number, path in enumerate(paths, 1):
+            write_slice(path, encoded(make_slice(number, **changes), syntax))
+        paths[0].write_bytes(spoil(paths[0].read_bytes()))
+
+    return make
+
+
+def compressed(syntax, **changes):
+    """Compress one slice, and change its header only then."""
+
+    def make(folder):
+        ds = encoded(make_slice(), syntax)
+        ds.update(changes)
+        for keyword, value in changes.items():
+            setattr(ds, keyword, value)
+        write_slice(folder / "01.dcm", ds)
+
+    return make
+
+
+def encoded(ds, syntax):
+    if syntax:
+        ds.compress(syntax, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
+    return ds
+
+
+def overlaid(syntax=None):
+    """Hide an overlay in bit 15 of a 12-bit image."""
+
+    def make(folder):
+        stored = (head_hu() + 1024) | (drawing().astype(int) << 15)
+        ds = encoded(make_slice(stored=stored), syntax)
+        ds.BitsStored, ds.HighBit = 12, 11
+        for element, vr, value in OVERLAY:
+            ds.add_new((0x6000, element), vr, value)
+        write_slice(folder / "01.dcm", ds)
+
+    return make
+
+
+OVERLAY = [
+    (0x0010, "US", 64),
+    (0x0011, "US", 64),
+    (0x0040, "CS", "G"),
+    (0x0050, "SS", [1, 1]),
+    (0x0100, "US", 16),
+    (0x0102, "US", 15),
+]
+
+
+def drawing():
+    return np.eye(64, dtype=bool) | (np.arange(64) % 7 == 3)
+
+
+def file_beside(name, content, n=3):
+    """Lay a file of other bytes beside n good slices."""
+
+    def make(folder):
+        make_series(folder, n)
+        (folder / name).write_bytes(content)
+
+    return make
+
+
+def without_preamble(n):
+    def make(folder):
+        make_series(folder, n)
+        path = write_slice(folder / "09.dcm", make_slice(9))
+        path.write_bytes(path.read_bytes()[132:])
+
+    return make
+
+
+def lacking_slice(folder):
+    make_series(folder, 5)[2].unlink()
+
+
+def copied(folder):
+    shutil.copy(make_series(folder)[1], folder / "copy.dcm")
+
+
+def relabelled(old, new):
+    """Declare another transfer syntax than the one that the file is in."""
+    return lambda data: data.replace(old.encode(), new.encode(), 1)
+
+
+def mislabelled(true, claimed):
+    """Write in one transfer syntax and declare another; neither is compressed."""
+
+    def make(folder):
+        parts = []
+        for syntax in (claimed, true):
+            path = write_slice(folder / "01.dcm", make_slice(TransferSyntaxUID=syntax))
+            data = path.read_bytes()
+            end = 144 + int.from_bytes(data[140:144], "little")  # of the meta information
+            parts += [data[:end], data[end:]]
+        path.write_bytes(parts[0] + parts[3])
+
+    return make
+
+
+def dicomdir(folder):
+    """A DICOMDIR that refers to a series outside the folder."""
+    make_series(folder.parent / f"{folder.name}-outside")
+    ds, record = make_slice(), Dataset()
+    record.ReferencedFileID = ["..", f"{folder.name}-outside", "01.dcm"]
+    ds.DirectoryRecordSequence = [record]
+    ds.SOPClassUID = MediaStorageDirectoryStorage
+    write_slice(folder / "DICOMDIR", ds)
+
+
+def both(*makers):
+    return lambda folder: [make(folder) for make in makers]
+
+
+def of_size(rows, columns):
+    return np.pad(head_hu(), ((0, rows - 64), (0, columns - 64)), constant_values=-1000)
+
+
+def with_peak(hu):
+    """The head with one pixel so bright."""
+    image = head_hu()
+    image[0, 0] = hu
+    return image
+
+
+def tilted(n=4, degrees=18.5):
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return whole(n, ImageOrientationPatient=[1, 0, 0, 0, round(c, 6), round(-s, 6)])
+
+
+def at(*heights):
+    """One slice at each height, in mm."""
+    return whole(len(heights), ImagePositionPatient=lambda n: [-112, -112, heights[n - 1]])
+
+
+def grown(data, by):
+    """Make the pixel data, the last element of the file, longer or shorter by some bytes."""
+    length = 64 * 64 * 2
+    head, pixels = data[: -length - 4], (data[-length:] + bytes(max(by, 0)))[: length + by]
+    return head + len(pixels).to_bytes(4, "little") + pixels
+
+
+def other_vr(vr, **changes):
+    """One slice in which attributes are written as another kind of value."""
+
+    def make(folder):
+        ds = make_slice()
+        for keyword, value in changes.items():
+            ds[keyword] = DataElement(keyword, vr, value)
+        write_slice(folder / "01.dcm", ds)
+
+    return make
+
+
+def framed(rebuild, syntax):
+    """One compressed slice, its frame put into the pixel data in another way."""
+
+    def make(folder):
+        ds = encoded(make_slice(), syntax)
+        ds.PixelData = rebuild(get_frame(ds.PixelData, 0, number_of_frames=1))
+        ds["PixelData"].is_undefined_length = True
+        write_slice(folder / "01.dcm", ds)
+
+    return make
+
+
+def item(content, tag=0xE000):
+    """One item of encapsulated pixel data (PS3.5 A.4)."""
+    return b"\xfe\xff" + tag.to_bytes(2, "little") + len(content).to_bytes(4, "little") + content
+
+
+def items(*parts, offsets=b""):
+    return item(offsets) + b"".join(map(item, parts))
+
+
+def special(kind):
+    """Lay something that is no regular file beside a good series."""
+
+    def make(folder):
+        make_series(folder)
+        place = folder / "odd"
+        if kind == "pipe":
+            os.mkfifo(place)
+        elif kind == "socket":
+            # Its name may be short only, and that of a test's folder is long.
+            with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as end:
+                end.bind(f"{short}/odd")
+                os.rename(f"{short}/odd", place)
+        else:
+            place.symlink_to({"device": "/dev/zero", "dangling": "nothing", "loop": "."}[kind])
+
+    return make
+
+
+def refusal(folder, **options):
+    """The text of the refusal, which must name the place and never the patient."""
+    with pytest.raises(HeadrestError) as caught:
+        read_series(folder, **options)
+    text = str(caught.value)
+    assert str(folder) in text
+    assert CANARY not in text
+    return text

@@ -1,0 +1,135 @@
+"""Model files from strangers: refused in words, and nothing in them is executed."""
+
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrest import HeadrestError, arrays
+from headrest.arrays import read_arrays
+from headrest.checkpoints import FILES, read_checkpoint
+from headrest.files import sha256
+
+NAME = "down0_0/kernel"
+SOUND = {NAME: np.ones((3, 3), np.float16)}
+
+
+class Program:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def npz(path, **values):
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **values)
+
+
+def member(path, content, name=NAME):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{name}.npy", content)
+
+
+def header(shape, descr="<f2"):
+    head = io.BytesIO()
+    fields = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, fields)
+    return head.getvalue()
+
+
+def keras_archive(path):
+    """What Keras saves, with a layer that is a program."""
+    layer = {"class_name": "Lambda", "config": {"function": ["4wEAAA==", None, None]}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"layers": [layer]}))
+        archive.writestr("model.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(100))
+
+
+def later_changed(path):
+    """A sound file, one byte of its numbers changed."""
+    npz(path, **SOUND)
+    data = bytearray(path.read_bytes())
+    data[80] ^= 1
+    path.write_bytes(data)
+
+
+HOSTILE = {
+    "pickle": lambda path, ran: path.write_bytes(pickle.dumps(Program(ran))),
+    "objects": lambda path, ran: npz(path, **{NAME: np.array([Program(ran)], object)}),
+    "keras": lambda path, ran: keras_archive(path),
+    "hdf5": lambda path, ran: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500)),
+    "claims-a-terabyte": lambda path, ran: member(path, header((1 << 39,))),
+    "claims-negative": lambda path, ran: member(path, header((-3, 3)) + bytes(18)),
+    "bomb": lambda path, ran: member(path, header((1 << 24,)) + bytes(1 << 25)),
+    "no-array": lambda path, ran: member(path, b"import os"),
+    "cut": lambda path, ran: path.write_bytes(b"PK\3\4" + bytes(50)),
+    "changed": lambda path, ran: later_changed(path),
+    "program-as-type": lambda path, ran: member(path, header((1,), "|O") + bytes(8)),
+}
+
+
+@pytest.fixture(params=HOSTILE)
+def hostile(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "MOST", 1 << 20)
+    path, ran = tmp_path / "model.npz", tmp_path / "ran"
+    HOSTILE[request.param](path, ran)
+    yield path
+    assert not ran.exists()
+
+
+def test_hostile_arrays_are_refused(hostile):
+    with pytest.raises(HeadrestError, match=str(hostile)):
+        read_arrays(hostile)
+
+
+def test_hostile_weights_are_refused(hostile):
+    shipped = pytest.importorskip("headrest.shipped", reason="needs Keras and a backend")
+    with pytest.raises(HeadrestError, match=str(hostile)):
+        shipped.read_weights(hostile, {NAME: (3, 3)}, sha256(hostile))
+
+
+def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):
+    """A checkpoint whose manifest is right, whatever is in it."""
+    place.mkdir()
+    for name in FILES[:2]:
+        npz(place / name, **SOUND)
+    if weights:
+        (place / "weights.npz").write_bytes(weights)
+    (place / "state.json").write_bytes(state)
+    manifest = {name: sha256(place / name) for name in FILES}
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    return place
+
+
+def test_hostile_checkpoints_are_refused(hostile, tmp_path):
+    with pytest.raises(HeadrestError, match="epoch"):
+        read_checkpoint(checkpoint(tmp_path / "epoch_0001", hostile.read_bytes()))
+
+
+@pytest.mark.parametrize("state", [b"[]", b"{}", b"3", b'{"history": 1}', b"[" * 100_000, b"\xff"])
+def test_a_hostile_state_is_refused(tmp_path, state):
+    with pytest.raises(HeadrestError, match="damaged checkpoint"):
+        read_checkpoint(checkpoint(tmp_path / "epoch_0001", state=state))
+
+
+def test_what_is_sound_is_read(tmp_path):
+    assert np.array_equal(read_checkpoint(checkpoint(tmp_path / "one")).weights[NAME], SOUND[NAME])
+
+
+def test_the_programs_would_run_elsewhere(tmp_path):
+    path, ran = tmp_path / "model.npz", tmp_path / "ran"
+    for kind in ("pickle", "objects"):
+        HOSTILE[kind](path, ran)
+        loaded = np.load(path, allow_pickle=True)
+        if kind == "objects":
+            loaded[NAME]
+        assert ran.exists()
+        ran.unlink()

@@ -1,0 +1,130 @@
+"""Kills, full disks, crowds and long runs: what is written is whole, and nothing else is touched.
+
+Each has a control: what comes of it where files are written straight into their place.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import head_hu, make_series
+
+from headrest import clean_tree, frames, read_series
+from headrest.__main__ import main
+
+pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
+HERE = Path(__file__).parent
+
+
+def told_by(script, *arguments):
+    """What a script in a process of its own says, without the threads of this one."""
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_kills_while_cleaning(tmp_path):
+    found = told_by("faults.py", "kills", tmp_path)
+    assert found["killed"] == 100
+    assert found["corrupt"] == 0
+    assert (found["errors"], found["left"]) == ([], [])
+    assert found["identical"]
+    assert found["untouched"]
+
+
+def test_kills_are_seen_where_writing_is_careless(tmp_path):
+    assert told_by("faults.py", "kills", tmp_path, "careless")["corrupt"] > 0
+
+
+def test_a_full_disk_leaves_no_part(tmp_path):
+    found = told_by("faults.py", "disk", tmp_path)
+    assert len(found["outcomes"]) == 20
+    assert [one for one in found["outcomes"] if one[1:] != [0, 0]] == []
+    assert found["room"] == []
+
+
+def test_a_full_disk_is_seen_where_writing_is_careless(tmp_path):
+    found = told_by("faults.py", "disk", tmp_path, "careless")
+    assert any(left for _, _, left in found["outcomes"])
+
+
+def test_eight_runs_into_one_folder(tmp_path):
+    found = told_by("faults.py", "crowd", tmp_path)
+    assert (found["complete"], found["refused"]) == (1, 7)
+    assert found["identical"]
+
+
+def test_a_crowd_is_seen_where_nobody_locks(tmp_path):
+    assert told_by("faults.py", "crowd", tmp_path, "careless")["refused"] < 7
+
+
+def test_one_series_after_another_takes_no_more_memory(tmp_path):
+    size = ("--slices", 10, "--matrix", 128, "--times", 12)
+    found, leaking = (told_by("endurance.py", *size, *more) for more in ((), ("--leak",)))
+    assert found["growth"] < 5 < leaking["growth"]
+    assert found["peak"] < 500
+
+
+@pytest.mark.parametrize("name", ["Köpfe", "頭部", "голова 1", "رأس", "a\u0301 \U0001f9e0"])
+def test_folders_in_any_script(tmp_path, name, capsys):
+    make_series(tmp_path / name / name, 1)
+    out = tmp_path / f"{name} out"
+    assert main(["clean", str(tmp_path / name), str(out), "--method", "kmeans"]) == 0
+    assert name in capsys.readouterr().out
+    (report,) = clean_tree(tmp_path / name, out, method="kmeans")
+    assert np.array_equal(read_series(out / report.folder).hu[0, :50], head_hu()[:50])
+
+
+def test_a_folder_name_that_a_terminal_would_obey_is_written_out(tmp_path, capsys):
+    name = os.fsdecode(b"\x1b[2J\xff\n")
+    make_series(tmp_path / name, 1, RescaleSlope=None)
+    make_series(tmp_path / f"{name}2", 1)
+    for folder in (name, f"{name}2"):
+        main(["clean", str(tmp_path / folder), str(tmp_path / "out"), "--method", "kmeans"])
+        told = "".join(capsys.readouterr())
+        assert "\x1b[2J" not in told
+        assert r"\x1b[2J\udcff\n" in told
+
+
+def test_a_folder_that_cannot_be_searched_is_told(tmp_path, monkeypatch):
+    make_series(tmp_path / "scan" / "a")
+    closed = tmp_path / "scan" / "closed"
+    closed.mkdir()
+    scan = os.scandir
+
+    def scandir(path):
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    good, bad = sorted(clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans"), key=str)[
+        ::-1
+    ]
+    assert {bool(good.error), bool(bad.error)} == {True, False}
+    assert "closed: cannot be searched (Permission denied)" in good.error + bad.error
+
+
+def test_a_video_that_was_killed_is_made_again(tmp_path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    labels = np.zeros((2, 64, 64), np.uint8)
+    frames.keep_slices(tmp_path / "run", np.zeros(labels.shape), labels)
+    for epoch in range(1, 41):
+        frames.keep_epoch(tmp_path / "run", labels, epoch, 1.0, 0.0)
+    out = tmp_path / "video" / "epochs.mp4"
+    out.parent.mkdir()
+    command = [sys.executable, "-m", "headrest", "video", str(tmp_path / "run"), str(out)]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    while not list(out.parent.iterdir()) and child.poll() is None:
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert not out.exists()
+    assert main(command[3:]) == 0
+    assert imageio_ffmpeg.count_frames_and_secs(str(out))[0] == 40

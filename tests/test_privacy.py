@@ -1,0 +1,120 @@
+"""Nobody is named where nobody should be, and no tag leads a file astray."""
+
+import logging
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CANARY, make_series, uid
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+
+from headrest import clean_tree, find_support, frames, plots, read_series
+from headrest.__main__ import main
+from headrest.training import write_training_set
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("PatientName", "OtherPatientNames", "ReferringPhysicianName", "OperatorsName")
+WORDS = ("PatientID", "InstitutionName", "PatientComments", "PatientAddress", "StudyDescription")
+ILLEGAL = ("PatientBirthDate", "PatientAge", "StudyInstanceUID", "AccessionNumber")
+"""A name does not belong there, so that a reader may complain of it, and quote it."""
+
+IDENTIFYING = {
+    **{keyword: f"{CANARY}^{keyword}" for keyword in NAMES},
+    **{keyword: f"{CANARY} {keyword}" for keyword in WORDS},
+    **{keyword: f"{CANARY} {keyword} ".encode() for keyword in ILLEGAL},
+}
+
+
+def shown(capfd, caplog, recwarn):
+    """Everything that was printed, logged or warned of."""
+    warned = [str(warning.message) for warning in recwarn]
+    return "\n".join([*capfd.readouterr(), caplog.text, *warned])
+
+
+def test_no_name_leaves_the_headers(tmp_path, capfd, caplog, recwarn, monkeypatch):
+    assert len(IDENTIFYING) >= 12
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.chdir(tmp_path)
+    make_series("scan/good", **IDENTIFYING)
+    bad = {"SeriesInstanceUID": uid("bad"), "SOPInstanceUID": lambda n: uid("bad", n)}
+    make_series("scan/bad", **{**IDENTIFYING, **bad, "RescaleSlope": None})
+    shown(capfd, caplog, recwarn)
+    recwarn.clear()
+    caplog.clear()
+    main(["clean", "scan", "out", "--method", "kmeans", "--report", "report.html"])
+    series = read_series("scan/good")
+    found = find_support(series, "kmeans")
+    figures = (
+        plots.show_slices(series.hu),
+        plots.montage(series.hu, found.device),
+        plots.histogram(series.stored, series.hu),
+    )
+    for number, figure in enumerate(figures):
+        figure.savefig(f"figure-{number}.svg")
+        figure.savefig(f"figure-{number}.png")
+    study = ("0", series.hu, found.device, np.array(found.states))
+    write_training_set("set", [study], matrix=64)
+    frames.keep_slices("run", series.hu, found.device)
+    assert CANARY not in shown(capfd, caplog, recwarn) + repr(series)
+    written = [path for path in Path().rglob("*") if path.is_file() and "scan" not in path.parts]
+    assert {path.suffix for path in written} >= {".dcm", ".json", ".html", ".png", ".svg", ".npz"}
+    assert [p for p in written if p.suffix != ".dcm" and CANARY.encode() in p.read_bytes()] == []
+
+
+def test_the_canary_is_seen_where_it_is(tmp_path, capfd, caplog, recwarn):
+    make_series(tmp_path, **IDENTIFYING)
+    ds = dcmread(tmp_path / "01.dcm")
+    assert sum(CANARY in str(ds[keyword].value) for keyword in IDENTIFYING) >= 12
+    assert CANARY in shown(capfd, caplog, recwarn)
+
+
+@pytest.mark.parametrize("name", ["693_UNCR.dcm", "CT_small.dcm", "J2K_pixelrep_mismatch.dcm"])
+def test_no_patient_of_a_sample_is_named_in_notebooks_and_pictures(name):
+    header = dcmread(get_testdata_file(name, download=False))
+    values = [str(header.get(keyword) or "") for keyword in ("PatientName", "PatientID")]
+    texts = [p.read_bytes() for p in (*ROOT.glob("notebooks/*"), *ROOT.glob("images/*"))]
+    for value in values:
+        assert len(value) < 4 or not any(value.encode() in text for text in texts)
+
+
+PATHS = ["../../x", "..", ".", "/etc/passwd", "~/x", "C:\\x", "\\\\host\\x", "a/b", "a\0b", "con"]
+COMMANDS = ["$(touch x)", "`touch x`", "; touch x", "| touch x", "--help", "-rf", "%n%s", "{0}"]
+MARKUP = ["<script>touch()</script>", "'\"><img src=x>", "\x1b[2J", "\r\n", "\u202e", "=1+1"]
+SPELLED = ["file:///etc/passwd", "http://x/", "*.dcm", "a" * 300, "\u00e4\u00f6", "\ud83e", "x\x7f"]
+HOSTILE = (PATHS + COMMANDS + MARKUP + SPELLED)[:31]
+HOSTILE += [f"{start}{end}" for start in ("../", "/tmp/", "..\\") for end in HOSTILE[:6]] + [""]
+TAGS = (
+    "PatientID",
+    "PatientName",
+    "SeriesDescription",
+    "StudyID",
+    "AccessionNumber",
+    "StationName",
+)
+
+
+def test_50_hostile_tags_write_nothing_outside(tmp_path):
+    assert len(HOSTILE) == 50
+    for number, text in enumerate(HOSTILE):
+        value = text.encode("latin-1", "replace")
+        value += b" " * (len(value) % 2)
+        tags = {**dict.fromkeys(TAGS, value), "SOPInstanceUID": lambda n: uid(number, n)}  # noqa: B023
+        series = value + f"{number:02d}".encode()
+        make_series(
+            tmp_path / "a" / "b" / "scan" / str(number), 1, SeriesInstanceUID=series, **tags
+        )
+    before = sorted((tmp_path / "a" / "b" / "scan").rglob("*"))
+    reports = clean_tree(
+        tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out", method="kmeans"
+    )
+    assert len(reports) == 50
+    assert sum(not report.error for report in reports) >= 38  # a backslash parts two values
+    assert os.listdir(tmp_path) == ["a"]
+    assert sorted(os.listdir(tmp_path / "a" / "b")) == ["out", "scan"]
+    assert sorted((tmp_path / "a" / "b" / "scan").rglob("*")) == before
+    for path in (tmp_path / "a" / "b" / "out").rglob("*"):
+        name = path.relative_to(tmp_path / "a" / "b" / "out").as_posix()
+        assert re.fullmatch(r"failures\.csv|ct-[0-9a-f]{12}(/[a-z]+)?(/[0-9a-z]+\.[a-z]+)?", name)

@@ -1,0 +1,301 @@
+"""Nothing wrong in silence: every kind of input comes out right, or is refused in words.
+
+`ROWS` says where each row of the list of inputs and faults is tested. Rows 1 to 50 are the cases
+of `cases.py`, what they leave out is in `strange.py`, files that grow in `bombs.py`, mutations in
+`fuzz.py`. Each guard has a control: without it, a case comes out wrong.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom.data
+import pytest
+from bombs import usual
+from cases import TABLE
+from conftest import CANARY, head_hu
+from pydicom import dcmread
+from strange import STRANGE
+
+from headrest import HeadrestError, read_series
+from headrest.dicom import find_series, load_series
+from headrest.dicom.find import SeriesFiles
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+HERE = Path(__file__).parent
+PYDICOM = Path(pydicom.data.__file__).parent / "test_files"
+CASES = {case.id: case for case in [*TABLE, *STRANGE]}
+
+ROWS = {
+    **{int(name[:2]): f"cases.py: {name}" for name in CASES if name[:2].isdigit()},
+    8: "test_dicom.py: test_half_hu_survive_behind_a_slice_of_whole_ones",
+    26: "test_dicom.py: test_a_missing_decoder_names_what_to_install",
+    30: "bombs.py: 30-deflate",
+    31: "bombs.py: 31-raw",
+    32: "bombs.py: 32-rle",
+    33: "bombs.py: 33-jpeg-2000",
+    34: "bombs.py: 34-nested",
+    35: "bombs.py: 35-claims",
+    51: "test_faults.py: test_kills_while_cleaning",
+    52: "test_faults.py: test_a_full_disk_leaves_no_part",
+    53: "test_clean.py: test_a_file_in_the_way_is_refused_before_any_computing",
+    54: "strange.py: loop-of-links",
+    55: "test_faults.py: test_folders_in_any_script",
+    56: "test_faults.py: test_hostile_tags_write_nothing_outside",
+    57: "test_faults.py: test_a_video_that_was_killed_is_made_again",
+    58: "test_fit.py: test_damaged_checkpoints_are_passed_over",
+    59: "test_fit.py: test_input_that_is_no_number_is_refused_before_training",
+    60: "test_fit.py: test_too_little_memory_is_told_with_what_to_do",
+    61: "test_faults.py: test_eight_runs_into_one_folder",
+}
+
+
+@pytest.mark.parametrize("row", range(1, 62))
+def test_every_row_has_its_test(row):
+    file, name = ROWS[row].split(": ")
+    assert name in CASES or name in (HERE / file).read_text("utf-8")
+
+
+def outcome(folder):
+    """How reading ends (refused, warned, handled), in which words, with which HU."""
+    try:
+        series = read_series(folder)
+    except HeadrestError as error:
+        return "refused", str(error), None
+    return "warned" if series.warnings else "handled", " | ".join(series.warnings), series.hu
+
+
+def is_as_wanted(folder, wanted, words, hu):
+    found, told, read = outcome(folder)
+    same = read is None or all(np.array_equal(one, hu) for one in read)
+    named = read is not None or str(folder) in told
+    return (found, same, named) == (wanted, True, True) and bool(re.search(words, told))
+
+
+@pytest.mark.parametrize(("make", "wanted", "words", "hu"), CASES.values())
+def test_every_kind_of_input_has_its_outcome(tmp_path, make, wanted, words, hu):
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    make(folder)
+    assert is_as_wanted(folder, wanted, words, hu), outcome(folder)
+    assert CANARY not in outcome(folder)[1]
+
+
+# Controls: what comes of a case when its guard is gone.
+
+
+def usual_pair(header, default):
+    return float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+
+
+def first_slope(stored, slopes, intercepts):
+    return (stored * slopes[0] + intercepts[0]).astype(np.float32)
+
+
+def nothing(*_):
+    return []
+
+
+GUARDS = [
+    ("read.rescale_pair", usual_pair, "01-no-rescale 02-no-intercept 02-no-slope 03-slope-zero"),
+    ("read.rescale_pair", usual_pair, "04-slope-nan slope-huge-negative slope-tiny"),
+    ("read.rescale_pair", usual_pair, "rescale-of-electron-density table-beside-rescale"),
+    ("series.rescale", first_slope, "07-slopes-differ 07-intercepts-differ"),
+    ("read._value_notes", nothing, "07-slopes-differ"),
+    ("read.check_range", nothing, "09-signed-as-unsigned 09-over-16000 intercept-forgotten"),
+    ("pixels._mask_to_bits_stored", lambda raw, _: raw, "10-overlay-raw 10-overlay-rle"),
+    ("pixels._mask_to_bits_stored", lambda raw, _: raw, "11-overlay-jpeg-ls 11-overlay-jpeg-2000"),
+    ("pixels._bit_notes", nothing, "12-signed-12-bit-overflow 13-high-bit-15"),
+    ("pixels._check_declared", nothing, "16-enhanced 16-two-frames palette float-pixels-too"),
+    ("read.declared_notes", nothing, "17-lossy 48-burned-in rescale-type-unspecified"),
+    ("header._Watch.__call__", nothing, "slope-twice"),
+    ("header._Bounded.rest", lambda _: b"", "two-files-in-one"),
+    ("pixels.check_frame", nothing, "two-images two-images-jpeg-ls jpeg-2000-called-unsigned"),
+    ("pixels.check_frame", nothing, "two-offsets 21-rows-too-few-rle jpeg-ls-12-bits-called-16"),
+    ("find.NOT_SLICES", set(), "39-scout 47-dose 47-screen"),
+    ("find._is_axial", lambda _: True, "39-sagittal-scout"),
+    ("geometry._refuse_shared_positions", nothing, "38-two-at-one-position"),
+    ("geometry._slice_spacing", lambda *_: 5.0, "36-slice-missing 44-spacing-changes"),
+    ("geometry._one_of_all", lambda s, _, value_of: value_of(s[0]), "46-odd-pixel-spacing"),
+    ("geometry.PIXELS_MM", (-1e9, 1e9), "spacing-zero spacing-negative spacing-tiny"),
+    ("geometry.is_unit_pair", lambda _: True, "50-axes-skewed axes-too-long"),
+    ("geometry.FARTHEST_MM", 1e99, "position-far-away"),
+    ("read.ONE_OF_EACH", {}, "two-patients two-studies"),
+    ("read._is_copy", lambda *_: True, "copy-of-other-slope copy-of-other-orientation"),
+]
+
+
+@pytest.mark.parametrize(("guard", "instead", "names"), GUARDS)
+def test_without_its_guard_a_case_comes_out_wrong(tmp_path, monkeypatch, guard, instead, names):
+    monkeypatch.setattr(f"headrest.dicom.{guard}", instead)
+    for name in names.split():
+        make, *wanted = CASES[name].values
+        folder = tmp_path / name
+        folder.mkdir()
+        make(folder)
+        assert not is_as_wanted(folder, *wanted), name
+
+
+def recipe(folder):
+    """What many a tutorial does: the first slice's rescale for all, as 16-bit integers."""
+    slices = [dcmread(path) for path in sorted(folder.iterdir())]
+    slope, intercept = (
+        float(slices[0].get(keyword, usual))
+        for keyword, usual in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+    )
+    hu = np.stack([one.pixel_array for one in slices]) * slope + intercept
+    with np.errstate(invalid="ignore"):
+        return hu.astype(np.int16)
+
+
+def sitk_series(folder):
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    return sitk.GetArrayFromImage(sitk.ReadImage(names))
+
+
+SILENT = {
+    "01-no-rescale": (recipe, sitk_series),
+    "02-no-intercept": (recipe,),
+    "03-slope-zero": (recipe,),
+    "04-slope-nan": (recipe,),
+    "07-slopes-differ": (recipe,),
+    "09-signed-as-unsigned": (recipe, sitk_series),
+    "11-overlay-jpeg-ls": (recipe,),
+    "11-overlay-jpeg-2000": (recipe,),
+    "12-signed-12-bit-overflow": (recipe, sitk_series),
+    "14-monochrome1": (sitk_series,),
+    "15-extended-hu": (recipe,),
+}
+"""Cases that the usual ways of reading get wrong without a word."""
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_what_is_refused_or_told_here_is_silently_wrong_elsewhere(tmp_path, name):
+    make, wanted, _, hu = CASES[name].values
+    truth = head_hu() if wanted == "refused" else hu
+    if name.startswith("12"):
+        truth = np.where(hu == 3000 - 4096, 3000, hu)
+    make(tmp_path)
+    for read in SILENT[name]:
+        assert not np.array_equal(read(tmp_path)[0], truth) or name.startswith("07")
+        assert any(not np.array_equal(one, truth) for one in read(tmp_path))
+
+
+# Other people's files.
+
+
+def pydicom_files():
+    return sorted(path for path in PYDICOM.rglob("*") if path.is_file())
+
+
+def patient(path):
+    """Who a file names: words of its patient attributes."""
+    try:
+        ds = dcmread(path, stop_before_pixels=True, force=True)
+        values = [ds.get(key) for key in ("PatientName", "PatientID", "OtherPatientIDs")]
+    except Exception:
+        return set()
+    return {str(value) for value in values if value and len(str(value)) > 3}
+
+
+def test_every_file_of_pydicom_is_read_or_refused_in_our_words(recwarn):
+    read = 0
+    for path in pydicom_files():
+        names = patient(path)
+        recwarn.clear()
+        found, told, hu = outcome(path)
+        assert (str(path) in told) if found == "refused" else np.isfinite(hu).all()
+        assert not any(name in told.replace(str(path), "") for name in names), path
+        assert not recwarn.list, path
+        read += found != "refused"
+    assert len(pydicom_files()) >= 170
+    assert read >= 14
+
+
+def test_pydicom_alone_fails_in_many_words():
+    ways = set()
+    for path in pydicom_files()[::3]:
+        try:
+            usual(path)
+        except Exception as error:
+            ways.add(type(error).__name__)
+    assert len(ways) > 3
+
+
+def same_hu_as_simpleitk(folder):
+    """Compare every single-frame CT below a folder; return how many both could read."""
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    compared = 0
+    for found in find_series(folder).series:
+        for path in found.files:
+            try:
+                series = load_series(SeriesFiles(found.uid, "", "", (path,)))
+                theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+            except (HeadrestError, RuntimeError):
+                continue
+            assert np.array_equal(series.hu[~series.padding], theirs[~series.padding]), path
+            compared += 1
+    return compared
+
+
+def test_hu_of_the_slices_of_pydicom_are_those_of_simpleitk():
+    assert same_hu_as_simpleitk(PYDICOM) >= 12
+
+
+def test_hu_of_the_slices_of_pydicom_data_are_those_of_simpleitk():
+    data = pytest.importorskip("data_store", reason="no pydicom-data")
+    assert same_hu_as_simpleitk(Path(data.__file__).parent / "data") >= 4
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("ge-head", 28), ("philips-phantom", 82), ("lidc-chest", 23)]
+)
+def test_hu_of_real_scans_are_those_of_simpleitk(scans, name, count):
+    assert same_hu_as_simpleitk(scans / name) == count
+
+
+def test_one_hu_off_is_noticed(monkeypatch):
+    monkeypatch.setattr("headrest.dicom.series.rescale", lambda s, m, b: s * 1.0 - 1023)
+    with pytest.raises(AssertionError):
+        same_hu_as_simpleitk(PYDICOM)
+
+
+# Bombs, and twenty series one after another, in processes of their own.
+
+
+def lines_of(script, *arguments):
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def bombs(tmp_path_factory):
+    pytest.importorskip("resource", reason="needs POSIX's limits")
+    return lines_of("bombs.py", tmp_path_factory.mktemp("bombs"))
+
+
+def is_small(line):
+    return line["ended"] == "refused" and line["seconds"] < 2 and line["mb"] < 300
+
+
+def test_what_grows_is_refused_in_two_seconds_and_300_mb(bombs):
+    ours = [line for line in bombs if line["read"] == "ours"]
+    assert len(ours) >= 15
+    assert [line for line in ours if not is_small(line)] == []
+    assert all(line["bomb"] in line["text"] for line in ours)
+
+
+def test_the_usual_way_blows_up(bombs):
+    usual = {line["bomb"]: line for line in bombs if line["read"] == "usual"}
+    large = {name for name, one in usual.items() if one["seconds"] > 2 or one["mb"] > 300}
+    assert {"30-deflate", "31-sparse", "32-rle-runs", "33-jpeg-2000"} <= large
+    assert usual["34-nested"]["ended"] == "RecursionError"
+    assert usual["35-claims"]["ended"] == "MemoryError"
