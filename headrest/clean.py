@@ -2,19 +2,21 @@
 
 import hashlib
 import json
-import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from headrest import __version__
-from headrest.dicom import find_series, load_series, write_derived_series
+from headrest.anatomy import other_anatomy
+from headrest.dicom import Series, write_derived_series
+from headrest.dicom.encode import left_uncompressed
 from headrest.errors import HeadrestError
+from headrest.extras import EXTRAS, choose_extras
 from headrest.labels import ABSENT, TOUCHING
 from headrest.metrics import volume_ml
+from headrest.preview import lay_previews
 from headrest.support import describe, find_support, outside_patient
 
 REPORT = "cleaning.json"
@@ -78,17 +80,27 @@ class Report:
             "uncertain": self.uncertain,
             "nothing found": self.absent,
         }
-        said = [f", {what} in {len(n)}: {_ranges(n)}" for what, n in flags.items() if n]
+        said = [f", {what} in {len(n)}: {ranges(n)}" for what, n in flags.items() if n]
         return line + "".join(said)
 
 
-def _ranges(numbers):
-    """Write 1, 2, 3, 7 as 1-3, 7."""
+def ranges(numbers):
+    """Write 1, 2, 3, 7 as 1-3, 7: str."""
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
 
 
-def clean_series(series, destination, method="network", outside=False, source=""):
+def clean_series(
+    series: Series,
+    destination: str | Path,
+    method: str = "network",
+    outside: bool = False,
+    segmentation: bool = False,
+    nifti: bool = False,
+    compress: bool = False,
+    drop_private: bool = False,
+    source: str = "",
+) -> Report:
     """Write a derived series without its support.
 
     Parameters
@@ -101,29 +113,49 @@ def clean_series(series, destination, method="network", outside=False, source=""
     method : str, see `find_support`.
     outside : bool
         Blank as well whatever lies outside the patient at -500 HU and below: foam, linen, noise.
+    segmentation : bool
+        Lay `segmentation/headrest.dcm` into the folder as well, a DICOM Segmentation of the
+        source: the support and its soft rim, whether or not `outside` blanks more. Needs
+        highdicom; see `headrest.dicom.write_segmentation`.
+    nifti : bool
+        Lay `headrest.nii.gz` into the folder as well, the same mask as NIfTI. Needs nibabel;
+        see `headrest.nifti.write_nifti`.
+    compress : bool
+        Compress each slice as its source is, without loss; see `headrest.dicom.encode`.
+    drop_private : bool
+        Leave the private elements out; they may name the patient.
     source : str, how the report calls the series.
 
     Returns
     -------
-    Report
+    Report. What a series cannot have, such as NIfTI of uneven slices, its `warnings` say. What
+    is asked for later is added to the complete folder.
 
     Raises
     ------
     HeadrestError
-        Where the destination cannot be written to, or the method cannot be used.
+        Where the destination cannot be written to, the method cannot be used, or a package is
+        missing.
 
     Examples
     --------
-    >>> from headrest import clean_series, read_series
-    >>> series = read_series("scan")                      # doctest: +SKIP
-    >>> clean_series(series, "cleaned").removed_ml        # doctest: +SKIP
-    205.0
+    >>> import tempfile
+    >>> from pydicom.data import get_testdata_file
+    >>> from headrest import read_series
+    >>> series = read_series(get_testdata_file("693_UNCR.dcm", download=False))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = clean_series(series, folder, method="kmeans")
+    >>> report.states, report.slices
+    (('free',), 1)
     """
     began = time.monotonic()
-    parameters = describe(method) + (" outside" if outside else "")
-    folder = Path(destination, _folder_name(series.fingerprint, parameters))
+    parameters = _parameters(method, outside)
+    extras, notes = choose_extras(series, segmentation=segmentation, nifti=nifti)
+    notes += _left_uncompressed(series) if compress else []
+    form = {"compress": compress, "drop_private": drop_private}
+    folder = Path(destination, _folder_name(series.fingerprint, parameters, **form))
     if (folder / REPORT).exists():
-        return _read_report(folder / REPORT)
+        return _add_extras(folder, series, method, extras, notes)
     removal = find_support(series, method)
     mask = removal.mask
     if outside:
@@ -136,25 +168,85 @@ def clean_series(series, destination, method="network", outside=False, source=""
         removed_ml=round(volume_ml(removal.device, series.spacing_mm), 3),
         states=removal.states,
         confidence=removal.confidence,
-        warnings=series.warnings,
+        warnings=(*series.warnings, *other_anatomy(series, removal.device), *notes),
         seconds=round(time.monotonic() - began, 2),
     )
 
-    def lay_report(aside):
+    def lay_beside(aside):
         text = json.dumps({"headrest": __version__, **asdict(report)}, indent=1)
         (aside / REPORT).write_text(text, encoding="utf-8")
+        lay_previews(aside, series, mask, (report.uncertain, report.touching), report.absent)
+        for extra in extras:
+            extra.lay(aside, series, removal, method)
 
-    write_derived_series(series, mask, folder, parameters, lay_report)
+    write_derived_series(series, mask, folder, parameters, lay_beside, **form)
     return report
 
 
-def _folder_name(fingerprint, parameters):
+def standing_report(
+    fingerprint,
+    destination,
+    method="network",
+    outside=False,
+    segmentation=False,
+    nifti=False,
+    compress=False,
+    drop_private=False,
+):
+    """Read the report of a series that has been cleaned already, without the series.
+
+    Parameters
+    ----------
+    fingerprint : str, of a Series.
+    destination and so on : as for `clean_series`.
+
+    Returns
+    -------
+    Report, or None where there is no complete output, or an extra that is asked for is not in it.
+    """
+    form = {"compress": compress, "drop_private": drop_private}
+    name = _folder_name(fingerprint, _parameters(method, outside), **form)
+    asked = {"segmentation": segmentation, "nifti": nifti}
+    needed = [REPORT, *(EXTRAS[extra].file for extra, wanted in asked.items() if wanted)]
+    if all(Path(destination, name, file).exists() for file in needed):
+        return read_report(Path(destination, name, REPORT))
+    return None
+
+
+def _parameters(method, outside):
+    return describe(method) + (" outside" if outside else "")
+
+
+def _left_uncompressed(series):
+    names = left_uncompressed(header.file_meta.TransferSyntaxUID for header in series.headers)
+    return [f"left uncompressed: {name} cannot be written" for name in sorted(names)]
+
+
+def _folder_name(fingerprint, parameters, compress, drop_private):
     # Never from a tag as it stands: "../.." is a legal patient number.
-    key = hashlib.sha256(f"{fingerprint} {parameters} {__version__}".encode()).hexdigest()
-    return f"ct-{key[:12]}"
+    chosen = f"{fingerprint} {parameters} {compress} {drop_private} {__version__}"
+    return f"ct-{hashlib.sha256(chosen.encode()).hexdigest()[:12]}"
 
 
-def _read_report(path):
+def _add_extras(folder, series, method, extras, notes):
+    """Lay what was not asked for before into a complete folder; return its report."""
+    report = read_report(folder / REPORT)
+    missing = [extra for extra in extras if not (folder / extra.file).exists()]
+    if missing:
+        removal = find_support(series, method)
+        for extra in missing:
+            extra.lay(folder, series, removal, method)
+    return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *notes))))
+
+
+def read_report(path):
+    """Read the Report of a finished series back from its `cleaning.json`.
+
+    Raises
+    ------
+    HeadrestError
+        Where it is damaged.
+    """
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields.pop("headrest")
@@ -162,70 +254,3 @@ def _read_report(path):
         return Report(**{**fields, **as_tuples})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HeadrestError(f"{path}: damaged; remove its folder to clean again") from error
-
-
-def clean_tree(source, destination, method="network", outside=False, tell=None):
-    """Clean every axial CT series below a folder.
-
-    Parameters
-    ----------
-    source : path
-        Walked to the bottom; see `headrest.dicom.find_series`.
-    destination : path
-        Made if needed; gets a folder a series. Must not lie inside the source.
-    method : str, see `find_support`.
-    outside : bool, see `clean_series`.
-    tell : callable, optional
-        Called with a line about each kind of file that was passed over, and with each Report
-        as soon as it is there.
-
-    Returns
-    -------
-    list of Report, one a series and one for each CT file with a broken header. A series that
-    cannot be trusted has its reason in `error`, and the rest goes on.
-
-    Raises
-    ------
-    HeadrestError
-        Where there is no CT series at all, the destination cannot be written to, or the method
-        cannot be used.
-    """
-    _prepare(source, destination, method)
-    contents = find_series(source)
-    if not contents.series and not contents.broken:
-        listed = "; ".join(contents.warnings) or "the folder is empty"
-        raise HeadrestError(f"{source}: no axial CT series found ({listed})")
-    tell = tell or (lambda _: None)
-    reports = [Report(source=str(source), error=str(error)) for error in contents.broken]
-    for known in (*contents.warnings, *reports):
-        tell(known)
-    for files in tqdm(contents.series, desc="cleaning", unit="series"):
-        reports.append(_clean_one(files, Path(source), destination, method, outside))
-        tell(reports[-1])
-    return reports
-
-
-def _prepare(source, destination, method):
-    """Refuse before any computing what would fail after it."""
-    describe(method)
-    if not os.path.exists(source):
-        raise HeadrestError(f"{source}: there is no such folder or file")
-    source, destination = Path(source).resolve(), Path(destination).resolve()
-    if destination.is_relative_to(source):
-        raise HeadrestError(f"{destination}: lies inside {source}; choose a folder beside it")
-    try:
-        destination.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HeadrestError(f"{destination}: cannot be made ({error.strerror})") from error
-    if not os.access(destination, os.W_OK):
-        raise HeadrestError(f"{destination}: cannot be written to")
-
-
-def _clean_one(files, source, destination, method, outside):
-    name = os.path.relpath(files.files[0].parent, source.resolve().parent)
-    try:
-        return clean_series(load_series(files), destination, method, outside, name)
-    except HeadrestError as error:
-        return Report(source=name, error=str(error))
-    except MemoryError:
-        return Report(source=name, error="out of memory: too large for this machine")

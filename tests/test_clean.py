@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +16,17 @@ from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
@@ -29,6 +35,7 @@ from headrest import HeadrestError, read_series, write_derived_series
 from headrest.__main__ import main
 from headrest.clean import Report
 from headrest.dicom import find_series
+from headrest.dicom.pixels import PLUGINS
 from headrest.support import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -74,11 +81,11 @@ def source(tmp_path):
     return tmp_path / "scan"
 
 
-def derive(folder, mask=MASK, parameters="test"):
+def derive(folder, mask=MASK, parameters="test", **form):
     """Write a derived series beside its source; return both, slice by slice."""
     series = read_series(folder)
-    out = folder.with_name(f"{folder.name}-{parameters}")
-    write_derived_series(series, mask[: len(series)], out, parameters)
+    out = folder.with_name("-".join([folder.name, parameters, *form]))
+    write_derived_series(series, mask[: len(series)], out, parameters, **form)
     return series, [dcmread(path) for path in sorted(out.glob("*.dcm"))]
 
 
@@ -146,6 +153,72 @@ def test_any_syntax_comes_out_uncompressed_and_the_same(tmp_path, syntax):
     assert after.PatientName == f"{CANARY}^NAME"
 
 
+COMPRESSED = {
+    RLELossless: RLELossless,
+    JPEGLSLossless: JPEGLSLossless,
+    JPEGLSNearLossless: JPEGLSLossless,
+    JPEG2000Lossless: JPEG2000Lossless,
+    JPEG2000: JPEG2000Lossless,
+    **{syntax: syntax for syntax in NATIVE},
+}
+LOSSY = {JPEGLSNearLossless: {"jls_error": 2}, JPEG2000: {"j2k_cr": [5]}}
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("signed", [0, 1])
+def test_compression_is_that_of_the_source_and_loses_nothing(tmp_path, syntax, signed):
+    native = {"TransferSyntaxUID": syntax} if syntax in NATIVE else {}
+    kind = {"PixelRepresentation": signed, "BitsStored": 12, "HighBit": 11}
+    ds = make_slice(**kind, RescaleIntercept=0 if signed else -1024, **native)
+    if syntax not in NATIVE:
+        plugin = PLUGINS[syntax]
+        lossy = LOSSY.get(syntax, {})
+        ds.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False, **lossy)
+    write_slice(tmp_path / "scan" / "1.dcm", ds)
+    _, (plain,) = derive(tmp_path / "scan", MASK[1:2])
+    _, (packed,) = derive(tmp_path / "scan", MASK[1:2], compress=True)
+    assert packed.file_meta.TransferSyntaxUID == COMPRESSED[syntax]
+    assert np.array_equal(packed.pixel_array, plain.pixel_array)
+    assert packed.SOPInstanceUID == plain.SOPInstanceUID
+    before, after = tmp_path / "scan" / "1.dcm", tmp_path / "scan-test-compress" / "0001.dcm"
+    assert len(errors("dciodvfy", after)) <= len(errors("dciodvfy", before))
+
+
+@pytest.mark.parametrize("syntax", [HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL])
+def test_what_cannot_be_compressed_is_left_uncompressed_and_named(source, tmp_path, syntax):
+    series = read_series(source)
+    for header in series.headers:  # nothing at hand writes HTJ2K
+        header.file_meta.TransferSyntaxUID = syntax
+    report = clean_series(series, tmp_path / "out", compress=True)
+    assert [w for w in report.warnings if "uncompressed" in w and syntax.name in w]
+    after = dcmread(tmp_path / "out" / report.folder / "0001.dcm")
+    assert after.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+
+
+def test_compression_that_changes_pixels_is_refused(tmp_path, monkeypatch):
+    ds = make_slice()
+    ds.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    write_slice(tmp_path / "scan" / "1.dcm", ds)
+    compress = Dataset.compress
+
+    def careless(self, syntax, words, **options):
+        compress(self, syntax, words ^ 1, **options)
+
+    monkeypatch.setattr(Dataset, "compress", careless)
+    with pytest.raises(HeadrestError, match="changed its pixels"):
+        derive(tmp_path / "scan", compress=True)
+    assert os.listdir(tmp_path) == ["scan"]
+
+
+def test_compressed_and_plain_outputs_have_a_folder_each(tmp_path):
+    make_series(tmp_path / "scan")
+    series = read_series(tmp_path / "scan")
+    choices = ({}, {"compress": True}, {"drop_private": True})
+    folders = {clean_series(series, tmp_path / "out", **one).folder for one in choices}
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(folders)
+    assert len(folders) == 3
+
+
 def test_an_overlay_from_the_pixels_lies_in_overlay_data(tmp_path):
     drawing = np.eye(64, dtype=int)
     ds = make_slice(stored=(head_hu() + 1024) | (drawing << 15), BitsStored=12, HighBit=11)
@@ -204,6 +277,7 @@ def test_the_derivation_is_told_in_words_and_codes(source):
         assert origin.ReferencedSOPInstanceUID == before.SOPInstanceUID
         assert origin.ReferencedSOPClassUID == before.SOPClassUID
         assert code(origin.PurposeOfReferenceCodeSequence[0])[:2] == ("121322", "DCM")
+        assert origin.SpatialLocationsPreserved == "YES"
         equipment = after.ContributingEquipmentSequence[-1]
         assert code(equipment.PurposeOfReferenceCodeSequence[0])[:2] == ("109103", "DCM")
 
@@ -225,23 +299,56 @@ def test_earlier_derivations_and_equipment_stay(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "keyword",
+    ("keyword", "vr", "value"),
     [
-        "IconImageSequence",
-        "SmallestImagePixelValue",
-        "LargestImagePixelValue",
-        "DigitalSignaturesSequence",
+        ("IconImageSequence", "SQ", [Dataset()]),
+        ("SmallestImagePixelValue", "US", 7),
+        ("LargestImagePixelValue", "US", 7),
+        ("DigitalSignaturesSequence", "SQ", [Dataset()]),
+        ("InstanceCreatorUID", "UI", uid("scanner")),
+        ("ExtendedOffsetTable", "OV", bytes(8)),
+        ("ExtendedOffsetTableLengths", "OV", bytes(8)),
     ],
 )
-def test_what_is_true_of_the_source_only_is_dropped(tmp_path, keyword):
-    stale = [Dataset()] if keyword.endswith("Sequence") else 7
+def test_what_is_true_of_the_source_only_is_dropped(tmp_path, keyword, vr, value):
     path = write_slice(tmp_path / "scan" / "1.dcm", make_slice())
     ds = dcmread(path)
-    ds.add_new(keyword, "SQ" if isinstance(stale, list) else "US", stale)
+    ds.add_new(keyword, vr, value)
     ds.save_as(path)
     assert keyword in dcmread(path)
     _, (after,) = derive(tmp_path / "scan")
     assert keyword not in after
+
+
+def private_elements(ds):
+    return [element.tag for element in ds.iterall() if element.tag.is_private]
+
+
+def with_private_elements(path, syntax=ExplicitVRLittleEndian):
+    """Write a slice with private elements: in the open, in a sequence, and in a private one."""
+    ds = make_slice(TransferSyntaxUID=syntax, PatientWeight=b"72,5")
+    inner, own = Dataset(), Dataset()
+    inner.private_block(0x0029, "MAKER", create=True).add_new(1, "LO", CANARY)
+    own.PatientID = CANARY
+    ds.ReferencedImageSequence = [inner]
+    block = ds.private_block(0x0009, "MAKER", create=True)
+    block.add_new(1, "LO", CANARY)
+    block.add_new(2, "SQ", [own])
+    return write_slice(path, ds)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_private_elements_are_kept_or_dropped_by_choice(tmp_path, syntax):
+    before = dcmread(with_private_elements(tmp_path / "scan" / "1.dcm", syntax))
+    _, (kept,) = derive(tmp_path / "scan")
+    _, (dropped,) = derive(tmp_path / "scan", drop_private=True)
+    assert private_elements(kept) == private_elements(before)
+    assert kept[0x0009, 0x1001].value == before[0x0009, 0x1001].value
+    assert private_elements(dropped) == []
+    assert dropped.SOPInstanceUID != kept.SOPInstanceUID
+    assert "private elements dropped" in dropped.DerivationDescription
+    public = [element for element in kept if not element.tag.is_private]
+    assert [element.tag for element in dropped] == [element.tag for element in public]
 
 
 @pytest.mark.parametrize(("before", "after"), [("YES", "YES"), ("NO", "NO"), (None, "")])
@@ -267,10 +374,24 @@ def test_padding_has_the_vr_and_the_sign_of_the_pixels(tmp_path, vr):
     assert (after["PixelPaddingValue"].VR, after.PixelPaddingValue) == ("SS", -2000)
 
 
-def test_a_description_never_outgrows_its_attribute(tmp_path):
+def test_a_description_never_outgrows_its_attribute_and_says_what_is_new(tmp_path):
     after = derive_one(tmp_path, SeriesDescription="x" * 64, DerivationDescription="y" * 1024)
-    assert len(after.SeriesDescription) <= 64
-    assert len(after.DerivationDescription) <= 1024
+    assert re.fullmatch("x+ headrest removed", after.SeriesDescription)
+    assert len(after.SeriesDescription) == 64
+    assert re.fullmatch(r"y+; Support removed by .*\(test\).*HU", after.DerivationDescription)
+    assert len(after.DerivationDescription) == 1024
+
+
+@pytest.mark.parametrize("zone", ["+0930", "-0500", "nowhere", None])
+def test_times_are_of_the_zone_that_the_file_declares(tmp_path, zone):
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    after = derive_one(tmp_path, TimezoneOffsetFromUTC=zone)
+    shown = datetime.strptime(after.ContentDate + after.ContentTime, "%Y%m%d%H%M%S")
+    hours = {"+0930": 9.5, "-0500": -5}.get(zone)
+    place = (
+        datetime.now().astimezone().tzinfo if hours is None else timezone(timedelta(hours=hours))
+    )
+    assert before <= shown.replace(tzinfo=place) <= datetime.now(timezone.utc)
 
 
 def test_a_preamble_that_holds_a_program_is_emptied(source, tmp_path):
@@ -397,7 +518,7 @@ def test_a_fault_while_writing_leaves_no_folder(source, tmp_path, monkeypatch, f
     (report,) = clean_tree(source, tmp_path / "out")
     assert report.error
     assert not report.folder
-    assert outputs(tmp_path / "out") == []
+    assert outputs(tmp_path / "out") == ["failures.csv"]
 
 
 @pytest.mark.parametrize(
@@ -419,7 +540,7 @@ def test_a_bad_series_does_not_stop_the_others(tmp_path, changes):
     make_series(tmp_path / "scan" / "2-good")
     bad, good = clean_tree(tmp_path / "scan", tmp_path / "out")
     assert (good.slices, good.error) == (3, "")
-    written = [report.folder for report in (bad, good) if not report.error]
+    written = [report.folder or "failures.csv" for report in (bad, good)]
     assert sorted(os.listdir(tmp_path / "out")) == sorted(written)
     assert CANARY not in f"{bad} {good}"
 
@@ -440,7 +561,7 @@ def test_hostile_tags_make_no_paths(tmp_path):
     assert re.fullmatch(r"ct-[0-9a-f]{12}", report.folder)
     assert os.listdir(tmp_path) == ["a"]
     assert sorted(os.listdir(tmp_path / "a" / "b")) == ["out", "scan"]
-    names = ["0001.dcm", "0002.dcm", "0003.dcm", "cleaning.json"]
+    names = ["0001.dcm", "0002.dcm", "0003.dcm", "cleaning.json", "preview"]
     assert sorted(os.listdir(tmp_path / "a" / "b" / "out" / report.folder)) == names
 
 

@@ -1,6 +1,9 @@
-"""Numbers out of a header, whatever is wrong with it."""
+"""What a header holds, whatever is wrong with it."""
+
+import math
 
 import numpy as np
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 
 def numbers(header, keyword, count):
@@ -16,8 +19,8 @@ def numbers(header, keyword, count):
     -------
     float array (count,), or None where it is missing, empty, of another length, or no number.
     """
-    try:  # pydicom converts a value when it is asked for, and a damaged one raises anything
-        values = np.array(header[keyword].value, float).reshape(count)
+    try:
+        values = np.array(_numeric(header, keyword), float).reshape(count)
     except Exception:
         return None
     return values if np.isfinite(values).all() else None
@@ -25,5 +28,60 @@ def numbers(header, keyword, count):
 
 def number(header, keyword):
     """Read an attribute as one finite number (float), or None."""
-    values = numbers(header, keyword, 1)
-    return None if values is None else float(values[0])
+    try:
+        value = float(_numeric(header, keyword))
+    except Exception:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _numeric(header, keyword):
+    # pydicom converts a value when it is asked for, and a damaged one raises anything.
+    value = header[keyword].value
+    if "_" in str(value):  # Python takes 1_0 for ten; DICOM does not (PS3.5 6.2)
+        raise ValueError
+    return value
+
+
+def text(header, keyword):
+    """Read an attribute as text (str), empty where it is missing, empty or damaged."""
+    try:
+        value = header.get(keyword)
+    except Exception:
+        return ""
+    return "" if value is None else str(value)
+
+
+def has_place(header):
+    """Whether a header says where its slice lies: position and orientation (bool)."""
+    places = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
+    return all(numbers(header, keyword, count) is not None for keyword, count in places)
+
+
+def is_unit_pair(axes):
+    """Whether six numbers are two unit vectors at right angles (PS3.3 C.7.6.2.1.1)."""
+    row, column = axes[:3], axes[3:]
+    unit = max(abs(row @ row - 1), abs(column @ column - 1)) <= 0.02
+    return bool(unit and abs(row @ column) <= 0.01)
+
+
+def drop_private_elements(dataset):
+    """Take every private element (PS3.5 7.8) out of a dataset, in its sequences as well.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+    """
+    for tag in list(dataset.keys()):
+        if tag.is_private:
+            del dataset[tag]
+        elif _may_be_sequence(dataset, tag) and dataset[tag].VR == "SQ":
+            for item in dataset[tag].value:
+                drop_private_elements(item)
+
+
+def _may_be_sequence(dataset, tag):
+    # pydicom's own way reads every element, and fails at the first damaged one.
+    if dictionary_has_tag(tag):
+        return dictionary_VR(tag) == "SQ"
+    return dataset.get_item(tag).VR in ("SQ", "UN", None)

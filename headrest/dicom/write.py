@@ -2,24 +2,21 @@
 every other pixel is the source's to the bit."""
 
 import copy
+from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    CTImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    generate_uid,
-)
+from pydicom.uid import CTImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 from tqdm.auto import tqdm
 
 from headrest import __version__
-from headrest.dicom.attributes import number
-from headrest.dicom.pixels import PADDING, as_stored
+from headrest.dicom.attributes import drop_private_elements, number
+from headrest.dicom.encode import output_syntax, set_pixels
+from headrest.dicom.header import quiet
+from headrest.dicom.series import Series
 from headrest.errors import HeadrestError
 from headrest.files import whole_folder
 from headrest.hounsfield import AIR
@@ -36,9 +33,12 @@ STALE = [
     "LargestPixelValueInSeries",
     "DigitalSignaturesSequence",
     "MACParametersSequence",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "InstanceCreatorUID",
     "DataSetTrailingPadding",
 ]
-"""True of the source's pixels only."""
+"""True of the source file only."""
 
 
 def derived_uid(*sources):
@@ -52,7 +52,16 @@ def derived_uid(*sources):
     return generate_uid(entropy_srcs=["headrest", __version__, *map(str, sources)])
 
 
-def write_derived_series(series, removed, folder, parameters="", extra=None):
+def write_derived_series(
+    series: Series,
+    removed: np.ndarray,
+    folder: str | Path,
+    parameters: str = "",
+    extra: Callable[[Path], object] | None = None,
+    *,
+    compress: bool = False,
+    drop_private: bool = False,
+) -> None:
     """Write a copy of a series in which `removed` reads as air.
 
     Parameters
@@ -68,28 +77,55 @@ def write_derived_series(series, removed, folder, parameters="", extra=None):
         with the same parameters writes the same UIDs.
     extra : callable, optional
         Called with the folder before it is given its name, to lay more files beside the slices.
+    compress : bool
+        Compress each slice as its source is, without loss; see `headrest.dicom.encode`. It is
+        the same image then, with the same UIDs. Without it slices come out uncompressed.
+    drop_private : bool
+        Leave the private elements out (PS3.5 7.8); they may name the patient. They are kept
+        otherwise, as everything is that the pixels do not contradict.
+
+    Returns
+    -------
+    None
 
     Raises
     ------
     HeadrestError
         Where the mask does not fit the series, or the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pydicom.data import get_testdata_file
+    >>> from headrest import read_series
+    >>> series = read_series(get_testdata_file("CT_small.dcm"))
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     write_derived_series(series, series.hu > 1000, Path(place, "derived"))
+    ...     derived = read_series(Path(place, "derived"))
+    >>> bool((derived.hu[series.hu > 1000] == -1000).all())
+    True
     """
     if np.shape(removed) != series.stored.shape:
         shapes = f"a mask of {np.shape(removed)} for slices of {series.stored.shape}"
         raise HeadrestError(f"{folder}: not written: {shapes}")
+    if drop_private:
+        parameters = f"{parameters}, private elements dropped".removeprefix(", ")
     now = datetime.now(timezone.utc)
-    with whole_folder(folder) as aside:
+    with quiet(), whole_folder(folder) as aside:
         rows = tqdm(range(len(series)), desc="writing", unit="slice", delay=2, leave=False)
         for i in rows:
             try:
                 derived = _derive(series, i, parameters, now)
-                _set_pixels(derived, _filled(series, removed, i))
+                if drop_private:
+                    drop_private_elements(derived)
+                _renew_file_meta(derived, compress)
+                set_pixels(derived, _filled(series, removed, i))
                 derived.save_as(aside / f"{i + 1:04d}.dcm", enforce_file_format=True)
             except OSError:
                 raise
             except Exception as error:  # an odd element of the source may fail in any way
-                reason = f"slice {i + 1} makes no DICOM ({type(error).__name__})"
-                raise HeadrestError(f"{folder}: {reason}") from error
+                said = error if isinstance(error, HeadrestError) else type(error).__name__
+                raise HeadrestError(f"{folder}: slice {i + 1} makes no DICOM ({said})") from error
         if extra:
             extra(aside)
 
@@ -105,16 +141,6 @@ def _filled(series, removed, i):
     return words
 
 
-def _set_pixels(derived, words):
-    order = ">" if derived.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
-    derived.add_new("PixelData", "OW", words.astype(words.dtype.newbyteorder(order)).tobytes())
-    derived.HighBit = derived.BitsStored - 1
-    vr = "SS" if derived.PixelRepresentation else "US"
-    for keyword in PADDING:
-        if (value := number(derived, keyword)) is not None:
-            derived[keyword] = DataElement(keyword, vr, as_stored(value, derived))
-
-
 def _derive(series, i, parameters, now):
     source = series.headers[i]
     derived = copy.deepcopy(source)
@@ -124,18 +150,31 @@ def _derive(series, i, parameters, now):
     derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, parameters)
     derived.SeriesInstanceUID = derived_uid(series.fingerprint, parameters)
     derived.SeriesNumber = int(number(source, "SeriesNumber") or 0) + DERIVED_NUMBER
-    description = f"{source.get('SeriesDescription') or ''} headrest removed".strip()
-    derived.SeriesDescription = description[:64]
+    derived.SeriesDescription = appended(source, "SeriesDescription", " ", "headrest removed", 64)
     derived.ImageType = ["DERIVED", *_image_type_rest(source)]
+    local = _local(source, now)
     for kind in ("InstanceCreation", "Content"):
-        setattr(derived, f"{kind}Date", now.strftime("%Y%m%d"))
-        setattr(derived, f"{kind}Time", now.strftime("%H%M%S"))
+        setattr(derived, f"{kind}Date", local.strftime("%Y%m%d"))
+        setattr(derived, f"{kind}Time", local.strftime("%H%M%S"))
     if "RescaleSlope" not in source:  # the reader was told what the file does not say
         derived.RescaleSlope = DSfloat(series.slopes[i], auto_format=True)
         derived.RescaleIntercept = DSfloat(series.intercepts[i], auto_format=True)
     _say_what_was_done(derived, source, parameters, now)
-    _renew_file_meta(derived)
     return derived
+
+
+def _local(source, now):
+    """The time in the zone that a file declares for its dates and times (PS3.3 C.12.1.1.8)."""
+    try:
+        return now.astimezone(datetime.strptime(source.TimezoneOffsetFromUTC, "%z").tzinfo)
+    except (AttributeError, TypeError, ValueError):
+        return now.astimezone()
+
+
+def appended(source, keyword, between, text, longest):
+    """What a file says already and what is new; where it gets too long the new stays whole."""
+    before = str(source.get(keyword) or "")[: longest - len(between) - len(text)]
+    return f"{before}{between}{text}" if before else text
 
 
 def _image_type_rest(source):
@@ -146,8 +185,7 @@ def _image_type_rest(source):
 
 def _say_what_was_done(derived, source, parameters, now):
     done = f"Support removed by headrest {__version__} ({parameters}): filled with {AIR:.0f} HU"
-    before = source.get("DerivationDescription")
-    derived.DerivationDescription = (f"{before}; {done}" if before else done)[:1024]
+    derived.DerivationDescription = appended(source, "DerivationDescription", "; ", done, 1024)
     mask = _code("113047", "DCM", "Pixel by pixel mask")
     derived.DerivationCodeSequence = [*source.get("DerivationCodeSequence", []), mask]
     derived.SourceImageSequence = [_source_image(source)]
@@ -174,17 +212,15 @@ def _source_image(source):
     item.ReferencedSOPInstanceUID = source.SOPInstanceUID
     purpose = _code("121322", "DCM", "Source image for image processing operation")
     item.PurposeOfReferenceCodeSequence = [purpose]
+    item.SpatialLocationsPreserved = "YES"
     return item
 
 
-def _renew_file_meta(derived):
-    # A native syntax stays what it is, so that unknown private elements keep their bytes.
-    syntax = derived.file_meta.TransferSyntaxUID
+def _renew_file_meta(derived, compress):
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
-    kept = (ImplicitVRLittleEndian, ExplicitVRBigEndian)
-    meta.TransferSyntaxUID = syntax if syntax in kept else ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = output_syntax(derived.file_meta.TransferSyntaxUID, compress)
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     meta.ImplementationVersionName = f"HEADREST_{__version__}"[:16]
     derived.file_meta = meta

@@ -1,0 +1,179 @@
+"""What is laid beside the slices: in time, whole, and in nobody's way."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CANARY, make_series
+from pydicom import dcmread
+
+import headrest
+from headrest import HeadrestError, read_series
+from headrest.__main__ import main
+from headrest.clean import REPORT
+from headrest.dicom import write_segmentation
+from headrest.extras import EXTRAS
+from headrest.nifti import write_nifti
+from headrest.support import METHODS, find_support
+
+for package in ("highdicom", "nibabel"):
+    pytest.importorskip(package)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+clean_series = partial(headrest.clean_series, method="kmeans")
+ALL = dict.fromkeys(EXTRAS, True)
+FILES = {extra.file for extra in EXTRAS.values()}
+WRITERS = {"segmentation": write_segmentation, "nifti": write_nifti}
+UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, float(n**3)]}
+
+
+@pytest.fixture
+def series(tmp_path):
+    make_series(tmp_path / "scan")
+    return read_series(tmp_path / "scan")
+
+
+def laid(folder):
+    """Every file below a folder; a hidden one is a leftover."""
+    names = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.*")}
+    assert not [name for name in names if "partial" in name]
+    return names
+
+
+def masks(folder):
+    """The masks of the segmentation, in the order of the slices, and of the NIfTI."""
+    import highdicom
+    import nibabel
+
+    slices = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+    uids = [ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in slices]
+    read = highdicom.seg.segread(folder / EXTRAS["segmentation"].file)
+    image = nibabel.load(folder / EXTRAS["nifti"].file)
+    return read.get_pixels_by_source_instance(uids)[..., 0], np.asarray(image.dataobj).T
+
+
+def test_extras_hold_the_mask_and_come_only_if_asked_for(series, tmp_path):
+    without = clean_series(series, tmp_path / "without")
+    assert not FILES & laid(tmp_path / "without" / without.folder)
+    report = clean_series(series, tmp_path / "out", **ALL)
+    assert laid(tmp_path / "out" / report.folder) > FILES
+    mask = find_support(series, "kmeans").mask
+    assert mask.any()
+    for found in masks(tmp_path / "out" / report.folder):
+        assert np.array_equal(found.astype(bool), mask)
+
+
+def test_blanking_the_outside_leaves_the_mask_as_it_is(series, tmp_path):
+    inner, outer = (
+        clean_series(series, tmp_path / "out", outside=outside, **ALL) for outside in (False, True)
+    )
+    assert inner.folder != outer.folder
+    for one, other in zip(*(masks(tmp_path / "out" / r.folder) for r in (inner, outer))):
+        assert np.array_equal(one, other)
+
+
+def test_the_folder_stays_one_series_for_every_reader(series, tmp_path):
+    report = clean_series(series, tmp_path / "out", **ALL)
+    folder = tmp_path / "out" / report.folder
+    assert len(read_series(folder)) == 3
+    sitk = pytest.importorskip("SimpleITK")
+    assert len(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))) == 1
+    tool = Path(sys.executable).with_name("dcm2niix")
+    if not tool.exists():
+        pytest.skip("dcm2niix is not installed")
+    (tmp_path / "nii").mkdir()
+    command = [tool, "-f", "%s", "-b", "n", "-o", tmp_path / "nii", folder]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert [path.name for path in (tmp_path / "nii").glob("*1002*.nii")] == ["1002.nii"]
+
+
+def test_what_is_asked_for_later_is_added(series, tmp_path):
+    first = clean_series(series, tmp_path / "out")
+    folder = tmp_path / "out" / first.folder
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.*")}
+    second = clean_series(series, tmp_path / "out", **ALL)
+    assert second == first
+    assert laid(folder) > FILES
+    assert before.items() <= {p: p.stat().st_mtime_ns for p in folder.glob("*.*")}.items()
+    at_once = clean_series(series, tmp_path / "at-once", **ALL)
+    pairs = zip(masks(folder), masks(tmp_path / "at-once" / at_once.folder))
+    assert all(np.array_equal(one, other) for one, other in pairs)
+
+
+def test_what_is_there_is_not_made_again(series, tmp_path, monkeypatch):
+    first = clean_series(series, tmp_path / "out", **ALL)
+    monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed again"))
+    for asked in ({}, {"nifti": True}, ALL):
+        assert clean_series(series, tmp_path / "out", **asked) == first
+
+
+def test_a_lost_extra_is_made_again(series, tmp_path):
+    report = clean_series(series, tmp_path / "out", **ALL)
+    folder = tmp_path / "out" / report.folder
+    shutil.rmtree(folder / "segmentation")
+    clean_series(series, tmp_path / "out", **ALL)
+    assert laid(folder) > FILES
+
+
+def test_what_a_series_cannot_have_is_told_and_the_rest_is_done(tmp_path, monkeypatch):
+    make_series(tmp_path / "scan", **UNEVEN)
+    series = read_series(tmp_path / "scan")
+    first = clean_series(series, tmp_path / "out")
+    report = clean_series(series, tmp_path / "out", **ALL)
+    assert report.folder == first.folder
+    assert laid(tmp_path / "out" / report.folder) & FILES == {EXTRAS["segmentation"].file}
+    assert [w for w in report.warnings if w.startswith("no headrest.nii.gz: slices lie up to")]
+    monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed again"))
+    assert clean_series(series, tmp_path / "out", **ALL) == report
+
+
+def test_a_sheared_mask_is_announced(tmp_path):
+    make_series(tmp_path / "scan", ImageOrientationPatient=[1, 0, 0, 0, 0.965926, -0.258819])
+    series = read_series(tmp_path / "scan")
+    report = clean_series(series, tmp_path / "out", **ALL)
+    assert "sheared" in " ".join(report.warnings)
+    assert laid(tmp_path / "out" / report.folder) > FILES
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_a_missing_package_is_told_before_any_computing(series, tmp_path, monkeypatch, name):
+    find, package = importlib.util.find_spec, EXTRAS[name].package
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
+    monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed"))
+    with pytest.raises(HeadrestError, match=f"pip install {package}"):
+        clean_series(series, tmp_path / "out", **{name: True})
+    with pytest.raises(HeadrestError, match=f"pip install {package}"):
+        WRITERS[name](series, np.zeros(series.stored.shape, bool), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_fills_up_leaves_no_folder_and_no_part(series, tmp_path, monkeypatch):
+    first = clean_series(series, tmp_path / "there")
+    whole = laid(tmp_path / "there" / first.folder)
+    written = Path.write_bytes
+
+    def full(path, content):
+        written(path, content[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for place in ("there", "new"):
+        with pytest.raises(HeadrestError, match="No space left"):
+            clean_series(series, tmp_path / place, nifti=True)
+    assert laid(tmp_path / "there" / first.folder) == whole
+    assert os.listdir(tmp_path / "new") == []
+
+
+def test_extras_of_the_command_line(series, tmp_path, capsys):
+    options = ["--method", "kmeans", *(f"--{name}" for name in EXTRAS)]
+    assert main(["clean", str(tmp_path / "scan"), str(tmp_path / "out"), *options]) == 0
+    (folder,) = (tmp_path / "out").glob("ct-*")
+    assert laid(folder) > FILES
+    assert CANARY not in "".join(capsys.readouterr())
+    assert REPORT in laid(folder)

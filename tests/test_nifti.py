@@ -1,0 +1,166 @@
+"""NIfTI masks: where their voxels lie, by SimpleITK and by what the headers say."""
+
+import numpy as np
+import pytest
+from conftest import CANARY, make_series
+
+from headrest import HeadrestError, read_series
+from headrest.nifti import affine_of, is_sheared, write_nifti
+
+nibabel = pytest.importorskip("nibabel")
+
+C, S = (round(float(f(np.radians(15))), 6) for f in (np.cos, np.sin))
+TILT = {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]}
+UPRIGHT = {
+    "even": {},
+    "one-slice": {"n": 1},
+    "oblong-pixels": {"PixelSpacing": [2.5, 3.5], "hu": np.zeros((64, 60), int)},
+    "thin-and-off-centre": {"ImagePositionPatient": lambda n: [7.5, -31.25, -3 + 0.625 * n]},
+    "feet-first": {"ImagePositionPatient": lambda n: [-112, -112, -5.0 * n]},
+    "roughly-rounded-axes": {"n": 1, "ImageOrientationPatient": [1, 0, 0, 0, 0.9272, -0.3746]},
+    "head-turned": TILT
+    | {"ImagePositionPatient": lambda n: [-112, round(5 * n * S, 6), round(5 * n * C, 6)]},
+}
+
+
+def a_mask(series):
+    return np.random.default_rng(0).random(series.stored.shape) > 0.5
+
+
+def save(tmp_path, **changes):
+    """Write the NIfTI of a series with these changes; return series, mask and file."""
+    make_series(tmp_path / "scan", **changes)
+    series = read_series(tmp_path / "scan")
+    mask, path = a_mask(series), tmp_path / "headrest.nii.gz"
+    write_nifti(series, mask, path, "method=test")
+    return series, mask, path
+
+
+def places(series):
+    """Where the corner voxels of every slice lie in mm (LPS), slice by slice from its header.
+
+    PS3.3 C.7.6.2.1.1, written out anew: position, and a pixel spacing for each row and column.
+    """
+    indices, points = [], []
+    for k, header in enumerate(series.headers):
+        axes = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
+        row, column = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+        down, across = map(float, header.PixelSpacing)
+        for i, j in ((0, 0), (header.Columns - 1, 0), (0, header.Rows - 1), (3, 5)):
+            start = np.array(header.ImagePositionPatient, float)
+            points.append(start + row * across * i + column * down * j)
+            indices.append((i, j, k))
+    return np.array(indices), np.array(points)
+
+
+def farthest_mm(affine, series):
+    """How far an affine puts any corner voxel from where its header says."""
+    indices, points = places(series)
+    ras = indices @ affine[:3, :3].T + affine[:3, 3]
+    return np.abs(ras * [-1, -1, 1] - points).max()
+
+
+@pytest.mark.parametrize("changes", UPRIGHT.values(), ids=UPRIGHT)
+def test_simpleitk_sees_the_mask_where_it_sees_the_scan(tmp_path, changes):
+    sitk = pytest.importorskip("SimpleITK")
+    series, mask, path = save(tmp_path, **changes)
+    read = sitk.ReadImage(str(path))
+    scan = sitk.ReadImage(
+        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "scan"))
+        if len(series) > 1
+        else str(next((tmp_path / "scan").iterdir()))
+    )
+    ends = [(0, 0, 0), tuple(n - 1 for n in scan.GetSize()), (5, 3, 0)]
+    theirs, ours = (
+        np.array([image.TransformIndexToPhysicalPoint(end) for end in ends])
+        for image in (scan, read)
+    )
+    assert np.abs(theirs - ours).max() < 1e-3
+    assert np.array_equal(sitk.GetArrayFromImage(read), mask)
+    assert farthest_mm(nibabel.load(path).affine, series) < 1e-3
+
+
+def test_a_tilted_gantry_shears_the_affine_and_only_the_sform_says_so(tmp_path):
+    series, mask, path = save(tmp_path, **TILT)
+    image = nibabel.load(path)
+    assert farthest_mm(image.affine, series) < 1e-3
+    assert np.array_equal(image.get_fdata().T, mask)
+    assert is_sheared(series)
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
+    sitk = pytest.importorskip("SimpleITK")
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        sitk.ReadImage(str(path))
+
+
+def test_the_file_says_what_it_is_and_not_of_whom(tmp_path):
+    _, mask, path = save(tmp_path)
+    image = nibabel.load(path)
+    assert image.get_data_dtype() == np.uint8
+    assert image.shape == mask.shape[::-1]
+    assert image.header.get_xyzt_units()[0] == "mm"
+    assert bytes(image.header["descrip"]).startswith(b"headrest ")
+    assert CANARY.encode() not in image.to_bytes()
+
+
+@pytest.mark.parametrize("name", ["headrest.nii.gz", "headrest.nii"])
+def test_a_rerun_writes_the_same_bytes(tmp_path, name):
+    series, mask, _ = save(tmp_path)
+    for again in ("a", "b"):
+        (tmp_path / again).mkdir()
+        write_nifti(series, mask, tmp_path / again / name)
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert np.array_equal(nibabel.load(tmp_path / "a" / name).get_fdata().T, mask)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "told"),
+    [
+        pytest.param(
+            {"n": 4, "ImagePositionPatient": lambda n: [0, 0, 5 * n + (n > 2)]},
+            {},
+            "up to 0.33 mm from an even grid",
+            id="uneven",
+        ),
+        pytest.param(
+            {"n": 4, "ImagePositionPatient": lambda n: [0.1 * (n == 2), 0, 5 * n]},
+            {},
+            "even grid",
+            id="one-slice-aside",
+        ),
+        pytest.param(
+            {"ImagePositionPatient": None},
+            {"by_instance_number": True},
+            "where they lie",
+            id="lost",
+        ),
+    ],
+)
+def test_what_no_affine_can_say_is_refused(tmp_path, changes, options, told):
+    make_series(tmp_path / "scan", **changes)
+    series = read_series(tmp_path / "scan", **options)
+    with pytest.raises(HeadrestError, match=told):
+        write_nifti(series, a_mask(series), tmp_path / "headrest.nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["scan"]
+
+
+def test_positions_rounded_by_the_scanner_are_even(tmp_path):
+    third = {"ImagePositionPatient": lambda n: [-112, -112, round(10 / 3 * n, 2)]}
+    series, _, path = save(tmp_path, n=7, **third)
+    assert farthest_mm(nibabel.load(path).affine, series) < 0.01
+
+
+def test_a_mask_of_another_shape_is_refused(tmp_path):
+    make_series(tmp_path / "scan")
+    series = read_series(tmp_path / "scan")
+    with pytest.raises(HeadrestError, match="mask"):
+        write_nifti(series, a_mask(series)[:2], tmp_path / "headrest.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "sheared"),
+    [("philips-phantom/S21570", False), ("philips-phantom/S21610", True), ("lidc-chest", False)],
+)
+def test_real_scans_lie_where_their_headers_say(scans, name, sheared):
+    series = read_series(scans / name)
+    assert farthest_mm(affine_of(series), series) < 1e-3
+    assert is_sheared(series) == sheared

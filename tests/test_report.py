@@ -1,0 +1,498 @@
+"""The page about a run: what it shows, what it must not, and that a browser can use it."""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CANARY, make_series, uid
+from PIL import Image
+
+from headrest import clean_series, clean_tree, read_series
+from headrest.__main__ import main
+from headrest.clean import Report
+from headrest.errors import HeadrestError
+from headrest.preview import BYTES, FOLDER, GAP, LARGE, SMALL, _webp, choose_slices, triptych
+from headrest.report import read_reports, write_report
+
+VOID = {"meta", "input", "img"}
+LINKS = {"src", "href", "srcset", "action", "data", "poster", "style"}
+HOSTILE = "\"><script>alert(1)</script></style></table><img src=x onerror=alert(1)>{{ 7 * 7 }}'"
+
+NAMES = [
+    "PatientName",
+    "ReferringPhysicianName",
+    "OperatorsName",
+    "PerformingPhysicianName",
+    "RequestingPhysician",
+    "OtherPatientNames",
+]
+WORDS = ["PatientComments", "PatientAddress", "StudyDescription", "SeriesDescription"]
+NUMBERS = ["PatientID", "AccessionNumber", "StudyID", "OtherPatientIDs"]
+CANARIES = {keyword: f"{CANARY}^{keyword[:5]}" for keyword in NAMES}
+CANARIES |= {keyword: f"{CANARY} {keyword[:5]}" for keyword in WORDS}
+CANARIES |= {keyword: f"{CANARY}-{n}" for n, keyword in enumerate(NUMBERS)}
+
+
+class Page(HTMLParser):
+    """A page taken apart; every element must be closed where it was opened."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source, self.open, self.tags, self.text = Path(path).read_text(), [], [], {}
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        where = self.open[-1] if self.open else ""
+        self.text[where] = self.text.get(where, "") + data
+
+    def every(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def words(self):
+        return " ".join(text for tag, text in self.text.items() if tag not in ("style", "script"))
+
+
+def finished(place, pictures=(), **fields):
+    """Lay down a series as `clean_series` leaves it."""
+    told = Report(source="scan", folder=place.name, slices=3, states=("free",) * 3)
+    (place / FOLDER).mkdir(parents=True)
+    text = json.dumps({"headrest": "0", **told.__dict__, **fields})
+    (place / "cleaning.json").write_text(text)
+    for number, coded in dict(pictures).items():
+        (place / FOLDER / f"{number:04d}.webp").write_bytes(coded)
+    return place
+
+
+OURS = "ct-0123456789ab"
+
+
+def picture(side=LARGE, noise=0):
+    """A picture of so many pixels, and its bytes as WebP."""
+    hu = np.random.default_rng(0).normal(0, noise, (side, side))
+    return triptych(hu, hu > 9e9, (1, 1), side)
+
+
+def other(name, **changes):
+    """Changes that make slices part of another series."""
+    return {
+        "SeriesInstanceUID": uid(name),
+        "SOPInstanceUID": lambda n: uid(name, n),
+        **changes,
+    }
+
+
+FAILING = {
+    "no rescale": {"RescaleSlope": None},
+    "one place": {"ImagePositionPatient": [0, 0, 0], "AcquisitionNumber": 1},
+    "one UID": {"SOPInstanceUID": uid("twice")},
+    "short": {"PixelData": bytes(100)},
+    "no orientation": {"ImageOrientationPatient": None},
+    "mixed": {"PixelSpacing": lambda n: [1.0 + n, 1.0 + n]},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run over a good series, one with text burned in, and failing ones, names everywhere."""
+    top = tmp_path_factory.mktemp("run")
+    source = top / f"{CANARY} archive"
+    make_series(source / f"{CANARY} good", **CANARIES)
+    make_series(source / "burned", **other("burned", BurnedInAnnotation="YES"))
+    for name, changes in FAILING.items():
+        for path in make_series(source / name, **{**other(name), **CANARIES, **changes}):
+            path.rename(path.with_name(f"{CANARY} smith {path.name}"))
+    return top / "out", clean_tree(source, top / "out", method="kmeans")
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    write_report(run[0], path, run[1])
+    return Page(path)
+
+
+# Structure.
+
+
+def test_every_series_is_a_row_of_one_table(run, page):
+    reports = run[1]
+    assert len(reports) == 2 + len(FAILING)
+    assert len(page.every("table")) == len(page.every("caption")) == 1
+    flags = [body["data-flags"].split(",") for body in page.every("tbody")]
+    assert ["failed" in one for one in flags] == [bool(report.error) for report in reports]
+    assert sum(th["scope"] == "row" for th in page.every("th")) == len(reports)
+    for report_ in reports:
+        assert (report_.folder or "nothing written") in page.text["th"]
+
+
+def test_headers_sort_and_everything_has_a_name(page):
+    columns = sum(th["scope"] == "col" for th in page.every("th"))
+    assert len(page.every("button")) == columns == 10
+    assert page.every("html") == [{"lang": "en"}]
+    assert len(page.every("legend")) == 1
+    assert page.source.count("<label") == len(page.every("input"))
+    assert len(page.every("img")) == 3
+    for image in page.every("img"):
+        assert re.fullmatch(r"Slice \d before, with what is removed .*", image["alt"])
+        assert image["loading"] == "lazy"
+        coded = base64.b64decode(image["src"].removeprefix("data:image/webp;base64,"))
+        assert Image.open(io.BytesIO(coded)).size == (int(image["width"]), int(image["height"]))
+
+
+def test_the_page_needs_no_network_and_forbids_it(page):
+    linked = [(k, v) for _, attributes in page.tags for k, v in attributes.items() if k in LINKS]
+    assert linked
+    assert all(value.startswith("data:image/webp;base64,") for _, value in linked)
+    assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttp", page.source)
+    (policy,) = (m["content"] for m in page.every("meta") if "http-equiv" in m)
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    for tag in ("style", "script"):
+        digest = base64.b64encode(hashlib.sha256(page.text[tag].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_figures_are_those_of_the_reports(tmp_path):
+    sure = {"confidence": [0.99, 0.5, 0.95], "states": ["free", "touching", "absent"]}
+    finished(tmp_path / "a", removed_ml=12.34, seconds=3000.04, **sure)
+    finished(tmp_path / "b", removed_ml=1000, seconds=700)
+    write_report(tmp_path, tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    values = [td["data-value"] for td in page.every("td") if "data-value" in td]
+    assert values[3:8] == ["3", "12.34", "1", "1", "1"]
+    assert [body["data-flags"] for body in page.every("tbody")] == [
+        "flagged,touching,uncertain,nothing found",
+        "",
+    ]
+    totals = re.sub(r"\s+", " ", page.text["dd"])
+    assert totals == "21061,012 ml1 h 1 min"
+
+
+@pytest.mark.parametrize("identifiers", [False, True])
+def test_hostile_words_stay_words(tmp_path, identifiers):
+    make_series(tmp_path / "scan", PatientName=HOSTILE[:60], PatientID=HOSTILE[:60])
+    folder = finished(tmp_path / "out" / "ct-1", warnings=[HOSTILE], source=HOSTILE)
+    shutil.copy(tmp_path / "scan" / "01.dcm", folder / "0001.dcm")
+    finished(tmp_path / "out" / "ct-2", error=f"x: {HOSTILE}", source=HOSTILE)
+    write_report(tmp_path / "out", tmp_path / "page.html", identifiers=identifiers)
+    page = Page(tmp_path / "page.html")
+    assert len(page.every("script")) == 1
+    assert page.every("img") == []
+    assert not any(key.startswith("on") for _, given in page.tags for key in given)
+    assert page.words.count(HOSTILE) >= (4 if identifiers else 1)
+
+
+# Whom it names.
+
+
+def test_nobody_is_named_unless_asked_for(run, page):
+    out, reports = run
+    assert any(CANARY in f"{one.source} {one.error}" for one in reports)  # there is what to hide
+    assert CANARY not in page.source
+    assert "smith" not in page.source
+    assert not any(CANARY.encode() in path.read_bytes() for path in out.rglob("*.webp"))
+
+
+def test_who_asks_gets_names_and_a_warning(run, tmp_path):
+    out, reports = run
+    write_report(out, tmp_path / "page.html", reports, identifiers=True)
+    page = Page(tmp_path / "page.html")
+    assert "This page names patients" in page.words
+    for keyword in ("PatientName", "PatientID", "AccessionNumber", "StudyDescription"):
+        assert CANARIES[keyword] in page.words
+    assert all(one.error in page.words for one in reports)
+
+
+def test_failures_give_their_reasons_without_files(page):
+    for reason in (
+        "RescaleSlope or RescaleIntercept is missing",
+        "two files lie at one position",
+        "two files share a SOP Instance UID",
+        "ImageOrientationPatient is missing",
+        "pixel spacing",
+    ):
+        assert reason in page.words
+
+
+def test_files_that_were_passed_over_are_not_named(tmp_path):
+    make_series(tmp_path / "scan")
+    (tmp_path / "scan" / f"{CANARY} smith.txt").touch()
+    told = clean_series(read_series(tmp_path / "scan"), tmp_path / "out", method="kmeans")
+    assert CANARY in " ".join(told.warnings)
+    write_report(tmp_path / "out", tmp_path / "page.html", [told])
+    assert CANARY not in Page(tmp_path / "page.html").source
+
+
+def test_a_folder_renamed_after_a_patient_is_not_named(tmp_path):
+    finished(tmp_path / "out" / f"{CANARY} SMITH")
+    finished(tmp_path / "out" / OURS)
+    for identifiers in (False, True):
+        write_report(tmp_path / "out", tmp_path / "page.html", identifiers=identifiers)
+        page = Page(tmp_path / "page.html")
+        assert OURS in page.text["th"]
+        assert (f"{CANARY} SMITH" in page.source) == identifiers
+
+
+def test_text_burned_in_keeps_pictures_away_and_the_page_says_so(run, page):
+    (burned,) = (one for one in run[1] if one.source.endswith("burned"))
+    assert burned.error == ""
+    assert not (run[0] / burned.folder / FOLDER).exists()
+    assert "no pictures, because of that text" in page.words
+
+
+# A destination of earlier runs.
+
+
+def test_without_reports_the_destination_tells(run, page, tmp_path):
+    out, reports = run
+    write_report(out, tmp_path / "page.html")
+    alone = Page(tmp_path / "page.html")
+    for tag in ("tbody", "img"):
+        given, found = (sorted(map(str, one.every(tag))) for one in (page, alone))
+        assert found == given
+    assert CANARY not in alone.source
+    cleaned = {one for one in reports if not one.error}
+    assert {one for one in read_reports(out) if not one.error} == cleaned
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "[]",
+        "{}",
+        {"slices": "many"},
+        {"seconds": float("nan")},
+        {"confidence": ["high"]},
+        {"warnings": [3]},
+        {"states": 3},
+    ],
+)
+def test_a_damaged_report_is_a_failed_row(tmp_path, damage):
+    finished(tmp_path / "good")
+    if isinstance(damage, dict):
+        finished(tmp_path / "bad", **damage)
+    else:
+        finished(tmp_path / "bad")
+        (tmp_path / "bad" / "cleaning.json").write_text(damage)
+    write_report(tmp_path, tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    assert sorted(body["data-flags"] for body in page.every("tbody")) == ["", "failed"]
+    assert "damaged" in page.words
+
+
+def test_pictures_that_are_none_and_folders_elsewhere_are_passed_over(tmp_path):
+    coded = _webp(picture(SMALL))
+    finished(tmp_path / "elsewhere" / "ct-1", {1: coded})
+    folder = finished(tmp_path / "out" / "ct-2", {1: b"RIFF", 2: coded}, folder="../elsewhere/ct-1")
+    (folder / FOLDER / "face.webp").write_bytes(coded)
+    write_report(tmp_path / "out", tmp_path / "page.html")
+    assert [image["alt"][:7] for image in Page(tmp_path / "page.html").every("img")] == ["Slice 2"]
+    away = [Report(source="scan", folder="../elsewhere/ct-1")]
+    write_report(tmp_path / "out", tmp_path / "page.html", away)
+    assert Page(tmp_path / "page.html").every("img") == []
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path, capsys):
+    make_series(tmp_path / "scan")
+    for place in ("page.txt", "absent/page.html", "scan"):
+        arguments = [tmp_path / "scan", tmp_path / "out", "--report", tmp_path / place]
+        assert main(["clean", *map(str, arguments)]) == 1
+        assert capsys.readouterr().err.startswith("headrest: ")
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(HeadrestError, match="holds no cleaned series"):
+        write_report(tmp_path, tmp_path / "page.html")
+
+
+def test_the_command_writes_it_again_when_all_is_complete(tmp_path):
+    make_series(tmp_path / "scan", PatientName=f"{CANARY}^NAME")
+    paths = [str(tmp_path / name) for name in ("scan", "out", "page.html")]
+    command = ["clean", *paths[:2], "--method", "kmeans", "--report", paths[2]]
+    assert main(command) == 0
+    first = Page(paths[2])
+    assert main([*command, "--identifiers"]) == 0
+    assert Page(paths[2]).every("img") == first.every("img") != []
+    assert CANARY in Page(paths[2]).words
+    assert CANARY not in first.source
+
+
+# Size.
+
+
+def test_a_page_of_200_series_stays_under_20_mb(tmp_path):
+    coded = _webp(picture()).ljust(BYTES, b"\0")  # as large as a picture can be
+    fields = {"slices": 60, "states": ["touching", "free"] * 30, "warnings": ["w" * 200]}
+    for n in range(200):
+        finished(tmp_path / f"ct-{n}", dict.fromkeys(range(1, 7), coded), **fields)
+    write_report(tmp_path, tmp_path / "page.html")
+    assert 10e6 < (tmp_path / "page.html").stat().st_size < 20e6
+    page = Page(tmp_path / "page.html")
+    assert len(page.every("img")) == 1200
+    assert "left out" not in page.words
+
+
+def test_with_more_series_each_shows_less_and_the_flagged_slices_stay(tmp_path, monkeypatch):
+    coded = _webp(picture()).ljust(BYTES, b"\0")
+    for n in range(4):
+        states = {"states": ["free", "free", "touching"]}
+        finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), coded), **states)
+    monkeypatch.setattr("headrest.report.PICTURE_BYTES", 3 * BYTES)
+    write_report(tmp_path, tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    assert [image["alt"][:7] for image in page.every("img")] == ["Slice 3"] * 4
+    assert "8 pictures are left out" in page.words
+
+
+# Pictures.
+
+
+@pytest.mark.parametrize(
+    ("count", "flagged", "absent", "expected"),
+    [
+        pytest.param(1, (), (), [1], id="one-slice"),
+        pytest.param(6, (), (), [1, 2, 3, 4, 5, 6], id="all"),
+        pytest.param(30, ([4, 5],), (), None, id="two-flagged"),
+        pytest.param(30, ([9], range(1, 31)), (), None, id="all-flagged-one-urgent"),
+        pytest.param(30, (), range(1, 31), None, id="nothing-anywhere"),
+        pytest.param(30, ([2],), range(20, 31), None, id="both"),
+    ],
+)
+def test_flagged_slices_are_chosen_first(count, flagged, absent, expected):
+    chosen = choose_slices(count, flagged, absent)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(count, 6)
+    assert set(chosen) <= set(range(1, count + 1))
+    assert expected in (None, chosen)
+    if flagged:
+        assert set(flagged[0]) <= set(chosen)
+    if 0 < len(absent) < count:
+        assert 0 < len(set(chosen) & set(absent)) <= 3
+
+
+def test_a_picture_shows_before_removed_and_after():
+    hu = np.full((80, 80), -1000.0)
+    hu[10:40, 10:70], hu[60:70, 10:70] = 40, 200
+    removed = hu == 200
+    drawn = np.asarray(triptych(hu, removed, (1, 1), 80)).astype(int)
+    before, marked, after = (drawn[:, i * (80 + GAP) :][:, :80] for i in range(3))
+    grey = round(255 * ((40 + 1000) / 1400))
+    assert np.abs(before[20, 20] - grey).max() <= 1
+    assert before[65, 40].min() > 200
+    assert after[65, 40].max() == 0
+    assert marked[65, 40, 0] > marked[65, 40, 1] + 50 > marked[65, 40, 2] + 100
+    far = np.zeros((80, 80), bool)
+    far[:50] = True
+    assert np.array_equal(before[far], after[far])
+    assert np.array_equal(before[far], marked[far])
+
+
+def test_pixels_that_are_not_square_are_drawn_as_they_are():
+    flat = np.zeros((40, 80))
+    assert triptych(flat, flat > 0, (2.0, 1.0), 128).size == (3 * 128 + 2 * GAP, 128)
+    assert triptych(flat, flat > 0, (1.0, 1.0), 128).size == (3 * 128 + 2 * GAP, 64)
+
+
+def test_no_picture_is_larger_than_it_may_be():
+    noisy, coded = picture(noise=400), io.BytesIO()
+    noisy.save(coded, "WEBP", quality=80)
+    assert coded.tell() > BYTES  # as it comes it would be
+    assert len(_webp(noisy)) <= BYTES
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def browse(tmp_path_factory):
+    """Open a page in headless Chromium at a width; return the page as its script left it."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip(f"no browser here: none of {', '.join(names)}")
+    profile = tmp_path_factory.mktemp("profile")
+    quiet = ("disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
+
+    def open_page(path, width=1280):
+        command = [program, "--headless", "--no-sandbox", *(f"--{one}" for one in quiet)]
+        command += [f"--user-data-dir={profile}", f"--window-size={width},900"]
+        command += ["--virtual-time-budget=5000", "--dump-dom", path.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return open_page
+
+
+def test_the_script_runs_under_the_policy_of_the_page(browse, page, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(page.source)
+    assert f"{2 + len(FAILING)} of {2 + len(FAILING)} series shown" in browse(path)
+    path.write_text(page.source.replace("const table", "const  table"))  # another script
+    assert "series shown</output>" not in browse(path)
+
+
+STEPS = """<script>
+const said = {}, shown = () => [...document.querySelectorAll("tbody:not([hidden])")].map(
+  (one) => one.querySelector("td").textContent);
+const choose = (flag) => { document.querySelector(`[value="${flag}"]`).click(); return shown(); };
+const press = (name) => { const button = [...document.querySelectorAll("thead button")].find(
+  (one) => one.textContent === name); button.click();
+  return [button.parentElement.getAttribute("aria-sort"), ...shown()]; };
+said.failed = choose("failed"); said.touching = choose("touching"); choose("");
+said.sorted = [press("Removed, ml"), press("Removed, ml"),
+  (press("Series"), press("Series"))];
+words.value = "tilted CT-0123"; words.dispatchEvent(new Event("input", {bubbles: true}));
+said.found = shown(); said.told = told.textContent; words.value = ""; filter();
+pictures.click(); said.bare = getComputedStyle(document.querySelector(".strip")).display;
+pictures.click();
+const frame = document.createElement("iframe"); frame.style.width = "390px";
+frame.srcdoc = document.documentElement.outerHTML.replace(/<script[^]*<.script>/, "");
+frame.onload = () => { const inner = frame.contentDocument.documentElement;
+  said.width = [inner.clientWidth, inner.scrollWidth];
+  said.clipped = [...inner.querySelectorAll("tbody")].filter(
+    (one) => one.scrollWidth > one.clientWidth).length; document.title = JSON.stringify(said); };
+document.body.append(frame);
+</script></body>"""
+
+
+def test_series_can_be_chosen_found_and_sorted_and_a_phone_shows_all(browse, tmp_path):
+    coded = _webp(picture())
+    fields = {"states": ["touching", "free", "free"], "removed_ml": 5.5}
+    finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
+    finished(tmp_path / OURS, removed_ml=40, warnings=["slices tilted", "w" * 300])
+    finished(tmp_path / ("ct-c" + "c" * 200), removed_ml=7, error="x: damaged")
+    path = tmp_path / "page.html"
+    write_report(tmp_path, path, identifiers=True)
+    source = re.sub(r"<meta http-equiv.*?>", "", path.read_text()).replace("</body>", STEPS)
+    path.write_text(source)
+    said = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", browse(path))[1]))
+    assert said["failed"] == ["3"]
+    assert said["touching"] == ["2"]
+    assert said["sorted"] == [
+        ["descending", "1", "2", "3"],
+        ["ascending", "3", "2", "1"],
+        ["descending", "3", "2", "1"],
+    ]
+    assert (said["found"], said["told"]) == (["1"], "1 of 3 series shown")
+    assert said["bare"] == "none"
+    assert said["clipped"] == 0
+    assert 360 < said["width"][0] == said["width"][1] <= 390
