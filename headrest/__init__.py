@@ -2,12 +2,14 @@
 
 import os
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # TensorFlow's start-up lines say nothing about a scan. Where it is imported before, they come.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from headrest.clean import clean_series, clean_tree
+from headrest.batch import clean_tree
+from headrest.clean import clean_series
+from headrest.datasets import fetch, fetch_idc
 from headrest.dicom import read_series, write_derived_series
 from headrest.errors import HeadrestError
 from headrest.hounsfield import rescale, window
@@ -20,6 +22,8 @@ __all__ = [
     "clean_series",
     "clean_tree",
     "dice",
+    "fetch",
+    "fetch_idc",
     "find_support",
     "iou",
     "label_series",

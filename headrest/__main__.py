@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from tqdm.auto import tqdm
 
 from headrest import HeadrestError, __version__, clean_tree
+from headrest.lean import serve_cleaning_only
+from headrest.report import check_place, write_report
 from headrest.support import METHODS
 
 
@@ -44,6 +46,32 @@ def _parser():
     clean.add_argument(
         "--outside", action="store_true", help="blank all foam and linen outside the patient too"
     )
+    clean.add_argument(
+        "--segmentation",
+        action="store_true",
+        help="write what was found as a DICOM Segmentation too (needs highdicom)",
+    )
+    clean.add_argument(
+        "--nifti", action="store_true", help="write what was found as NIfTI too (needs nibabel)"
+    )
+    clean.add_argument(
+        "--compress", action="store_true", help="compress slices as their source, without loss"
+    )
+    clean.add_argument(
+        "--drop-private", action="store_true", help="leave out private elements, kept otherwise"
+    )
+    clean.add_argument(
+        "--report", metavar="FILE.html", help="write a page with a table and pictures of all series"
+    )
+    clean.add_argument(
+        "--identifiers", action="store_true", help="name source folders and patients on that page"
+    )
+    clean.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="series cleaned side by side, 1.2 GB each"
+    )
+    clean.add_argument(
+        "--scheduler", metavar="ADDRESS", help="Dask scheduler, or its file, that does the work"
+    )
     clean.set_defaults(run=_clean)
     score = commands.add_parser(
         "score",
@@ -69,6 +97,15 @@ def _parser():
     synthesize.add_argument("--matrix", type=int, help="rows and columns; drawn if not given")
     synthesize.add_argument("--region", choices=("head", "chest"), default="head")
     synthesize.set_defaults(run=_synthesize)
+    fetch = commands.add_parser(
+        "fetch",
+        help="fetch a real scan by name",
+        description="Fetch a real scan from where it is published, check it, and print its folder. "
+        "Nothing is fetched twice. HEADREST_DATA names another place than the usual cache.",
+    )
+    fetch.add_argument("name", metavar="NAME", nargs="?", help="such as ge-head")
+    fetch.add_argument("--list", action="store_true", help="list what there is, with its licence")
+    fetch.set_defaults(run=_fetch)
     _add_training(commands)
     return parser
 
@@ -101,7 +138,13 @@ def _add_training(commands):
         "command goes on after the last epoch. The defaults are those of the weights that ship.",
     )
     weights.add_argument("folder", metavar="FOLDER")
-    weights.add_argument("--patients", type=int, default=4000, metavar="N")
+    weights.add_argument(
+        "--patients",
+        type=int,
+        default=4000,
+        metavar="N",
+        help="heads as they come; a quarter as many with pressed ears are added",
+    )
     weights.add_argument("--seed", type=int, default=10_000, help="of the first patient")
     weights.add_argument("--jobs", type=int, default=2, help="patients made side by side")
     weights.set_defaults(run=_make_weights)
@@ -125,9 +168,15 @@ def _add_training(commands):
 
 
 def _clean(options):
-    reports = clean_tree(
-        options.source, options.destination, options.method, options.outside, tell=_tell
-    )
+    names = ("method", "outside", "segmentation", "nifti", "compress", "drop_private")
+    choices = {name: getattr(options, name) for name in names}
+    if options.report:
+        check_place(options.report)
+    serve_cleaning_only()
+    where = (options.source, options.destination, options.jobs, options.scheduler)
+    reports = clean_tree(*where, tell=_tell, **choices)
+    if options.report:
+        write_report(options.destination, options.report, reports, options.identifiers)
     failed = sum(bool(report.error) for report in reports)
     print(f"{len(reports) - failed} series cleaned, {failed} not")
     return 1 if failed else 0
@@ -137,6 +186,16 @@ def _score(options):
     from headrest.score import score
 
     print(json.dumps(score(options.original, options.cleaned, options.reference)))
+    return 0
+
+
+def _fetch(options):
+    from headrest.datasets import fetch, fetch_idc, listing
+
+    if options.list or not options.name:
+        print(listing())
+    else:
+        print((fetch_idc if options.name.startswith("idc-") else fetch)(options.name))
     return 0
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from headrest.benchmark_batch import batch_lines
+from headrest.benchmark_slices import slice_lines
 from headrest.ratios import Line, in_turns
 
 EPOCHS = 10
@@ -34,8 +36,9 @@ def benchmark(size=512, repeats=5, matrix_product=2048):
     Line
     """
     hu = _slice(size)
-    yield from threshold_lines(hu, repeats)
+    yield from slice_lines(hu, repeats)
     yield from network_lines(hu, repeats, matrix_product)
+    yield from batch_lines(hu, repeats)
     yield video_line(hu, repeats)
     yield import_line(repeats)
 
@@ -44,21 +47,6 @@ def _slice(size):
     from headrest.phantom import synthesize
 
     return np.maximum(synthesize(0, matrix=size, slices=1).hu[0], -1024).astype(np.float32)
-
-
-def threshold_lines(hu, repeats):
-    """Threshold of a slice beside scikit-learn's K-Means on its pixels, ten starts."""
-    from sklearn.cluster import KMeans
-
-    from headrest.kmeans import BRIGHTEST, kmeans_centers, kmeans_threshold
-
-    pixels = np.clip(np.floor(hu), None, BRIGHTEST).astype(np.float64).reshape(-1, 1)
-    model = KMeans(3, n_init=10, random_state=0)
-    ours, theirs = in_turns(repeats, lambda: kmeans_threshold(hu), lambda: model.fit(pixels))
-    yield Line("threshold: scikit-learn on pixels / here", theirs / ours, "at least", 50)
-    inertia = np.square(pixels - kmeans_centers(hu)).min(axis=1).sum()
-    ratio = round(float(inertia / model.inertia_), 4)
-    yield Line("threshold: inertia here / scikit-learn", ratio, "at most", 1)
 
 
 def network_lines(hu, repeats, matrix_product):

@@ -1,8 +1,11 @@
 """The benchmark's table has its form; what the figures are is the machine's business."""
 
+import numpy as np
 import pytest
 
+from headrest import read_series
 from headrest.__main__ import main
+from headrest.benchmark_slices import bytes_to_hu, least_inertia, simpleitk_to_hu, write_series
 from headrest.ratios import Line, in_turns, machine, report
 
 
@@ -13,10 +16,28 @@ def test_table(capsys):
     assert text.startswith(machine())
     heading, *rows = text[len(machine()) + 1 :].splitlines()
     assert heading.split() == ["what", "ratio", "wanted", "met"]
-    for what in ("threshold", "training", "inference", "video frame", "import"):
+    measured = ("threshold", "component", "reading", "training", "inference", "video", "import")
+    for what in measured:
         assert any(row.strip().startswith(what) for row in rows)
     assert all(row.endswith(("yes", "no", "not measured")) for row in rows)
     assert all(" at least " in row or " at most " in row for row in rows)
+
+
+def test_best_of_all_partitions():
+    values, counts = np.array([0.0, 1.0, 9.0, 11.0]), np.array([1, 1, 1, 3])
+    assert least_inertia(values, counts, 2) == pytest.approx(0.5 + 3)
+    assert least_inertia(values, counts, 3) == pytest.approx(0.5)
+    assert least_inertia(values, counts, 4) == 0
+
+
+def test_all_ways_of_reading_give_the_same_hu(tmp_path):
+    pytest.importorskip("SimpleITK")
+    hu = np.arange(64.0 * 64).reshape(64, 64) - 1024
+    paths = write_series(hu, tmp_path)
+    every = np.stack([hu] * len(paths))
+    assert np.array_equal(read_series(tmp_path).hu, every)
+    assert np.array_equal(bytes_to_hu(paths, hu.shape), every)
+    assert np.array_equal(simpleitk_to_hu(tmp_path), every)
 
 
 def test_verdicts():

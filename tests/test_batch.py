@@ -1,0 +1,382 @@
+"""Many studies: what stands is skipped, what fails is listed, and a kill costs nothing but time."""
+
+import csv
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chores import double, upper
+from conftest import CANARY, make_series, make_slice, uid, write_slice
+
+import headrest
+from headrest import HeadrestError, batch
+from headrest.__main__ import main
+from headrest.dicom import find_series, load_series
+from headrest.dicom.recognize import fingerprint_of
+from headrest.failures import series_hash
+from headrest.files import alone
+from headrest.workers import in_processes
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such processes")
+clean_tree = partial(headrest.clean_tree, method="kmeans")
+
+
+def make_study(folder, name, slices=2, **changes):
+    """A study of one series that shares no UID with the others."""
+    uids = {
+        "StudyInstanceUID": uid(name, "study"),
+        "SeriesInstanceUID": uid(name),
+        "SOPInstanceUID": lambda number: uid(name, number),
+    }
+    make_series(Path(folder, name), slices, **uids, **changes)
+
+
+@pytest.fixture
+def studies(tmp_path):
+    for name in "abc":
+        make_study(tmp_path / "in", name)
+    return tmp_path / "in"
+
+
+def failures(folder):
+    with open(folder / "failures.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder):
+    """SHA-256 of each file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def times(folder):
+    """When each file of each complete series was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("ct-*/*")}
+
+
+# What stands is skipped.
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="as-it-comes"),
+        pytest.param({"ImagePositionPatient": lambda n: [0, 0, -5.0 * n]}, id="feet-first"),
+        pytest.param({"InstanceNumber": None}, id="no-instance-number"),
+        pytest.param({"ImageOrientationPatient": [1, 0, 0, 0, 0.94, -0.342]}, id="tilted"),
+        pytest.param(
+            {
+                "ImageOrientationPatient": lambda n: (
+                    [1, 0, 0, 0, 1, 0] if n < 5 else [0, 1, 0, 1, 0, 0]
+                )
+            },
+            id="one-of-another-orientation",
+        ),
+        pytest.param(
+            {
+                "SOPInstanceUID": lambda n: uid("slice", min(n, 4)),
+                "ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 4)],
+            },
+            id="a-copy",
+        ),
+    ],
+)
+def test_headers_alone_tell_a_series(tmp_path, changes):
+    make_series(tmp_path, 5, **changes)
+    (files,) = find_series(tmp_path).series
+    assert fingerprint_of(files) == load_series(files).fingerprint
+
+
+def test_what_stands_is_not_decoded_again(studies, tmp_path, monkeypatch):
+    first = clean_tree(studies, tmp_path / "out")
+    before = times(tmp_path / "out")
+    monkeypatch.setattr(batch, "load_series", lambda files: pytest.fail("decoded again"))
+    assert clean_tree(studies, tmp_path / "out") == first
+    assert times(tmp_path / "out") == before
+
+
+def test_what_is_asked_for_in_another_way_is_made(studies, tmp_path):
+    first = clean_tree(studies, tmp_path / "out")
+    second = clean_tree(studies, tmp_path / "out", outside=True)
+    assert not {report.folder for report in first} & {report.folder for report in second}
+
+
+# What fails is listed.
+
+
+def test_a_failure_is_listed_until_it_is_mended(studies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_study(studies, "bad", RescaleSlope=None)
+    clean_tree("in", "out")
+    (row,) = failures(tmp_path / "out")
+    assert row["series"] == hashlib.sha256(uid("bad").encode()).hexdigest()[:12]
+    assert row["file"] == str(studies / "bad" / "01.dcm")
+    assert row["reason"].startswith("RescaleSlope")
+    make_study(studies, "bad")
+    clean_tree("in", "out")
+    assert not (tmp_path / "out" / "failures.csv").exists()
+
+
+def test_failures_of_another_source_stay(studies, tmp_path):
+    make_study(tmp_path / "other", "bad", RescaleSlope=None)
+    clean_tree(tmp_path / "other", tmp_path / "out")
+    before = failures(tmp_path / "out")
+    clean_tree(studies, tmp_path / "out")
+    assert failures(tmp_path / "out") == before
+
+
+def test_a_file_without_a_series_is_listed_until_it_is_gone(studies, tmp_path):
+    path = write_slice(studies / "z.dcm", make_slice(9, SeriesInstanceUID=None))
+    clean_tree(studies, tmp_path / "out")
+    (row,) = failures(tmp_path / "out")
+    assert (row["series"], row["file"]) == ("", str(path))
+    path.unlink()
+    clean_tree(studies, tmp_path / "out")
+    assert not (tmp_path / "out" / "failures.csv").exists()
+
+
+def test_a_fault_of_ours_ends_nothing_and_quotes_nothing(studies, tmp_path, monkeypatch):
+    def stumble(files):
+        if files.uid == uid("b"):
+            raise ValueError(CANARY)
+        return load_series(files)
+
+    monkeypatch.setattr(batch, "load_series", stumble)
+    reports = clean_tree(studies, tmp_path / "out")
+    assert [bool(report.error) for report in reports] == [False, True, False]
+    assert "ValueError at test_batch.py" in reports[1].error
+    assert CANARY not in reports[1].error
+
+
+def test_a_foreign_table_is_refused(studies, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "failures.csv").write_text("name,mark\nA,5\n")
+    with pytest.raises(HeadrestError, match=r"failures\.csv"):
+        clean_tree(studies, tmp_path / "out")
+    assert (tmp_path / "out" / "failures.csv").read_text() == "name,mark\nA,5\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"jobs": 0}, HeadrestError),
+        ({"jobs": 2, "scheduler": "tcp://nowhere:1"}, HeadrestError),
+        ({"colour": "red"}, TypeError),
+    ],
+)
+def test_what_cannot_be_done_is_refused_at_once(studies, tmp_path, wrong, error):
+    with pytest.raises(error):
+        clean_tree(studies, tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+# One run at a time, and what a killed one left.
+
+
+def test_a_second_run_into_a_destination_is_refused(studies, tmp_path, capsys):
+    with alone(tmp_path / "out" / ".headrest"):
+        assert main(["clean", str(studies), str(tmp_path / "out"), "--method", "kmeans"]) == 1
+    assert "another process is at work" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("ct-*"))
+
+
+@posix
+def test_what_a_killed_run_left_is_swept_and_nothing_else(studies, tmp_path):
+    dead, unburied = (subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2))
+    dead.wait()
+    os.waitid(os.P_PID, unburied.pid, os.WEXITED | os.WNOWAIT)
+    aside = ".ct-0123456789ab.{}.partial"
+    gone = [aside.format(dead.pid), aside.format(os.getpid()), aside.format(dead.pid) + ".swept"]
+    gone += [aside.format(unburied.pid)]
+    gone += [".failures.1.partial.csv".replace("1", str(dead.pid))]
+    kept = [aside.format(os.getppid()), ".mine.1.partial", "ct-mine.1.partial", ".ct-x.partial"]
+    for name in gone + kept:
+        (tmp_path / "out" / name).mkdir(parents=True)
+        (tmp_path / "out" / name / "0001.dcm").write_text("half")
+    clean_tree(studies, tmp_path / "out")
+    left = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("ct-0")}
+    assert set(kept) <= left
+    assert not set(gone) & left
+    unburied.wait()
+
+
+# Side by side.
+
+
+def test_each_task_is_done_once():
+    done = in_processes(double, range(7), jobs=3)
+    assert sorted(done) == [(n, 2 * n) for n in range(7)]
+
+
+def test_a_process_that_dies_costs_its_task_only(tmp_path):
+    once = str(tmp_path / "once")
+    tasks = ["a", "b", "always", "c", once, "d"]
+    done = dict(in_processes(upper, tasks, 2))
+    assert done == {task: None if task == "always" else task.upper() for task in tasks}
+
+
+def test_two_jobs_write_what_one_does(studies, tmp_path):
+    make_study(studies, "bad", RescaleSlope=None)
+    one, two = (clean_tree(studies, tmp_path / f"{jobs}", jobs=jobs) for jobs in (1, 2))
+    assert [(r.source, r.folder, r.error) for r in one] == [
+        (r.source, r.folder, r.error) for r in two
+    ]
+    for report in filter(lambda report: report.folder, one):
+        pair = [headrest.read_series(tmp_path / jobs / report.folder) for jobs in "12"]
+        assert np.array_equal(pair[0].stored, pair[1].stored)
+        assert pair[0].fingerprint == pair[1].fingerprint
+    assert contents(tmp_path / "1").keys() == contents(tmp_path / "2").keys()
+
+
+# Stopped and killed.
+
+
+def start(source, destination, *options):
+    command = [sys.executable, "-m", "headrest", "clean", str(source), str(destination)]
+    return subprocess.Popen(
+        [*command, "--method", "kmeans", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def group_is_gone(number):
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.fixture
+def many(tmp_path):
+    for n in range(12):
+        make_study(tmp_path / "in", f"{n:02d}")
+    return tmp_path / "in"
+
+
+@posix
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_leaves_nothing_half_done_and_says_how_to_go_on(many, tmp_path, jobs):
+    run = start(many, tmp_path / "out", "--jobs", jobs)
+    assert wait_for(lambda: list((tmp_path / "out").glob("ct-*")))
+    os.killpg(run.pid, signal.SIGINT)
+    told = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "the same command goes on" in told
+    assert "Traceback" not in told
+    assert wait_for(lambda: group_is_gone(run.pid))
+    assert all(path.name.startswith("ct-") for path in (tmp_path / "out").iterdir())
+
+
+@posix
+def test_a_run_that_is_killed_again_and_again_ends_complete(many, tmp_path):
+    out, before, seen = tmp_path / "out", contents(many), {}
+    for enough in (1, 5):
+        run = start(many, out, "--jobs", "2")
+        assert wait_for(lambda: len(list(out.glob("ct-*"))) >= enough)  # noqa: B023
+        run.kill()
+        run.communicate()
+        assert wait_for(lambda: group_is_gone(run.pid))  # noqa: B023
+        seen |= times(out)
+    reports = clean_tree(many, out)
+    assert [report.error for report in reports] == [""] * 12
+    assert {path: when for path, when in times(out).items() if path in seen} == seen
+    assert all(len(headrest.read_series(out / report.folder)) == 2 for report in reports)
+    assert all(path.name.startswith("ct-") for path in out.iterdir())
+    assert contents(many) == before
+
+
+# A cluster.
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        yield cluster
+
+
+def test_a_cluster_writes_what_one_process_does(studies, tmp_path, cluster):
+    make_study(studies, "bad", RescaleSlope=None)
+    here = clean_tree(studies, tmp_path / "here")
+    there = clean_tree(studies, tmp_path / "there", scheduler=cluster.scheduler_address)
+    assert [(r.folder, r.error) for r in there] == [(r.folder, r.error) for r in here]
+    assert failures(tmp_path / "here") == failures(tmp_path / "there")
+
+
+def test_a_worker_that_dies_costs_its_task_only(tmp_path, cluster):
+    from headrest.cluster import on_cluster
+
+    once = str(tmp_path / "once")
+    done = dict(on_cluster(upper, ["a", "b", once, "c"], cluster.scheduler_address))
+    assert done == {"a": "A", "b": "B", once: once.upper(), "c": "C"}
+
+
+def test_a_task_over_which_each_worker_dies_is_given_up(cluster):
+    from headrest.cluster import on_cluster
+
+    assert dict(on_cluster(upper, ["always", "a"], cluster.scheduler_address))["always"] is None
+
+
+def test_a_scheduler_file_is_as_good_as_an_address(tmp_path, cluster):
+    import json
+
+    from headrest.cluster import on_cluster
+
+    (tmp_path / "scheduler.json").write_text(json.dumps(cluster.scheduler.identity()))
+    done = on_cluster(double, range(3), str(tmp_path / "scheduler.json"))
+    assert sorted(done) == [(0, 0), (1, 2), (2, 4)]
+
+
+def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
+    from headrest import cluster as module
+
+    monkeypatch.setattr(module, "__version__", "0.0.0")
+    with pytest.raises(HeadrestError, match=r"headrest \S+, and not 0\.0\.0"):
+        list(module.on_cluster(double, [1], cluster.scheduler_address))
+
+
+def test_no_scheduler_is_said(studies, tmp_path):
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("distributed")
+    nowhere = {"scheduler": "tcp://127.0.0.1:9"}
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(HeadrestError, match="no scheduler answers"),
+    ):
+        clean_tree(studies, tmp_path / "out", **nowhere)
+
+
+def test_a_missing_package_is_named(studies, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "headrest.cluster", raising=False)
+    with pytest.raises(HeadrestError, match="pip install distributed"):
+        clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_series_is_named_by_a_hash():
+    from headrest.dicom import SeriesFiles
+
+    assert len(series_hash(SeriesFiles("1.2.3\udcff", "", "", ()))) == 12
