@@ -3,6 +3,7 @@
 They are told apart by their shape and by the mean and standard deviation of their HU.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -64,16 +65,16 @@ class Components:
     row: np.ndarray
     column: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.area_mm2)
 
-    def largest(self, n=8):
+    def largest(self, n: int = 8) -> dict[str, np.ndarray]:
         """The n largest as rows of a table: a dict of arrays, largest first."""
         order = np.argsort(-self.area_mm2, kind="stable")[:n]
         return {f.name: getattr(self, f.name)[order] for f in fields(self)[1:]}
 
 
-def find_components(mask):
+def find_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Find 8-connected components, with their holes filled.
 
     Holes are filled first, so sinuses and the inside of a hollow skull belong to the piece
@@ -112,7 +113,9 @@ def _bounding_box(mask):
     return tuple(slice(first, last + 1) for first, last in ends)
 
 
-def measure(labels, count, hu, threshold, spacing_mm):
+def measure(
+    labels: np.ndarray, count: int, hu: np.ndarray, threshold: float, spacing_mm: Sequence[float]
+) -> Components:
     """Measure every component by counting, without a loop over them.
 
     Parameters
@@ -185,7 +188,7 @@ def _boundary(mask):
     return mask & ~inner
 
 
-def judge(components):
+def judge(components: Components) -> np.ndarray:
     """Say of each component whether it is device, patient, or cannot be told.
 
     Thick is patient, unless it is darker than any tissue. Thin and long is device, unless it
@@ -217,6 +220,6 @@ def judge(components):
     return verdict
 
 
-def between(values, limits):
+def between(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """Where values lie from the first limit to the second, both included."""
     return (limits[0] <= values) & (values <= limits[1])

@@ -1,6 +1,7 @@
 """Stored values, Hounsfield units (HU), and what lies outside the field of view."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 AIR = -1000.0
 """HU of air, by definition of the scale."""
@@ -15,7 +16,7 @@ PADDING_BELOW = -1100.0
 """No tissue and no air reads below this; scanners pad with -1500, -2000 or -3024 HU."""
 
 
-def rescale(stored, slope, intercept):
+def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.ndarray:
     """Turn stored values into Hounsfield units.
 
     Parameters
@@ -48,7 +49,7 @@ def rescale(stored, slope, intercept):
     return hu
 
 
-def outside_field_of_view(hu, padding=None):
+def outside_field_of_view(hu: np.ndarray, padding: tuple[float, float] | None = None) -> np.ndarray:
     """Mark the pixels that the scanner never measured.
 
     Parameters
@@ -80,7 +81,7 @@ def outside_field_of_view(hu, padding=None):
     return outside
 
 
-def window(hu, center=40.0, width=400.0):
+def window(hu: np.ndarray, center: float = 40.0, width: float = 400.0) -> np.ndarray:
     """Map HU to display values from 0 (black) to 1 (white).
 
     Parameters
@@ -92,6 +93,10 @@ def window(hu, center=40.0, width=400.0):
     Returns
     -------
     float array of the shape of `hu`.
+
+    Notes
+    -----
+    The function LINEAR_EXACT of DICOM PS3.3 C.11.2.1.3.2.
 
     Examples
     --------

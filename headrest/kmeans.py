@@ -19,7 +19,9 @@ LOWEST_THRESHOLD = -800.0
 """Below this lies foam. Where nothing but air and foam is in view K-Means parts those two."""
 
 
-def hu_histogram(hu, lowest=FLOOR, highest=BRIGHTEST):
+def hu_histogram(
+    hu: np.ndarray, lowest: float = FLOOR, highest: float = BRIGHTEST
+) -> tuple[np.ndarray, np.ndarray]:
     """Count the pixels of each whole HU.
 
     Parameters
@@ -43,7 +45,7 @@ def hu_histogram(hu, lowest=FLOOR, highest=BRIGHTEST):
     return occurring + lowest, counts[occurring]
 
 
-def kmeans_centers(hu, k=3):
+def kmeans_centers(hu: np.ndarray, k: int = 3) -> np.ndarray:
     """Cluster HU with scikit-learn's KMeans, started at the exact optimum.
 
     Parameters
@@ -87,7 +89,7 @@ def _one_thread():
     return _thread_controller().limit(limits=1, user_api="openmp")
 
 
-def kmeans_threshold(hu, k=3):
+def kmeans_threshold(hu: np.ndarray, k: int = 3) -> float:
     """Find the HU that parts air from everything else.
 
     It lies half-way between two neighbouring cluster centres; the lowest such place above
@@ -110,7 +112,7 @@ def kmeans_threshold(hu, k=3):
     return float(next((t for t in between if t > LOWEST_THRESHOLD), DEVICE))
 
 
-def optimal_centers(values, counts, k):
+def optimal_centers(values: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
     """Find the best k centres of a weighted histogram, exactly.
 
     Parameters
@@ -154,8 +156,8 @@ def optimal_centers(values, counts, k):
         edges.append(k - 1 + int(np.argmin(best[k - 1 : n] + cost(np.arange(k - 1, n), n))))
     for start in reversed(starts):
         edges.append(start[edges[-1]])
-    edges = np.array([*edges, 0])[::-1]
-    return values.mean() + np.diff(first[edges]) / np.diff(weight[edges])
+    cuts = np.array([*edges, 0])[::-1]
+    return values.mean() + np.diff(first[cuts]) / np.diff(weight[cuts])
 
 
 def _add_cluster(best, cost, clusters):

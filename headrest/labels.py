@@ -6,6 +6,7 @@ Where the support touches the head the two are one component: that is the method
 failure. It is reported as the state of the slice, and the patient is kept whole.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,7 +61,7 @@ class Label:
     threshold: float
 
 
-def label_slice(hu, spacing_mm, k=3):
+def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Label:
     """Label the headrest of one slice.
 
     Parameters
@@ -72,11 +73,27 @@ def label_slice(hu, spacing_mm, k=3):
     Returns
     -------
     Label
+
+    Raises
+    ------
+    HeadrestError
+        For a k below 1.
+
+    Examples
+    --------
+    >>> hu = np.full((128, 128), -1000.0)
+    >>> hu[20:100, 24:104] = 40.0  # a head
+    >>> hu[108:112, 10:118] = 120.0  # a shell behind it
+    >>> label = label_slice(hu, (2.0, 2.0))
+    >>> label.state, int(label.mask.sum())
+    ('free', 432)
     """
     return _label(hu, _examine(hu, spacing_mm, k))
 
 
-def label_series(hu, spacing_mm, k=3, use_neighbours=True):
+def label_series(
+    hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3, use_neighbours: bool = True
+) -> list[Label]:
     """Label the headrest of every slice of a series.
 
     Parameters
@@ -92,6 +109,19 @@ def label_series(hu, spacing_mm, k=3, use_neighbours=True):
     Returns
     -------
     list of Label, one a slice.
+
+    Raises
+    ------
+    HeadrestError
+        For a k below 1.
+
+    Examples
+    --------
+    >>> hu = np.full((2, 128, 128), -1000.0)
+    >>> hu[:, 20:100, 24:104] = 40.0  # a head
+    >>> hu[0, 108:112, 10:118] = 120.0  # a shell behind it, in the first slice only
+    >>> [label.state for label in label_series(hu, (5.0, 2.0, 2.0))]
+    ['free', 'absent']
     """
     progress = tqdm(hu, desc="labelling", unit="slice", delay=2, leave=False)
     seen = [_examine(one, spacing_mm[1:], k) for one in progress]
@@ -136,13 +166,13 @@ def _members(components, chosen):
     return np.take(np.r_[False, chosen], components.labels[::2, ::2])
 
 
-def thick_parts(mask, width_mm, spacing_mm):
+def thick_parts(mask: np.ndarray, width_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
     """Open a mask (rows, columns): what a square of that width can be moved about in."""
     reach = [max(1, round(width_mm / 2 / mm)) for mm in spacing_mm]
     return _over_window(_over_window(mask, reach, np.logical_and), reach, np.logical_or) & mask
 
 
-def grown(mask, reach_mm, spacing_mm):
+def grown(mask: np.ndarray, reach_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
     """Let a mask (rows, columns) grow by `reach_mm` to every side, corners included."""
     reach = [max(1, round(reach_mm / mm)) for mm in spacing_mm]
     return _over_window(mask, reach, np.logical_or) if mask.any() else mask
@@ -208,7 +238,13 @@ def _overlaps(components, masks):
     return [np.bincount(labels[mask], minlength=count)[1:] / whole for mask in masks]
 
 
-def soft_rim(mask, hu, spacing_mm, threshold, reach_mm=1.5):
+def soft_rim(
+    mask: np.ndarray,
+    hu: np.ndarray,
+    spacing_mm: Sequence[float],
+    threshold: float,
+    reach_mm: float = 1.5,
+) -> np.ndarray:
     """Find the soft rim of a headrest: the pixels around it that it brightens.
 
     Parameters

@@ -1,6 +1,8 @@
 """The encoder-decoders, for any backend of Keras 3."""
 
+from collections.abc import Sequence
 from itertools import count
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +14,7 @@ from headrest.errors import HeadrestError
 CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
 """Convolutions of each level in the first work on this question, 2018."""
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "original": {},
     "valid3": {"levels": 3, "convolutions": 2, "padding": "valid"},
     "standard": {"widths": (24, 32, 48, 64, 64, 64, 64), "fold": 4},
@@ -22,7 +24,7 @@ PRESETS = {
 CPU at 1 / 35 of the first one's products; the fourth is for tests."""
 
 
-def build(preset="standard", **changes):
+def build(preset: str = "standard", **changes: Any) -> keras.Model:
     """Build a network by name.
 
     Parameters
@@ -45,15 +47,15 @@ def build(preset="standard", **changes):
 
 
 def encoder_decoder(
-    size=512,
-    levels=7,
-    widths=None,
-    convolutions=CONVOLUTIONS,
-    padding="same",
-    fold=1,
-    seed=0,
-    name=None,
-):
+    size: int = 512,
+    levels: int = 7,
+    widths: Sequence[int] | None = None,
+    convolutions: int | Sequence[int] = CONVOLUTIONS,
+    padding: str = "same",
+    fold: int = 1,
+    seed: int = 0,
+    name: str | None = None,
+) -> keras.Model:
     """Build a network that halves the slice level by level, and doubles it back.
 
     What each level saw on the way down is laid beside what comes up to it.
@@ -151,7 +153,9 @@ def _crop(x, size):
     return layers.Cropping2D(((rim // 2, rim - rim // 2),) * 2)(x) if rim else x
 
 
-def output_size(size, convolutions, padding="same", fold=1):
+def output_size(
+    size: int, convolutions: Sequence[int], padding: str = "same", fold: int = 1
+) -> int | None:
     """Rows and columns that come out of a network, or None where it cannot be built.
 
     Examples
@@ -185,7 +189,7 @@ def _check_size(size, counts, padding, fold):
         )
 
 
-def logit(model, scaled):
+def logit(model: keras.Model, scaled: np.ndarray) -> np.ndarray:
     """What a network says for headrest and against the rest.
 
     Parameters
@@ -201,7 +205,7 @@ def logit(model, scaled):
     return logits[..., 1] - logits[..., 0]
 
 
-def sigmoid(logit):
+def sigmoid(logit: np.ndarray) -> np.ndarray:
     """Probability from a logit, without overflow.
 
     Examples
@@ -212,7 +216,7 @@ def sigmoid(logit):
     return 1 / (1 + np.exp(-np.clip(logit, -80, 80)))
 
 
-def get_weights(model):
+def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Read a network's weights: dict of layer and variable to float32 array.
 
     The same under every backend, so what one has trained another can use.
@@ -225,7 +229,7 @@ def get_weights(model):
     return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
 
 
-def set_weights(model, weights):
+def set_weights(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
     """Give a network weights that `get_weights` read.
 
     Raises

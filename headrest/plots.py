@@ -3,11 +3,15 @@
 Every function draws on axes of its own and returns the figure, so `figure.savefig` keeps it.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
+from headrest.components import Components
 from headrest.hounsfield import window
 
 DEVICE_COLOR = "#D55E00"
@@ -19,7 +23,14 @@ WIDE = (-300.0, 1400.0)
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 
 
-def show_slices(images, titles=None, center=WIDE[0], width=WIDE[1], masks=None, color=DEVICE_COLOR):
+def show_slices(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    center: float = WIDE[0],
+    width: float = WIDE[1],
+    masks: Sequence[np.ndarray | None] | None = None,
+    color: str = DEVICE_COLOR,
+) -> Figure:
     """Show slices side by side, each with a mask laid over it in colour.
 
     Parameters
@@ -44,7 +55,13 @@ def show_slices(images, titles=None, center=WIDE[0], width=WIDE[1], masks=None, 
     return figure
 
 
-def overlay(image, mask=None, center=WIDE[0], width=WIDE[1], color=DEVICE_COLOR):
+def overlay(
+    image: np.ndarray,
+    mask: np.ndarray | None = None,
+    center: float = WIDE[0],
+    width: float = WIDE[1],
+    color: str = DEVICE_COLOR,
+) -> np.ndarray:
     """Turn a slice in HU into RGB (rows, columns, 3) from 0 to 1, the mask in colour."""
     rgb = np.repeat(window(image, center, width)[..., None], 3, axis=2)
     if mask is not None:
@@ -53,7 +70,15 @@ def overlay(image, mask=None, center=WIDE[0], width=WIDE[1], color=DEVICE_COLOR)
     return rgb
 
 
-def montage(volume, masks=None, columns=7, center=WIDE[0], width=WIDE[1], step=2, labels=None):
+def montage(
+    volume: np.ndarray,
+    masks: np.ndarray | None = None,
+    columns: int = 7,
+    center: float = WIDE[0],
+    width: float = WIDE[1],
+    step: int = 2,
+    labels: Sequence[str] | None = None,
+) -> Figure:
     """Lay all slices of a series out on one sheet.
 
     Parameters
@@ -86,7 +111,14 @@ def montage(volume, masks=None, columns=7, center=WIDE[0], width=WIDE[1], step=2
     return figure
 
 
-def histogram(values, xlabel, marks=None, title="", bins=256, ylabel="pixels"):
+def histogram(
+    values: np.ndarray,
+    xlabel: str,
+    marks: dict[str, float] | None = None,
+    title: str = "",
+    bins: int = 256,
+    ylabel: str = "pixels",
+) -> Figure:
     """Draw a histogram with a logarithmic count.
 
     Parameters
@@ -112,7 +144,7 @@ def histogram(values, xlabel, marks=None, title="", bins=256, ylabel="pixels"):
     return figure
 
 
-def component_scatter(components, device):
+def component_scatter(components: Components, device: np.ndarray) -> Figure:
     """Plot each component by mean and standard deviation of its HU, its size by its area.
 
     Parameters
@@ -141,11 +173,11 @@ def component_scatter(components, device):
     axis.set(xlabel="mean of the component (HU)", ylabel="standard deviation (HU)")
     legend = axis.legend(loc="upper left")
     for handle in legend.legend_handles:
-        handle.set_sizes([60])
+        handle.set_sizes([60])  # type: ignore[union-attr]
     return figure
 
 
-def training_curves(history):
+def training_curves(history: list[dict]) -> Figure:
     """Plot what `headrest.fit.train` returns: the loss, and Dice on held-out slices, by epoch.
 
     Parameters
@@ -177,10 +209,10 @@ class Live:
     draw : callable, from the news to a matplotlib Figure, such as `training_curves`.
     """
 
-    def __init__(self, draw):
+    def __init__(self, draw: Callable[[Any], Figure]) -> None:
         self.draw, self.shown = draw, None
 
-    def __call__(self, news):
+    def __call__(self, news: Any) -> Figure:
         """Show the news; returns the Figure."""
         from IPython.display import display
 
@@ -193,7 +225,7 @@ class Live:
         return figure
 
 
-def table(columns, digits=1):
+def table(columns: Mapping[str, Iterable], digits: int = 1) -> str:
     """Write columns of numbers or words as an aligned text table.
 
     Parameters

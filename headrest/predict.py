@@ -1,5 +1,8 @@
 """A network over a whole series: HU in, probability of support out."""
 
+from collections.abc import Callable, Sequence
+
+import keras
 import numpy as np
 from scipy import ndimage
 from tqdm.auto import tqdm
@@ -21,7 +24,9 @@ MOST_STEPS = 4
 """A network never sees more than 1024 x 1024: coarser pixels rather than no memory."""
 
 
-def series_probability(hu, spacing_mm, network):
+def series_probability(
+    hu: np.ndarray, spacing_mm: Sequence[float], network: Callable[[int], keras.Model]
+) -> np.ndarray:
     """Probability that a voxel belongs to a support.
 
     Each slice is seen as it is and mirrored, and the two answers are averaged.
@@ -52,7 +57,7 @@ def series_probability(hu, spacing_mm, network):
     return found
 
 
-def network_size(shape, spacing_mm):
+def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
     """Rows and columns to which slices are resampled for a network.
 
     As near to `SIZE` as pixels within `PIXEL_MM` allow, in steps of `STEP`.
@@ -68,7 +73,9 @@ def network_size(shape, spacing_mm):
     return int(steps) * STEP
 
 
-def slice_probability(hu, spacing_mm, model):
+def slice_probability(
+    hu: np.ndarray, spacing_mm: Sequence[float], model: keras.Model
+) -> np.ndarray:
     """Probability of support in one slice.
 
     Parameters

@@ -3,9 +3,11 @@
 import os
 import platform
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ class Line:
     bound: str
     wanted: float
 
-    def verdict(self):
+    def verdict(self) -> str:
         """Say whether it is as wanted: "yes", "no", or that nobody knows."""
         if self.ratio is None:
             return "not measured"
@@ -31,7 +33,7 @@ class Line:
         return "yes" if met else "no"
 
 
-def report(lines):
+def report(lines: Sequence[Line]) -> str:
     """Write lines as a table: str.
 
     Examples
@@ -46,7 +48,7 @@ def report(lines):
     return table(columns | {"met": [line.verdict() for line in lines]})
 
 
-def in_turns(repeats, *calls):
+def in_turns(repeats: int, *calls: Callable[[], Any]) -> list[float]:
     """Median CPU seconds of each call, a list of float. The first turn is not counted."""
     turns = [[_seconds(call) for call in calls] for _ in range(repeats + 1)]
     return np.median(turns[1:], axis=0).tolist()
@@ -58,7 +60,7 @@ def _seconds(call):
     return time.process_time() - start
 
 
-def machine():
+def machine() -> str:
     """Describe the machine and the packages in a few lines."""
     cpu, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if info.exists():

@@ -16,7 +16,9 @@ OUTSIDE, PATIENT, UNKNOWN = 0, 1, 2
 """Labels of a reference: outside the patient, patient, and what cannot be told."""
 
 
-def score(original, cleaned, reference):
+def score(
+    original: str | Path, cleaned: str | Path, reference: str | Path
+) -> dict[str, int | float | None]:
     """Compare two DICOM series by their pixels: whatever differs has been removed.
 
     Parameters

@@ -2,12 +2,13 @@
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
+from headrest.dicom.series import Series
 from headrest.errors import HeadrestError
 from headrest.hounsfield import DEVICE
 from headrest.labels import grown, label_series, soft_rim
@@ -40,12 +41,12 @@ class Removal:
     confidence: tuple[float, ...] = ()
 
     @property
-    def mask(self):
+    def mask(self) -> np.ndarray:
         """Everything that is filled: device and rim."""
         return self.device | self.rim
 
 
-def find_support(series, method="network"):
+def find_support(series: Series, method: str = "network") -> Removal:
     """Find the support in a series.
 
     Parameters
@@ -65,11 +66,20 @@ def find_support(series, method="network"):
     ------
     HeadrestError
         For a method that does not exist, or one whose packages are not installed.
+
+    Examples
+    --------
+    >>> from pydicom.data import get_testdata_file
+    >>> from headrest import read_series
+    >>> series = read_series(get_testdata_file("693_UNCR.dcm", download=False))
+    >>> support = find_support(series, method="kmeans")
+    >>> support.states, support.mask.shape
+    (('free',), (1, 512, 512))
     """
     return choose_method(method)(series)
 
 
-def choose_method(name):
+def choose_method(name: str) -> Callable[[Series], Removal]:
     """Take a method by name.
 
     Raises
@@ -87,7 +97,7 @@ def choose_method(name):
     return METHODS[name]
 
 
-def describe(name):
+def describe(name: str) -> str:
     """Say by what a method finds the support, as derived series record it: str.
 
     Raises
@@ -122,10 +132,12 @@ def _network(series):
     return Removal(device, np.stack(rims), kinds, confidence(probability, device, spacing_mm))
 
 
-METHODS: dict[str, Callable] = {"network": _network, "kmeans": _kmeans}
+METHODS: dict[str, Callable[[Series], Removal]] = {"network": _network, "kmeans": _kmeans}
 
 
-def outside_patient(device, hu, padding, spacing_mm):
+def outside_patient(
+    device: np.ndarray, hu: np.ndarray, padding: np.ndarray, spacing_mm: Sequence[float]
+) -> np.ndarray:
     """Mark everything that is neither patient nor near to them: foam, linen, noise in air.
 
     Parameters

@@ -1,5 +1,6 @@
 """Ten slices, epoch by epoch, as a video: composed with NumPy and Pillow, encoded as H.264."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from headrest.errors import HeadrestError
 from headrest.files import whole_file
-from headrest.frames import read_frames
+from headrest.frames import Frames, read_frames
 from headrest.hounsfield import window
 
 INK, PAPER, FAINT = (235, 235, 235), (17, 17, 17), (90, 90, 90)
@@ -23,7 +24,7 @@ SIZE = (1920, 1080)
 """Width and height of a frame in pixels, both even as H.264 wants them."""
 
 
-def write_video(run, path, fps=None):
+def write_video(run: str | Path, path: str | Path, fps: float | None = None) -> int:
     """Encode the kept frames of a run, one frame an epoch.
 
     Parameters
@@ -83,7 +84,7 @@ def _write_animation(path, pictures, fps, width=960):
     small[0].save(path, save_all=True, append_images=small[1:], duration=each, loop=0, quality=60)
 
 
-def compose(frames):
+def compose(frames: Frames) -> Iterator[np.ndarray]:
     """Compose pictures, epoch after epoch.
 
     Parameters

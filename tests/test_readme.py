@@ -1,26 +1,49 @@
-"""README's links lead somewhere, and its Python lines work as they stand."""
+"""README's links lead somewhere, its lines work as they stand, its pictures are the notebooks'."""
 
+import base64
+import io
 import re
-import shutil
+import shlex
 from pathlib import Path
 
+import imageio_ffmpeg
+import nbformat
+import numpy as np
 import pytest
-from pydicom.data import get_testdata_file
+from PIL import Image
+
+import headrest
+from headrest import datasets
+from headrest.__main__ import _parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+PAGES = ["README.md", "data/README.md", "data/reference/README.md"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+PICTURES = sorted(set(re.findall(r"images/([\w.]+)", README)))
+COMMANDS = sorted(set(re.findall(r"python -m headrest ([^`\n]+)", README)))
 
 
-def test_links_and_pictures_exist():
-    links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README)
-    local = [a or b for a, b in links if not (a or b).startswith("http")]
-    assert local
-    assert not [link for link in local if not (ROOT / link).exists()]
+def links(page):
+    text = (ROOT / page).read_text("utf-8")
+    found = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", text)
+    return [markdown or html for markdown, html in found]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_exist(page):
+    assert links(page)
+    local = [link for link in links(page) if not link.startswith("http")]
+    assert not [link for link in local if not ((ROOT / page).parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_elsewhere_are_encrypted_and_whole(page):
+    elsewhere = [link for link in links(page) if link.startswith("http")]
+    assert all(re.fullmatch(r"https://[\w.-]+\.[a-z]+(/\S*)?", link) for link in elsewhere)
 
 
 def test_python_lines_run(tmp_path, monkeypatch):
-    (tmp_path / "scan").mkdir()
-    shutil.copy(get_testdata_file("693_UNCR.dcm", download=False), tmp_path / "scan")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
     assert blocks
@@ -29,8 +52,95 @@ def test_python_lines_run(tmp_path, monkeypatch):
     assert list(tmp_path.glob("cleaned/*/0001.dcm"))
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_understood(command):
+    assert _parser().parse_args(shlex.split(command)).run
+
+
 @pytest.mark.parametrize("name", ["main", "tests"])
 def test_set_up_commands_are_one_line(name):
     block = re.search(rf"<!-- {name} -->\n```sh\n(.*?)\n```\n<!-- end -->", README, re.S)
     assert block
     assert "\n" not in block[1]
+
+
+def test_every_notebook_has_its_row():
+    rows = re.findall(r"^\|.*?\]\(notebooks/(\S+?)\).*\| [\d.]+ \|$", README, re.M)
+    assert rows == [path.name for path in NOTEBOOKS]
+
+
+def test_what_is_cited_is_this_version():
+    cited = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {headrest.__version__}\n" in cited
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_real_scans_that_notebooks_offer_exist(path):
+    (cell,) = [
+        c for c in nbformat.read(path, 4).cells if "parameters" in c.metadata.get("tags", [])
+    ]
+    for line in re.findall(r"^# (from headrest import fetch; .*)$", cell.source, re.M):
+        name = re.search(r'fetch\("(\S+)"\)', line)[1]
+        assert name in datasets.PLACES
+        compile(line, path.name, "exec")
+
+
+def writers(picture):
+    """Cells that write a picture, with the names of their notebooks."""
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "code" and f'IMAGES / "{picture}"' in cell.source:
+                yield path.name, cell
+
+
+def shown(cell):
+    """What a cell of a committed notebook shows: pictures, and the bytes of a video."""
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if "image/png" in data:
+            yield Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+        if found := re.search(r"base64,([\w+/=\n]+)", data.get("text/html", "")):
+            yield base64.b64decode(found[1])
+
+
+def small(picture):
+    shrunk = picture.convert("RGB").resize((48, 48), Image.Resampling.BOX)
+    return np.asarray(shrunk, float).ravel()
+
+
+def coloured(picture):
+    """Share of pixels with a colour: of masks and curves."""
+    rgb = np.asarray(picture.convert("RGB"), int)
+    return ((rgb.max(2) - rgb.min(2)) > 60).mean()
+
+
+@pytest.mark.parametrize("picture", [p for p in PICTURES if p.endswith(".png")])
+def test_picture_is_that_of_its_notebook(picture):
+    # Saved finer than shown, so its bytes differ; what it shows, and how much of it is coloured,
+    # does not.
+    file, found = Image.open(ROOT / "images" / picture), list(writers(picture))
+    assert len(found) == 1
+    name, cell = found[0]
+    assert f"notebooks/{name}" in README
+    likeness = [
+        np.corrcoef(small(file), small(one))[0, 1]
+        for one in shown(cell)
+        if coloured(one) == pytest.approx(coloured(file), rel=0.12, abs=5e-4)
+    ]
+    assert max(likeness, default=0) > 0.94
+
+
+def test_video_is_that_of_its_notebook():
+    videos = [one for _, cell in writers("epoch_video.mp4") for one in shown(cell)]
+    assert (ROOT / "images" / "epoch_video.mp4").read_bytes() in videos
+
+
+def test_animation_is_that_video():
+    animation = Image.open(ROOT / "images" / "epoch_video.webp")
+    pictures = imageio_ffmpeg.read_frames(ROOT / "images" / "epoch_video.mp4")
+    size = next(pictures)["size"]
+    frames = [Image.frombytes("RGB", size, frame) for frame in pictures]
+    assert animation.n_frames == len(frames)
+    for i in (0, len(frames) // 2, len(frames) - 1):
+        animation.seek(i)
+        assert np.corrcoef(small(animation), small(frames[i]))[0, 1] > 0.99

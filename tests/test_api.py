@@ -1,0 +1,63 @@
+"""What a user imports says what it takes and returns, in words that can be run and checked."""
+
+import doctest
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import headrest
+
+ROOT = Path(__file__).parents[1]
+FUNCTIONS = [name for name in headrest.__all__ if inspect.isfunction(getattr(headrest, name))]
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+HEAVY = ("idc_index", "keras", "matplotlib", "pandas", "pooch", "sklearn", "tensorflow")
+
+
+def test_the_names_are_few_and_sorted():
+    assert headrest.__all__ == sorted(headrest.__all__)
+    assert len(FUNCTIONS) <= 18
+
+
+@every_function
+def test_says_what_it_takes_and_returns(name):
+    said = inspect.getdoc(getattr(headrest, name))
+    for section in ("Parameters", "Returns"):
+        assert f"{section}\n{'-' * len(section)}\n" in said
+
+
+@every_function
+def test_has_an_example_that_runs(name):
+    function = getattr(headrest, name)
+    found = doctest.DocTestFinder(recurse=False).find(function, name)
+    assert found[0].examples
+    assert not any(example.options.get(doctest.SKIP) for example in found[0].examples)
+
+
+@every_function
+def test_is_annotated_whole(name):
+    signature = inspect.signature(getattr(headrest, name))
+    annotations = [parameter.annotation for parameter in signature.parameters.values()]
+    assert inspect.Parameter.empty not in (*annotations, signature.return_annotation)
+
+
+def test_types_are_consistent():
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_import_is_light():
+    code = f"import headrest, sys; print(*set({HEAVY}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == []
+    assert done.returncode == 0, done.stderr
+
+
+def test_ships_its_types_and_registries():
+    toml = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
+    options = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    globs = options["package-data"]["headrest"]
+    shipped = {path.name for glob in globs for path in (ROOT / "headrest").glob(glob)}
+    assert shipped >= {"py.typed", "ge-head.txt", "philips-phantom.txt", "idc.csv"}

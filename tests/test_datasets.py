@@ -1,0 +1,232 @@
+"""Scans come whole and as published, or not at all; a server on this machine plays the web."""
+
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from headrest import HeadrestError, datasets, fetch, fetch_idc, read_series
+from headrest.__main__ import main
+from headrest.files import sha256
+from tests.conftest import make_series, uid
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serve the files of `server.folder`; the first answers to a path can be spoiled."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        path = self.server.folder / self.path.lstrip("/")
+        spoilt = self.server.spoilt.get(self.path, [])
+        how = spoilt.pop(0) if spoilt else ""
+        body = path.read_bytes() if path.is_file() else b""
+        self.send_response(200 if body and how != "busy" else 503 if body else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write({"half": body[: len(body) // 2], "wrong": body[::-1]}.get(how, body))
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """A server of a published folder, and headrest told that scans come from there."""
+    published, registry = tmp_path / "web" / "GE", tmp_path / "registry"
+    files = make_series(published, 4)
+    registry.mkdir()
+    lines = [f"{file.name} {sha256(file)}\n" for file in files]
+    (registry / "ge-head.txt").write_text("".join(lines))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.folder, server.asked, server.spoilt = tmp_path / "web", [], {}
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setattr(datasets, "BASE", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(datasets, "REGISTRY", registry)
+    monkeypatch.setattr(datasets, "RETRIES", 0)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "cache"))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_comes_as_published_and_once(web, tmp_path):
+    folder = fetch("ge-head")
+    assert folder == tmp_path / "cache" / "ge-head"
+    assert len(read_series(folder)) == 4
+    asked = len(web.asked)
+    assert asked == 4
+    assert fetch("ge-head") == folder
+    assert len(web.asked) == asked
+
+
+def test_a_connection_that_drops_is_tried_again(web, monkeypatch):
+    monkeypatch.setattr(datasets, "RETRIES", 2)
+    monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)
+    web.spoilt["/GE/02.dcm"] = ["half", "wrong"]
+    assert len(read_series(fetch("ge-head"))) == 4
+    assert web.asked.count("/GE/02.dcm") == 3
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("half", "no connection"), ("wrong", "SHA-256"), ("busy", "503")]
+)
+def test_what_fails_leaves_no_scan_and_goes_on(web, tmp_path, how, said):
+    web.spoilt["/GE/03.dcm"] = [how]
+    with pytest.raises(HeadrestError, match=f"ge-head/03.dcm: .*{said}"):
+        fetch("ge-head")
+    cache = tmp_path / "cache"
+    assert not (cache / "ge-head").exists()
+    assert sorted(p.name for p in cache.rglob("*.dcm")) == ["01.dcm", "02.dcm"]
+    assert len(read_series(fetch("ge-head"))) == 4
+    assert [web.asked.count(f"/GE/0{n}.dcm") for n in (1, 2, 3, 4)] == [1, 1, 2, 1]
+
+
+def test_a_piece_that_a_killed_download_left_is_no_slice(web, tmp_path):
+    aside = tmp_path / "cache" / ".ge-head.incomplete"
+    aside.mkdir(parents=True)
+    whole = (web.folder / "GE" / "01.dcm").read_bytes()
+    (aside / "tmpabc").write_bytes(whole[:3000])
+    (aside / "02.dcm").write_bytes(whole)
+    assert len(read_series(fetch("ge-head"))) == 4
+
+
+def test_without_a_network(web):
+    web.shutdown()
+    web.server_close()
+    with pytest.raises(HeadrestError, match=r"ge-head/01\.dcm: no connection"):
+        fetch("ge-head")
+
+
+@pytest.mark.parametrize("spoil", ["write_bytes", "unlink"])
+def test_a_file_changed_since_is_named(web, spoil):
+    file = fetch("ge-head") / "02.dcm"
+    file.write_bytes(b"else") if spoil == "write_bytes" else file.unlink()
+    with pytest.raises(HeadrestError, match=r"02\.dcm: missing, or not what was fetched"):
+        fetch("ge-head")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
+def test_a_full_disk(web, tmp_path):
+    # A limit on the size of files is met by write() as a full disk is: it refuses.
+    code = "\n".join(
+        (
+            "import resource, signal, pathlib, sys",
+            "from headrest import datasets, fetch",
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)",
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))",
+            f"datasets.BASE, datasets.REGISTRY = {datasets.BASE!r}, pathlib.Path(sys.argv[1])",
+            "fetch('ge-head')",
+        )
+    )
+    command = [sys.executable, "-c", code, str(datasets.REGISTRY)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "HeadrestError" in done.stderr.splitlines()[-1]
+    assert "cannot be written" in done.stderr.splitlines()[-1]
+    assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
+
+
+def test_a_place_that_is_none(web, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "file" / "below"))
+    with pytest.raises(HeadrestError, match="cannot be written"):
+        fetch("ge-head")
+
+
+def test_lies_in_the_cache_of_the_platform(monkeypatch):
+    monkeypatch.delenv("HEADREST_DATA", raising=False)
+    assert "headrest" in datasets.data_folder().parts[-1].lower()
+
+
+def test_registry_is_that_of_the_real_scans(scans):
+    for name in datasets.PLACES:
+        lines = (datasets.REGISTRY / f"{name}.txt").read_text().splitlines()
+        listed = dict(line.split() for line in lines)
+        files = [path for path in (scans / name).rglob("*") if path.is_file()]
+        assert {p.relative_to(scans / name).as_posix(): sha256(p) for p in files} == listed
+
+
+class Client:
+    """Stands in for idc_index.IDCClient: it writes what `files` holds, and never complains."""
+
+    files = ()
+
+    def download_dicom_series(self, seriesInstanceUID, downloadDir, **_):
+        make_series(downloadDir, SeriesInstanceUID=seriesInstanceUID, **self.files)
+
+
+@pytest.fixture
+def idc(tmp_path, monkeypatch):
+    """Put a small series into the table, and the stand-in into the place of idc-index."""
+    sizes = [p.stat().st_size for p in make_series(tmp_path / "once", 3)]
+    row = {
+        "name": "idc-head-99",
+        "slices": "3",
+        "bytes": str(sum(sizes)),
+        "series_uid": uid("series"),
+    }
+    monkeypatch.setattr(datasets, "idc_series", lambda: [row])
+    monkeypatch.setitem(sys.modules, "idc_index", SimpleNamespace(IDCClient=Client))
+    monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "cache"))
+    return row
+
+
+def test_idc_series_comes_whole(idc, monkeypatch):
+    monkeypatch.setattr(Client, "files", {"n": 3})
+    folder = fetch_idc("idc-head-99")
+    assert len(read_series(folder)) == 3
+    monkeypatch.setitem(sys.modules, "idc_index", None)  # not asked a second time
+    assert fetch_idc("idc-head-99") == folder
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"n": 2}, "2 of 3 files came"),
+        ({"n": 3, "StudyID": "12345678"}, "3 of 3 files came"),
+        ({"n": 3, "Modality": "MR"}, "another series"),
+        ({"n": None}, "idc-index could not fetch it"),
+    ],
+)
+def test_idc_series_that_is_not_it(idc, tmp_path, monkeypatch, files, said):
+    monkeypatch.setattr(Client, "files", files)
+    with pytest.raises(HeadrestError, match=said):
+        fetch_idc("idc-head-99")
+    assert not (tmp_path / "cache" / "idc-head-99").exists()
+
+
+def test_idc_index_is_named_where_it_is_missing(idc, monkeypatch):
+    monkeypatch.setitem(sys.modules, "idc_index", None)
+    with pytest.raises(HeadrestError, match="pip install idc-index"):
+        fetch_idc("idc-head-99")
+
+
+def test_idc_index_has_what_is_called():
+    index = pytest.importorskip("idc_index", reason="idc-index is optional: pip install idc-index")
+    from inspect import signature
+
+    call = signature(index.IDCClient.download_dicom_series)
+    call.bind(None, "1.2", "folder", use_s5cmd_sync=True, dirTemplate=None)
+
+
+def test_every_series_may_be_used_by_anybody():
+    rows = datasets.idc_series()
+    assert len({row["name"] for row in rows}) == len({row["series_uid"] for row in rows}) == 29
+    assert {row["licence"] for row in rows} == {"CC BY 3.0", "CC BY 4.0"}
+    assert all(row["doi"] and row["collection"] for row in rows)
+
+
+def test_command_line_lists_what_there_is(capsys):
+    assert main(["fetch", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("ge-head", "philips-phantom", "idc-chest-03"))
+
+
+def test_command_line_fetches(web, capsys):
+    assert main(["fetch", "ge-head"]) == 0
+    assert capsys.readouterr().out.strip() == str(fetch("ge-head"))
+    assert main(["fetch", "nobody"]) == 1
+    assert "nobody" in capsys.readouterr().err

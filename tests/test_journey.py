@@ -1,0 +1,43 @@
+"""The figure of how it works shows one slice, from its stored values to its cleaned HU."""
+
+import numpy as np
+import pytest
+
+from headrest import read_series
+from headrest.journey import journey
+from headrest.support import Removal
+from tests.conftest import make_series
+
+
+@pytest.fixture
+def panels(tmp_path):
+    make_series(tmp_path, 3)
+    series = read_series(tmp_path)
+    device = series.hu == 120
+    removal = Removal(device, np.roll(device, 1, axis=1) & ~device, ("free",) * 3)
+    figure = journey(series, device.astype(np.float16), removal)
+    yield series, removal, figure.axes[:6]
+    figure.clear()
+
+
+def test_six_steps_in_order(panels):
+    titles = [axis.get_title(loc="left") for axis in panels[2]]
+    steps = ["Read", "Rescale", "Predict", "Refine", "Write", "Check"]
+    assert titles == [f"{i}  {step}" for i, step in enumerate(steps, 1)]
+
+
+def test_each_step_shows_what_it_says(panels):
+    series, removal, axes = panels
+    stored, hu, probability, _, cleaned = (axis.images[0].get_array() for axis in axes[:5])
+    assert np.array_equal(stored, series.stored[1])
+    assert np.array_equal(hu, series.hu[1])
+    assert np.array_equal(probability, removal.device[1])
+    assert (cleaned[removal.mask[1]] == -1000).all()
+    assert np.array_equal(cleaned[~removal.mask[1]], hu[~removal.mask[1]])
+
+
+def test_scales_are_named(panels):
+    bars = [axis.child_axes[0].get_xlabel() for axis in panels[2][:5]]
+    window = "HU (window: center -300, width 1400)"
+    assert bars == ["stored value", window, "probability of support", window, window]
+    assert (panels[2][5].get_xlabel(), panels[2][5].get_ylabel()) == ("HU", "pixels")
