@@ -45,8 +45,8 @@ def workers_line(sources: list[str]) -> Line:
 
 
 def cpu_seconds(source: str) -> float:
-    """Clean a series into a folder that is thrown away."""
-    return _seconds(source, time.process_time)
+    """Clean a series twice, and measure the second time, when the network is there."""
+    return [_seconds(source, time.process_time) for _ in range(2)][1]
 
 
 def _seconds(source, clock, **choices):

@@ -12,7 +12,7 @@ from headrest import __version__
 from headrest.anatomy import other_anatomy
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.encode import left_uncompressed
-from headrest.errors import HeadrestError
+from headrest.errors import HeadrestError, plain
 from headrest.extras import EXTRAS, choose_extras
 from headrest.labels import ABSENT, TOUCHING
 from headrest.metrics import volume_ml
@@ -70,9 +70,10 @@ class Report:
         return [i for i, sure in enumerate(self.confidence, 1) if sure < SURE]
 
     def __str__(self):
+        source = plain(self.source)
         if self.error:
-            return f"{self.source}: NOT CLEANED: {self.error}"
-        line = f"{self.source} -> {self.folder}: {self.slices} slices"
+            return f"{source}: NOT CLEANED: {self.error}"
+        line = f"{source} -> {self.folder}: {self.slices} slices"
         line += f", {self.removed_ml:.1f} ml removed"
         left = " and is left" if self.method == "kmeans" else ""
         flags = {

@@ -40,8 +40,8 @@ def columns(summaries, group="all"):
     """Lay the measures of a group out for `headrest.plots.table`, intervals in brackets."""
     rows = {name: groups[group] for name, groups in summaries.items()}
 
-    def plain(measure, digits, times=1):
-        return [_number(times * row[measure][0], digits) for row in rows.values()]
+    def plain(measure, digits):
+        return [_number(row[measure][0], digits) for row in rows.values()]
 
     return {
         "method": list(rows),
@@ -69,12 +69,12 @@ def scan_columns(compared):
 
 
 def _with_interval(values, digits, times=1):
-    value, low, high = (_number(times * v, digits) for v in values)
-    return f"{value} ({low}-{high})"
+    value, low, high = (_number(v, digits, times) for v in values)
+    return f"{value} ({low}-{high})" if value != "none" else value
 
 
-def _number(value, digits):
-    return f"{value:.{digits}f}" if np.isfinite(value) else "none"
+def _number(value, digits, times=1):
+    return "none" if value is None or not np.isfinite(value) else f"{times * value:.{digits}f}"
 
 
 def describe(compared, profile):

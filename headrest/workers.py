@@ -102,6 +102,7 @@ def _end_with(leash):
 
 def settle(threads: int) -> None:
     """Prepare a process to work for another: no progress bars of its own, and few threads."""
+    tqdm.set_lock(threading.RLock())  # its own lock outlives a process that is ended
     tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
     for name in THREADS:
         os.environ.setdefault(name, str(threads))

@@ -249,6 +249,8 @@ def start(source, destination, *options):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests in the background has children that do not hear Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -283,7 +285,7 @@ def test_ctrl_c_leaves_nothing_half_done_and_says_how_to_go_on(many, tmp_path, j
     told = run.communicate(timeout=60)[1]
     assert run.returncode == 130
     assert "the same command goes on" in told
-    assert "Traceback" not in told
+    assert not {"Traceback", "leaked"} & set(told.replace("_", " ").split())
     assert wait_for(lambda: group_is_gone(run.pid))
     assert all(path.name.startswith("ct-") for path in (tmp_path / "out").iterdir())
 

@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_searched_is_told(tmp_path, monkeypatch):
     scan = os.scandir
 
     def scandir(path):
-        if Path(path) == closed:
+        if path == str(closed):
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 from sklearn.metrics import f1_score, jaccard_score
 
 from headrest import HeadrestError, metrics
@@ -48,3 +49,29 @@ def test_worst_slice_ignores_slices_with_next_to_nothing():
 def test_different_shapes_are_refused():
     with pytest.raises(HeadrestError, match="shapes"):
         metrics.dice(FULL, FULL[0])
+
+
+@pytest.mark.parametrize("percent", [50, 95, 100])
+def test_surface_distance_by_another_way(percent):
+    """Borders by scikit-image, distances by a distance transform instead of a tree."""
+    from skimage.segmentation import find_boundaries
+
+    rng = np.random.default_rng(2)
+    masks = [ndimage.gaussian_filter(rng.normal(size=(60, 70)), 4) > 0.01 for _ in range(2)]
+    spacing = (0.7, 1.3)
+    borders = [find_boundaries(np.pad(m, 1), 1, mode="inner")[1:-1, 1:-1] for m in masks]
+    ways = [
+        ndimage.distance_transform_edt(~there, spacing)[here]
+        for here, there in (borders, borders[::-1])
+    ]
+    expected = np.percentile(np.concatenate(ways), percent)
+    assert metrics.surface_distance_mm(*masks, spacing, percent) == pytest.approx(expected)
+
+
+def test_surface_distance_of_empty_masks_and_of_other_shapes():
+    full, empty = np.ones((4, 4)), np.zeros((4, 4))
+    assert metrics.surface_distance_mm(empty, empty, (1, 1)) == 0
+    assert metrics.surface_distance_mm(full, empty, (1, 1)) == float("inf")
+    assert metrics.surface_distance_mm(empty, full, (1, 1)) == float("inf")
+    with pytest.raises(HeadrestError, match="shapes"):
+        metrics.surface_distance_mm(full, full[0], (1, 1))

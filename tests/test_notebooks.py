@@ -17,6 +17,16 @@ SMALL = {
     "02": {"PATIENTS": 2, "SLICES": 4, "MATRIX": 256},
     "03": {"PATIENTS": 5, "SLICES": 2, "MATRIX": 256, "EPOCHS": 2, "FEW": 3, "BRIEF": 1},
     "04": {"PATIENTS": 4, "SLICES": 2, "MATRIX": 128, "EPOCHS": 2},
+    "05": {
+        "PROFILE": "tiny",
+        "SIZES": {"tiny": {"patients": 2, "taught": 10, "passes": 1, "iterations": 2}},
+        **{"SLICES": 2, "MATRIX": 256, "SCANS": ""},
+    },
+    "06": {
+        "PROFILE": "tiny",
+        "SIZES": {"tiny": {"chests": 1, "heads": 1}},
+        **{"SLICES": 2, "MATRIX": 256},
+    },
     "07": {"SLICES": 5, "MATRIX": 256},
 }
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -8,6 +8,7 @@ import warnings
 import zlib
 from contextlib import contextmanager
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
@@ -139,12 +140,16 @@ class _Watch:
         left = self.source.size - self.source.tell()
         if left < length != UNDEFINED:
             raise HeadrestError(
-                f"cut short or damaged: element {Tag(tag)} has {length} bytes, {left} are left"
+                f"cut short or damaged: {_named(tag)} has {length} bytes, {left} are left"
             )
         if tag in self.seen and len(self.seen) > 1:  # pydicom may ask twice for the first
-            raise HeadrestError(f"holds element {Tag(tag)} twice; export it again")
+            raise HeadrestError(f"holds {_named(tag)} twice; export it again")
         self.seen.add(tag)
         return False
+
+
+def _named(tag):
+    return f"{keyword_for_tag(tag) or 'an element'} {Tag(tag)}"
 
 
 def _inflated(data):

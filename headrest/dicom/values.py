@@ -35,8 +35,9 @@ def rescale_pair(header, default):
         Where they give no HU.
     """
     if "RescaleSlope" not in header and "RescaleIntercept" not in header and default:
-        return float(default[0]), float(default[1])
-    slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
+        slope, intercept = (float(value) for value in default)
+    else:
+        slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     if slope is None or intercept is None:
         raise HeadrestError(
             "RescaleSlope or RescaleIntercept is missing or not a number, so its values are not "
@@ -95,7 +96,7 @@ def padding_hu(header, slope, intercept):
 
 def declared_notes(header):
     """Notes (list of str) on what a header says of its pixels."""
-    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"):
         if not text(header, keyword):
             raise HeadrestError(f"{keyword} is missing, so nothing could refer to this image")
     notes, lossy = [], text(header, "LossyImageCompression")

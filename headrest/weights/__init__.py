@@ -25,7 +25,7 @@ def weights_card(place=PLACE):
     path = place / "headrest.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HeadrestError(f"{path}: missing or damaged; install headrest anew") from error
     if not isinstance(card, dict) or not set(card) >= NEEDED:
         raise HeadrestError(f"{path}: damaged; install headrest anew")

@@ -1,0 +1,86 @@
+"""The usual ways, each on a slice drawn so that what it does can be counted by hand."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from headrest.baselines import BASELINES, ERODED_MM, RUN_MM
+from headrest.hounsfield import DEVICE
+
+SIZE, SPACING = 256, (0.9, 0.9)
+Y, X = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+HEAD = np.hypot(Y, X) * 0.9 < 80
+
+
+def slice_with(*supports, head=HEAD):
+    """Air, a head of 40 HU about the centre, and supports: pairs of a mask and its HU."""
+    hu = np.where(head, 40.0, -1000.0)
+    for mask, value in supports:
+        hu[mask & ~head] = value
+    return hu
+
+
+BOARD = (abs(Y * 0.9 - 110) < 2) & (abs(X) < 100)
+DARK = (abs(Y * 0.9 + 110) < 2) & (abs(X) < 100)
+RAIL = (abs(X * 0.9 - 82) < 2) & (abs(Y) < 60)  # lies against the head
+FAR_BEHIND = slice_with((BOARD, 200))
+
+CASES = [
+    ("nothing removed", FAR_BEHIND, BOARD & False),
+    ("fixed threshold", slice_with((BOARD, 200), (DARK, -300)), DARK),
+    ("fixed ellipse", FAR_BEHIND, BOARD),
+    ("largest component", FAR_BEHIND, BOARD),
+    ("largest component", slice_with((RAIL, 200)), BOARD & False),  # one piece with the head
+    ("erode, keep, dilate", FAR_BEHIND, BOARD),
+    ("convex hull", FAR_BEHIND, BOARD),
+]
+
+
+@pytest.mark.parametrize(("name", "hu", "expected"), CASES)
+def test_what_each_takes(name, hu, expected):
+    found = BASELINES[name](hu, SPACING)
+    assert found.dtype == bool
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_nothing_but_solid_pixels_and_no_crash_without_any(name):
+    noise = np.random.default_rng(0).normal(-500, 400, (40, 33))
+    assert not (BASELINES[name](noise, (1, 2)) & (noise <= DEVICE)).any()
+    assert not BASELINES[name](np.full((40, 33), -1000.0), (1, 2)).any()
+
+
+def test_runs_agree_with_counting():
+    hu = np.where(np.random.default_rng(1).random((30, 40)) < 0.7, 40.0, -1000.0)
+    spacing = (1.7, 0.8)
+    counted = np.zeros(hu.shape)
+    for axis, mm in enumerate(spacing):
+        structure = np.zeros((3, 3), int)
+        structure[[slice(None), 1][axis], [1, slice(None)][axis]] = 1
+        labels, _ = ndimage.label(hu > DEVICE, structure)
+        lengths = np.bincount(labels.ravel())[labels] * mm
+        counted += (lengths < RUN_MM) & (hu > DEVICE)
+    assert np.array_equal(BASELINES["row and column runs"](hu, spacing), counted > 0)
+
+
+def test_a_rail_against_the_head_is_parted_by_eroding():
+    hu = slice_with((RAIL, 200))
+    taken = BASELINES["erode, keep, dilate"](hu, SPACING)
+    far = RAIL & ~HEAD & (ndimage.distance_transform_edt(~HEAD, SPACING) > 3)
+    assert taken[far].all()
+    assert not taken[np.hypot(Y, X) * 0.9 < 78].any()
+
+
+def test_a_head_too_thin_to_erode_is_kept():
+    thin = np.hypot(Y, X) * 0.9 < ERODED_MM - 1
+    hu = slice_with((BOARD, 200), head=thin)
+    board_is_larger = BASELINES["largest component"](hu, SPACING)
+    assert np.array_equal(BASELINES["erode, keep, dilate"](hu, SPACING), board_is_larger)
+
+
+def test_the_hull_keeps_a_dent_and_what_lies_in_it():
+    dent = HEAD & (np.hypot(Y * 0.9 - 85, X * 0.9) > 25)
+    crumb = np.hypot(Y * 0.9 - 70, X * 0.9) < 2
+    hu = slice_with((crumb, 200), head=dent)
+    assert BASELINES["erode, keep, dilate"](hu, SPACING)[crumb].all()
+    assert not BASELINES["convex hull"](hu, SPACING)[crumb].any()

@@ -1,0 +1,248 @@
+"""Cases, methods, and what they come to, beside other ways to count the same."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_series
+from pydicom import dcmread
+from scipy import ndimage, stats
+
+from headrest import HeadrestError, metrics
+from headrest.intervals import MEASURES, difference, patient_weights, summary
+from headrest.phantom import synthesize_patients
+
+pytest.importorskip("keras", reason="needs Keras and a backend")
+
+from headrest.cases import read_patient, read_scan
+from headrest.comparing import RIM, Compared, by_network, compare, methods
+
+SEEDS = (8301, 8302, 8303)
+TESTED = ("fixed ellipse", "row and column runs", "largest component", "K-Means + components")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("patients")
+    return synthesize_patients(place, len(SEEDS), SEEDS[0], slices=3, matrix=256)
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    return {name: method for name, method in methods().items() if name in TESTED}
+
+
+@pytest.fixture(scope="module")
+def compared(folders, chosen):
+    return compare(map(read_patient, folders), chosen)
+
+
+def recounted(folder, found):
+    """Measures of one patient with scikit-image and pydicom alone."""
+    from skimage.metrics import contingency_table
+    from skimage.segmentation import find_boundaries
+
+    files = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+    hu = np.array([f.pixel_array * f.RescaleSlope + f.RescaleIntercept for f in files])
+    places = [f.ImagePositionPatient for f in files]
+    gaps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    spacing = [float(v) for v in files[0].PixelSpacing]
+    ml = np.median(gaps) * np.cos(np.deg2rad(files[0].GantryDetectorTilt)) * np.prod(spacing) / 1000
+    truth = np.load(folder / "truth.npz")
+    judged, solid = ~truth["ignore"], hu > -500
+    true, guess = truth["device"] & judged, found & judged & solid
+    table = contingency_table(true[judged].astype(int), guess[judged].astype(int)).toarray()
+    table = np.pad(table, ((0, 2 - table.shape[0]), (0, 2 - table.shape[1])))
+    rows = []
+    for a, b in zip(true, guess):
+        edges = [find_boundaries(np.pad(m, 1), 1, mode="inner")[1:-1, 1:-1] for m in (a, b)]
+        if a.any() and b.any():
+            pairs = (edges, edges[::-1])
+            far = [ndimage.distance_transform_edt(~q, spacing)[p] for p, q in pairs]
+            rows.append(np.percentile(np.concatenate(far), 95))
+        elif a.any():
+            rows.append(np.inf)
+    lost = (guess & truth["patient"]).sum() * ml
+    return table, (true & ~guess).sum() * ml, lost, rows
+
+
+def test_every_figure_of_the_table_by_another_way(folders, chosen, compared):
+    for name, method in chosen.items():
+        parts = [recounted(f, method(read_patient(f).series)) for f in folders]
+        tables, left, lost, distances = zip(*parts)
+        (tn, fp), (fn, tp) = sum(tables)
+        found = {measure: values[0] for measure, values in summary(compared[name]).items()}
+        near = {"rel": 1e-6, "abs": 1e-9}
+        assert found["dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), **near)
+        assert found["iou"] == pytest.approx(tp / (tp + fp + fn), **near)
+        total = tp + fp + fn + tn
+        assert found["accuracy"] == pytest.approx((tp + tn) / total, **near)
+        assert found["all_background"] == pytest.approx((tn + fp) / total, **near)
+        assert found["left_ml"] == pytest.approx(np.mean(left), rel=1e-6)
+        assert found["lost_ml"] == pytest.approx(np.mean(lost), **near)
+        middle = np.percentile(np.concatenate(distances), 50, method="inverted_cdf")
+        assert found["distance_mm"] == pytest.approx(middle, **near)
+
+
+def test_slices_agree_with_the_metrics(folders, chosen, compared):
+    case = read_patient(folders[0])
+    for name, one in compared.items():
+        found = chosen[name](case.series) & case.judged
+        first = one.take(one.names == case.name)
+        each = [metrics.dice(t, f) for t, f in zip(case.device, found)]
+        assert first.dice() == pytest.approx(each)
+        assert first.lost.sum() * first.voxel_ml[0] == pytest.approx(
+            metrics.lost_ml(case.patient, found, case.series.spacing_mm)
+        )
+        inner = np.s_[:, RIM:-RIM, RIM:-RIM]
+        inside = metrics.dice(case.device[inner], found[inner])
+        assert MEASURES["inner_dice"](first, np.ones((1, 3)))[0] == pytest.approx(inside)
+
+
+def test_what_is_not_judged_counts_for_nothing(folders):
+    case = read_patient(folders[0])
+    blind = replace(case, judged=case.judged & False, device=case.device & False)
+    everything = {"all": lambda series: series.hu > -500}
+    one = compare([blind], everything)["all"]
+    assert one.found.sum() == one.lost.sum() == one.pixels.sum() == 0
+
+
+def made(names, **columns):
+    """A Compared of slices whose every other count is 0."""
+    n = len(names)
+    blank = {field: np.zeros(n, int) for field in Compared.__dataclass_fields__}
+    names = {"names": np.array(list(names)), "kinds": np.full(n, ""), "groups": np.full(n, "free")}
+    pixels = {"pixels": np.full(n, 100), "voxel_ml": np.ones(n)}
+    return Compared(**blank | names | pixels | {k: np.array(v) for k, v in columns.items()})
+
+
+def test_solved_is_all_but_whole_and_nothing_lost():
+    one = made("abcd", true=[20, 20, 20, 0], found=[20, 20, 15, 0], shared=[20, 20, 15, 0])
+    one = replace(one, lost=np.array([0, 1, 0, 0]))
+    assert list(one.solved()) == [True, False, False, True]
+    assert summary(one)["solved"][0] == 0.5
+
+
+def test_the_hardest_slices_have_something_to_find():
+    one = made("abcd", true=[40, 29, 40, 40], found=[40] * 4, shared=[30, 0, 10, 20])
+    assert list(one.hardest(2)) == [2, 3]
+    assert summary(one)["worst"][0] == pytest.approx(0.25)
+
+
+def test_patients_are_drawn_whole():
+    names = np.array(["b", "a", "b", "c", "a"])
+    weights = patient_weights(names, samples=200)
+    assert (weights[0] == 1).all()
+    assert np.array_equal(weights[:, 0], weights[:, 2])
+    assert np.array_equal(weights[:, 1], weights[:, 4])
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+
+
+def test_the_interval_is_scipy_s_over_patients():
+    rng = np.random.default_rng(0)
+    names, left = np.repeat(np.arange(40).astype(str), 4), rng.integers(0, 200, 160)
+    left[:80] *= 3  # patients differ, or it would not matter who is drawn
+    one = made(names, true=left, found=left * 0, shared=left * 0)
+    sums = np.array([left[names == str(k)].sum() for k in range(40)])
+    value, low, high = summary(one)["left_ml"]
+    theirs = stats.bootstrap((sums,), np.mean, method="percentile", rng=rng).confidence_interval
+    assert value == pytest.approx(sums.mean())
+    wide = theirs.high - theirs.low
+    assert (low, high) == pytest.approx(tuple(theirs), abs=0.1 * wide)
+
+
+def test_a_difference_is_of_the_same_patients():
+    true, names = np.arange(30, 60), np.arange(30).astype(str)
+    worse = made(names, true=true, found=true, shared=true - 20)
+    better = made(names, true=true, found=true, shared=true - 15)
+    value, low, high = difference(better, worse)
+    assert 0 < low < value < high
+    assert difference(better, better) == [0, 0, 0]
+    alone = [summary(one)["dice"] for one in (better, worse)]
+    assert high - low < min(one[2] - one[1] for one in alone)
+
+
+def test_a_group_without_slices_has_no_measures():
+    assert all(np.isnan(values[0]) for values in summary(made("ab"), "touching").values())
+    assert np.isnan(difference(made("ab"), made("ab"), "dice", "touching")).all()
+
+
+def test_nothing_to_find_and_nothing_found_is_right():
+    found = summary(made("ab"))
+    assert found["dice"] == found["iou"] == [1, 1, 1]
+    assert found["left_pct"] == [0, 0, 0]
+    assert np.isnan(found["distance_mm"][0])
+
+
+def test_a_network_without_padding_finds_nothing_in_the_rim(folders):
+    from headrest.network import build
+
+    model = build("valid3", size=256, widths=(2, 2, 2))
+    series = read_patient(folders[0]).series
+    logits = model.get_layer("logits")
+    logits.set_weights([0 * logits.get_weights()[0], np.array([-9.0, 9.0])])  # headrest everywhere
+    found = by_network(model)(series)
+    solid = series.hu > -500
+    lead = (256 - model.output_shape[1]) // 2
+    inner = np.s_[:, lead:-lead, lead:-lead]
+    assert np.array_equal(found[inner], solid[inner])
+    assert found.sum() == solid[inner].sum()
+
+
+def test_a_scan_is_the_series_that_fits_its_reference(tmp_path):
+    make_series(tmp_path / "scan" / "one", 3)
+    make_series(tmp_path / "scan" / "other", 4, SeriesInstanceUID="1.2.3")
+    label = np.ones((3, 64, 64), np.uint8)
+    label[:, 50:], label[:, 40:50] = 0, 2
+    path = tmp_path / "reference.npz"
+    np.savez(path, label=label, label_tight=label)
+    case = read_scan(tmp_path / "scan", path)
+    assert (case.name, list(case.groups)) == ("reference", ["free"] * 3)
+    assert case.device.sum() == 3 * 2 * 44
+    assert not case.judged[:, 40:50].any()
+    for wrong in (label[:2], label[:, :60]):
+        np.savez(path, label=wrong, label_tight=wrong)
+        with pytest.raises(HeadrestError, match=r"scan: "):
+            read_scan(tmp_path / "scan", path)
+
+
+def test_a_truth_that_is_missing_or_cut_is_refused(folders, tmp_path):
+    for name in ("parameters.json", *(p.name for p in folders[0].glob("*.dcm"))):
+        (tmp_path / name).write_bytes((folders[0] / name).read_bytes())
+    for damaged in (b"", (folders[0] / "truth.npz").read_bytes()[:1000]):
+        (tmp_path / "truth.npz").write_bytes(damaged)
+        with pytest.raises(HeadrestError, match=r"truth\.npz"):
+            read_patient(tmp_path)
+    (tmp_path / "truth.npz").unlink()
+    with pytest.raises(HeadrestError, match=r"truth\.npz"):
+        read_patient(tmp_path)
+
+
+def test_kinds_and_groups_are_the_truth_s(folders):
+    for folder in folders:
+        case = read_patient(folder)
+        drawn = json.loads((folder / "parameters.json").read_text())
+        contact = np.load(folder / "truth.npz")["contact"]
+        assert case.kind == drawn["contact_kind"]
+        assert list(case.groups == "touching") == list(contact & case.device.any((1, 2)))
+
+
+def test_a_real_scan_scores_as_its_cleaned_copy_does(scans, tmp_path):
+    from headrest import clean_series
+    from headrest.score import score
+
+    reference = scans.parents[0] / "reference" / "philips-phantom.npz"
+    if not reference.exists():
+        pytest.skip("no reference beside the scans")
+    case = read_scan(scans / "philips-phantom", reference)
+    clean_series(case.series, tmp_path / "cleaned", method="kmeans")
+    one = compare([case], {"K-Means": methods()["K-Means + components"]})["K-Means"]
+    folder = scans / "philips-phantom/S21570/S2010"
+    theirs = score(folder, tmp_path / "cleaned", reference)
+    ours = {measure: values[0] for measure, values in summary(one).items()}
+    assert ours["dice"] == pytest.approx(theirs["dice"], abs=1e-4)
+    # Scoring rounds places of slices to 0.01 mm, and so their distance.
+    assert ours["left_ml"] == pytest.approx(theirs["residual_ml"], rel=3e-3, abs=1e-3)
+    assert ours["lost_ml"] == pytest.approx(theirs["lost_ml"], rel=3e-3, abs=1e-3)
+    assert ours["worst"] == pytest.approx(theirs["worst_slice"], abs=1e-4)

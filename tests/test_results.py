@@ -1,0 +1,94 @@
+"""Tables of a comparison, and README's, which are the same."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrest import HeadrestError, plots
+
+pytest.importorskip("keras", reason="needs Keras and a backend")
+
+from test_comparing import made
+
+from headrest import results
+from headrest.comparison_plots import draw_curves, draw_trade_off
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+KEPT = ROOT / "data" / "results" / "compare_methods_full.json"
+
+
+@pytest.fixture
+def compared():
+    names, pixels = list("aabb"), [40, 50, 60, 70]
+    groups = np.array(["free", "touching"] * 2)
+    nothing = made(names, true=pixels, groups=groups, distance_mm=[np.inf] * 4)
+    some = made(names, true=pixels, found=pixels, shared=[40, 40, 60, 40], groups=groups)
+    return {"nothing removed": nothing, "shipped": some}
+
+
+def test_what_is_written_is_read(compared, tmp_path):
+    path = tmp_path / "new" / "results.json"
+    kept = results.write_results(path, compared, "quick", {"ge-head": compared})
+    assert kept == results.read_results(path)
+    json.loads(path.read_text(), parse_constant=pytest.fail)  # infinity is no JSON
+    assert kept["what"] == "profile quick: 4 slices of 2 synthetic patients"
+    measures = kept["synthetic"]["shipped"]["free"]
+    assert measures["dice"] == [1, 1, 1]
+    assert kept["synthetic"]["nothing removed"]["all"]["distance_mm"] == [None] * 3
+    assert kept["scans"]["ge-head"]["shipped"]["device_ml"] == 220
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    (tmp_path / "results.json").write_text("{")
+    for name in ("results.json", "none.json"):
+        with pytest.raises(HeadrestError, match=name):
+            results.read_results(tmp_path / name)
+
+
+def test_tables_hold_what_was_measured(compared, tmp_path):
+    one = {name: replace(c, names=np.full(4, "ge-head")) for name, c in compared.items()}
+    kept = results.write_results(tmp_path / "r.json", compared, "quick", {"ge-head": one})
+    table = results.synthetic_table(kept)
+    dice = 2 * 80 / (120 + 120)
+    assert f"| shipped | 1.000 (1.000-1.000) | {dice:.3f} (" in table
+    assert kept["headrest"] in table
+    assert "profile quick: 4 slices of 2" in table.lower()
+    scan = results.scans_table(kept)
+    assert f"| `ge-head` | {2 * 180 / 440:.3f} | {80 / 140:.3f} | 40.00 of 220.0 ml |" in scan
+    text = plots.table(results.columns(results.summarize(compared), "touching"))
+    assert f"{dice:.3f}" in text
+    assert "none" in text.splitlines()[1]  # no surface to be distant from
+
+
+def test_a_group_without_slices_reads_none(compared, tmp_path):
+    free = {name: one.take(one.groups == "free") for name, one in compared.items()}
+    kept = results.write_results(tmp_path / "r.json", free, "quick")
+    assert "| 1.000 (1.000-1.000) | none |" in results.synthetic_table(kept)
+
+
+def test_figures_can_be_drawn(compared, tmp_path):
+    curve = {"loss": [0.5, 0.2, 0.1], "step": [0, 3], "dice": [0.0, 0.4]}
+    figures = [draw_trade_off(results.summarize(compared)), draw_curves({"5 levels": curve})]
+    for figure in figures:
+        figure.savefig(tmp_path / "figure.png")
+        plots.plt.close(figure)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(not KEPT.exists(), reason="notebook 05 has not been run in full")
+def test_readme_s_tables_are_the_kept_ones():
+    """Whoever runs notebook 05 in full prints these tables; README has them as they stand."""
+    kept = results.read_results(KEPT)
+    tables = [results.synthetic_table(kept), results.scans_table(kept)]
+    for table in tables:
+        assert table in README, f"README differs from {KEPT.name}; it should read\n\n{table}"
+    rest = README
+    for table in tables:
+        rest = rest.replace(table, "")
+    scores = [line for line in rest.splitlines() if re.search(r"\|\s*[01]\.\d{2,}", line)]
+    assert not scores, f"scores in a table that no notebook printed: {scores}"
