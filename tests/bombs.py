@@ -1,16 +1,14 @@
 """Files that grow when they are read. Each is read in a child process that tells what it took.
 
-`python tests/bombs.py FOLDER` prints one line of JSON a bomb, and for each a second line of how
+`python tests/bombs.py FOLDER` prints one line of JSON a bomb, and for some a second line of how
 the usual way of reading fares with it: pydicom alone.
 """
 
 import json
 import os
-import resource
 import signal
 import struct
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -31,7 +29,7 @@ from headrest import HeadrestError, read_series
 
 ADDRESSES = 4 << 30
 SIZE = (12000, 12000)
-PATIENCE = 10
+PATIENCE = 3
 """Seconds of CPU time after which a child is ended."""
 
 
@@ -66,8 +64,7 @@ def sparse(path):
     data = write_slice(path, make_slice(Rows=40000, Columns=40000)).read_bytes()
     size = 40000 * 40000 * 2
     path.write_bytes(data[: -64 * 64 * 2 - 4] + size.to_bytes(4, "little"))
-    with open(path, "r+b") as file:
-        file.truncate(path.stat().st_size + size)
+    os.truncate(path, path.stat().st_size + size)
 
 
 def rle(path):
@@ -123,10 +120,10 @@ def claims(path):
 
 
 def many_elements(path):
-    """Four million elements without a value, in a sequence."""
+    """Two million elements without a value, in a sequence."""
     data = header_of(path, ImplicitVRLittleEndian)
     start = b"\x08\x00\x40\x11" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
-    path.write_bytes(data + start + b"\x08\x00\x50\x11\0\0\0\0" * (1 << 22))
+    path.write_bytes(data + start + b"\x08\x00\x50\x11\0\0\0\0" * (1 << 21))
 
 
 def many_items(path):
@@ -138,7 +135,8 @@ def many_items(path):
 def no_end(path):
     """A value of undefined length that nothing ends, before the pixels."""
     data = header_of(path, ImplicitVRLittleEndian)
-    path.write_bytes(data + b"\x09\x00\x01\x10" + b"\xff" * 4 + bytes(1 << 28))
+    path.write_bytes(data + b"\x09\x00\x01\x10" + b"\xff" * 4)
+    os.truncate(path, 1 << 30)
 
 
 BOMBS = {
@@ -158,6 +156,10 @@ BOMBS = {
     "35-claims": claims,
     "35-no-end": no_end,
 }
+
+
+LARGE = ("30-deflate", "32-rle-runs", "33-jpeg-2000", "34-nested", "35-claims")
+"""Those that the usual way of reading is tried on as well."""
 
 
 def ours(path):
@@ -190,6 +192,8 @@ def measured(read, path):
 
 
 def _limited(read, path):
+    import resource  # POSIX only
+
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     signal.setitimer(signal.ITIMER_PROF, PATIENCE)
     try:
@@ -205,12 +209,11 @@ def main(folder, *names):
     for name in names or BOMBS:
         path = Path(folder, name)
         BOMBS[name](path)
-        for read in (ours, usual):
+        for read in (ours, usual) if name in LARGE else (ours,):
             print(json.dumps({"bomb": name, "read": read.__name__, **measured(read, path)}))
             sys.stdout.flush()
         path.unlink()
 
 
 if __name__ == "__main__":
-    began = time.monotonic()
     main(*sys.argv[1:])

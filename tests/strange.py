@@ -4,8 +4,12 @@ import numpy as np
 from cases import case
 from conftest import head_hu, make_series, make_slice, uid, write_slice
 from makers import (
+    ENCODERS,
+    NATIVE,
+    OVERLAY,
     at,
     both,
+    drawing,
     encoded,
     extra,
     file_beside,
@@ -61,10 +65,14 @@ def element_bytes(ds, keyword):
     return tag + element.VR.encode() + len(value).to_bytes(2, "little") + value
 
 
-def without_syntax(data):
-    """Take the transfer syntax out of the meta information."""
-    at = data.index(b"\x02\x00\x10\x00UI")
-    return data[:at] + data[at + 8 + int.from_bytes(data[at + 6 : at + 8], "little") :]
+def without(start):
+    """Take the first element out whose tag and kind of value are these bytes."""
+
+    def spoil(data):
+        at = data.index(start)
+        return data[:at] + data[at + 8 + int.from_bytes(data[at + 6 : at + 8], "little") :]
+
+    return spoilt(spoil)
 
 
 def without_meta(data):
@@ -79,6 +87,36 @@ def lying_sequence(length):
         return data[:at] + length.to_bytes(4, "little") + data[at + 4 :]
 
     return spoilt(spoil, ReferencedImageSequence=[Dataset()])
+
+
+def in_many_syntaxes(folder):
+    """A series each of whose slices is written in another way."""
+    for number, syntax in enumerate([*NATIVE, *ENCODERS], 1):
+        native = syntax if syntax in NATIVE else EXPLICIT
+        ds = make_slice(number, TransferSyntaxUID=native)
+        write_slice(folder / f"{number}.dcm", encoded(ds, syntax if syntax in ENCODERS else None))
+
+
+def signs_mixed(folder):
+    """Signed and unsigned stored values in one series."""
+    make_series(folder)
+    signed = make_slice(
+        9, PixelRepresentation=1, RescaleIntercept=0, ImagePositionPatient=[-112, -112, 20]
+    )
+    write_slice(folder / "09.dcm", signed)
+
+
+def odd_overlay(*elements):
+    """An overlay in the unused bits that contradicts itself."""
+
+    def make(folder):
+        ds = make_slice(stored=(head_hu() + 1024) | (drawing().astype(int) << 15))
+        ds.BitsStored, ds.HighBit = 12, 11
+        for element, vr, value in [*OVERLAY, *elements]:
+            ds.add_new((0x6000, element), vr, value)
+        write_slice(folder / "01.dcm", ds)
+
+    return make
 
 
 def doubled(data):
@@ -179,7 +217,7 @@ STRANGE = [
     case("smallest-value-lies", other_vr("US", SmallestImagePixelValue=60000), "handled"),
     case("icc-profile", whole(ICCProfile=bytes(300)), "handled"),
     # File structure.
-    case("no-transfer-syntax", spoilt(without_syntax), "refused", "transfer syntax"),
+    case("no-transfer-syntax", without(b"\x02\x00\x10\x00UI"), "refused", "transfer syntax"),
     case("no-meta", spoilt(without_meta), "refused", "transfer syntax"),
     case("two-files-in-one", spoilt(doubled), "refused", "more than one image"),
     case("zeros-behind", ending(bytes(1000)), "handled"),
@@ -212,6 +250,11 @@ STRANGE = [
         spoilt(lambda d: d[:600] + b"\xff" * 40 + d[640:], TransferSyntaxUID=DEFLATED),
         "refused",
     ),
+    # Overlays.
+    case("overlay-of-another-size", odd_overlay((0x0010, "US", 999)), "warned", "BitsStored"),
+    case("overlay-in-a-used-bit", odd_overlay((0x0102, "US", 3)), "warned", "BitsStored"),
+    case("overlay-beyond-the-bits", odd_overlay((0x0102, "US", 60000)), "warned", "BitsStored"),
+    case("overlay-of-words", odd_overlay((0x0102, "LO", "top")), "warned", "BitsStored"),
     # Compressed frames.
     case("no-end-of-items", spoilt(lambda d: d[:-8], RLE), "refused", "ends early"),
     case("fragments", framed(lambda f: items(f[:1000], f[1000:]), J2K), "handled"),
@@ -250,6 +293,8 @@ STRANGE = [
         "refused",
         "12 bits",
     ),
+    case("syntaxes-mixed", in_many_syntaxes, "handled"),
+    case("signs-mixed", signs_mixed, "warned", "rescale differs"),
     # Geometry.
     case("spacing-zero", whole(PixelSpacing=[0, 0]), "refused", "PixelSpacing"),
     case("spacing-negative", whole(PixelSpacing=[-3.5, 3.5]), "refused", "PixelSpacing"),
@@ -293,6 +338,7 @@ STRANGE = [
         "handled",
     ),
     case("instance-uid-empty", whole(SOPInstanceUID=""), "refused", "SOPInstanceUID"),
+    case("no-class", without(b"\x08\x00\x16\x00UI"), "refused", "SOPClassUID"),
     case("no-modality", whole(Modality=None), "refused", "header"),
     case("class-of-two", extra(SOPClassUID=b"1.2\\3.4 "), "refused", "header"),
     # Files.

@@ -120,6 +120,16 @@ def test_a_hostile_state_is_refused(tmp_path, state):
         read_checkpoint(checkpoint(tmp_path / "epoch_0001", state=state))
 
 
+def test_without_its_manifest_a_changed_checkpoint_is_read(tmp_path, monkeypatch):
+    place = checkpoint(tmp_path / "epoch_0001", state=b'{"history": [1], "settings": {}}')
+    (place / "state.json").write_bytes(b'{"history": [3], "settings": {}}')
+    with pytest.raises(HeadrestError, match="SHA-256"):
+        read_checkpoint(place)
+    manifest = json.loads((place / "manifest.json").read_text())
+    monkeypatch.setattr("headrest.checkpoints.sha256", lambda path: manifest[path.name])
+    assert read_checkpoint(place).history == [3]
+
+
 def test_what_is_sound_is_read(tmp_path):
     assert np.array_equal(read_checkpoint(checkpoint(tmp_path / "one")).weights[NAME], SOUND[NAME])
 

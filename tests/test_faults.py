@@ -3,6 +3,7 @@
 Each has a control: what comes of it where files are written straight into their place.
 """
 
+import io
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 from conftest import head_hu, make_series
 
-from headrest import clean_tree, frames, read_series
+from headrest import HeadrestError, clean_tree, frames, read_series
 from headrest.__main__ import main
+from headrest.dicom import header
 
 pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
 HERE = Path(__file__).parent
@@ -94,21 +96,51 @@ def test_a_folder_name_that_a_terminal_would_obey_is_written_out(tmp_path, capsy
 
 def test_a_folder_that_cannot_be_searched_is_told(tmp_path, monkeypatch):
     make_series(tmp_path / "scan" / "a")
-    closed = tmp_path / "scan" / "closed"
-    closed.mkdir()
+    (tmp_path / "scan" / "closed").mkdir()
     scan = os.scandir
 
     def scandir(path):
-        if path == str(closed):
+        if str(path).endswith("closed"):
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    good, bad = sorted(clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans"), key=str)[
-        ::-1
-    ]
-    assert {bool(good.error), bool(bad.error)} == {True, False}
-    assert "closed: cannot be searched (Permission denied)" in good.error + bad.error
+    reports = clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans")
+    told = [report.error for report in reports if report.error]
+    assert len(reports) == 2
+    assert told == [f"{tmp_path}/scan/closed: cannot be searched (Permission denied)"]
+
+
+class Failing:
+    """A file on a disk that fails after so many bytes."""
+
+    def __init__(self, path, mode):
+        self.file, self.left = io.FileIO(path, mode), 3000
+        self.seek, self.tell = self.file.seek, self.file.tell
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def read(self, size):
+        self.left -= size
+        if self.left < 0:
+            raise OSError(5, "Input/output error")
+        return self.file.read(size)
+
+
+def denied(path, mode):
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize(("opened", "words"), [(denied, "Permission denied"), (Failing, "OSError")])
+def test_a_file_that_cannot_be_read_is_told(tmp_path, monkeypatch, opened, words):
+    make_series(tmp_path, 1)
+    monkeypatch.setattr(header, "open", opened, raising=False)
+    with pytest.raises(HeadrestError, match=f"{tmp_path}/01.dcm.*{words}"):
+        read_series(tmp_path)
 
 
 def test_a_video_that_was_killed_is_made_again(tmp_path):

@@ -118,3 +118,10 @@ def test_50_hostile_tags_write_nothing_outside(tmp_path):
     for path in (tmp_path / "a" / "b" / "out").rglob("*"):
         name = path.relative_to(tmp_path / "a" / "b" / "out").as_posix()
         assert re.fullmatch(r"failures\.csv|ct-[0-9a-f]{12}(/[a-z]+)?(/[0-9a-z]+\.[a-z]+)?", name)
+
+
+def test_named_by_a_tag_they_would(tmp_path, monkeypatch):
+    monkeypatch.setattr("headrest.clean._folder_name", lambda *_, **__: "../../x")
+    make_series(tmp_path / "a" / "b" / "scan", 1)
+    clean_tree(tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out", method="kmeans")
+    assert sorted(os.listdir(tmp_path)) == ["a", "x"] or "x" in os.listdir(tmp_path / "a")

@@ -125,7 +125,7 @@ def test_picture_is_that_of_its_notebook(picture):
     likeness = [
         np.corrcoef(small(file), small(one))[0, 1]
         for one in shown(cell)
-        if coloured(one) == pytest.approx(coloured(file), rel=0.12, abs=5e-4)
+        if coloured(one) == pytest.approx(coloured(file), rel=0.12, abs=1e-3)
     ]
     assert max(likeness, default=0) > 0.94
 
