@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from conftest import CANARY, make_slice
+from endurance import peak_mb
 from makers import ENCODERS, NATIVE, encoded
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import ExplicitVRLittleEndian
@@ -140,23 +141,19 @@ def _work(numbers, files, folder, at, report):
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path = Path(folder, f"{os.getpid()}.dcm")
-    before = _peak_mb()
+    before = peak_mb()
     for number in numbers:
         at.value = number
         path.write_bytes(mutate(files, number))
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal ends the process
         fault = probe(path, number)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        if fault is None and _peak_mb() - before > MEGABYTES:
-            fault = f"took {_peak_mb() - before:.0f} MB"
-            before = _peak_mb()
+        if fault is None and peak_mb() - before > MEGABYTES:
+            fault = f"took {peak_mb() - before:.0f} MB"
+            before = peak_mb()
         if fault:
             _write_log(report, fault=(number, fault))
     path.unlink()
-
-
-def _peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Child:
