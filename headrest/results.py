@@ -60,7 +60,7 @@ def columns(summaries, group="all"):
 
 def scan_columns(compared):
     """Lay what methods made of one real scan out for `headrest.plots.table`."""
-    rows = {name: _scan(one) for name, one in compared.items()}
+    rows = {name: _of_one(one) for name, one in compared.items()}
     digits = {"dice": 3, "worst": 3, "distance_mm": 1, "left_ml": 2, "device_ml": 2, "lost_ml": 2}
     return {"method": list(rows)} | {
         measure: [_number(row[measure], n) for row in rows.values()]
@@ -104,7 +104,10 @@ def write_results(path, compared, profile, scans=None):
         "weights": weights_card()["sha256"][:12],
         "date": date.today().isoformat(),
         "synthetic": summarize(compared),
-        "scans": {name: _scan(one) for name, one in (scans or {}).items()},
+        "scans": {
+            scan: {name: _of_one(one) for name, one in found.items()}
+            for scan, found in (scans or {}).items()
+        },
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as aside:
@@ -112,13 +115,10 @@ def write_results(path, compared, profile, scans=None):
     return read_results(path)
 
 
-def _scan(compared):
-    """Of one scan there is no interval: it is one patient."""
-    return {
-        name: {measure: values[0] for measure, values in summary(one).items()}
-        | {"device_ml": float(one.true @ one.voxel_ml)}
-        for name, one in compared.items()
-    }
+def _of_one(compared):
+    """Measures of one patient, without intervals: there is nobody else to draw."""
+    values = {measure: found[0] for measure, found in summary(compared).items()}
+    return values | {"device_ml": float(compared.true @ compared.voxel_ml)}
 
 
 def _finite(value):
