@@ -66,6 +66,7 @@ def test_a_crowd_is_seen_where_nobody_locks(tmp_path):
     assert told_by("faults.py", "crowd", tmp_path, "careless")["refused"] < 7
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")
 def test_one_series_after_another_takes_no_more_memory(tmp_path):
     size = ("--slices", 10, "--matrix", 128, "--times", 12)
     found, leaking = (told_by("endurance.py", *size, *more) for more in ((), ("--leak",)))
