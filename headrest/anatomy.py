@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headrest.components import between, find_components
+from headrest.components import between, find_components, largest
 from headrest.dicom.attributes import text
 from headrest.hounsfield import DEVICE
 from headrest.labels import thick_parts
@@ -70,10 +70,9 @@ def _seen(series, device):
 
 def _measure(hu, device, spacing_mm):
     """Millimetres across the largest piece of the patient, and mm2 of lung in it; or None."""
-    labels, count = find_components((hu > DEVICE) & ~device)
-    if not count:
+    piece = largest(find_components((hu > DEVICE) & ~device)[0])
+    if not piece.any():
         return None
-    piece = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
     spans = [np.ptp(np.flatnonzero(piece.any(axis))) + 1 for axis in (1, 0)]
     lung = thick_parts(piece & between(hu, LUNG_HU), LUNG_MM, spacing_mm)
     return max(np.multiply(spans, spacing_mm)), lung.sum() * np.prod(spacing_mm)

@@ -7,7 +7,7 @@ that were tried, theirs gave the highest Dice on 60 synthetic patients that no t
 import numpy as np
 from scipy import ndimage
 
-from headrest.components import EIGHT, find_components
+from headrest.components import EIGHT, find_components, largest
 from headrest.hounsfield import DEVICE
 
 DARKEST_TISSUE = -120.0
@@ -80,13 +80,7 @@ def _run_lengths(mask):
 def all_but_largest(hu, spacing_mm):
     """Remove all but the largest connected component, its holes filled."""
     labels, _ = find_components(hu > DEVICE)
-    return (hu > DEVICE) & (labels != _largest(labels))
-
-
-def _largest(labels):
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return int(sizes.argmax()) if sizes.any() else -1
+    return (hu > DEVICE) & ~largest(labels)
 
 
 def all_but_core(hu, spacing_mm):
@@ -98,9 +92,9 @@ def _core(hu, spacing_mm):
     labels, _ = find_components(hu > DEVICE)
     depth = ndimage.distance_transform_edt(np.pad(labels > 0, 1), spacing_mm)[1:-1, 1:-1]
     eroded, _ = ndimage.label(depth > ERODED_MM, EIGHT)
-    kept = eroded == _largest(eroded)
+    kept = largest(eroded)
     if not kept.any():
-        return labels == _largest(labels)  # nothing is thick: erosion has taken all
+        return largest(labels)  # nothing is thick: erosion has taken all
     return ndimage.distance_transform_edt(~kept, spacing_mm) <= ERODED_MM + max(spacing_mm)
 
 

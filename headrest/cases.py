@@ -1,12 +1,12 @@
 """Series whose truth is known: synthetic patients, and real scans that have a reference."""
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from headrest.arrays import read_arrays
 from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
 from headrest.errors import HeadrestError
@@ -55,7 +55,7 @@ def read_patient(folder):
         Where the slices or their truth cannot be read.
     """
     folder = Path(folder)
-    series, truth = read_series(folder), _arrays(folder / "truth.npz")
+    series, truth = read_series(folder), read_arrays(folder / "truth.npz")
     drawn = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
     groups = np.where(truth["contact"], TOUCHING, FREE)
     groups[~truth["device"].any((1, 2))] = ABSENT
@@ -82,7 +82,7 @@ def read_scan(folder, reference):
     HeadrestError
         Where no series fits, or several do.
     """
-    name, labels = Path(reference).stem, _arrays(reference)
+    name, labels = Path(reference).stem, read_arrays(reference, ("label", "label_tight"))
     label, tight = labels["label"], labels["label_tight"]
     fitting = [found for found in find_series(folder).series if len(found.files) == len(label)]
     if len(fitting) != 1:
@@ -94,11 +94,3 @@ def read_scan(folder, reference):
     device, patient = (label == OUTSIDE) & solid, (tight == PATIENT) & solid
     groups = np.where(device.any((1, 2)), FREE, ABSENT)
     return Case(name, series, device, patient, label != UNKNOWN, groups)
-
-
-def _arrays(path):
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise HeadrestError(f"{path}: no truth to read ({type(error).__name__})") from error

@@ -10,6 +10,7 @@ from headrest.hounsfield import DEVICE, FLOOR
 from headrest.judging import Judged, probability
 from headrest.metrics import surface_distance_mm
 from headrest.predict import series_probability
+from headrest.refine import FOUND
 from headrest.shipped import shipped_network
 from headrest.support import find_support
 from headrest.training import fit_to_matrix
@@ -109,7 +110,7 @@ def _seen(model, hu):
 
 
 def _shipped_alone(series):
-    return series_probability(series.hu, series.spacing_mm, shipped_network) >= 0.5
+    return series_probability(series.hu, series.spacing_mm, shipped_network) >= FOUND
 
 
 def compare(cases, chosen):

@@ -108,6 +108,23 @@ def find_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, count
 
 
+def largest(labels: np.ndarray) -> np.ndarray:
+    """Where the largest component of a slice lies: bool array (rows, columns).
+
+    Parameters
+    ----------
+    labels : int array (rows, columns), as `find_components` returns them.
+
+    Examples
+    --------
+    >>> largest(np.array([[1, 1, 0, 2]])).tolist()
+    [[True, True, False, False]]
+    """
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (labels == sizes.argmax()) & (labels > 0)
+
+
 def _bounding_box(mask):
     ends = [np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0)]
     return tuple(slice(first, last + 1) for first, last in ends)

@@ -1,10 +1,10 @@
 """Score a cleaned series against a reference: what was left standing, what the patient lost."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from headrest.arrays import read_arrays
 from headrest.dicom import read_series
 from headrest.errors import HeadrestError
 from headrest.hounsfield import AIR, DEVICE
@@ -47,7 +47,7 @@ def score(
         `headrest.read_series` refuses: several series, HU that cannot be trusted.
     """
     before, after = read_series(original), read_series(cleaned)
-    label, tight = _labels(reference)
+    label, tight = read_arrays(reference, ("label", "label_tight")).values()
     if not before.hu.shape == label.shape == tight.shape:
         raise HeadrestError(f"{original}: {before.hu.shape}, but {reference} has {label.shape}")
     places, found = _places(before), _places(after)
@@ -62,15 +62,6 @@ def score(
     changed = int((removed & (after.hu[chosen] > AIR + 100)).sum())
     thick = float(np.median(np.diff(places))) if len(places) > 1 else 1.0
     return _scores(counts, (thick, *before.spacing_mm[1:])) | {"changed_outside_mask": changed}
-
-
-def _labels(reference):
-    try:
-        with np.load(reference, allow_pickle=False) as file:
-            return file["label"], file["label_tight"]
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        name = Path(reference).name
-        raise HeadrestError(f"{name}: no reference ({type(error).__name__})") from error
 
 
 def _places(series):

@@ -1,8 +1,6 @@
 """Synthetic patients to train on, with both labels: the exact one, and the one of K-Means."""
 
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial, partialmethod
-from multiprocessing import get_context
+from functools import partial
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -10,6 +8,7 @@ from tqdm.auto import tqdm
 from headrest.labels import label_series
 from headrest.phantom import synthesize
 from headrest.training import Labelled
+from headrest.workers import in_order
 
 
 def synthetic_studies(patients, seed=0, jobs=1, **drawn):
@@ -36,18 +35,7 @@ def synthetic_studies(patients, seed=0, jobs=1, **drawn):
     label = partial(_labelled, drawn=drawn)
     seeds = range(seed, seed + patients) if isinstance(patients, int) else patients
     progress = partial(tqdm, total=len(seeds), desc="patients", unit="patient")
-    if jobs == 1:
-        yield from progress(map(label, seeds))
-        return
-    # Not by fork: a notebook's kernel has threads, and may have a network in memory.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_without_bars) as pool:
-        yield from progress(pool.map(label, seeds))
-
-
-def _without_bars():
-    """In a process that works for another, whose progress is the one that is shown."""
-    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+    yield from progress(in_order(label, seeds, jobs))
 
 
 def _labelled(seed, drawn):

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partialmethod
+from functools import partial, partialmethod
 from multiprocessing import get_context
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from headrest.errors import HeadrestError
 from headrest.lean import serve_cleaning_only
 
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -47,6 +48,40 @@ def in_processes(
             yield from _keep_busy(pool, work, waiting, running, jobs)
         for task in running.values():
             yield task, _alone(work, task)
+
+
+def in_order(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
+    """Do tasks side by side, and give their results in the order of the tasks.
+
+    Parameters
+    ----------
+    work, tasks, jobs : as for `in_processes`; with one job, this process does the work.
+
+    Yields
+    ------
+    The results.
+
+    Raises
+    ------
+    HeadrestError
+        Where two processes have died over a task.
+    """
+    if jobs == 1:
+        yield from map(work, tasks)
+        return
+    done: dict[int, Any] = {}
+    following = 0
+    for (index, _), result in in_processes(partial(_numbered, work), enumerate(tasks), jobs):
+        if result is None:
+            raise HeadrestError("a process died, most likely of too little memory; take fewer jobs")
+        done[index] = result
+        while following in done:
+            yield done.pop(following)
+            following += 1
+
+
+def _numbered(work, task):
+    return work(task[1])
 
 
 def _keep_busy(pool, work, waiting, running, jobs):

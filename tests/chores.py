@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 
@@ -17,3 +18,8 @@ def upper(task):
     if once or task == "always":
         os.kill(os.getpid(), signal.SIGKILL)
     return task.upper()
+
+
+def slowest_first(n):
+    time.sleep(0.3 if n == 0 else 0)
+    return -n

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chores import double, upper
+from chores import double, slowest_first, upper
 from conftest import CANARY, make_series, make_slice, uid, write_slice
 
 import headrest
@@ -22,7 +22,7 @@ from headrest.dicom import find_series, load_series
 from headrest.dicom.recognize import fingerprint_of
 from headrest.failures import series_hash
 from headrest.files import alone
-from headrest.workers import in_processes
+from headrest.workers import in_order, in_processes
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such processes")
 clean_tree = partial(headrest.clean_tree, method="kmeans")
@@ -223,6 +223,16 @@ def test_a_process_that_dies_costs_its_task_only(tmp_path):
     tasks = ["a", "b", "always", "c", once, "d"]
     done = dict(in_processes(upper, tasks, 2))
     assert done == {task: None if task == "always" else task.upper() for task in tasks}
+
+
+def test_results_come_in_the_order_of_their_tasks():
+    for jobs in (1, 2):
+        assert list(in_order(slowest_first, range(6), jobs)) == [0, -1, -2, -3, -4, -5]
+
+
+def test_a_task_that_ends_every_process_is_an_error_where_order_counts():
+    with pytest.raises(HeadrestError, match="memory"):
+        list(in_order(upper, ["a", "always"], 2))
 
 
 def test_two_jobs_write_what_one_does(studies, tmp_path):

@@ -80,7 +80,7 @@ def test_a_damaged_reference_is_refused(case):
     np.save(case / "one.npy", np.zeros(3))
     for damaged in (b"PK", whole[: len(whole) // 2], (case / "one.npy").read_bytes()):
         path.write_bytes(damaged)
-        with pytest.raises(HeadrestError, match="no reference"):
+        with pytest.raises(HeadrestError, match="damaged or missing"):
             score(*arguments(case))
 
 

@@ -1,9 +1,7 @@
 """Synthetic patients on disk: valid CT series with their truth beside them."""
 
 import json
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from tqdm.auto import tqdm
 
 from ..errors import HeadrestError
 from ..files import whole_folder
+from ..workers import in_order
 from .study import synthesize
 
 IMPLEMENTATION = "2.25.291538721960341284512379043716925213771"
@@ -153,7 +152,4 @@ def synthesize_patients(folder, patients, seed, jobs=1, **options):
     """
     work = partial(_one_patient, folder=folder, options=options)
     seeds = range(seed, seed + patients)
-    if jobs == 1:
-        return [work(one) for one in tqdm(seeds, desc="patients")]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return list(tqdm(pool.map(work, seeds), total=patients, desc="patients"))
+    return list(tqdm(in_order(work, seeds, jobs), total=patients, desc="patients", unit="patient"))
