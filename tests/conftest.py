@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pydicom.data
 import pytest
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -13,6 +14,7 @@ from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, generate_uid
 from pydicom.uid import ExplicitVRLittleEndian as EXPLICIT
 
+PYDICOM = Path(pydicom.data.__file__).parent / "test_files"
 CANARY = "CANARY"
 """Part of every name and number of the patient: must never show in a message."""
 

@@ -1,11 +1,9 @@
 """A hundred derived slices of real scanners: valid, the same but for what was filled, and read
 alike by others."""
 
-from pathlib import Path
-
 import numpy as np
-import pydicom.data
 import pytest
+from conftest import PYDICOM
 from pydicom import dcmread
 from test_clean import conflicts, errors
 
@@ -14,7 +12,6 @@ from headrest.dicom import find_series, load_series
 
 SITK = pytest.importorskip("SimpleITK")
 SCANS = ("ge-head", "lidc-chest", "philips-phantom/S21610")
-PYDICOM = Path(pydicom.data.__file__).parent / "test_files"
 
 
 def derive(folder, out):

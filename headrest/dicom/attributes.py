@@ -1,9 +1,15 @@
 """What a header holds, whatever is wrong with it."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
+from pydicom.tag import Tag
+
+ALIKE, SHORT = {"CS", "DS", "IS", "UI", "US"}, 128
+"""VRs whose values mean the same in whatever character set, and bytes that are worth keeping."""
 
 
 def numbers(header, keyword, count):
@@ -37,7 +43,7 @@ def number(header, keyword):
 
 def _numeric(header, keyword):
     # pydicom converts a value when it is asked for, and a damaged one raises anything.
-    value = header[keyword].value
+    value = value_of(header, keyword)
     if "_" in str(value):  # Python takes 1_0 for ten; DICOM does not (PS3.5 6.2)
         raise ValueError
     return value
@@ -46,10 +52,33 @@ def _numeric(header, keyword):
 def text(header, keyword):
     """Read an attribute as text (str), empty where it is missing, empty or damaged."""
     try:
-        value = header.get(keyword)
+        value = value_of(header, keyword)
     except Exception:
         return ""
     return "" if value is None else str(value)
+
+
+def value_of(header, keyword):
+    """Read an attribute as pydicom does, to be looked at, not changed; None where it is missing.
+
+    In a series most values are those of the slice before, so what pydicom made of these is kept.
+    """
+    raw = header.get_item(_tag(keyword))
+    if raw is None:
+        return None
+    if not isinstance(raw, RawDataElement) or len(raw.value) > SHORT or raw.VR not in ALIKE:
+        return header[keyword].value
+    return _converted(*raw[:4], raw.is_implicit_VR, raw.is_little_endian)
+
+
+_tag = lru_cache(Tag)
+
+
+@lru_cache(1 << 12)
+def _converted(tag, vr, length, value, implicit, little):
+    return convert_raw_data_element(
+        RawDataElement(tag, vr, length, value, 0, implicit, little)
+    ).value
 
 
 def has_place(header):

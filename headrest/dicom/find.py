@@ -18,13 +18,13 @@ from pydicom.uid import (
 )
 from tqdm.auto import tqdm
 
-from headrest.dicom.attributes import is_unit_pair, numbers, text
+from headrest.dicom.attributes import is_unit_pair, numbers, text, value_of
 from headrest.dicom.header import quiet, read_header
 from headrest.errors import HeadrestError, plain
 
 CT_CLASSES = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
-HEADER = [
+HEADER = {
     int(Tag(keyword))
     for keyword in (
         "SOPClassUID",
@@ -36,7 +36,7 @@ HEADER = [
         "ImageOrientationPatient",
         "BitsAllocated",
     )
-]
+}
 NEEDED = {int(Tag(keyword)) for keyword in ("SOPClassUID", "Modality", "SeriesInstanceUID")}
 SHOWN = ("SeriesNumber", "SeriesDescription")
 AXIAL = 0.7
@@ -149,7 +149,7 @@ def _sort_out(path):
 
 
 def _label(header):
-    uid = header.get("SeriesInstanceUID")
+    uid = value_of(header, "SeriesInstanceUID")
     if not isinstance(uid, str) or not uid:
         raise HeadrestError("SeriesInstanceUID is missing or malformed; export the series again")
     shown = (plain(text(header, keyword))[:LONGEST] for keyword in SHOWN)
@@ -157,27 +157,27 @@ def _label(header):
 
 
 def _reason_to_skip(header):
-    declared = header.file_meta.get("MediaStorageSOPClassUID", "")
+    declared = value_of(header.file_meta, "MediaStorageSOPClassUID") or ""
     if declared == MediaStorageDirectoryStorage:
         return "a DICOMDIR"
-    sop_class = header.get("SOPClassUID", declared)
+    sop_class = value_of(header, "SOPClassUID") or declared
     if sop_class not in CT_CLASSES:
         known = getattr(sop_class, "is_private", True) is False and sop_class.name != sop_class
         return f"{sop_class.name if known else 'unknown object'}, not a CT image"
-    modality = header.get("Modality")
+    modality = value_of(header, "Modality")
     if not modality or "SeriesInstanceUID" not in header:
         raise HeadrestError("the header ends early or lacks its series; copy the file again")
     if modality != "CT":
         return f"modality {plain(modality)[:16]}, not CT"
     if found := NOT_SLICES.intersection(_image_type(header)):
         return f"{min(found).lower()}, not a slice"
-    if header.get("BitsAllocated") == 8:
+    if value_of(header, "BitsAllocated") == 8:
         return "8-bit capture, no HU"
     return None if _is_axial(header) else "not axial"
 
 
 def _image_type(header):
-    value = header.get("ImageType") or []
+    value = value_of(header, "ImageType") or []
     return [value] if isinstance(value, str) else list(value)
 
 

@@ -7,11 +7,11 @@ import stat
 import warnings
 import zlib
 from contextlib import contextmanager
+from functools import partial
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset, read_preamble
+from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -20,15 +20,19 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from headrest.dicom.attributes import value_of
+from headrest.dicom.elements import UNDEFINED, scan
 from headrest.errors import HeadrestError
 
 ROOM = 32 * 2**20
 """Bytes taken from one file at the most, after inflating; a slice of 2048 x 2048 has 8 MiB."""
 
+FIRST = 1 << 16
+"""Bytes that hold all of a header that tells one series from another."""
+
 PER_READ = 1024
 """Bytes that each reach into a file counts for, so that millions of tiny elements end too."""
 
-UNDEFINED = 0xFFFFFFFF
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Float, Double Float and plain Pixel Data."""
 
@@ -44,7 +48,7 @@ def read_header(path, tags=None, needed=frozenset()):
     Parameters
     ----------
     path : path
-    tags : list of int, optional
+    tags : set of int, optional
         Only these elements, from what comes before the pixels.
     needed : set of int
         Those of them that must have been seen before reading may stop earlier still.
@@ -65,10 +69,7 @@ def read_header(path, tags=None, needed=frozenset()):
     except OSError as error:
         raise HeadrestError(f"cannot be opened ({error.strerror or error})") from error
     with file:
-        try:
-            return _parse(_Bounded(file), tags, needed)
-        except InvalidDicomError:
-            return None
+        return _parse(file, tags, needed)
 
 
 @contextmanager
@@ -84,24 +85,48 @@ def quiet():
         log.disabled = was
 
 
-def _parse(source, tags, needed):
-    preamble = read_preamble(source, force=False)
-    meta = FileMetaDataset(read_dataset(source, False, True, stop_when=lambda t, *_: t >> 16 != 2))
-    syntax = meta.get("TransferSyntaxUID")
-    if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+def _parse(file, tags, needed):
+    source, data = _Bounded(file), file.read(FIRST if tags else ROOM)
+    preamble, prefix = data[:128], data[128:132]
+    if prefix != b"DICM":
+        return None
+    meta, at = _elements(source, data, 132, (False, True), lambda: _after_meta)
+    meta = FileMetaDataset(meta)
+    syntax = value_of(meta, "TransferSyntaxUID")
+    if value_of(meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         header = Dataset()  # a directory is long, and nothing in it is followed
     elif not syntax:
         raise HeadrestError("does not say how it is written (transfer syntax); export it again")
     else:
         if syntax == DeflatedExplicitVRLittleEndian:
-            source = _Bounded(io.BytesIO(_inflated(source.rest())))
-        watch = _Watch(source, tags is not None, needed)
-        implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-        header = read_dataset(source, implicit, little, stop_when=watch, specific_tags=tags)
-        if tags is None and source.rest().strip(b"\0"):
+            data, at = _inflated(source.rest(at)), 0
+            source = _Bounded(io.BytesIO(data))
+        how = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+        watch = partial(_Watch, source.size, tags is not None, needed)
+        header, at = _elements(source, data, at, how, watch, tags)
+        if tags is None and source.rest(at).strip(b"\0"):
             raise HeadrestError("ends early, or holds more than one image; copy or export it again")
     header.file_meta, header.preamble = meta, preamble
     return header
+
+
+def _elements(source, data, at, how, make_watch, tags=None):
+    """Elements from a place on, and where they end; by pydicom where anything is odd."""
+    if found := scan(source, data, at, *how, make_watch(), tags):
+        return found
+    source.left = ROOM
+    source.seek(at)
+    watch = make_watch()
+    found = read_dataset(
+        *(source, *how),
+        stop_when=lambda tag, _, length: watch(int(tag), length, source.tell()),
+        specific_tags=None if tags is None else list(tags),
+    )
+    return found, source.tell()
+
+
+def _after_meta(tag, *_):
+    return tag >> 16 != 2
 
 
 class _Bounded:
@@ -120,24 +145,24 @@ class _Bounded:
             raise HeadrestError("holds more than a CT slice can; it is damaged, or no CT slice")
         return self._read(size)
 
-    def rest(self):
-        return self.read(self.size - self.tell())
+    def rest(self, at):
+        self.seek(at)
+        return self.read(self.size - at)
 
 
 class _Watch:
     """Looks at each element before its value is read, and says whether to stop there."""
 
-    def __init__(self, source, before_pixels, needed):
-        self.source, self.before_pixels, self.needed = source, before_pixels, needed
+    def __init__(self, size, before_pixels, needed):
+        self.size, self.before_pixels, self.needed = size, before_pixels, needed
         self.seen = set()
 
-    def __call__(self, tag, vr, length):
-        tag = int(tag)  # pydicom's own tags are slow to compare
+    def __call__(self, tag, length, start):
         if self.before_pixels and (tag in PIXELS or (tag >= BULKY and self.needed <= self.seen)):
             return True
         if tag == 0 and PIXELS[-1] in self.seen:
             return True  # zeros behind the image; what is left is looked at later
-        left = self.source.size - self.source.tell()
+        left = self.size - start
         if left < length != UNDEFINED:
             raise HeadrestError(
                 f"cut short or damaged: {_named(tag)} has {length} bytes, {left} are left"

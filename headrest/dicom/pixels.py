@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from headrest.dicom.attributes import number
+from headrest.dicom.attributes import number, text, value_of
 from headrest.dicom.codestream import check_frame
 from headrest.errors import HeadrestError, plain
 
@@ -39,6 +39,7 @@ PLUGINS = {
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
     **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
 }
+ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 MATRIX = (
     "Rows",
@@ -98,13 +99,18 @@ def _whole_number(header, keyword):
     value = number(header, keyword)
     if value is None or value != int(value):
         raise HeadrestError(f"{keyword} is missing or not a number")
-    if header[keyword].VR != "US" and value >= 0:  # from here on everybody reads it as it is
+    if (
+        header.get_item(keyword).VR != "US" and value >= 0
+    ):  # from here on everybody reads it as it is
         header[keyword] = DataElement(keyword, "US", int(value))
     return int(value)
 
 
 def _check_declared(header):
-    if header.get("SOPClassUID") in (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage):
+    if text(header, "SOPClassUID") in (
+        EnhancedCTImageStorage,
+        LegacyConvertedEnhancedCTImageStorage,
+    ):
         raise HeadrestError("enhanced multi-frame CT; convert it to single-frame CT first")
     if "PixelData" not in header:
         raise HeadrestError("no pixel data; the file ends early or holds no image")
@@ -115,7 +121,7 @@ def _check_declared(header):
     )
     if samples != 1 or header.get("NumberOfFrames") not in (None, "", 1):
         raise HeadrestError("colour or several frames in one file; not a CT slice")
-    photometric = header.get("PhotometricInterpretation") or "MONOCHROME2"
+    photometric = text(header, "PhotometricInterpretation") or "MONOCHROME2"
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise HeadrestError("colour or a palette (PhotometricInterpretation); not a CT slice")
     if allocated != 16 or not 8 < stored <= 16 or signed not in (0, 1):
@@ -127,7 +133,7 @@ def _check_declared(header):
 
 
 def _decoded(header):
-    syntax = header.file_meta.get("TransferSyntaxUID")
+    syntax = value_of(header.file_meta, "TransferSyntaxUID")
     if syntax in NATIVE:
         return _native(header, ">" if syntax == ExplicitVRBigEndian else "<")
     if syntax not in PLUGINS:
@@ -181,11 +187,13 @@ def _native(header, byte_order):
 
 
 def _mask_to_bits_stored(raw, header):
-    shift = 16 - header.BitsStored
-    if not shift:
+    """The same array where nothing lies beyond Bits Stored."""
+    bits, signed = header.BitsStored, header.PixelRepresentation
+    highest = 1 << (bits - 1 if signed else bits)
+    if raw.max() < highest and (not signed or raw.min() >= -highest):
         return raw
     # Left and back again drops the unused bits, and spreads the sign of signed values.
-    return np.right_shift(np.left_shift(raw, shift), shift)
+    return np.right_shift(np.left_shift(raw, 16 - bits), 16 - bits)
 
 
 def _bit_notes(raw, stored, header):

@@ -170,7 +170,7 @@ def _drop_copies(slices):
     """One image a SOP Instance UID; the same UID on another image is refused."""
     kept = {}
     for one in slices:
-        twin = kept.setdefault(str(one.header.SOPInstanceUID), one)
+        twin = kept.setdefault(text(one.header, "SOPInstanceUID"), one)
         if twin is not one and not _is_copy(one, twin):
             raise HeadrestError(
                 f"{one.path} and {twin.path.name} share a SOP Instance UID but not their "

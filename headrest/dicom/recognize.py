@@ -10,8 +10,8 @@ from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.series import Series
 
-TAGS = [
-    Tag(keyword)
+TAGS = {
+    int(Tag(keyword))
     for keyword in (
         "SOPInstanceUID",
         "SliceThickness",
@@ -23,7 +23,7 @@ TAGS = [
         "Columns",
         "PixelSpacing",
     )
-]
+}
 """All that tells which images a series is made of, and in which order."""
 
 
@@ -46,7 +46,7 @@ def fingerprint_of(files: SeriesFiles) -> str:
     with quiet():
         slices: dict[str, SimpleNamespace] = {}
         for path in files.files:
-            header = read_header(path, TAGS, set(TAGS))
+            header = read_header(path, TAGS, TAGS)
             matrix = np.broadcast_to(np.uint16(0), (header.Rows, header.Columns))
             one = SimpleNamespace(path=path, header=header, stored=matrix)
             slices.setdefault(str(header.SOPInstanceUID), one)

@@ -63,11 +63,13 @@ class Series:
 
     @cached_property
     def _measured(self):
-        hu = rescale(self.stored, self.slopes, self.intercepts)
+        hu = np.empty(self.stored.shape, np.float32)
         padding = np.empty(hu.shape, bool)
-        for i, limits in enumerate(self.padding_hu):
+        for i, limits in enumerate(self.padding_hu):  # slice by slice, as a cache holds no series
+            hu[i] = rescale(self.stored[i], self.slopes[i], self.intercepts[i])
             padding[i] = outside_field_of_view(hu[i], limits)
-            hu[i][padding[i]] = FLOOR
+            if padding[i].any():
+                hu[i][padding[i]] = FLOOR
         return hu, padding
 
     @property
