@@ -155,7 +155,7 @@ def synthetic_table(results):
         left = _number(every["left_pct"][0], 1)
         lost, solved = _with_interval(every["lost_ml"], 2), _with_interval(every["solved"], 0, 100)
         rows.append([name, *dices, left, lost, solved, _number(every["cpu_ms"][0], 0)])
-    return _markdown(rows, results)
+    return _markdown(rows, results, results["what"].capitalize())
 
 
 def scans_table(results, method=SHIPPED):
@@ -166,11 +166,11 @@ def scans_table(results, method=SHIPPED):
         left = f"{one['left_ml']:.2f} of {one['device_ml']:.1f} ml"
         lost = f"{one['lost_ml']:.2f} ml"
         rows.append([f"`{name}`", _number(one["dice"], 3), _number(one["worst"], 3), left, lost])
-    return _markdown(rows, results)
+    return _markdown(rows, results, f"Real scans, a patient each, by the method {method}")
 
 
-def _markdown(rows, results):
+def _markdown(rows, results, what):
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, "|" + "---|" * len(rows[0]))
     made = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
-    return "\n".join([*lines, "", f"*{results['what'].capitalize()}; {made}.*"])
+    return "\n".join([*lines, "", f"*{what}; {made}.*"])
