@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from headrest.plots import DEVICE_COLOR, PADDING_COLOR, SECOND_COLOR
+from headrest.colors import DEVICE_COLOR, PADDING_COLOR, SECOND_COLOR
 
 COLORS = {"down": SECOND_COLOR, "up": DEVICE_COLOR}
 

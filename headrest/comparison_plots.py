@@ -4,11 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from headrest.baselines import BASELINES
-from headrest.plots import DEVICE_COLOR, SECOND_COLOR
+from headrest.colors import DEVICE_COLOR, OTHER_COLOR, SECOND_COLOR
 
 MARKERS = "os^vDPX*<>hpd"
-
-OTHER_COLOR = "#8c8c8c"
 
 
 def draw_trade_off(summaries):

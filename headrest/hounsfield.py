@@ -15,6 +15,9 @@ DEVICE = -500.0
 PADDING_BELOW = -1100.0
 """No tissue and no air reads below this; scanners pad with -1500, -2000 or -3024 HU."""
 
+WIDE = (-300.0, 1400.0)
+"""Window Center and Width, in HU, in which plastic, skin and bone can all be told from air."""
+
 
 def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.ndarray:
     """Turn stored values into Hounsfield units.

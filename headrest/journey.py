@@ -5,9 +5,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from headrest.colors import DEVICE_COLOR, PADDING_COLOR, SECOND_COLOR
 from headrest.dicom.series import Series
-from headrest.hounsfield import AIR
-from headrest.plots import DEVICE_COLOR, PADDING_COLOR, SECOND_COLOR, WIDE, overlay, plt
+from headrest.hounsfield import AIR, WIDE
+from headrest.plots import overlay, plt
 from headrest.support import Removal
 
 LOW, HIGH = WIDE[0] - WIDE[1] / 2, WIDE[0] + WIDE[1] / 2

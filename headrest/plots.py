@@ -11,14 +11,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from headrest.colors import DEVICE_COLOR, PADDING_COLOR, SECOND_COLOR
 from headrest.components import Components
-from headrest.hounsfield import window
-
-DEVICE_COLOR = "#D55E00"
-PADDING_COLOR = "#56B4E9"
-SECOND_COLOR = "#0072B2"
-WIDE = (-300.0, 1400.0)
-"""Window Center and Width, in HU, in which plastic, skin and bone can all be told from air."""
+from headrest.hounsfield import WIDE, window
 
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 

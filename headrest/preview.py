@@ -9,8 +9,8 @@ from PIL import Image
 
 from headrest.dicom import Series
 from headrest.dicom.attributes import text
-from headrest.hounsfield import AIR, DEVICE, window
-from headrest.video import HIT, WINDOW
+from headrest.hounsfield import AIR, DEVICE, WIDE, window
+from headrest.video import HIT
 
 FOLDER = "preview"
 """In the folder of a series; holds 0012.webp for the slice 0012.dcm."""
@@ -144,7 +144,7 @@ def triptych(
 
 
 def _grey(hu, size):
-    grey = Image.fromarray(np.uint8(255 * window(hu, *WINDOW)))
+    grey = Image.fromarray(np.uint8(255 * window(hu, *WIDE)))
     return grey.resize(size, Image.Resampling.LANCZOS).convert("RGB")
 
 

@@ -5,18 +5,18 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from headrest.colors import DEVICE_COLOR, EXTRA_COLOR, PADDING_COLOR
 from headrest.errors import HeadrestError
 from headrest.files import whole_file
 from headrest.frames import Frames, read_frames
-from headrest.hounsfield import window
+from headrest.hounsfield import WIDE, window
 
 INK, PAPER, FAINT = (235, 235, 235), (17, 17, 17), (90, 90, 90)
-HIT, MISSED, EXTRA = (213, 94, 0), (86, 180, 233), (240, 228, 66)
+HIT, MISSED, EXTRA = map(ImageColor.getrgb, (DEVICE_COLOR, PADDING_COLOR, EXTRA_COLOR))
 """Headrest in the label and found; in the label and not found; found and not in the label."""
 
-WINDOW = (-300.0, 1400.0)
 TILE, GAP, HEAD = 192, 8, 64
 OPACITY = 200 / 255
 COLUMNS, PARTS = 2, ("input", "label", "prediction")
@@ -191,7 +191,7 @@ def _places(n):
 
 
 def _grey(hu):
-    grey = np.float32(255 * window(hu.astype(np.float32), *WINDOW))
+    grey = np.float32(255 * window(hu.astype(np.float32), *WIDE))
     return np.asarray(Image.fromarray(grey).resize((TILE, TILE), Image.Resampling.BOX))
 
 
