@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from contextlib import contextmanager
 
@@ -22,8 +23,12 @@ def main(arguments=None):
         print(f"headrest: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("headrest: stopped; the same command goes on where it was", file=sys.stderr)
+        how = "--resume" if getattr(options, "resume", None) is False else "the same command"
+        print(f"headrest: stopped; {how} goes on where it was", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever was reading, as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser():
@@ -86,16 +91,16 @@ def _parser():
     synthesize = commands.add_parser(
         "synthesize",
         help="write synthetic patients on supports, as DICOM with their exact truth",
-        description="Write PATIENTS synthetic head CT series below OUT, one folder a patient, the "
+        description="Write synthetic CT series below OUT, one folder a patient, the "
         "truth beside the slices (truth.npz). Patients that are complete are not made again.",
     )
     synthesize.add_argument("out", metavar="OUT", help="folder for the patients")
-    synthesize.add_argument("--patients", type=int, default=10, metavar="N")
-    synthesize.add_argument("--seed", type=int, default=0, help="of the first patient")
-    synthesize.add_argument("--jobs", type=int, default=1, help="patients made side by side")
+    synthesize.add_argument("--patients", type=int, default=10, metavar="N", help="how many (10)")
+    synthesize.add_argument("--seed", type=int, default=0, help="of the first patient (0)")
+    synthesize.add_argument("--jobs", type=int, default=1, help="patients made side by side (1)")
     synthesize.add_argument("--slices", type=int, help="slices a patient; drawn if not given")
     synthesize.add_argument("--matrix", type=int, help="rows and columns; drawn if not given")
-    synthesize.add_argument("--region", choices=("head", "chest"), default="head")
+    synthesize.add_argument("--region", choices=("head", "chest"), default="head", help="(head)")
     synthesize.set_defaults(run=_synthesize)
     fetch = commands.add_parser(
         "fetch",
@@ -118,7 +123,9 @@ def _add_training(commands):
         "held-out patients and kept in RUN. Stopped at any moment, the same command with "
         "--resume ends with the same weights as if it had never been stopped.",
     )
-    train.add_argument("data", metavar="DATA", help="folder of slices.npy, labels.npy, index.csv")
+    train.add_argument(
+        "data", metavar="DATA", help="folder that headrest.training.write_training_set wrote"
+    )
     train.add_argument("run_folder", metavar="RUN", help="folder for checkpoints and frames")
     train.add_argument("--preset", default="standard", help="original, valid3, standard or small")
     train.add_argument("--epochs", type=int, default=10, metavar="N")

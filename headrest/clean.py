@@ -12,7 +12,7 @@ from headrest import __version__
 from headrest.anatomy import other_anatomy
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.encode import left_uncompressed
-from headrest.errors import HeadrestError, plain
+from headrest.errors import HeadrestError, counted, plain
 from headrest.extras import EXTRAS, choose_extras
 from headrest.labels import ABSENT, TOUCHING
 from headrest.metrics import volume_ml
@@ -73,8 +73,8 @@ class Report:
         source = plain(self.source)
         if self.error:
             return f"{source}: NOT CLEANED: {self.error}"
-        line = f"{source} -> {self.folder}: {self.slices} slices"
-        line += f", {self.removed_ml:.1f} ml removed"
+        line = f"{source} -> " if source else ""
+        line += f"{self.folder}: {counted(self.slices, 'slice')}, {self.removed_ml:.1f} ml removed"
         left = " and is left" if self.method == "kmeans" else ""
         flags = {
             f"support touches{left}": self.touching,

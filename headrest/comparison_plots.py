@@ -68,5 +68,5 @@ def draw_curves(curves):
         right.plot(curve["step"], curve["dice"], marker="o", markersize=4, label=name)
     left.set(xlabel="iteration", ylabel=f"cross entropy, mean of {width}", yscale="log")
     right.set(xlabel="iteration", ylabel="Dice, held out", ylim=(-0.02, 1))
-    right.legend(loc="upper left")
+    right.legend(loc="lower right")
     return figure

@@ -28,5 +28,16 @@ def plain(text):
     return "".join(c if _is_shown(c) else ascii(c)[1:-1] for c in text)
 
 
+def counted(n, what):
+    """Write how many there are of a thing.
+
+    Examples
+    --------
+    >>> counted(1, "slice"), counted(2, "slice")
+    ('1 slice', '2 slices')
+    """
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def _is_shown(character):
     return character.isprintable() or unicodedata.category(character) == "Zs"

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from headrest.colors import DEVICE_COLOR, PADDING_COLOR, SECOND_COLOR
 from headrest.components import Components
@@ -102,7 +103,8 @@ def montage(
     axis.set_axis_off()
     for i, text in enumerate(labels or []):
         y, x = i // columns * height, i % columns * breadth
-        axis.text(x + 4, y + 4, text, color="white", fontsize=8, va="top")
+        written = axis.text(x + 4, y + 4, text, color="white", fontsize=8, va="top")
+        written.set_path_effects([withStroke(linewidth=2, foreground="black")])
     return figure
 
 
@@ -166,6 +168,7 @@ def component_scatter(components: Components, device: np.ndarray) -> Figure:
             label=name,
         )
     axis.set(xlabel="mean of the component (HU)", ylabel="standard deviation (HU)")
+    axis.margins(0.15)  # or the frame cuts the largest circle
     legend = axis.legend(loc="upper left")
     for handle in legend.legend_handles:
         handle.set_sizes([60])  # type: ignore[union-attr]

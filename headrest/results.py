@@ -61,10 +61,17 @@ def columns(summaries, group="all"):
 def scan_columns(compared):
     """Lay what methods made of one real scan out for `headrest.plots.table`."""
     rows = {name: _of_one(one) for name, one in compared.items()}
-    digits = {"dice": 3, "worst": 3, "distance_mm": 1, "left_ml": 2, "device_ml": 2, "lost_ml": 2}
+    shown = {
+        "Dice": ("dice", 3),
+        "worst": ("worst", 3),
+        "surface mm": ("distance_mm", 1),
+        "left ml": ("left_ml", 2),
+        "of ml": ("device_ml", 2),
+        "lost ml": ("lost_ml", 2),
+    }
     return {"method": list(rows)} | {
-        measure: [_number(row[measure], n) for row in rows.values()]
-        for measure, n in digits.items()
+        name: [_number(row[measure], n) for row in rows.values()]
+        for name, (measure, n) in shown.items()
     }
 
 
@@ -148,13 +155,14 @@ def read_results(path):
 def synthetic_table(results):
     """The table of all methods as README shows it: str, Markdown."""
     head = ["method", "Dice, free", "Dice, touching", "left, %", "lost, ml a patient"]
-    rows = [[*head, "solved, %", "CPU-ms a slice"]]
+    rows = [[*head, "solved, free, %", "solved, touching, %", "CPU-ms a slice"]]
     for name, groups in results["synthetic"].items():
         every = groups["all"]
         dices = [_with_interval(groups[group]["dice"], 3) for group in GROUPS[1:]]
         left = _number(every["left_pct"][0], 1)
-        lost, solved = _with_interval(every["lost_ml"], 2), _with_interval(every["solved"], 0, 100)
-        rows.append([name, *dices, left, lost, solved, _number(every["cpu_ms"][0], 0)])
+        lost = _with_interval(every["lost_ml"], 2)
+        solved = [_with_interval(groups[group]["solved"], 0, 100) for group in GROUPS[1:]]
+        rows.append([name, *dices, left, lost, *solved, _number(every["cpu_ms"][0], 0)])
     return _markdown(rows, results, results["what"].capitalize())
 
 

@@ -68,7 +68,7 @@ def mutate(files, number):
     data = bytearray(files[number % len(files)])
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         at = rng.randrange(132, max(len(data), 134))
-        end = min(at + rng.choice((1, 2, 4, 8, 30, 200)), len(data))
+        end = max(at, min(at + rng.choice((1, 2, 4, 8, 30, 200)), len(data)))  # it may be cut
         rng.choice(DAMAGES)(data, at, end, rng)
     return bytes(data)
 

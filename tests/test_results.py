@@ -60,7 +60,7 @@ def test_tables_hold_what_was_measured(compared, tmp_path):
     assert "profile quick: 4 slices of 2" in table.lower()
     scan = results.scans_table(kept)
     assert f"| `ge-head` | {2 * 180 / 440:.3f} | {80 / 140:.3f} | 40.00 of 220.0 ml |" in scan
-    assert results.scan_columns(one)["device_ml"] == ["220.00"] * 2
+    assert results.scan_columns(one)["of ml"] == ["220.00"] * 2
     text = plots.table(results.columns(results.summarize(compared), "touching"))
     assert f"{dice:.3f}" in text
     assert "none" in text.splitlines()[1]  # no surface to be distant from

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from headrest.errors import counted
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 
 
@@ -85,6 +86,7 @@ class Series:
         slices, rows, columns = self.stored.shape
         z, y, x = self.spacing_mm
         return (
-            f"Series({slices} slices of {rows} x {columns}, {z:.2f} x {y:.3f} x {x:.3f} mm, "
-            f"tilt {self.tilt_deg:.1f} degrees, {len(self.warnings)} warnings)"
+            f"Series({counted(slices, 'slice')} of {rows} x {columns}, "
+            f"{z:.2f} x {y:.3f} x {x:.3f} mm, tilt {self.tilt_deg:.1f} degrees, "
+            f"{counted(len(self.warnings), 'warning')})"
         )
