@@ -63,15 +63,22 @@ def value_of(header, keyword):
 
     In a series most values are those of the slice before, so what pydicom made of these is kept.
     """
-    raw = header.get_item(_tag(keyword))
+    tag = _tag(keyword)
+    raw = header.get_item(tag)
     if raw is None:
         return None
-    if not isinstance(raw, RawDataElement) or len(raw.value) > SHORT or raw.VR not in ALIKE:
+    odd = not isinstance(raw, RawDataElement) or len(raw.value) > SHORT
+    if odd or (raw.VR or _vr(tag)) not in ALIKE:
         return header[keyword].value
     return _converted(*raw[:4], raw.is_implicit_VR, raw.is_little_endian)
 
 
 _tag = lru_cache(Tag)
+
+
+@lru_cache
+def _vr(tag):
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else None
 
 
 @lru_cache(1 << 12)
