@@ -100,7 +100,8 @@ class Window:
                 (self.rows, self.columns), (self.parent.rows, self.parent.columns), array.shape[1:]
             )
         ]
-        return array[(slice(None), *spans)]
+        where = (slice(None), *spans)
+        return array[where]
 
     def crop(self, low, high):
         """The part of this window that holds a box of its frame, or None."""
