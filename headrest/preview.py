@@ -135,7 +135,8 @@ def triptych(
     size_mm = np.multiply(hu.shape, spacing_mm)
     height, width = np.maximum(np.rint(side * size_mm / size_mm.max()), 1).astype(int).tolist()
     before, after = (_grey(one, (width, height)) for one in (hu, np.where(removed, AIR, hu)))
-    share = Image.fromarray((200 * removed).astype(np.uint8)).resize(before.size, Image.Resampling.BOX)
+    share = Image.fromarray((200 * removed).astype(np.uint8))
+    share = share.resize(before.size, Image.Resampling.BOX)
     marked = Image.composite(Image.new("RGB", before.size, HIT), before, share)
     picture = Image.new("RGB", (3 * width + 2 * GAP, height))
     for i, one in enumerate((before, marked, after)):
