@@ -14,6 +14,9 @@ from headrest.ratios import Line, in_turns
 SLICES = 40
 """Slices of the series that is read."""
 
+FIELD_MM = 240
+"""Field of view of a usual head CT."""
+
 COARSE_HU = 64
 """Steps of the histogram whose best clusters are found by trying every partition."""
 
@@ -119,6 +122,7 @@ def write_series(hu: np.ndarray, folder: str | Path) -> list[Path]:
         study = synthesize(0, matrix=64, slices=1)
         ds = dcmread(write_dicom(study, Path(aside, "one")) / "0001.dcm")
     ds.Rows, ds.Columns = hu.shape
+    ds.PixelSpacing = [FIELD_MM / len(hu)] * 2
     ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
     ds.RescaleSlope, ds.RescaleIntercept = 1, int(FLOOR)
     ds.PixelData = np.clip(hu - FLOOR, 0, 4095).astype("<u2").tobytes()
