@@ -219,6 +219,17 @@ def test_every_series_may_be_used_by_anybody():
     assert all(row["doi"] and row["collection"] for row in rows)
 
 
+def test_a_reader_who_has_seen_enough_is_no_error(monkeypatch):
+    def closed(*_):
+        raise BrokenPipeError
+
+    hushed = []
+    monkeypatch.setattr("builtins.print", closed)
+    monkeypatch.setattr("headrest.__main__.os.dup2", lambda *ends: hushed.append(ends))
+    assert main(["fetch", "--list"]) == 1
+    assert len(hushed) == 1  # so that Python's own last flush finds nobody to complain to
+
+
 def test_command_line_lists_what_there_is(capsys):
     assert main(["fetch", "--list"]) == 0
     listed = capsys.readouterr().out

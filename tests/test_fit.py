@@ -221,6 +221,17 @@ def test_the_recipe_of_2018(tmp_path, preset):
     assert read_frames(tmp_path).probability(0).shape[1:] == data.slices.shape[1:]
 
 
+def test_a_training_that_is_stopped_is_told_how_to_go_on(monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headrest.__main__._train", stopped)
+    assert main(["train", "DATA", "RUN"]) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+    assert main(["train", "DATA", "RUN", "--resume"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
 def test_command(tmp_path, capsys):
     data, out = easy_set(), str(tmp_path / "run")
     parts = [(n, data.patient == n) for n in sorted(set(data.patient))]
