@@ -16,7 +16,6 @@ from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.dicom.recognize import fingerprint_of
 from headrest.errors import HeadrestError
 from headrest.failures import Failures
-from headrest.lean import import_keras
 from headrest.sweep import held
 from headrest.workers import in_processes
 
@@ -192,8 +191,6 @@ def clean_one(task: Task) -> Report:
 
 def _clean_anew(task):
     series = load_series(task.files)
-    if task.choices.get("method", "network") == "network":
-        import_keras()
     return clean_series(series, task.destination, source=task.name, **task.choices)
 
 

@@ -59,9 +59,8 @@ def network_lines(hu, repeats, matrix_product):
 
 
 def _training_lines(model, hu, repeats, matrix_product, batch=4):
-    import keras
-
     from headrest.architecture import products
+    from headrest.backend import keras
     from headrest.batches import Batches
     from headrest.fit import compile_network
 
@@ -85,13 +84,13 @@ def _training_lines(model, hu, repeats, matrix_product, batch=4):
 
 def _inference_lines(model, hu, repeats):
     from headrest.batches import scale
-    from headrest.predict import slice_probability
+    from headrest.predict import TOGETHER, batch_probability
 
-    seen = scale(hu)
-    x = np.stack([seen, seen[:, ::-1]])[..., None]
+    slices = np.stack([hu] * TOGETHER)
+    x = scale(slices)[..., None]
 
     def helper():
-        return slice_probability(hu, (0.5, 0.5), model)
+        return batch_probability(slices, (0.5, 0.5), model)
 
     bare, onnx = _bare(model, x), _onnx(model, x)
     calls = [call for call in (helper, bare, onnx) if call]
@@ -103,7 +102,7 @@ def _inference_lines(model, hu, repeats):
 
 def _bare(model, x):
     """The same network as nothing but a compiled function of TensorFlow, or None."""
-    import keras
+    from headrest.backend import keras
 
     if keras.backend.backend() != "tensorflow":
         return None

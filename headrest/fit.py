@@ -4,11 +4,11 @@ import dataclasses
 from contextlib import contextmanager
 from pathlib import Path
 
-import keras
 import numpy as np
 from tqdm.auto import tqdm
 
 from headrest import frames
+from headrest.backend import keras
 from headrest.batches import Batches, split
 from headrest.checkpoints import Checkpoint, epoch_seed, load_checkpoint, save_checkpoint
 from headrest.errors import HeadrestError

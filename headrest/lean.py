@@ -1,7 +1,9 @@
-"""Import Keras in two thirds of the time, where nothing is wanted of it but a network."""
+"""Import Keras in silence, and in two thirds of the time where only a network is wanted of it."""
 
 import gc
+import os
 import sys
+from contextlib import contextmanager, suppress
 
 UNUSED = ("sklearn", "matplotlib", "pandas")
 """Keras imports these where it finds them, for wrappers and plots of its own."""
@@ -27,10 +29,35 @@ def import_keras() -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        import keras  # noqa: F401
+        with _silence():
+            import keras  # noqa: F401
     finally:
         for name in hidden:
             del sys.modules[name]
-        gc.freeze()
+        if _hidden:
+            gc.freeze()
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def _silence():
+    """Nothing comes to standard error, not even from compiled code.
+
+    While TensorFlow is loaded it writes there that oneDNN is on, whatever level it is told.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    try:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

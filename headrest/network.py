@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-import keras
 import numpy as np
-from keras import layers
 
+from headrest.backend import keras, layers
 from headrest.checkpoints import check_finite
 from headrest.errors import HeadrestError
 

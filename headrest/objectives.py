@@ -1,8 +1,6 @@
 """What a network is trained for: losses and optimizers, for any backend of Keras 3."""
 
-import keras
-from keras import ops
-
+from headrest.backend import keras, ops
 from headrest.batches import UNJUDGED
 from headrest.errors import HeadrestError
 

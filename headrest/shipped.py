@@ -6,10 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from headrest.arrays import FAULTS, read_arrays
+from headrest.backend import keras
 from headrest.checkpoints import check_finite
 from headrest.errors import HeadrestError
 from headrest.files import sha256, whole_file

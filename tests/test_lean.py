@@ -1,7 +1,9 @@
-"""Keras without what it takes along, where this is asked for, and only there."""
+"""Keras in silence; and without what it takes along, where this is asked for."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +23,24 @@ def test_what_is_not_used_is_not_imported(asked, found):
     command = [sys.executable, "-c", CODE.format(asked)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", str(found), "True"]
+
+
+def test_nothing_is_said_while_keras_is_imported():
+    pytest.importorskip("keras")
+    command = [sys.executable, "-c", "import headrest.network, os; os.write(2, b'after')"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == "after"
+
+
+def test_all_modules_take_keras_from_one():
+    package = Path(__file__).parents[1] / "headrest"
+    takes = re.compile(r"^\s*(import|from) keras\b", re.MULTILINE)
+    found = {path.stem for path in package.rglob("*.py") if takes.search(path.read_text("utf-8"))}
+    assert found == {"backend", "lean"}
+
+
+def test_keras_is_imported_where_there_is_no_standard_error():
+    pytest.importorskip("keras")
+    code = "import os; os.close(2); import headrest.network; print('there')"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert done.stdout.split() == ["there"]
