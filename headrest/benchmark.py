@@ -87,7 +87,8 @@ def _inference_lines(model, hu, repeats):
     from headrest.predict import TOGETHER, batch_probability
 
     slices = np.stack([hu] * TOGETHER)
-    x = scale(slices)[..., None]
+    seen = scale(slices)
+    x = np.concatenate([seen, seen[..., ::-1]])[..., None]
 
     def helper():
         return batch_probability(slices, (0.5, 0.5), model)

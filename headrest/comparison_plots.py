@@ -8,6 +8,9 @@ from headrest.colors import DEVICE_COLOR, OTHER_COLOR, SECOND_COLOR
 
 MARKERS = "os^vDPX*<>hpd"
 
+NAMED = ("shipped", "K-Means + components", "nothing removed")
+"""Methods whose name stands beside their point as well as in the legend."""
+
 
 def draw_trade_off(summaries):
     """Draw how much of the patient each method loses against how much support it leaves.
@@ -27,6 +30,10 @@ def draw_trade_off(summaries):
             left, lost = groups[group]["left_pct"], groups[group]["lost_ml"]
             style = {"fmt": MARKERS[i % len(MARKERS)], "color": _color(name), "elinewidth": 0.8}
             axis.errorbar(left[0], lost[0], _bar(lost), _bar(left), label=name, alpha=0.85, **style)
+            if name in NAMED:
+                side, by = ("left", 7) if left[0] < 10 else ("right", -7)
+                place = {"xytext": (by, 7), "textcoords": "offset points", "ha": side}
+                axis.annotate(name, (left[0], lost[0]), color=_color(name), fontsize=9, **place)
         axis.set_title(f"support {'free of' if group == 'free' else 'touching'} the patient")
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)

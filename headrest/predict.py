@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 from scipy import ndimage
 from tqdm.auto import tqdm
 
+from headrest.backend import keras
 from headrest.batches import scale
 from headrest.hounsfield import DEVICE, FLOOR
 from headrest.network import logit, sigmoid
@@ -22,6 +22,10 @@ STEP = 256
 
 MOST_STEPS = 4
 """A network never sees more than 1024 x 1024: coarser pixels rather than no memory."""
+
+TOGETHER = 4
+"""Slices of `SIZE` x `SIZE` that a network sees at once, each with its mirror image; fewer where
+they are larger."""
 
 
 def series_probability(
@@ -48,12 +52,16 @@ def series_probability(
     >>> float(series_probability(empty, (5, 8, 8), lambda size: build(size=size)).max())
     0.0
     """
-    model = network(network_size(hu.shape[1:], spacing_mm[1:]))
+    size = network_size(hu.shape[1:], spacing_mm[1:])
+    model, batch = network(size), max(TOGETHER * SIZE**2 // size**2, 1)
     found = np.zeros(hu.shape, np.float16)
-    progress = tqdm(hu, desc="predicting", unit="slice", delay=2, leave=False)
-    for one, out in zip(progress, found):
-        if (one > DEVICE).any():
-            out[...] = slice_probability(one, spacing_mm[1:], model) * (one > DEVICE)
+    seen = [i for i, one in enumerate(hu) if (one > DEVICE).any()]
+    with tqdm(total=len(seen), desc="predicting", unit="slice", delay=2, leave=False) as bar:
+        for start in range(0, len(seen), batch):
+            chosen = seen[start : start + batch]
+            answers = batch_probability(hu[chosen], spacing_mm[1:], model)
+            found[chosen] = np.where(hu[chosen] > DEVICE, answers, 0)
+            bar.update(len(chosen))
     return found
 
 
@@ -73,38 +81,41 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
     return int(steps) * STEP
 
 
-def slice_probability(
+def batch_probability(
     hu: np.ndarray, spacing_mm: Sequence[float], model: keras.Model
 ) -> np.ndarray:
-    """Probability of support in one slice.
+    """Probability of support in some slices, which the network sees at once.
 
     Parameters
     ----------
-    hu : float array (rows, columns), in HU.
+    hu : float array (n, rows, columns), in HU.
     spacing_mm : (y, x) in mm.
     model : keras.Model of `headrest.network`, for square slices of any size.
 
     Returns
     -------
-    float array (rows, columns), 0 to 1.
+    float array (n, rows, columns), 0 to 1.
     """
-    mm = min(spacing_mm)
-    even = _resampled(hu, [round(n * own / mm) for n, own in zip(hu.shape, spacing_mm)])
-    square, middle = _squared(even)
-    seen = scale(_resampled(square, model.input_shape[1:3]))
-    straight, mirrored = logit(model, np.stack([seen, seen[:, ::-1]]))
-    answer = _resampled(0.5 * (straight + mirrored[:, ::-1]), square.shape)[middle]
-    return sigmoid(_resampled(answer, hu.shape))
+    shape, mm = hu.shape[1:], min(spacing_mm)
+    even = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
+    square = (max(even),) * 2
+    lead = [(max(even) - n) // 2 for n in even]
+    middle = tuple(slice(a, a + n) for a, n in zip(lead, even))
+    seen = [
+        _resampled(_within(_resampled(one, even), square, middle), model.input_shape[1:3])
+        for one in hu
+    ]
+    scaled = scale(np.stack(seen))
+    straight, mirrored = np.split(logit(model, np.concatenate([scaled, scaled[..., ::-1]])), 2)
+    logits = 0.5 * (straight + mirrored[..., ::-1])
+    return sigmoid(np.stack([_resampled(_resampled(z, square)[middle], shape) for z in logits]))
 
 
-def _squared(hu):
-    """Fill a slice up to a square with what lies outside the field of view; and where it lies."""
-    size = max(hu.shape)
-    lead = [(size - n) // 2 for n in hu.shape]
-    square = np.full((size, size), FLOOR, hu.dtype)
-    middle = tuple(slice(a, a + n) for a, n in zip(lead, hu.shape))
-    square[middle] = hu
-    return square, middle
+def _within(hu, square, middle):
+    """A slice in the middle of a square, around it what lies outside the field of view."""
+    around = np.full(square, FLOOR, hu.dtype)
+    around[middle] = hu
+    return around
 
 
 def _resampled(image, shape):

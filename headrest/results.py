@@ -48,7 +48,6 @@ def columns(summaries, group="all"):
         "Dice": [_with_interval(row["dice"], 3) for row in rows.values()],
         "IoU": plain("iou", 3),
         "accuracy": plain("accuracy", 4),
-        "of nothing": plain("all_background", 4),
         "surface mm": plain("distance_mm", 1),
         "left ml": [_with_interval(row["left_ml"], 1) for row in rows.values()],
         "lost ml": [_with_interval(row["lost_ml"], 2) for row in rows.values()],

@@ -15,8 +15,10 @@ class Bright:
     def __init__(self, size):
         self.input_shape = (None, size, size, 1)
         self.left = np.arange(size) < size // 2
+        self.seen = []
 
     def predict_on_batch(self, x):
+        self.seen.append(x)
         z = np.where(x[..., 0] > float(scale(np.array(0.0))), 9.0, -9.0) * self.left
         return np.stack([-z / 2, z / 2], -1)
 
@@ -40,6 +42,19 @@ def test_mirrored_answers_are_averaged():
     assert found == pytest.approx(1 / (1 + np.exp(-4.5)), abs=1e-3)
 
 
+@pytest.mark.parametrize(("mm", "batches"), [(0.5, [8, 4]), (1.4, [2] * 6)])
+def test_slices_are_seen_some_at_once_and_empty_ones_not_at_all(mm, batches):
+    hu = np.full((8, 512, 512), -1000.0)
+    for i in (0, 1, 2, 4, 5, 7):
+        hu[i, 30 * i + 10 : 30 * i + 40] = 100
+    networks = []
+    found = predict.series_probability(
+        hu, (5, mm, mm), lambda size: networks.append(Bright(size)) or networks[0]
+    )
+    assert [len(x) for x in networks[0].seen] == batches
+    assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 12 * 512)
+
+
 def test_nothing_at_half_way_to_air_or_below():
     hu = np.full((1, 512, 512), -500.0)
     hu[0, 100, 100] = -499
@@ -50,18 +65,12 @@ def test_nothing_at_half_way_to_air_or_below():
 
 
 def test_pixels_that_are_no_squares_are_made_square():
-    seen = []
-
-    class Watching(Bright):
-        def predict_on_batch(self, x):
-            seen.append(x)
-            return super().predict_on_batch(x)
-
+    network = Bright(512)
     y, x = np.mgrid[:256, :512]
     disc = np.hypot(2 * (y - 127.5), x - 255.5) < 100
     hu = np.where(disc, 100.0, -1000.0)[None]
-    found = predict.series_probability(hu, (5, 1.0, 0.5), Watching)[0] >= 0.5
-    bright = seen[0][0, ..., 0] > 0
+    found = predict.series_probability(hu, (5, 1.0, 0.5), lambda _: network)[0] >= 0.5
+    bright = network.seen[0][0, ..., 0] > 0
     assert bright.any(0).sum() == pytest.approx(bright.any(1).sum(), abs=2)
     assert (found != disc).sum() < 300
 

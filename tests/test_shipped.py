@@ -116,12 +116,14 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
     from headrest.shipping import SCHOOL, make_weights
 
     stage = replace(SCHOOL, preset="small", epochs=1, held_out=0.3, batch=2)
-    stages = {"school": stage, "ears": replace(stage, rate=1e-3)}
+    stages = dict.fromkeys(("school", "ears", "practice"), stage)
     card = make_weights(tmp_path, patients=8, jobs=1, **stages)
-    assert card["data"] == {"patients": 10, "pressed": 2, "first_seed": 10_000, "real": 0}
-    # Held out: two of eight, the same two later, and one of the two with pressed ears.
-    assert [stage["held_out"] for stage in card["training"]] == [2, 3]
-    assert [stage["steps"] for stage in card["training"]] == [3, 3]
+    seeds = {"first_seeds": [10_000, 100_000], "real": 0}
+    assert card["data"] == {"patients": 20, "pressed": 4, **seeds}
+    # Held out: two of eight, the same two later, and one of the two with pressed ears; and so
+    # again of those who come last.
+    assert [stage["held_out"] for stage in card["training"]] == [2, 3, 6]
+    assert [stage["steps"] for stage in card["training"]] == [3, 3, 7]
     again = make_weights(tmp_path, patients=8, jobs=1, **stages)
     assert again == card
     with pytest.raises(HeadrestError, match="other patients"):
