@@ -150,7 +150,7 @@ def _add_training(commands):
         type=int,
         default=4000,
         metavar="N",
-        help="heads as they come; a quarter as many with pressed ears are added",
+        help="heads of the first of three stages; there are 2.5 times as many in all",
     )
     weights.add_argument("--seed", type=int, default=10_000, help="of the first patient")
     weights.add_argument("--jobs", type=int, default=2, help="patients made side by side")

@@ -174,6 +174,7 @@ TABLE = [
     case("44-spacing-changes", at(0, 2.5, 5, 7.5, 12.5, 17.5, 22.5), "warned", "2.50 to 5.00 mm"),
     case("44-spacing-shrinks", at(0, 5, 10, 15, 17.5, 20), "warned", "2.50 to 5.00 mm"),
     case("45-odd-matrix", odd(hu=of_size(64, 80)), "refused", "matrix"),
+    case("46-pixel-spacing-in-fewer-digits", odd(PixelSpacing=["3.50004", "3.5"]), "handled"),
     case("46-odd-pixel-spacing", odd(PixelSpacing=[3.5, 3.4]), "refused", "pixel spacing"),
     case("46-no-pixel-spacing", odd(PixelSpacing=None), "refused", "PixelSpacing"),
     case("47-mr", extra(SOPClassUID=MRImageStorage, Modality="MR"), "warned", "MR Image"),

@@ -76,14 +76,6 @@ def times(folder):
         pytest.param({"ImageOrientationPatient": [1, 0, 0, 0, 0.94, -0.342]}, id="tilted"),
         pytest.param(
             {
-                "ImageOrientationPatient": lambda n: (
-                    [1, 0, 0, 0, 1, 0] if n < 5 else [0, 1, 0, 1, 0, 0]
-                )
-            },
-            id="one-of-another-orientation",
-        ),
-        pytest.param(
-            {
                 "SOPInstanceUID": lambda n: uid("slice", min(n, 4)),
                 "ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 4)],
             },

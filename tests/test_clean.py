@@ -374,6 +374,20 @@ def test_padding_has_the_vr_and_the_sign_of_the_pixels(tmp_path, vr):
     assert (after["PixelPaddingValue"].VR, after.PixelPaddingValue) == ("SS", -2000)
 
 
+@pytest.mark.parametrize(
+    ("value", "shape"), [(63536, {"BitsStored": 12}), (-32768, {"BitsStored": 12, "signed": True})]
+)
+def test_padding_that_no_pixel_can_have_never_comes_to_mean_tissue(tmp_path, value, shape):
+    signed = shape.pop("signed", False)
+    changes = {"PixelRepresentation": 1, "RescaleIntercept": 0} if signed else {}
+    ds = make_slice(HighBit=11, hu=np.clip(head_hu(), -1024, 2000), **shape, **changes)
+    ds.add_new("PixelPaddingValue", "SS" if signed else "US", value)
+    write_slice(tmp_path / "scan" / "1.dcm", ds)
+    series, (after,) = derive(tmp_path / "scan")
+    assert "PixelPaddingValue" not in after
+    assert any("padding value ignored" in warning for warning in series.warnings)
+
+
 def test_a_description_never_outgrows_its_attribute_and_says_what_is_new(tmp_path):
     after = derive_one(tmp_path, SeriesDescription="x" * 64, DerivationDescription="y" * 1024)
     assert re.fullmatch("x+ headrest removed", after.SeriesDescription)

@@ -48,6 +48,21 @@ def segment(tmp_path, mask=a_mask, **changes):
     return series, mask, path
 
 
+@pytest.mark.parametrize(
+    "sets", [["", "ISO 2022 IR 87"], "ISO_IR 6", "ISO_IR_100", "UTF-8", "ISO_IR 999", "ISO_IR 100"]
+)
+def test_any_character_set(tmp_path, sets):
+    series, mask, path = segment(tmp_path, SpecificCharacterSet=sets, PatientName="Mueller^Anna")
+    assert (read_back(path, series) == mask).all()
+    assert dcmread(path).PatientName == "Mueller^Anna"
+
+
+def test_a_name_keeps_its_letters(tmp_path):
+    changes = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "M\u00fcller^\u00c5sa"}
+    _, _, path = segment(tmp_path, **changes)
+    assert str(dcmread(path).PatientName) == "M\u00fcller^\u00c5sa"
+
+
 def read_back(path, series):
     """The mask as highdicom reads it: bool (slices, rows, columns)."""
     uids = [header.SOPInstanceUID for header in series.headers]

@@ -4,6 +4,7 @@ Decoders set memory aside for whatever size the compressed image claims, and fil
 out what does not fit, without a word.
 """
 
+import re
 import struct
 
 from pydicom.encaps import get_frame, parse_basic_offsets
@@ -44,7 +45,9 @@ def check_frame(header, syntax):
         raise HeadrestError("its compressed pixel data are cut short; copy the file again")
     kind = _jpeg_ls if syntax in JPEGLSTransferSyntaxes else _jpeg_2000
     size, samples, bits, signed, lossy = kind(_segments(frame))
-    if (*size, samples) != (header.Rows, header.Columns, 1) or frame.count(frame[:3]) > 1:
+    # Its first bytes may come again inside an image by chance, but never behind its end.
+    another = re.search(END + b"\0*" + re.escape(frame[:3]), frame)
+    if (*size, samples) != (header.Rows, header.Columns, 1) or another:
         raise HeadrestError(
             f"its compressed image is {size[0]} x {size[1]}, its header says "
             f"{header.Rows} x {header.Columns}: damaged, or declared wrongly"

@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from headrest.dicom.attributes import number
-from headrest.dicom.pixels import PADDING, PLUGINS, as_stored
+from headrest.dicom.pixels import PADDING, PLUGINS, as_stored, fits
 from headrest.errors import HeadrestError
 
 LOSSLESS = {
@@ -87,9 +87,13 @@ def set_pixels(derived, words):
     """
     derived.HighBit = derived.BitsStored - 1
     vr = "SS" if derived.PixelRepresentation else "US"
-    for keyword in PADDING:
-        if (value := number(derived, keyword)) is not None:
+    padding = {k: number(derived, k) for k in PADDING if number(derived, k) is not None}
+    believed = all(fits(value, derived) for value in padding.values())
+    for keyword, value in padding.items():
+        if believed:
             derived[keyword] = DataElement(keyword, vr, as_stored(value, derived))
+        else:  # no pixel has it; in the bits that pixels have it would be the value of tissue
+            del derived[keyword]
     syntax = derived.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:
         _compress(derived, words, syntax)

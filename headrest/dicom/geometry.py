@@ -14,6 +14,10 @@ TOLERANCE_MM = 0.01
 FARTHEST_MM = 1e5
 """No scanner is longer."""
 
+ALIKE = 1e-4
+"""Share by which two pixel spacings may differ and be one, written with fewer digits: 0.05 mm over
+a whole field of view."""
+
 PIXELS_MM = (0.01, 20)
 """Smallest and largest distance of pixels that is believed."""
 
@@ -40,18 +44,18 @@ def order_slices(slices, by_instance_number=False):
 
     Returns
     -------
-    (slices, Geometry); slices whose orientation differs from that of the most are dropped.
+    (slices, Geometry)
 
     Raises
     ------
     HeadrestError
-        Missing or malformed geometry, two images at one position, mixed matrices or pixel
-        spacings.
+        Missing or malformed geometry, two images at one position, mixed orientations, matrices or
+        pixel spacings.
     """
     notes = []
     if by_instance_number and not all(has_place(s.header) for s in slices):
         return _by_instance_number(slices)
-    slices, orientation = _one_orientation(slices, notes)
+    orientation = _one_orientation(slices)
     positions = np.array([_required(s, "ImagePositionPatient", 3) for s in slices])
     normal = np.cross(orientation[:3], orientation[3:])
     depths = positions @ normal
@@ -77,20 +81,18 @@ def _required(one, keyword, count):
     return values
 
 
-def _one_orientation(slices, notes):
-    each = [_axes(s) for s in slices]
-    keys = [tuple(np.round(o, 2)) for o in each]
-    common = Counter(keys).most_common(1)[0][0]
-    kept = [(s, o) for s, o, k in zip(slices, each, keys) if np.allclose(k, common, atol=0.02)]
-    dropped = len(slices) - len(kept)
-    if dropped > len(slices) / 4:
+def _one_orientation(slices):
+    """Orientation of all slices (6,). Slices across the head never come here; see `find`."""
+    each = np.array([_axes(s) for s in slices])
+    common = np.array(Counter(map(tuple, np.round(each, 2))).most_common(1)[0][0])
+    same = (abs(each - common) <= 0.02).all(axis=1)
+    if not same.all():
+        odd = slices[int(np.argmin(same))].path
         raise HeadrestError(
-            f"{slices[0].path.parent}: {dropped} of {len(slices)} images of another orientation: "
-            "two stacks in one series; put each into a folder of its own"
+            f"{odd}: {(~same).sum()} of {len(slices)} images of another orientation: two stacks in "
+            "one series; put each into a folder of its own, and clean these one at a time"
         )
-    if dropped:
-        notes.append(f"{dropped} images of another orientation dropped")
-    return [s for s, _ in kept], kept[0][1]
+    return each[0]
 
 
 def _axes(one):
@@ -114,9 +116,10 @@ def _refuse_shared_positions(slices, depths):
 def _one_of_all(slices, what, value_of):
     values = Counter(value_of(s) for s in slices)
     common = values.most_common(1)[0][0]
-    if len(values) > 1:
-        odd = next(s for s in slices if value_of(s) != common)
-        raise HeadrestError(f"{odd.path}: {what} {value_of(odd)} among images of {common}")
+    for one in slices:
+        if not np.allclose(value_of(one), common, rtol=ALIKE, atol=0):
+            odd, usual = (" x ".join(f"{v:g}" for v in pair) for pair in (value_of(one), common))
+            raise HeadrestError(f"{one.path}: {what} {odd} among images of {usual}")
     return common
 
 
@@ -133,7 +136,7 @@ def _pixel_spacing(one):
     spacing = numbers(one.header, "PixelSpacing", 2)
     if spacing is None:
         raise HeadrestError(f"{one.path}: PixelSpacing is missing or malformed; export it again")
-    return tuple(np.round(spacing, 6))
+    return tuple(spacing)
 
 
 def _slice_spacing(slices, depths, notes):

@@ -95,6 +95,12 @@ def as_stored(value, header):
     return value - (1 << bits) if signed else value
 
 
+def fits(value, header):
+    """Whether a padding value, of whichever sign, is one that a pixel of this image can have."""
+    in_word = -(1 << 15) <= value < 1 << 16
+    return in_word and (as_stored(value, header) - int(value)) % (1 << 16) == 0
+
+
 def _whole_number(header, keyword):
     value = number(header, keyword)
     if value is None or value != int(value):

@@ -117,6 +117,7 @@ def _segmentation(series, mask, parameters, family):
         device_serial_number=__version__,
         content_label="HEADREST",
         content_description="Patient support and its soft rim",
+        specific_character_set="ISO_IR 192",  # highdicom takes over no odd set of the source
         omit_empty_frames=False,
     )
     dimensions = [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]

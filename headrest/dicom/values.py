@@ -3,7 +3,7 @@
 from pydicom.uid import HTJ2K, JPEG2000
 
 from headrest.dicom.attributes import number, text
-from headrest.dicom.pixels import PADDING, as_stored
+from headrest.dicom.pixels import PADDING, as_stored, fits
 from headrest.errors import HeadrestError
 from headrest.hounsfield import DEVICE, PADDING_BELOW
 
@@ -47,7 +47,7 @@ def rescale_pair(header, default):
         raise HeadrestError("RescaleSlope is 0, so every pixel would have the same HU")
     if not SLOPES[0] <= abs(slope) <= SLOPES[1]:
         raise HeadrestError(f"RescaleSlope {slope:g} gives no HU; export the series again")
-    if "ModalityLUTSequence" in header:
+    if header.get("ModalityLUTSequence"):  # an empty one holds no table
         raise HeadrestError("a table (ModalityLUTSequence) beside its rescale; which is true?")
     if text(header, "RescaleType").upper() in NOT_HU:
         raise HeadrestError("its values are no HU (RescaleType)")
@@ -83,7 +83,7 @@ def padding_hu(header, slope, intercept):
     """
     present = [k for k in PADDING if k in header and header.get_item(k).value not in (None, b"")]
     ends = [number(header, keyword) for keyword in present]
-    if any(value is None or not -(1 << 15) <= value < 1 << 16 for value in ends):
+    if any(value is None or not fits(value, header) for value in ends):
         return None, ["padding value ignored: it is none that a pixel can have"]
     if not ends:
         return None, []
