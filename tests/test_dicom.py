@@ -263,6 +263,15 @@ def test_one_acquisition_of_several_can_be_chosen(tmp_path):
     assert corners(read_series(tmp_path, acquisition=2)) == [60, 70, 80]
 
 
+def test_no_acquisition_is_offered_where_each_slice_is_one(tmp_path):
+    make_series(tmp_path / "a", AcquisitionNumber=lambda n: n)
+    again = {"SOPInstanceUID": uid("again"), "AcquisitionNumber": 9}
+    write_slice(tmp_path / "b.dcm", make_slice(2, hu=np.zeros((64, 64), int), **again))
+    text = refusal(tmp_path)
+    assert "keep the right one" in text
+    assert "acquisition=" not in text
+
+
 def test_an_acquisition_that_is_not_there_is_refused(tmp_path):
     two_acquisitions(tmp_path)
     assert "7" in refusal(tmp_path, acquisition=7)

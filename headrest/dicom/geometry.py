@@ -103,13 +103,16 @@ def _axes(one):
 
 
 def _refuse_shared_positions(slices, depths):
+    numbered = [number(s.header, "AcquisitionNumber") for s in slices]
     for i in np.flatnonzero(np.diff(depths) < TOLERANCE_MM):
-        known = {number(s.header, "AcquisitionNumber") for s in slices} - {None}
+        known = set(numbered[i : i + 2]) - {None}
+        # Where each slice has a number of its own, none is that of a stack.
+        apart = len(known) > 1 and max(map(numbered.count, known)) > 1
         listed = ", ".join(f"{n:g}" for n in sorted(known))
         way_out = f"choose an acquisition of {listed} (acquisition=...)"
         raise HeadrestError(
             f"{slices[i].path} and {slices[i + 1].path.name} lie at one position; "
-            f"{way_out if len(known) > 1 else 'keep the right one'}"
+            f"{way_out if apart else 'keep the right one'}"
         )
 
 
