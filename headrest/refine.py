@@ -36,6 +36,10 @@ RING_MM = 1.0
 ISLAND = 0.2
 """Mean probability from which what hangs on no patient goes with the support."""
 
+EDGE_MM, EDGE = 1.5, 0.9
+"""What lies within this of the support for so great a share, and hangs on no patient, is its edge:
+there a voxel is half air, and a network sees less than half a support."""
+
 SEEN_MM2 = 4.0
 """Less support than this in a slice is none; less contact than this is no touching."""
 
@@ -71,7 +75,7 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     if "body" in steps:
         found &= ~body
     if "islands" in steps:
-        found |= _likely_islands(solid & ~found & ~body, probability)
+        found |= _likely_islands(solid & ~found & ~body, probability, found, spacing_mm[1:])
     return found, body & ~found
 
 
@@ -189,15 +193,19 @@ def filled_body(body, spacing_mm):
     return filled
 
 
-def _likely_islands(loose, probability):
-    """Pieces of what is neither body nor found, where the network half believes in them.
+def _likely_islands(loose, probability, found, spacing_mm):
+    """Pieces of what is neither body nor found, where the network half believes in them, or which
+    are no more than the soft edge of what it has found.
 
     They hang on no patient, so nothing but the network speaks for or against them.
     """
     labels, count = ndimage.label(loose, FACES)
-    mean = sum_by_label(labels, count, probability) / np.maximum(sum_by_label(labels, count), 1)
-    mean[0] = 0
-    return (mean >= ISLAND)[labels]
+    size = np.maximum(sum_by_label(labels, count), 1)
+    beside = np.stack([grown(one, EDGE_MM, spacing_mm) for one in found])
+    chosen = sum_by_label(labels, count, probability) >= ISLAND * size
+    chosen |= sum_by_label(labels, count, beside) >= EDGE * size
+    chosen[0] = False
+    return chosen[labels]
 
 
 def states(device, body, spacing_mm):

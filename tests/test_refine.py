@@ -57,6 +57,19 @@ def test_what_hangs_on_no_patient_goes_where_the_network_half_believes(scan):
     assert not refine(half, hu, SPACING)[0][:, 54:56].any()
 
 
+def test_the_soft_edge_of_a_support_goes_with_it_but_nothing_larger_and_no_skin(scan):
+    hu, device = scan
+    seen, edge = device.astype(float), np.zeros(hu.shape, bool)
+    edge[:, 56, 10:50] = True  # below the sheet, half air: the network is sure that it is none
+    hu[edge] = -400
+    assert np.array_equal(refine(seen, hu, SPACING)[0], device | edge)
+    hu[:, 56:63, 10:50] = 40  # what reaches further is more than an edge: an arm on the sheet
+    assert np.array_equal(refine(seen, hu, SPACING)[0], device)
+    hu[:, 56:63, 10:50] = -1000
+    hu[:, 46:54, 30:34] = 40  # and so is what hangs on the patient, however near
+    assert np.array_equal(refine(seen, hu, SPACING)[0], device)
+
+
 def test_a_doubtful_find_on_the_skin_stays_and_a_sure_one_goes(scan):
     hu, device = scan
     doubtful = device.astype(float)
