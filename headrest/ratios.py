@@ -72,7 +72,7 @@ def machine() -> str:
 
 
 def _backend():
-    import keras
+    from headrest.backend import keras  # loaded only where it is asked for
 
     name = keras.backend.backend()
     return [n for n in packages_distributions().get(name, ()) if not n.startswith("keras")][:1]
