@@ -129,6 +129,10 @@ def usual_pair(header, default):
     return float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
 
 
+def axes_of_the_first(slices):
+    return np.array(slices[0].header.ImageOrientationPatient, float)
+
+
 def same_for_all(stored, *_):
     return stored - np.float32(1024)
 
@@ -157,6 +161,7 @@ GUARDS = [
     ("find._is_axial", lambda _: True, "39-sagittal-scout"),
     ("geometry._refuse_shared_positions", nothing, "38-two-at-one-position"),
     ("geometry._slice_spacing", lambda *_: 5.0, "36-slice-missing 44-spacing-changes"),
+    ("geometry._one_orientation", axes_of_the_first, "two-stacks one-oblique"),
     ("geometry._one_of_all", lambda s, _, value_of: value_of(s[0]), "46-odd-pixel-spacing"),
     ("geometry.PIXELS_MM", (-1e9, 1e9), "spacing-zero spacing-negative spacing-tiny"),
     ("geometry.is_unit_pair", lambda _: True, "50-axes-skewed axes-too-long"),

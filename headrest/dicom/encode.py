@@ -87,7 +87,7 @@ def set_pixels(derived, words):
     """
     derived.HighBit = derived.BitsStored - 1
     vr = "SS" if derived.PixelRepresentation else "US"
-    padding = {k: number(derived, k) for k in PADDING if number(derived, k) is not None}
+    padding = {k: value for k in PADDING if (value := number(derived, k)) is not None}
     believed = all(fits(value, derived) for value in padding.values())
     for keyword, value in padding.items():
         if believed:

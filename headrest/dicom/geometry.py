@@ -117,12 +117,13 @@ def _refuse_shared_positions(slices, depths):
 
 
 def _one_of_all(slices, what, value_of):
-    values = Counter(value_of(s) for s in slices)
-    common = values.most_common(1)[0][0]
-    for one in slices:
-        if not np.allclose(value_of(one), common, rtol=ALIKE, atol=0):
-            odd, usual = (" x ".join(f"{v:g}" for v in pair) for pair in (value_of(one), common))
-            raise HeadrestError(f"{one.path}: {what} {odd} among images of {usual}")
+    values = [value_of(s) for s in slices]
+    common = Counter(values).most_common(1)[0][0]
+    same = np.isclose(values, common, rtol=ALIKE, atol=0).all(axis=1)
+    if not same.all():
+        i = int(np.argmin(same))
+        odd, usual = (" x ".join(f"{v:g}" for v in pair) for pair in (values[i], common))
+        raise HeadrestError(f"{slices[i].path}: {what} {odd} among images of {usual}")
     return common
 
 
