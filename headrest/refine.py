@@ -1,8 +1,8 @@
 """What one slice cannot tell a network, and the whole series can.
 
 probability -> found -> without what is doubtful and lies on the patient -> without what flashes up
-in one slice only -> without walls of the patient's own hollows -> without what the body encloses
--> with loose islands -> device
+in one slice only -> without walls of the patient's own hollows -> with its soft edges -> without
+what the body encloses -> with loose islands -> device
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from headrest.labels import ABSENT, EIGHT, FREE, TOUCHING, grown, thick_parts
 
 FACES = ndimage.generate_binary_structure(3, 1)
 
-STEPS = ("doubts", "flashes", "hollows", "body", "islands")
+STEPS = ("doubts", "flashes", "hollows", "edges", "body", "islands")
 
 FOUND = 0.6
 """Probability from which a voxel is found. A little more than even: the patient wins."""
@@ -36,9 +36,9 @@ RING_MM = 1.0
 ISLAND = 0.2
 """Mean probability from which what hangs on no patient goes with the support."""
 
-EDGE_MM, EDGE = 1.5, 0.9
-"""What lies within this of the support for so great a share, and hangs on no patient, is its edge:
-there a voxel is half air, and a network sees less than half a support."""
+EDGE_MM, REACH_MM, ALONG = 1.0, 1.5, 0.9
+"""What is thinner than this and runs along a find, for so great a share within this reach of it, is
+its edge: there a voxel is half air, and a network sees less than half a support."""
 
 SEEN_MM2 = 4.0
 """Less support than this in a slice is none; less contact than this is no touching."""
@@ -71,11 +71,13 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
         found &= ~_flashes(found, solid & ~found)
     if "hollows" in steps:
         found &= ~_walls(found, hollows, spacing_mm[1:])
+    if "edges" in steps:
+        found |= _edges(solid & ~found, found, spacing_mm[1:])
     body = filled_body(largest_piece(solid & ~found), spacing_mm[1:])
     if "body" in steps:
         found &= ~body
     if "islands" in steps:
-        found |= _likely_islands(solid & ~found & ~body, probability, found, spacing_mm[1:])
+        found |= _likely_islands(solid & ~found & ~body, probability)
     return found, body & ~found
 
 
@@ -133,6 +135,18 @@ def _walls(found, hollows, spacing_mm):
         broken[labels[ndimage.binary_dilation(hollows[i], iterations=3)]] = True
         walls[i] = broken[labels] & found[i] & grown(hollows[i], WALL_MM, spacing_mm)
     return walls
+
+
+def _edges(rest, found, spacing_mm):
+    """Thin layers of what is not found that run along a find; they may hang on the patient."""
+    edges = np.zeros_like(found)
+    for i in np.flatnonzero(found.any((1, 2))):
+        thin = rest[i] & ~thick_parts(rest[i], EDGE_MM, spacing_mm)
+        labels, count = ndimage.label(thin, EIGHT)
+        beside = grown(found[i], REACH_MM, spacing_mm)
+        size, along = (np.bincount(labels[of], minlength=count + 1) for of in (thin, thin & beside))
+        edges[i] = (along >= ALONG * np.maximum(size, 1))[labels]
+    return edges
 
 
 def _own_hollows(solid, found, spacing_mm):
@@ -193,17 +207,14 @@ def filled_body(body, spacing_mm):
     return filled
 
 
-def _likely_islands(loose, probability, found, spacing_mm):
-    """Pieces of what is neither body nor found, where the network half believes in them, or which
-    are no more than the soft edge of what it has found.
+def _likely_islands(loose, probability):
+    """Pieces of what is neither body nor found, where the network half believes in them.
 
     They hang on no patient, so nothing but the network speaks for or against them.
     """
     labels, count = ndimage.label(loose, FACES)
     size = np.maximum(sum_by_label(labels, count), 1)
-    beside = np.stack([grown(one, EDGE_MM, spacing_mm) for one in found])
     chosen = sum_by_label(labels, count, probability) >= ISLAND * size
-    chosen |= sum_by_label(labels, count, beside) >= EDGE * size
     chosen[0] = False
     return chosen[labels]
 

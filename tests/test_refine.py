@@ -70,6 +70,21 @@ def test_the_soft_edge_of_a_support_goes_with_it_but_nothing_larger_and_no_skin(
     assert np.array_equal(refine(seen, hu, SPACING)[0], device)
 
 
+def test_a_soft_edge_goes_though_it_hangs_on_the_patient_but_no_skin_does(scan):
+    hu, device = scan
+    seen, edge = device.astype(float), np.zeros(hu.shape, bool)
+    edge[:, 10:20, 51] = True  # beside the rail, down to where the head lies against it
+    hu[edge] = -300
+    assert ndimage.label((hu[0] > -500) & ~device[0], np.ones((3, 3)))[1] == 1
+    found = refine(seen, hu, SPACING)[0]
+    assert found[:, 10:18, 51].all()
+    assert not (found & ~device & ~edge).any()  # in the corner, the patient wins
+    without = [step for step in STEPS if step != "edges"]
+    assert np.array_equal(refine(seen, hu, SPACING, without)[0], device)
+    hu[:, 10:20, 49:52] = -300  # three pixels are no edge any more, but an ear
+    assert np.array_equal(refine(seen, hu, SPACING)[0], device)
+
+
 def test_a_doubtful_find_on_the_skin_stays_and_a_sure_one_goes(scan):
     hu, device = scan
     doubtful = device.astype(float)
