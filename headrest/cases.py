@@ -24,7 +24,8 @@ class Case:
     name : str
     series : Series
     device, patient : bool array (slices, rows, columns), both above `DEVICE` HU.
-    judged : bool array of that shape, where the truth is known.
+    judged : bool array of that shape, where the truth is known. Nobody can tell what a voxel is
+        that a support fills by less than half, and the patient too: in references it is unknown.
     groups : str array (slices,), "free", "touching" or "absent".
     kind : str, how a synthetic head meets its support; empty where nobody knows.
     """
@@ -59,7 +60,8 @@ def read_patient(folder):
     drawn = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
     groups = np.where(truth["contact"], TOUCHING, FREE)
     groups[~truth["device"].any((1, 2))] = ABSENT
-    judged, solid = ~truth["ignore"], series.hu > DEVICE
+    partial = (truth["device_share"] > 0) & ~truth["device"] & ~truth["patient"]
+    judged, solid = ~truth["ignore"] & ~partial, series.hu > DEVICE
     device, patient = truth["device"] & judged & solid, truth["patient"] & solid
     return Case(folder.name, series, device, patient, judged, groups, drawn["contact_kind"])
 

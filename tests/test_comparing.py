@@ -50,7 +50,8 @@ def recounted(folder, found):
     spacing = [float(v) for v in files[0].PixelSpacing]
     ml = np.median(gaps) * np.cos(np.deg2rad(files[0].GantryDetectorTilt)) * np.prod(spacing) / 1000
     truth = np.load(folder / "truth.npz")
-    judged, solid = ~truth["ignore"], hu > -500
+    partial = (truth["device_share"] > 0) & ~(truth["device"] | truth["patient"])
+    judged, solid = ~(truth["ignore"] | partial), hu > -500
     true, guess = truth["device"] & judged, found & judged & solid
     table = contingency_table(true[judged].astype(int), guess[judged].astype(int)).toarray()
     table = np.pad(table, ((0, 2 - table.shape[0]), (0, 2 - table.shape[1])))

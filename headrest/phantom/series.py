@@ -106,8 +106,8 @@ def _image(study, index):
 def write_dicom(study, folder):
     """Write a study as a CT series of uncompressed files, with its truth beside it.
 
-    ``0001.dcm`` and on, one a slice; ``truth.npz`` holds the bool arrays device, patient, ignore
-    and contact in ascending order along the slice normal (the order of the files);
+    ``0001.dcm`` and on, one a slice; ``truth.npz`` holds device, device_share, patient, ignore and
+    contact of `Study` in ascending order along the slice normal (the order of the files);
     ``parameters.json`` all that was drawn.
 
     Returns
@@ -124,6 +124,7 @@ def write_dicom(study, folder):
         np.savez_compressed(
             aside / "truth.npz",
             device=study.device,
+            device_share=study.device_share,
             patient=study.patient,
             ignore=study.ignore,
             contact=study.contact,
