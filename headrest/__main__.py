@@ -140,17 +140,18 @@ def _add_training(commands):
     weights = commands.add_parser(
         "make-weights",
         help="make the weights that ship, from seeds alone",
-        description="Draw synthetic patients, train the standard network on them, and write "
+        description="Draw synthetic patients, train a network on them meanwhile, and write "
         "headrest.npz and its card headrest.json into FOLDER. Stopped at any moment, the same "
-        "command goes on after the last epoch. The defaults are those of the weights that ship.",
+        "command goes on after the last epoch. The defaults are those of the weights that ship, "
+        "which took ten minutes on a GPU beside 16 cores (KERAS_BACKEND=jax, --jobs 15).",
     )
     weights.add_argument("folder", metavar="FOLDER")
     weights.add_argument(
         "--patients",
         type=int,
-        default=4000,
+        default=8000,
         metavar="N",
-        help="heads of the first of three stages; there are 2.5 times as many in all",
+        help="heads, one slice each; default: %(default)s",
     )
     weights.add_argument("--seed", type=int, default=10_000, help="of the first patient")
     weights.add_argument("--jobs", type=int, default=2, help="patients made side by side")

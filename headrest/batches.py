@@ -1,45 +1,16 @@
-"""What a network is fed: HU scaled to about -1..1, changed at random, patients kept apart."""
+"""What a network is fed: batches in random order, changed at random, patients kept apart."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from headrest.augmentation import augment, draw_change, store_of_noise, unjudged_in_air
 from headrest.errors import HeadrestError
-from headrest.hounsfield import DEVICE, FLOOR
+from headrest.scaling import scale
 
-UNJUDGED = 255
-"""Label of pixels that no loss looks at: by definition nothing at `DEVICE` HU or below is
-labelled, so nothing is to be learned there."""
-
-LOW, HIGH = -1024.0, 600.0
-"""HU that a network sees; everything below or above is set to these. Air, foam, plastic, skin
-and the edge of bone lie between, and metal counts as bone."""
-
-SHIFT = 24
-"""Pixels, at most, by which a slice is moved for training."""
-
-OFFSET, NOISE = 15.0, 20.0
-"""HU: standard deviation of what is added to a whole slice; at most that of added noise."""
-
-
-def scale(hu):
-    """Clip HU to `LOW`..`HIGH` and scale them to -1..1.
-
-    Parameters
-    ----------
-    hu : array of any shape, in HU.
-
-    Returns
-    -------
-    float32 array of that shape.
-
-    Examples
-    --------
-    >>> scale(np.array([-3024, -1024, -212, 600, 3071]))
-    array([-1., -1.,  0.,  1.,  1.], dtype=float32)
-    """
-    scaled = np.clip(hu, LOW, HIGH).astype(np.float32)
-    scaled -= (LOW + HIGH) / 2
-    scaled *= 2 / (HIGH - LOW)
-    return scaled
+THREADS = max(1, min((os.cpu_count() or 1) // 2, 8))
+"""Threads that make a batch while the one before is learned from."""
 
 
 def split(patients, held_out=0.2, seed=0):
@@ -102,88 +73,58 @@ class Batches:
     indices : int array, of the slices to draw from.
     batch : int, slices in a batch. What is left over at the end waits for another epoch.
     size : int, rows and columns of the network's output: labels are cropped to it.
-    augment : bool, flip, move, offset and add noise at random.
+    augment : bool, change slices at random, as `headrest.augmentation` does.
+    examples : int, optional; slices of an epoch, each of `indices` once if None.
     """
 
-    def __init__(self, slices, labels, indices, batch, size, augment=True):
+    def __init__(self, slices, labels, indices, batch, size, augment=True, examples=None):
         if len(indices) < batch:
             raise HeadrestError(f"{len(indices)} slices are fewer than a batch of {batch}")
         self.slices, self.labels, self.indices = slices, labels, indices
         self.batch, self.size, self.augment = batch, size, augment
+        self.examples = examples or len(indices)
 
     def __len__(self):
-        return len(self.indices) // self.batch
+        return self.examples // self.batch
 
-    def epoch(self, seed):
+    def epoch(self, seed, known=None):
         """Yield slices and labels in random order.
+
+        Parameters
+        ----------
+        seed : int
+        known : int, optional; so many of `indices`, the first ones, are drawn from.
 
         Yields
         ------
         float32 array (batch, size, size, 1), scaled, and uint8 array (batch, output, output), 1
-        for headrest, 0 for the rest, `UNJUDGED` for air.
+        for headrest, 0 for the rest, `headrest.scaling.UNJUDGED` for air.
         """
-        rng = np.random.default_rng(seed)
-        noise = rng.standard_normal(4 * self.slices[0].size, np.float32)
-        order = rng.permutation(self.indices)
-        for start in range(0, len(self) * self.batch, self.batch):
-            chosen = order[start : start + self.batch]
-            pairs = [self._example(i, rng, noise) for i in chosen]
-            x, y = (np.stack(side) for side in zip(*pairs))
-            yield x[..., None], np.ascontiguousarray(crop(y, self.size))
+        rng, size = np.random.default_rng(seed), self.slices.shape[1]
+        noise, following = store_of_noise(rng, size), []
+        with ThreadPoolExecutor(THREADS) as threads:
+            for chosen in self._order(rng, self.indices[:known]):
+                changes = [draw_change(rng, size) if self.augment else None for _ in chosen]
+                made = [
+                    threads.submit(self._example, i, change, noise)
+                    for i, change in zip(chosen, changes)
+                ]
+                if following:
+                    yield self._batch(following)
+                following = made
+            yield self._batch(following)
 
-    def _example(self, i, rng, noise):
-        hu = self.slices[i]
-        label = np.where(hu > DEVICE, self.labels[i], np.uint8(UNJUDGED))
-        return augment(hu, label, rng, noise) if self.augment else (scale(hu), label)
+    def _order(self, rng, indices):
+        """Indices, each as often as any other, in random order: int array (batches, batch)."""
+        rounds = [rng.permutation(indices) for _ in range(-(-self.examples // len(indices)))]
+        return np.concatenate(rounds)[: len(self) * self.batch].reshape(-1, self.batch)
 
+    def _example(self, i, change, noise):
+        hu, label = self.slices[i], self.labels[i]
+        if change is None:
+            return scale(hu), unjudged_in_air(hu, label)
+        return augment(hu, label, change, noise)
 
-def augment(hu, label, rng, noise):
-    """Change a slice as another scanner or positioning would.
-
-    Parameters
-    ----------
-    hu : array (size, size), in HU.
-    label : array (size, size)
-        1 for headrest, 0 for the rest, `UNJUDGED` for air.
-    rng : numpy Generator
-    noise : float32 array, longer than the slice: numbers of variance 1 to take noise from.
-
-    Returns
-    -------
-    (float32 array (size, size), scaled as by `scale`; label changed alike)
-
-    Notes
-    -----
-    Left-right flips come half the time, top-bottom flips, as of series stored upside down, a
-    fifth of it, and rows become columns, as for patients on their side, one time in twelve.
-    What moves in from outside is `FLOOR`.
-    """
-    if rng.random() < 1 / 12:
-        hu, label = hu.T, label.T
-    for axis, share in ((1, 0.5), (0, 0.2)):
-        if rng.random() < share:
-            hu, label = np.flip(hu, axis), np.flip(label, axis)
-    reach = min(SHIFT, hu.shape[0] // 8)
-    by = rng.integers(-reach, reach + 1, 2)
-    hu, label = moved(hu, by, FLOOR), moved(label, by, UNJUDGED)
-    scaled = scale(hu + np.float32(rng.normal(0, OFFSET)))
-    start = rng.integers(noise.size - scaled.size)
-    strength = np.float32(rng.uniform(0, NOISE) * 2 / (HIGH - LOW))
-    scaled += strength * noise[start : start + scaled.size].reshape(scaled.shape)
-    return scaled, label
-
-
-def moved(image, by, fill):
-    """Move an image by whole pixels; what moves in is `fill`.
-
-    Examples
-    --------
-    >>> moved(np.array([[1, 2], [3, 4]]), (1, 0), 0)
-    array([[0, 0],
-           [1, 2]])
-    """
-    out = np.full_like(image, fill)
-    to = tuple(slice(max(d, 0), n + min(d, 0)) for d, n in zip(by, image.shape))
-    back = tuple(slice(max(-d, 0), n + min(-d, 0)) for d, n in zip(by, image.shape))
-    out[to] = image[back]
-    return out
+    def _batch(self, examples):
+        x, y = (np.stack(side) for side in zip(*(one.result() for one in examples)))
+        return x[..., None], np.ascontiguousarray(crop(y, self.size))

@@ -83,8 +83,8 @@ def _training_lines(model, hu, repeats, matrix_product, batch=4):
 
 
 def _inference_lines(model, hu, repeats):
-    from headrest.batches import scale
     from headrest.predict import TOGETHER, batch_probability
+    from headrest.scaling import scale
 
     slices = np.stack([hu] * TOGETHER)
     seen = scale(slices)

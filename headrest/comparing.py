@@ -7,7 +7,7 @@ import numpy as np
 
 from headrest.baselines import BASELINES
 from headrest.hounsfield import DEVICE, FLOOR
-from headrest.judging import Judged, probability
+from headrest.judging import TOGETHER, Judged, probability
 from headrest.metrics import surface_distance_mm
 from headrest.predict import series_probability
 from headrest.refine import FOUND
@@ -96,17 +96,20 @@ def by_network(model):
 
     Where it has no answer, beyond the output of one without padding, it finds nothing.
     """
-    return lambda series: np.stack([_found(model, hu) for hu in series.hu])
+    return lambda series: np.concatenate(
+        [
+            _found(model, series.hu[start : start + TOGETHER])
+            for start in range(0, len(series.hu), TOGETHER)
+        ]
+    )
 
 
 def _found(model, hu):
-    square = fit_to_matrix(probability(model, _seen(model, hu)), max(hu.shape), 0) >= 0.5
-    lead = [(n - m) // 2 for n, m in zip(square.shape, hu.shape)]
-    return square[tuple(slice(start, start + m) for start, m in zip(lead, hu.shape))]
-
-
-def _seen(model, hu):
-    return fit_to_matrix(hu, model.input_shape[1], FLOOR)
+    seen = fit_to_matrix(hu, model.input_shape[1], FLOOR)
+    square = fit_to_matrix(probability(model, seen), max(hu.shape[1:]), 0) >= 0.5
+    lead = [(n - m) // 2 for n, m in zip(square.shape[1:], hu.shape[1:])]
+    rows, columns = (slice(start, start + m) for start, m in zip(lead, hu.shape[1:]))
+    return square[:, rows, columns]
 
 
 def _shipped_alone(series):

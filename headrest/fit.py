@@ -31,7 +31,8 @@ class Settings:
     Attributes
     ----------
     preset : str, of `headrest.network.build`.
-    epochs : int, times that every slice is seen.
+    epochs : int, times that the network is judged and kept.
+    examples : int or None, slices that are seen in an epoch; each of them once if None.
     labels : "truth" or "kmeans", what is learned.
     loss : "dice", cross entropy and Dice, or "cross-entropy" as in 2018.
     optimizer : "adam", or "sgd" as in 2018.
@@ -44,6 +45,7 @@ class Settings:
 
     preset: str = "standard"
     epochs: int = 10
+    examples: int | None = None
     labels: str = "truth"
     loss: str = "dice"
     optimizer: str = "adam"
@@ -54,7 +56,7 @@ class Settings:
     seed: int = 0
 
 
-def train(data, run, resume=True, tell=None, start=None, **choices):
+def train(data, run, resume=True, tell=None, known=None, **choices):
     """Train a network, judge it after every epoch, and keep what the video needs.
 
     Parameters
@@ -68,8 +70,9 @@ def train(data, run, resume=True, tell=None, start=None, **choices):
         the bit, as one that was never stopped (same machine and backend). If False, a folder
         that holds a run is refused.
     tell : callable, optional, called with the history after every epoch.
-    start : dict, optional
-        Weights to begin with, as `headrest.network.get_weights` reads them; random ones if None.
+    known : callable, optional
+        Epoch, from 1 on -> how many of the slices, the first ones, are there to learn from; the
+        set may still grow meanwhile. All of them if None.
     **choices : fields of `Settings`
 
     Returns
@@ -85,8 +88,8 @@ def train(data, run, resume=True, tell=None, start=None, **choices):
     """
     settings = Settings(**choices)
     with alone(run):
-        session = _Session(data, Path(run), settings)
-        session.start(resume, start)
+        session = _Session(data, Path(run), settings, known)
+        session.start(resume)
         steps = len(session.batches)
         with tqdm(total=steps * settings.epochs, initial=steps * len(session.history)) as bar:
             while len(session.history) < settings.epochs:
@@ -145,8 +148,8 @@ def compile_network(model, steps, epochs, loss="dice", optimizer="adam", rate=No
 class _Session:
     """A network in training, and where its run is kept."""
 
-    def __init__(self, data, run, settings):
-        self.data, self.run, self.settings = data, run, settings
+    def __init__(self, data, run, settings, known=None):
+        self.data, self.run, self.settings, self.known = data, run, settings, known
         target = data.target(settings.labels)
         _check(data.slices, target)
         self.judged_by = settings.labels if data.truth is None else "truth"
@@ -156,7 +159,15 @@ class _Session:
         size = data.slices.shape[1]
         self.model = build(settings.preset, size=size, seed=settings.seed)
         out = self.model.output_shape[1]
-        self.batches = Batches(data.slices, target, training, settings.batch, out, settings.augment)
+        self.batches = Batches(
+            data.slices,
+            target,
+            training,
+            settings.batch,
+            out,
+            settings.augment,
+            settings.examples,
+        )
         compile_network(
             self.model,
             len(self.batches),
@@ -168,8 +179,8 @@ class _Session:
         self.watched = frames.choose_slices(self.held_out, data.target(self.judged_by))
         self.history = []
 
-    def start(self, resume, weights=None):
-        """Take up the newest checkpoint, if there is one, or else begin with `weights`."""
+    def start(self, resume):
+        """Take up the newest checkpoint, if there is one."""
         last = load_checkpoint(self.run / "checkpoints")
         if last and not resume:
             raise HeadrestError(f"{self.run}: holds a run already; resume it or choose another")
@@ -178,8 +189,6 @@ class _Session:
             set_weights(self.model, last.weights)
             _set_state(self.model.optimizer, last.optimizer)
             self.history = last.history
-        elif weights:
-            set_weights(self.model, weights)
         target = self.data.target(self.judged_by)
         frames.keep_slices(self.run, self.data.slices[self.watched], target[self.watched])
 
@@ -188,7 +197,8 @@ class _Session:
         number = len(self.history) + 1
         losses = []
         with _memory_hint(self.settings.batch):
-            for x, y in self.batches.epoch(epoch_seed(self.settings.seed, number)):
+            seed = epoch_seed(self.settings.seed, number)
+            for x, y in self.batches.epoch(seed, self._there(number)):
                 self.model.reset_metrics()  # or Keras gives the mean since the run began
                 losses.append(float(self.model.train_on_batch(x, y)))
                 bar.update()
@@ -202,6 +212,11 @@ class _Session:
         self.history = history
         return row
 
+    def _there(self, number):
+        """How many of the slices to learn from are among the first that there are by now."""
+        known = self.known and self.known(number)
+        return known and int(np.searchsorted(self.batches.indices, known))
+
     def _row(self, number, loss):
         judged = judge(self.model, self.data, self.held_out, self.judged_by)
         groups = {f"dice_{name}": judged.scores(name)["dice"] for name in GROUPS}
@@ -209,8 +224,8 @@ class _Session:
 
     def _keep_frames(self, row):
         size = self.data.slices.shape[1]
-        predicted = [probability(self.model, self.data.slices[i]) for i in self.watched]
-        whole = fit_to_matrix(np.stack(predicted), size, 0)
+        predicted = probability(self.model, self.data.slices[self.watched])
+        whole = fit_to_matrix(predicted, size, 0)
         frames.keep_epoch(self.run, whole, row["epoch"], row["loss"], row["dice"])
 
     def _whole_settings(self):

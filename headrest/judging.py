@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrest.batches import crop, scale
+from headrest.batches import crop
 from headrest.hounsfield import DEVICE
 from headrest.network import logit, sigmoid
+from headrest.scaling import scale
+
+TOGETHER = 10
+"""Slices of a set that a network sees at once."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +61,24 @@ class Judged:
 
 
 def probability(model, hu):
-    """Probability of headrest in a slice; 0 at `DEVICE` HU and below, where nothing is labelled.
+    """Probability of headrest in slices; 0 at `DEVICE` HU and below, where nothing is labelled.
 
     Parameters
     ----------
     model : keras.Model of `headrest.network`
-    hu : array (rows, columns), in HU.
+    hu : array (n, rows, columns), in HU; the network sees all of them at once.
 
     Returns
     -------
-    float32 array (output, output), 0 to 1; smaller than the slice for a network without padding.
+    float32 array (n, output, output), 0 to 1; smaller than the slices for a network without
+    padding.
     """
-    found = sigmoid(logit(model, scale(hu)[None])[0])
-    return found * (crop(hu, found.shape[0]) > DEVICE)
+    found = sigmoid(logit(model, scale(hu)))
+    return found * (crop(hu, found.shape[-1]) > DEVICE)
 
 
 def judge(model, data, indices, labels="truth"):
-    """Compare a network with the labels, slice by slice.
+    """Compare a network with the labels.
 
     Parameters
     ----------
@@ -87,11 +92,15 @@ def judge(model, data, indices, labels="truth"):
     Judged
     """
     target, size = data.target(labels), model.output_shape[1]
-    rows = [_count(probability(model, data.slices[i]), crop(target[i], size)) for i in indices]
-    counts = np.array(rows, int).reshape(-1, 4).T
-    return Judged(np.asarray(indices), data.group(indices), *counts)
+    indices = np.asarray(indices)
+    counts = [np.zeros((4, 0), int)]
+    for start in range(0, len(indices), TOGETHER):
+        chosen = indices[start : start + TOGETHER]
+        found = probability(model, data.slices[chosen]) >= 0.5
+        counts.append(_count(found, crop(target[chosen], size) > 0))
+    return Judged(indices, data.group(indices), *np.concatenate(counts, 1))
 
 
-def _count(probability, label):
-    found, true = probability >= 0.5, label > 0
-    return true.sum(), found.sum(), (true & found).sum(), true.size
+def _count(found, true):
+    masks = (true, found, true & found, np.ones_like(true))
+    return np.stack([mask.sum((1, 2)) for mask in masks])

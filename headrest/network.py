@@ -17,6 +17,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "original": {},
     "valid3": {"levels": 3, "convolutions": 2, "padding": "valid"},
     "standard": {"widths": (24, 32, 48, 64, 64, 64, 64), "fold": 4},
+    "wide": {"widths": (24, 32, 64, 96, 96, 96, 96), "fold": 4},
     "small": {"size": 64, "levels": 3, "widths": (8, 16, 16), "convolutions": 2, "fold": 2},
 }
 """Arguments of `encoder_decoder`. The first two are the networks of 2018; the third trains on a
@@ -194,7 +195,7 @@ def logit(model: keras.Model, scaled: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     model : keras.Model
-    scaled : float32 array (n, rows, columns), as by `headrest.batches.scale`.
+    scaled : float32 array (n, rows, columns), as by `headrest.scaling.scale`.
 
     Returns
     -------

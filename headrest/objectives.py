@@ -1,8 +1,8 @@
 """What a network is trained for: losses and optimizers, for any backend of Keras 3."""
 
 from headrest.backend import keras, ops
-from headrest.batches import UNJUDGED
 from headrest.errors import HeadrestError
+from headrest.scaling import UNJUDGED
 
 
 def _logit(logits):
@@ -98,7 +98,7 @@ def adam(steps, epochs, rate=1.5e-3):
     arXiv:1608.03983.
     """
     whole = steps * epochs
-    rise = min(60, max(whole // 10, 1))
+    rise = max(min(60, whole // 10), whole // 100, 1)
     curve = keras.optimizers.schedules.CosineDecay(
         rate / 10, max(whole - rise, 1), alpha=0.02, warmup_target=rate, warmup_steps=rise
     )

@@ -7,9 +7,9 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 from headrest.backend import keras
-from headrest.batches import scale
 from headrest.hounsfield import DEVICE, FLOOR
 from headrest.network import logit, sigmoid
+from headrest.scaling import scale
 
 SIZE = 512
 """Rows and columns that a network sees, unless its pixels would be finer or coarser than these."""

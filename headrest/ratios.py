@@ -68,7 +68,14 @@ def machine() -> str:
         cpu = names[0].partition(":")[2].strip() if names else cpu
     packages = [f"{name} {version(name)}" for name in (*PACKAGES, *_backend())]
     python = f"{platform.system()}, Python {platform.python_version()}"
-    return "\n".join([f"{cpu}, {os.cpu_count()} cores", python, ", ".join(packages)])
+    processors = ", ".join([cpu, f"{os.cpu_count()} cores", *_accelerators()])
+    return "\n".join([processors, python, ", ".join(packages)])
+
+
+def _accelerators():
+    from headrest.backend import keras
+
+    return [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
 
 
 def _backend():

@@ -1,90 +1,83 @@
 """Make the weights that ship, from seeds alone, in one resumable command."""
 
 from dataclasses import asdict, replace
-from itertools import chain, count, islice
+from itertools import count
 from pathlib import Path
 
-import numpy as np
-
 import headrest
-from headrest.batches import split
-from headrest.errors import HeadrestError
 from headrest.fit import Settings, load_network, train
-from headrest.network import PRESETS, get_weights
+from headrest.growing import GrowingSet, Patient
+from headrest.network import PRESETS
 from headrest.phantom import draw_parameters
 from headrest.ratios import machine
 from headrest.shipped import write_weights
-from headrest.synthetic import synthetic_studies
-from headrest.training import read_training_set, write_training_set
 
-SCHOOL = Settings(preset="standard", epochs=6, rate=2e-3, held_out=0.03)
-"""What a network learns from heads as they come."""
+SHIPPED = Settings(preset="wide", epochs=24, examples=17_000, rate=2e-3, batch=32)
+"""How the network that ships is trained; the patients who judge it are named besides."""
 
-EARS = replace(SCHOOL, epochs=4, rate=1.5e-3)
-"""Then from these together with as many as a quarter whose ears a holder presses: what a first
-network got wrong on real heads, and what is rare among drawn ones."""
+HELD_OUT = 0.03
+"""Share of the patients, the first ones, who judge the network and never teach it."""
 
-PRACTICE = replace(SCHOOL, epochs=4, rate=1.5e-3)
-"""And then from all of these together with as many again whom it has never seen."""
+AT_FIRST, COMPLETE = 0.15, 0.9
+"""Share of the patients whom the first epoch knows; share of the epochs after which all are known.
+In between their number grows evenly, so that training need not wait until the last one is drawn."""
 
-AGAIN = 90_000
-"""So far behind the first patient's seed begin those of the patients of the last stage."""
+EVERY, BEHIND = 5, 100_000
+"""One patient in so many is one whose ears a holder presses, in a slice that crosses them: what a
+first network got wrong on real heads, and what is rare among patients as they come. Their seeds
+begin so far behind the others'."""
 
 EAR_MM = (-62.0, -18.0)
 """Where a slice crosses the ears, along the table from the middle of the head."""
 
-ONE_SLICE = {"matrix": 512, "slices": 1}
 
-
-def make_weights(
-    folder, patients=4000, seed=10_000, jobs=2, school=SCHOOL, ears=EARS, practice=PRACTICE
-):
-    """Draw synthetic patients, train on them in three stages, and write weights and card.
+def make_weights(folder, patients=8000, seed=10_000, jobs=2, settings=SHIPPED):
+    """Draw synthetic patients, train a network on them meanwhile, and write weights and card.
 
     Parameters
     ----------
     folder : path
-        Gets set/, school/, ears/ and practice/, headrest.npz and headrest.json. What is complete
-        is not made again, and training goes on after its last epoch.
-    patients : int
-        Synthetic heads of the first stage, one slice of 512 x 512 each; a quarter as many with
-        pressed ears are added for the second, and as many of both again for the third.
+        Gets set/, run/, headrest.npz and headrest.json. Whoever is drawn is not drawn again, and
+        training goes on after its last epoch.
+    patients : int, one slice of 512 x 512 each.
     seed : int, of the first patient.
     jobs : int, processes that draw.
-    school, ears, practice : headrest.fit.Settings of the three stages.
+    settings : headrest.fit.Settings; who is held out is chosen here.
 
     Returns
     -------
     dict, the card.
     """
     folder = Path(folder)
-    halves = [_seeds(start, patients) for start in (seed, seed + AGAIN)]
-    everyone = _drawn(folder / "set", halves, jobs)
-    heads, first = everyone.take(slice(patients)), everyone.take(slice(len(everyone) // 2))
-    kept = _kept(first, [patients], school)
-    more = _kept(everyone, [patients, len(first), len(first) + patients], school)
-    stages = {
-        "school": (heads, school),
-        "ears": (first, replace(ears, held_out=kept)),
-        "practice": (everyone, replace(practice, held_out=more)),
-    }
-    known = None
-    for name, (data, settings) in stages.items():
-        history = train(data, folder / name, start=known, **asdict(settings))
-        network = load_network(folder / name)
-        known = get_weights(network)
+    growing = GrowingSet(folder / "set", choose_patients(patients, seed))
+    kept = growing.patients[: round(HELD_OUT * patients)]
+    settings = replace(settings, held_out=[f"synthetic-{one.seed}" for one in kept])
+    with growing.being_drawn(jobs):
+        growing.wait(len(kept) + settings.batch)
+        history = train(
+            growing.data(),
+            folder / "run",
+            known=lambda epoch: growing.wait(known(epoch, settings.epochs, patients)),
+            **asdict(settings),
+        )
+    network = load_network(folder / "run")
     card = {
         "what": "probability of a head support in a CT slice",
         "headrest": headrest.__version__,
-        "architecture": {"preset": school.preset} | PRESETS[school.preset],
+        "architecture": {"preset": settings.preset} | PRESETS[settings.preset],
         "data": {
-            "patients": len(everyone),
-            "pressed": len(everyone) - 2 * patients,
-            "first_seeds": [seed, seed + AGAIN],
+            "patients": patients,
+            "pressed": sum(one.contact == "pressed" for one in growing.patients),
+            "first_seed": seed,
             "real": 0,
         },
-        "training": [_summary(*stage) for stage in stages.values()],
-        "training_hours": round(sum(_hours(folder / name) for name in stages), 2),
+        "training": asdict(settings)
+        | {
+            "held_out": len(kept),
+            "learned": patients - len(kept),
+            "steps": settings.epochs * ((settings.examples or patients) // settings.batch),
+        },
+        "training_hours": round(_hours(folder / "run"), 2),
         "machine": machine(),
         "results": {"held-out synthetic patients, network alone": history[-1]},
         "licence": "MIT",
@@ -92,43 +85,30 @@ def make_weights(
     return write_weights(folder, network, card)
 
 
-def _seeds(first, patients):
-    """Of heads as they come, and of a quarter as many whose ears a holder presses."""
-    pressed = filter(_crosses_pressed_ears, count(first + patients))
-    return range(first, first + patients), list(islice(pressed, patients // 4))
+def choose_patients(patients, seed):
+    """Heads as they come, and every fifth one whose ears a holder presses: list of Patient."""
+    plain = (Patient(n) for n in count(seed))
+    pressed = (Patient(n, "pressed") for n in filter(_crosses_pressed_ears, count(seed + BEHIND)))
+    return [next(plain if n % EVERY else pressed) for n in range(1, patients + 1)]
 
 
-def _drawn(folder, halves, jobs):
-    if not folder.exists():
-        studies = [
-            synthetic_studies(seeds, jobs=jobs, contact=contact, **ONE_SLICE)
-            for half in halves
-            for seeds, contact in zip(half, (None, "pressed"))
-        ]
-        write_training_set(folder, chain.from_iterable(studies))
-    data = read_training_set(folder)
-    if list(data.patient) != [f"synthetic-{n}" for half in halves for n in chain(*half)]:
-        raise HeadrestError(f"{folder}: holds other patients; choose another folder")
-    return data
+def known(epoch, epochs, patients):
+    """How many patients an epoch, from 1 on, knows.
+
+    Examples
+    --------
+    >>> [known(epoch, 5, 100) for epoch in range(1, 6)]
+    [15, 39, 64, 88, 100]
+    """
+    grown = AT_FIRST + (1 - AT_FIRST) * (epoch - 1) / max(COMPLETE * epochs - 1, 1)
+    return min(round(patients * grown), patients)
 
 
 def _crosses_pressed_ears(seed):
-    drawn = draw_parameters(seed, contact="pressed", **ONE_SLICE)
+    drawn = draw_parameters(seed, contact="pressed", matrix=512, slices=1)
     low, high = EAR_MM
     flesh = drawn["kind"] not in ("plastic", "water")
     return flesh and low <= drawn["protocol"]["z_mm"][0] <= high
-
-
-def _kept(data, ends, school):
-    """Of each part of the patients the same share as the first stage keeps for judging."""
-    share, parts = school.held_out, np.split(data.patient, ends)
-    return [str(n) for part in parts for n in part[split(part, share, school.seed)[1]]]
-
-
-def _summary(data, settings):
-    learned, kept = split(data.patient, settings.held_out, settings.seed)
-    steps = settings.epochs * (len(learned) // settings.batch)
-    return asdict(settings) | {"held_out": len(kept), "learned": len(learned), "steps": steps}
 
 
 def _hours(run):

@@ -1,11 +1,26 @@
 """What a network is fed."""
 
+import threading
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from headrest import HeadrestError
-from headrest.batches import HIGH, LOW, NOISE, OFFSET, UNJUDGED, Batches, augment, scale, split
-from headrest.hounsfield import DEVICE
+from headrest.augmentation import (
+    DEGREES,
+    NOISE,
+    OFFSET,
+    SHIFT,
+    ZOOM,
+    augment,
+    draw_change,
+    store_of_noise,
+    turned,
+)
+from headrest.batches import Batches, split
+from headrest.hounsfield import DEVICE, FLOOR
+from headrest.scaling import HIGH, LOW, UNJUDGED, scale
 
 N, SIDE = 12, 32
 
@@ -60,19 +75,75 @@ def test_the_same_seed_gives_the_same_epoch(slices, labels):
     assert not np.array_equal(one[0][0], other[0][0])
 
 
+def test_an_epoch_may_be_longer_or_shorter_than_the_set(slices, labels):
+    for examples in (5, 31):
+        batches = Batches(slices, labels, np.arange(N), 2, SIDE, augment=False, examples=examples)
+        seen = np.concatenate([x for x, _ in batches.epoch(0)])[..., 0]
+        assert len(seen) == 2 * len(batches) == examples // 2 * 2
+        times = [sum(np.array_equal(one, scale(hu)) for one in seen) for hu in slices]
+        assert sum(times) == len(seen)
+        assert max(times) - min(times) <= 1
+
+
+def test_of_a_growing_set_only_what_is_known_is_shown(slices, labels):
+    batches = Batches(slices, labels, np.arange(N), 4, SIDE, augment=False)
+    seen = np.concatenate([x for x, _ in batches.epoch(0, known=3)])[..., 0]
+    assert len(seen) == N
+    assert all(any(np.array_equal(one, scale(hu)) for hu in slices[:3]) for one in seen)
+
+
+def test_an_epoch_that_is_left_early_leaves_no_thread(slices, labels):
+    before = threading.active_count()
+    epoch = Batches(slices, labels, np.arange(N), 4, SIDE).epoch(0)
+    next(epoch)
+    epoch.close()
+    assert threading.active_count() == before
+
+
 def test_labels_move_with_their_slice():
     hu = np.full((64, 64), -1000, np.int16)
     hu[40:50, 10:30] = 300
     label = (hu > 0).astype(np.uint8)
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal(2 * hu.size, np.float32)
-    places = set()
+    noise, places, middle = store_of_noise(rng, 64), set(), scale(np.array(-350.0))
     for _ in range(50):
-        image, moved = augment(hu, label, rng, noise)
-        bright = image > scale(np.array(300 - 4 * OFFSET - 6 * NOISE))
-        assert np.array_equal(bright, moved == 1)
+        change = draw_change(rng, 64)
+        image, moved = augment(hu, label, change, noise)
+        off = (image > middle) != (moved == 1)
+        # Where a slice is turned, its edge lies between pixels: the label's is the nearest one.
+        rim = ndimage.binary_dilation(moved == 1) & ~ndimage.binary_erosion(moved == 1)
+        assert not (off & ~rim).any()
+        assert change.turn or not off.any()
+        assert (moved == UNJUDGED).mean() > 0.9
         places.add(tuple(np.argwhere(moved == 1).mean(0)))
     assert len(places) > 25
+
+
+def test_changes_stay_within_what_is_said_of_them():
+    rng = np.random.default_rng(1)
+    drawn = [draw_change(rng, 512) for _ in range(4000)]
+    assert abs(np.array([c.by for c in drawn])).max() == SHIFT
+    angles, zooms = np.array([c.turn for c in drawn if c.turn]).T
+    assert DEGREES * 0.99 < abs(angles).max() <= DEGREES
+    assert 1 / ZOOM <= zooms.min() < 1 < zooms.max() <= ZOOM
+    assert np.std([c.offset for c in drawn]) == pytest.approx(OFFSET, rel=0.1)
+    assert max(c.noise for c in drawn) <= NOISE
+    for name, share in (("sideways", 1 / 12), ("upside_down", 0.2), ("mirrored", 0.5)):
+        assert np.mean([getattr(c, name) for c in drawn]) == pytest.approx(share, abs=0.03)
+
+
+def test_turning_as_scipy_turns():
+    rng = np.random.default_rng(2)
+    image = ndimage.gaussian_filter(rng.normal(0, 300, (65, 65)), 2).astype(np.float32)
+    degrees, zoom, by = 12.0, 1.2, (5, -3)
+    cos, sin = np.cos(np.deg2rad(degrees)) / zoom, np.sin(np.deg2rad(degrees)) / zoom
+    back = np.array([[cos, -sin], [sin, cos]])  # rows and columns
+    middle = np.array([32.0, 32.0])
+    offset = middle - back @ (middle + by)
+    expected = ndimage.affine_transform(image, back, offset, order=1, cval=FLOOR)
+    found = turned(image, degrees, zoom, by, FLOOR)
+    inner = np.s_[12:-12, 12:-12]
+    assert np.allclose(found[inner], expected[inner], atol=0.5)
 
 
 def test_labels_are_cropped_to_what_the_network_gives(slices, labels):

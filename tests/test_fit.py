@@ -25,6 +25,7 @@ from headrest.plots import training_curves
 from headrest.training import write_training_set
 
 pytest.importorskip("keras")
+from headrest.batches import Batches
 from headrest.fit import held_out, load_network, train
 from headrest.judging import judge, probability
 
@@ -65,16 +66,18 @@ def test_learns_what_it_never_saw(tmp_path):
     assert judged.dice().min() > 0.8
 
 
-def test_begins_with_weights_that_are_given(whole, tmp_path):
-    run, history = whole
-    known = load_checkpoint(run / "checkpoints").weights
-    names = sorted({str(easy_set().patient[i]) for i in held_out(easy_set(), held_out=0.34)})
-    settings = SETTINGS | {"rate": 1e-9, "held_out": names}
-    (row,) = train(easy_set(), tmp_path, epochs=1, start=known, **settings)
-    assert row["dice"] == pytest.approx(history[-1]["dice"], abs=1e-4)
-    assert len(train(easy_set(), tmp_path, epochs=1, start=known, **settings)) == 1
+def test_learns_from_a_set_that_grows(tmp_path, monkeypatch):
+    """Each epoch is shown what is known by then of the slices that it may learn from."""
+    data, shown = easy_set(), []
+    names = sorted({str(data.patient[i]) for i in held_out(data, held_out=0.34)})
+    training = np.setdiff1d(np.arange(len(data)), held_out(data, held_out=names))
+    epoch = Batches.epoch
+    monkeypatch.setattr(Batches, "epoch", lambda b, *a: shown.append(a[1]) or epoch(b, *a))
+    settings = SETTINGS | {"held_out": names, "examples": 8}
+    train(data, tmp_path, epochs=2, known=lambda n: len(data) // (3 - n), **settings)
+    assert shown == [(training < len(data) // 2).sum(), len(training)]
     with pytest.raises(HeadrestError, match="nobody is held out"):
-        held_out(easy_set(), held_out=["a stranger"])
+        held_out(data, held_out=["a stranger"])
 
 
 def test_every_epoch_is_kept(whole):
@@ -82,7 +85,7 @@ def test_every_epoch_is_kept(whole):
     kept = read_frames(run)
     assert list(kept.epoch) == list(range(1, EPOCHS + 1))
     assert list(kept.dice) == [row["dice"] for row in history]
-    last = probability(load_network(run), kept.hu[0])
+    last = probability(load_network(run), kept.hu[:1])[0]
     assert np.allclose(kept.probability(EPOCHS - 1)[0], last, atol=1 / 255)
     assert len(list((run / "checkpoints").iterdir())) == 2
     state = json.loads(next((run / "checkpoints").glob("*6/state.json")).read_text())

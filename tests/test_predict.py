@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 from headrest import predict
-from headrest.batches import scale
 from headrest.network import build
+from headrest.scaling import scale
 
 
 class Bright:

@@ -113,19 +113,30 @@ def test_the_network_that_ships():
 def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
     from dataclasses import replace
 
-    from headrest.shipping import SCHOOL, make_weights
+    from headrest.shipping import SHIPPED, make_weights
 
-    stage = replace(SCHOOL, preset="small", epochs=1, held_out=0.3, batch=2)
-    stages = dict.fromkeys(("school", "ears", "practice"), stage)
-    card = make_weights(tmp_path, patients=8, jobs=1, **stages)
-    seeds = {"first_seeds": [10_000, 100_000], "real": 0}
-    assert card["data"] == {"patients": 20, "pressed": 4, **seeds}
-    # Held out: two of eight, the same two later, and one of the two with pressed ears; and so
-    # again of those who come last.
-    assert [stage["held_out"] for stage in card["training"]] == [2, 3, 6]
-    assert [stage["steps"] for stage in card["training"]] == [3, 3, 7]
-    again = make_weights(tmp_path, patients=8, jobs=1, **stages)
+    settings = replace(SHIPPED, preset="small", epochs=2, examples=7, batch=2)
+    card = make_weights(tmp_path, patients=40, jobs=2, settings=settings)
+    assert card["data"] == {"patients": 40, "pressed": 8, "first_seed": 10_000, "real": 0}
+    told = {key: card["training"][key] for key in ("held_out", "learned", "steps")}
+    assert told == {"held_out": 1, "learned": 39, "steps": 6}
+    again = make_weights(tmp_path, patients=40, jobs=2, settings=settings)
     assert again == card
     with pytest.raises(HeadrestError, match="other patients"):
-        make_weights(tmp_path, patients=9, jobs=1, **stages)
+        make_weights(tmp_path, patients=41, jobs=1, settings=settings)
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
+
+
+def test_every_fifth_patient_has_pressed_ears_and_nobody_comes_twice():
+    from headrest.phantom import draw_parameters
+    from headrest.shipping import EAR_MM, choose_patients
+
+    patients = choose_patients(60, 500)
+    assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
+    assert [one.seed for one in patients if not one.contact] == list(range(500, 548))
+    assert len({one.seed for one in patients}) == 60
+    assert choose_patients(30, 500) == patients[:30]  # whoever comes later changes nobody before
+    for seed, contact in patients[4::5]:
+        drawn = draw_parameters(seed, contact=contact, matrix=512, slices=1)
+        assert EAR_MM[0] <= drawn["protocol"]["z_mm"][0] <= EAR_MM[1]
+        assert drawn["kind"] in ("adult", "old", "child")

@@ -1,0 +1,93 @@
+"""A set that grows while it is learned from: nobody twice, nobody lost, and faults are told."""
+
+import json
+
+import numpy as np
+import pytest
+
+from headrest import HeadrestError, growing
+from headrest.growing import GrowingSet, Patient
+from headrest.phantom import synthesize
+
+PATIENTS = [Patient(8400), Patient(8401, "touch"), Patient(8402)]
+SIZE = 64
+
+
+def in_this_one(work, tasks, jobs):
+    """In place of `in_processes`: quicker than to spawn some."""
+    for task in tasks:
+        yield task, work(task)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(growing, "in_processes", in_this_one)
+    return tmp_path / "set"
+
+
+def test_everybody_is_drawn_as_the_phantom_draws_them(folder):
+    patients = GrowingSet(folder, PATIENTS, SIZE)
+    with patients.being_drawn(1):
+        assert patients.wait(3) == 3
+    data = patients.data()
+    for i, (seed, contact) in enumerate(PATIENTS):
+        study = synthesize(seed, matrix=SIZE, slices=1, contact=contact)
+        assert np.array_equal(data.slices[i], np.maximum(study.hu[0], -1024))
+        assert np.array_equal(data.truth[i], study.device[0] & ~study.ignore[0])
+        assert data.contact[i] == study.contact[0]
+    assert list(data.patient) == ["synthetic-8400", "synthetic-8401", "synthetic-8402"]
+    assert set(data.group(np.arange(3))) <= {"free", "touching", "absent"}
+
+
+def test_who_is_there_is_not_drawn_again(folder, monkeypatch):
+    def killed_over_the_last(work, tasks, jobs):
+        yield from in_this_one(work, tasks[:-1], jobs)
+        raise HeadrestError("no more")
+
+    monkeypatch.setattr(growing, "in_processes", killed_over_the_last)
+    patients = GrowingSet(folder, PATIENTS, SIZE)
+    with patients.being_drawn(1):
+        assert patients.wait(2) == 2
+        with pytest.raises(HeadrestError, match="cannot be drawn"):
+            patients.wait(3)
+    kept = patients.data().slices[:2].copy()
+    drawn = []
+    monkeypatch.setattr(growing, "in_processes", in_this_one)
+    one = growing._draw_one
+    monkeypatch.setattr(
+        growing, "_draw_one", lambda task, **where: drawn.append(task[0]) or one(task, **where)
+    )
+    again = GrowingSet(folder, PATIENTS, SIZE)
+    with again.being_drawn(1):
+        again.wait(3)
+    assert drawn == [2]
+    assert np.array_equal(again.data().slices[:2], kept)
+
+
+def test_other_patients_are_refused(folder):
+    GrowingSet(folder, PATIENTS, SIZE)
+    for patients, size in ((PATIENTS[:2], SIZE), (PATIENTS, 2 * SIZE)):
+        with pytest.raises(HeadrestError, match="other patients"):
+            GrowingSet(folder, patients, size)
+    (folder / "patients.json").write_text(json.dumps({})[:-1])
+    with pytest.raises(HeadrestError, match="no set that grows"):
+        GrowingSet(folder, PATIENTS, SIZE)
+
+
+def test_one_process_at_a_time(folder):
+    with (
+        GrowingSet(folder, PATIENTS, SIZE).being_drawn(1),
+        pytest.raises(HeadrestError, match="another process"),
+        GrowingSet(folder, PATIENTS, SIZE).being_drawn(1),
+    ):
+        pass
+
+
+def test_a_patient_over_whom_processes_die_is_told(folder, monkeypatch):
+    monkeypatch.setattr(
+        growing, "in_processes", lambda work, tasks, jobs: ((task, None) for task in tasks)
+    )
+    patients = GrowingSet(folder, PATIENTS, SIZE)
+    with patients.being_drawn(1), pytest.raises(HeadrestError, match="cannot be drawn") as told:
+        patients.wait(1)
+    assert "patient 8400" in str(told.value.__cause__)
