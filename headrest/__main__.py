@@ -66,6 +66,19 @@ def _parser():
         "--drop-private", action="store_true", help="leave out private elements, kept otherwise"
     )
     clean.add_argument(
+        "--acquisition", type=int, metavar="N", help="only images with this Acquisition Number"
+    )
+    clean.add_argument(
+        "--by-instance-number", action="store_true", help="sort images without a position so"
+    )
+    clean.add_argument(
+        "--default-rescale",
+        type=float,
+        nargs=2,
+        metavar=("SLOPE", "INTERCEPT"),
+        help="for images that say nothing of it, which are refused otherwise",
+    )
+    clean.add_argument(
         "--report", metavar="FILE.html", help="write a page with a table and pictures of all series"
     )
     clean.add_argument(
@@ -177,6 +190,7 @@ def _add_training(commands):
 
 def _clean(options):
     names = ("method", "outside", "segmentation", "nifti", "compress", "drop_private")
+    names += ("acquisition", "by_instance_number", "default_rescale")
     choices = {name: getattr(options, name) for name in names}
     if options.report:
         check_place(options.report)

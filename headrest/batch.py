@@ -33,12 +33,14 @@ class Task:
     files : SeriesFiles
     name : str, how the report calls the series.
     destination : str
+    reading : dict, of `headrest.read_series`: acquisition and so on.
     choices : dict, of `clean_series`.
     """
 
     files: SeriesFiles
     name: str
     destination: str
+    reading: dict
     choices: dict
 
 
@@ -48,6 +50,10 @@ def clean_tree(
     jobs: int = 1,
     scheduler: str | None = None,
     tell: Callable[[Any], object] | None = None,
+    *,
+    acquisition: int | None = None,
+    by_instance_number: bool = False,
+    default_rescale: tuple[float, float] | None = None,
     **choices: Any,
 ) -> list[Report]:
     """Clean every axial CT series of any number of studies.
@@ -71,6 +77,8 @@ def clean_tree(
     tell : callable, optional
         Called with a line about each kind of file that was passed over, and with each Report
         as soon as it is there.
+    acquisition, by_instance_number, default_rescale
+        How to read what is refused otherwise; see `headrest.read_series`.
     **choices : of `clean_series`: method, outside and so on.
 
     Returns
@@ -109,8 +117,13 @@ def clean_tree(
         reports = [Report(source=source.name, error=str(error)) for error in contents.broken]
         for known in (*contents.warnings, *reports):
             tell(known)
+        reading = {
+            "acquisition": acquisition,
+            "by_instance_number": by_instance_number,
+            "default_rescale": default_rescale,
+        }
         tasks = [
-            Task(files, _name(files, source), str(destination), choices)
+            Task(files, _name(files, source), str(destination), reading, choices)
             for files in contents.series
         ]
         reports += _clean_all(tasks, _engine(jobs, scheduler), failures, tell)
@@ -190,14 +203,14 @@ def clean_one(task: Task) -> Report:
 
 
 def _clean_anew(task):
-    series = load_series(task.files)
+    series = load_series(task.files, **task.reading)
     return clean_series(series, task.destination, source=task.name, **task.choices)
 
 
 def _standing(task):
     """The report of the complete output of a series, found by its headers alone, or None."""
     try:
-        fingerprint = fingerprint_of(task.files)
+        fingerprint = fingerprint_of(task.files, **task.reading)
     except Exception:  # whatever is odd about a header, the reader says it better
         return None
     return standing_report(fingerprint, task.destination, **task.choices)

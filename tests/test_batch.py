@@ -89,10 +89,64 @@ def test_headers_alone_tell_a_series(tmp_path, changes):
     assert fingerprint_of(files) == load_series(files).fingerprint
 
 
+LOST_PLACE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+LOST_RESCALE = {"RescaleSlope": None, "RescaleIntercept": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reading", "switches"),
+    [
+        pytest.param(
+            {"AcquisitionNumber": lambda n: 1 + n % 2, "SOPInstanceUID": lambda n: uid("image", n)},
+            {"acquisition": 2},
+            ["--acquisition", "2"],
+            id="one-acquisition",
+        ),
+        pytest.param(
+            LOST_PLACE, {"by_instance_number": True}, ["--by-instance-number"], id="by-number"
+        ),
+        pytest.param(
+            LOST_RESCALE,
+            {"default_rescale": (1, -1024)},
+            ["--default-rescale", "1", "-1024"],
+            id="rescale-known",
+        ),
+    ],
+)
+def test_what_is_refused_as_it_comes_can_be_cleaned_as_it_is_said(
+    tmp_path, monkeypatch, capsys, changes, reading, switches
+):
+    place = {"ImagePositionPatient": lambda n: [0, 0, 5.0 * (n // 2)]}
+    make_series(tmp_path / "in", 6, **(place if "acquisition" in reading else {}) | changes)
+    (refused,) = clean_tree(tmp_path / "in", tmp_path / "out")
+    assert switches[0] in refused.error
+    (files,) = find_series(tmp_path / "in").series
+    series = load_series(files, **reading)
+    assert fingerprint_of(files, **reading) == series.fingerprint
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "out", **reading)
+    assert (report.error, report.slices) == ("", len(series))
+    before = times(tmp_path / "out")
+    monkeypatch.setattr(batch, "load_series", lambda *_, **__: pytest.fail("decoded again"))
+    command = ["clean", str(tmp_path / "in"), str(tmp_path / "out"), "--method", "kmeans"]
+    assert main(command + switches) == 0
+    assert report.folder in capsys.readouterr().out
+    assert times(tmp_path / "out") == before
+
+
+def test_another_rescale_that_is_said_gives_another_output(tmp_path):
+    make_series(tmp_path / "in", 2, **LOST_RESCALE)
+    said = [(1, -1024), (1, -1000)]
+    folders = {
+        clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=pair)[0].folder
+        for pair in said
+    }
+    assert len(folders - {""}) == 2
+
+
 def test_what_stands_is_not_decoded_again(studies, tmp_path, monkeypatch):
     first = clean_tree(studies, tmp_path / "out")
     before = times(tmp_path / "out")
-    monkeypatch.setattr(batch, "load_series", lambda files: pytest.fail("decoded again"))
+    monkeypatch.setattr(batch, "load_series", lambda *_, **__: pytest.fail("decoded again"))
     assert clean_tree(studies, tmp_path / "out") == first
     assert times(tmp_path / "out") == before
 
@@ -138,10 +192,10 @@ def test_a_file_without_a_series_is_listed_until_it_is_gone(studies, tmp_path):
 
 
 def test_a_fault_of_ours_ends_nothing_and_quotes_nothing(studies, tmp_path, monkeypatch):
-    def stumble(files):
+    def stumble(files, **reading):
         if files.uid == uid("b"):
             raise ValueError(CANARY)
-        return load_series(files)
+        return load_series(files, **reading)
 
     monkeypatch.setattr(batch, "load_series", stumble)
     reports = clean_tree(studies, tmp_path / "out")

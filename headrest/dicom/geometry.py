@@ -76,7 +76,7 @@ def _required(one, keyword, count):
     if values is None or np.abs(values).max() > FARTHEST_MM:
         raise HeadrestError(
             f"{one.path}: {keyword} is missing or malformed, so its place is unknown; "
-            "by_instance_number=True sorts such images by number"
+            "by_instance_number=True (--by-instance-number) sorts such images by number"
         )
     return values
 
@@ -109,7 +109,7 @@ def _refuse_shared_positions(slices, depths):
         # Where each slice has a number of its own, none is that of a stack.
         apart = len(known) > 1 and max(map(numbered.count, known)) > 1
         listed = ", ".join(f"{n:g}" for n in sorted(known))
-        way_out = f"choose an acquisition of {listed} (acquisition=...)"
+        way_out = f"choose an acquisition of {listed} (acquisition=..., --acquisition)"
         raise HeadrestError(
             f"{slices[i].path} and {slices[i + 1].path.name} lie at one position; "
             f"{way_out if apart else 'keep the right one'}"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from pydicom.tag import Tag
 
+from headrest.dicom.attributes import number
 from headrest.dicom.find import SeriesFiles
 from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
@@ -21,22 +22,28 @@ TAGS = {
         "ImageOrientationPatient",
         "Rows",
         "Columns",
+        "InstanceNumber",
+        "RescaleSlope",
+        "RescaleIntercept",
         "PixelSpacing",
     )
 }
-"""All that tells which images a series is made of, and in which order."""
+"""All that tells which images a series is made of, in which order, and whether as they say."""
 
 
-def fingerprint_of(files: SeriesFiles) -> str:
+def fingerprint_of(
+    files: SeriesFiles, acquisition=None, by_instance_number=False, default_rescale=None
+) -> str:
     """Fingerprint of a series, from its headers alone.
 
     Parameters
     ----------
     files : SeriesFiles
+    acquisition, by_instance_number, default_rescale : see `headrest.dicom.read_series`.
 
     Returns
     -------
-    str, the same as ``load_series(files).fingerprint``.
+    str, the same as ``load_series(files, ...).fingerprint``.
 
     Raises
     ------
@@ -49,7 +56,9 @@ def fingerprint_of(files: SeriesFiles) -> str:
             header = read_header(path, TAGS, TAGS)
             matrix = np.broadcast_to(np.uint16(0), (header.Rows, header.Columns))
             one = SimpleNamespace(path=path, header=header, stored=matrix)
-            slices.setdefault(str(header.SOPInstanceUID), one)
-        ordered, _ = order_slices(list(slices.values()))
+            if acquisition in (None, number(header, "AcquisitionNumber")):
+                slices.setdefault(str(header.SOPInstanceUID), one)
+        ordered, _ = order_slices(list(slices.values()), by_instance_number)
         headers = tuple(one.header for one in ordered)
-        return Series(headers, *[None] * 9).fingerprint  # type: ignore[arg-type]
+        pairs = np.broadcast_to(default_rescale or (1, 0), (len(headers), 2)).T
+        return Series(headers, None, *pairs, *[None] * 6).fingerprint  # type: ignore[arg-type]

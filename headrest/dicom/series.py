@@ -75,9 +75,14 @@ class Series:
 
     @property
     def fingerprint(self):
-        """The same for the same images of the same series, and for no others (str)."""
-        uids = [self.uid, *(str(header.SOPInstanceUID) for header in self.headers)]
-        return hashlib.sha256(" ".join(uids).encode()).hexdigest()
+        """The same for the same images of the same series, read alike, and for no others (str)."""
+        known = [self.uid, *(str(header.SOPInstanceUID) for header in self.headers)]
+        known += [  # where an image does not say what its values mean, whoever read it did
+            f"{float(slope)} {float(intercept)}"
+            for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
+            if header.get("RescaleSlope") is None
+        ]
+        return hashlib.sha256(" ".join(known).encode()).hexdigest()
 
     def __len__(self):
         return len(self.headers)

@@ -41,7 +41,8 @@ def rescale_pair(header, default):
     if slope is None or intercept is None:
         raise HeadrestError(
             "RescaleSlope or RescaleIntercept is missing or not a number, so its values are not "
-            "HU; where both are missing and you know them: default_rescale=(slope, intercept)"
+            "HU; where both are missing and you know them: default_rescale=(slope, intercept), "
+            "or --default-rescale"
         )
     if slope == 0:
         raise HeadrestError("RescaleSlope is 0, so every pixel would have the same HU")
