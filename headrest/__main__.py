@@ -140,7 +140,9 @@ def _add_training(commands):
         "data", metavar="DATA", help="folder that headrest.training.write_training_set wrote"
     )
     train.add_argument("run_folder", metavar="RUN", help="folder for checkpoints and frames")
-    train.add_argument("--preset", default="standard", help="original, valid3, standard or small")
+    train.add_argument(
+        "--preset", default="standard", help="original, valid3, standard, wide or small"
+    )
     train.add_argument("--epochs", type=int, default=10, metavar="N")
     train.add_argument("--labels", choices=("truth", "kmeans"), default="truth")
     train.add_argument("--loss", choices=("dice", "cross-entropy"), default="dice")

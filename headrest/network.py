@@ -21,7 +21,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {"size": 64, "levels": 3, "widths": (8, 16, 16), "convolutions": 2, "fold": 2},
 }
 """Arguments of `encoder_decoder`. The first two are the networks of 2018; the third trains on a
-CPU at 1 / 35 of the first one's products; the fourth is for tests."""
+CPU at 1 / 35 of the first one's products; the fourth, wider further down, is the one that ships;
+the fifth is for tests."""
 
 
 def build(preset: str = "standard", **changes: Any) -> keras.Model:
@@ -29,7 +30,7 @@ def build(preset: str = "standard", **changes: Any) -> keras.Model:
 
     Parameters
     ----------
-    preset : "original", "valid3", "standard" or "small"
+    preset : "original", "valid3", "standard", "wide" or "small"
     changes : arguments of `encoder_decoder` that replace the preset's.
 
     Returns
