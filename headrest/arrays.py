@@ -42,7 +42,7 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
     Raises
     ------
     HeadrestError
-        Where the file is cut, changed, or holds anything else.
+        Where the file is cut or changed, lacks a name, or holds anything but numbers.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -50,6 +50,8 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
             if sum(member.file_size for member in members) > MOST:
                 raise HeadrestError(f"{path}: unpacks to more than {MOST >> 20} MiB")
             found = {member.filename.removesuffix(".npy"): member for member in members}
+            if absent := sorted(set(names or ()) - set(found)):
+                raise HeadrestError(f"{path}: holds no {absent[0]!r}; it must be made anew")
             return {name: _read_array(archive, found[name]) for name in names or found}
     except FAULTS as error:
         raise HeadrestError(f"{path}: damaged or missing ({type(error).__name__})") from error

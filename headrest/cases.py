@@ -15,6 +15,9 @@ from headrest.labels import ABSENT, FREE, TOUCHING
 from headrest.score import OUTSIDE, PATIENT, UNKNOWN
 
 
+TRUTH = ("device", "device_share", "patient", "ignore", "contact")
+
+
 @dataclass(frozen=True)
 class Case:
     """A series whose truth is known.
@@ -56,7 +59,7 @@ def read_patient(folder):
         Where the slices or their truth cannot be read.
     """
     folder = Path(folder)
-    series, truth = read_series(folder), read_arrays(folder / "truth.npz")
+    series, truth = read_series(folder), read_arrays(folder / "truth.npz", TRUTH)
     drawn = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
     groups = np.where(truth["contact"], TOUCHING, FREE)
     groups[~truth["device"].any((1, 2))] = ABSENT

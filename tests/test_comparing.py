@@ -215,9 +215,24 @@ def test_a_truth_that_is_missing_or_cut_is_refused(folders, tmp_path):
         (tmp_path / "truth.npz").write_bytes(damaged)
         with pytest.raises(HeadrestError, match=r"truth\.npz"):
             read_patient(tmp_path)
+    with np.load(folders[0] / "truth.npz") as truth:
+        np.savez(tmp_path / "truth.npz", **{k: truth[k] for k in truth if k != "device_share"})
+    with pytest.raises(HeadrestError, match="no 'device_share'; it must be made anew"):
+        read_patient(tmp_path)
     (tmp_path / "truth.npz").unlink()
     with pytest.raises(HeadrestError, match=r"truth\.npz"):
         read_patient(tmp_path)
+
+
+def test_what_a_support_fills_by_less_than_half_and_the_patient_too_is_not_judged(folders):
+    case = read_patient(folders[0])
+    with np.load(folders[0] / "truth.npz") as truth:
+        share, owned = truth["device_share"], truth["device"] | truth["patient"]
+    thin = (share > 0) & (share < 127) & ~owned
+    assert thin.any()
+    assert not case.judged[thin].any()
+    assert case.judged[owned & (share > 0) & (case.device | case.patient)].all()
+    assert case.judged[share == 0].mean() > 0.99  # but for tubes, wires and hair
 
 
 def test_kinds_and_groups_are_the_truth_s(folders):
