@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from headrest.clean import Report, clean_series, standing_report
 from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.dicom.recognize import fingerprint_of
+from headrest.dicom.values import check_default_rescale
 from headrest.errors import HeadrestError
 from headrest.failures import Failures
 from headrest.sweep import held
@@ -78,7 +79,7 @@ def clean_tree(
         Called with a line about each kind of file that was passed over, and with each Report
         as soon as it is there.
     acquisition, by_instance_number, default_rescale
-        How to read what is refused otherwise; see `headrest.read_series`.
+        How every series is read; see `headrest.read_series`.
     **choices : of `clean_series`: method, outside and so on.
 
     Returns
@@ -105,6 +106,7 @@ def clean_tree(
     ['']
     """
     source, destination = Path(source).absolute(), Path(destination).absolute()
+    check_default_rescale(default_rescale)
     _refuse_early(source, destination, jobs, scheduler, choices)
     tell = tell or (lambda _: None)
     with held(destination):

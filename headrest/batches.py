@@ -78,11 +78,12 @@ class Batches:
     """
 
     def __init__(self, slices, labels, indices, batch, size, augment=True, examples=None):
-        if len(indices) < batch:
-            raise HeadrestError(f"{len(indices)} slices are fewer than a batch of {batch}")
+        self.examples = examples or len(indices)
+        fewest = min(len(indices), self.examples)
+        if fewest < batch:
+            raise HeadrestError(f"{fewest} slices are fewer than a batch of {batch}")
         self.slices, self.labels, self.indices = slices, labels, indices
         self.batch, self.size, self.augment = batch, size, augment
-        self.examples = examples or len(indices)
 
     def __len__(self):
         return self.examples // self.batch

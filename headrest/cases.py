@@ -14,7 +14,6 @@ from headrest.hounsfield import DEVICE
 from headrest.labels import ABSENT, FREE, TOUCHING
 from headrest.score import OUTSIDE, PATIENT, UNKNOWN
 
-
 TRUTH = ("device", "device_share", "patient", "ignore", "contact")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from headrest.baselines import BASELINES
 from headrest.hounsfield import DEVICE, FLOOR
-from headrest.judging import TOGETHER, Judged, probability
+from headrest.judging import AT_ONCE, Judged, probability
 from headrest.metrics import surface_distance_mm
 from headrest.predict import series_probability
 from headrest.refine import FOUND
@@ -98,8 +98,8 @@ def by_network(model):
     """
     return lambda series: np.concatenate(
         [
-            _found(model, series.hu[start : start + TOGETHER])
-            for start in range(0, len(series.hu), TOGETHER)
+            _found(model, series.hu[start : start + AT_ONCE])
+            for start in range(0, len(series.hu), AT_ONCE)
         ]
     )
 

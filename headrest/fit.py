@@ -214,8 +214,12 @@ class _Session:
 
     def _there(self, number):
         """How many of the slices to learn from are among the first that there are by now."""
-        known = self.known and self.known(number)
-        return known and int(np.searchsorted(self.batches.indices, known))
+        if self.known is None:
+            return None
+        there = int(np.searchsorted(self.batches.indices, self.known(number)))
+        if not there:
+            raise HeadrestError(f"epoch {number}: nobody to learn from is there yet")
+        return there
 
     def _row(self, number, loss):
         judged = judge(self.model, self.data, self.held_out, self.judged_by)

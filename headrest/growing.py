@@ -1,6 +1,7 @@
 """A training set that is drawn while a network already learns from it."""
 
 import json
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from headrest import __version__
 from headrest.errors import HeadrestError
 from headrest.files import alone, whole_folder
 from headrest.phantom import synthesize
@@ -19,7 +21,7 @@ from headrest.workers import in_processes
 
 ARRAYS = {"slices.npy": np.int16, "truth.npy": np.uint8}
 
-DRAWN, TOUCHING = 1, 2
+DRAWN_FILE, DRAWN, TOUCHING = "drawn.npy", 1, 2
 """What is noted of a patient who is there, and of one whom the support touches besides."""
 
 
@@ -43,29 +45,36 @@ class GrowingSet:
     Raises
     ------
     HeadrestError
-        Where the folder holds other patients, or is damaged.
+        Where the folder holds other patients, or of another version, or is damaged.
     """
 
     def __init__(self, folder, patients, matrix=512):
         self.folder, self.patients, self.matrix = Path(folder), list(patients), matrix
-        self.failed = None
-        wanted = {"patients": [list(one) for one in self.patients], "matrix": matrix}
+        self.thread = self.failed = None
+        wanted = {
+            "headrest": __version__,  # another one may draw the same seed otherwise
+            "patients": [list(one) for one in self.patients],
+            "matrix": matrix,
+        }
         if not self.folder.exists():
             self._begin(wanted)
         try:
             held = json.loads((self.folder / "patients.json").read_text())
-            self.drawn = _open(self.folder / "drawn.npy")
+            shapes = [_mapped(self.folder / name).shape for name in (*ARRAYS, DRAWN_FILE)]
         except (OSError, ValueError) as error:
             raise HeadrestError(f"{folder}: no set that grows ({error})") from error
-        if held != wanted:
+        if held != wanted or shapes != [*[self._shape()] * len(ARRAYS), self._shape()[:1]]:
             raise HeadrestError(f"{folder}: holds other patients; choose another folder")
+        self.drawn = _mapped(self.folder / DRAWN_FILE)
+
+    def _shape(self):
+        return len(self.patients), self.matrix, self.matrix
 
     def _begin(self, wanted):
-        n, size = len(self.patients), self.matrix
         with whole_folder(self.folder) as aside:
-            for name, dtype in ARRAYS.items():  # no disk is taken before a slice is written
-                np.lib.format.open_memmap(aside / name, "w+", dtype, (n, size, size))
-            np.save(aside / "drawn.npy", np.zeros(n, np.uint8))
+            for name, dtype in ARRAYS.items():
+                np.lib.format.open_memmap(aside / name, "w+", dtype, self._shape())
+            np.save(aside / DRAWN_FILE, np.zeros(len(self.patients), np.uint8))
             (aside / "patients.json").write_text(json.dumps(wanted))
 
     @contextmanager
@@ -73,35 +82,43 @@ class GrowingSet:
         """Draw who is missing, in `jobs` processes, while the block runs; what is there stays."""
         with alone(self.folder):
             over = threading.Event()
-            thread = threading.Thread(target=self._draw, args=(jobs, over))
-            thread.start()
+            self.thread = threading.Thread(target=self._draw, args=(jobs, over))
+            self.thread.start()
             try:
                 yield self
             finally:
                 over.set()
-                thread.join()
+                self.thread.join()
 
     def _draw(self, jobs, over):
-        missing = np.flatnonzero(self.drawn == 0).tolist()
-        tasks = [(i, *self.patients[i]) for i in missing]
-        work = partial(_draw_one, folder=self.folder, matrix=self.matrix)
-        bar = tqdm(total=len(self.drawn), initial=len(self.drawn) - len(tasks), desc="patients")
         try:
-            with bar:
+            missing = np.flatnonzero(self.drawn == 0).tolist()
+            tasks = [(i, *self.patients[i]) for i in missing]
+            work = partial(_draw_one, folder=self.folder, matrix=self.matrix)
+            there = len(self.patients) - len(tasks)
+            with tqdm(total=len(self.patients), initial=there, desc="patients") as bar:
                 for task, done in in_processes(work, tasks, jobs):
                     if done is None:
-                        raise HeadrestError(f"a process died over patient {task[1]}")
+                        raise HeadrestError(f"two processes died over patient {task[1]}")
                     bar.update()
                     if over.is_set():
                         return
-        except Exception as error:
+        except BaseException as error:  # whatever ends it, whoever waits must be told
             self.failed = error
 
     def wait(self, count):
-        """Return as soon as the first `count` patients are there: int, `count`."""
+        """Return as soon as the first `count` patients are there: int, `count`.
+
+        Raises
+        ------
+        HeadrestError
+            Where nobody draws them any more.
+        """
         while not self.drawn[:count].all():
-            if self.failed:
-                raise HeadrestError("patients cannot be drawn") from self.failed
+            drawing = self.thread is not None and self.thread.is_alive()
+            if not (drawing or self.drawn[:count].all()):
+                why = self.failed or "nobody does"
+                raise HeadrestError(f"patients cannot be drawn: {why}") from self.failed
             time.sleep(0.1)
         return count
 
@@ -111,20 +128,37 @@ class GrowingSet:
         Labels are the exact truth; of contacts is known what is known when this is called.
         """
         n = len(self.patients)
-        slices, truth = (_open(self.folder / name) for name in ARRAYS)
-        names = np.array([f"synthetic-{one.seed}" for one in self.patients])
-        nothing = np.full(n, ""), self.drawn == TOUCHING
-        return TrainingSet(slices, truth, names, np.zeros(n, int), nothing[0], truth, nothing[1])
+        slices, truth = (_mapped(self.folder / name) for name in ARRAYS)
+        return TrainingSet(
+            slices=slices,
+            labels=truth,
+            patient=np.array([f"synthetic-{one.seed}" for one in self.patients]),
+            slice=np.zeros(n, int),
+            state=np.full(n, ""),
+            truth=truth,
+            contact=self.drawn == TOUCHING,
+        )
 
 
-def _open(path):
-    return np.lib.format.open_memmap(path, "r+")
+def _mapped(path):
+    return np.lib.format.open_memmap(path, "r")
 
 
 def _draw_one(task, folder, matrix):
     index, seed, contact = task
     study = synthesize(seed, matrix=matrix, slices=1, contact=contact)
-    _open(folder / "slices.npy")[index] = np.maximum(study.hu[0], -1024)
-    _open(folder / "truth.npy")[index] = study.device[0] & ~study.ignore[0]
-    _open(folder / "drawn.npy")[index] = TOUCHING if study.contact[0] else DRAWN
+    _write(folder / "slices.npy", index, np.maximum(study.hu[0], -1024))
+    _write(folder / "truth.npy", index, study.device[0])
+    _write(folder / DRAWN_FILE, index, np.array(TOUCHING if study.contact[0] else DRAWN))
     return True
+
+
+def _write(path, index, array):
+    """Onto the disk before anything says that it is there; and through the file, as a full disk
+    is an error there, where a memory map would end the process."""
+    whole = _mapped(path)
+    with open(path, "r+b") as file:
+        file.seek(whole.offset + index * array.size * whole.itemsize)
+        file.write(array.astype(whole.dtype).tobytes())
+        file.flush()
+        os.fsync(file.fileno())

@@ -9,7 +9,7 @@ from headrest.hounsfield import DEVICE
 from headrest.network import logit, sigmoid
 from headrest.scaling import scale
 
-TOGETHER = 10
+AT_ONCE = 10
 """Slices of a set that a network sees at once."""
 
 
@@ -94,8 +94,8 @@ def judge(model, data, indices, labels="truth"):
     target, size = data.target(labels), model.output_shape[1]
     indices = np.asarray(indices)
     counts = [np.zeros((4, 0), int)]
-    for start in range(0, len(indices), TOGETHER):
-        chosen = indices[start : start + TOGETHER]
+    for start in range(0, len(indices), AT_ONCE):
+        chosen = indices[start : start + AT_ONCE]
         found = probability(model, data.slices[chosen]) >= 0.5
         counts.append(_count(found, crop(target[chosen], size) > 0))
     return Judged(indices, data.group(indices), *np.concatenate(counts, 1))

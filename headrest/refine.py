@@ -36,9 +36,9 @@ RING_MM = 1.0
 ISLAND = 0.2
 """Mean probability from which what hangs on no patient goes with the support."""
 
-EDGE_MM, REACH_MM, ALONG = 1.0, 1.5, 0.9
-"""What is thinner than this and runs along a find, for so great a share within this reach of it, is
-its edge: there a voxel is half air, and a network sees less than half a support."""
+EDGE_MM, ALONG = 1.0, 0.9
+"""A thin layer of which so great a share lies within this of a find, or one pixel where these are
+coarser, is its edge: there a voxel is half air, and a network sees less than half a support."""
 
 SEEN_MM2 = 4.0
 """Less support than this in a slice is none; less contact than this is no touching."""
@@ -143,7 +143,7 @@ def _edges(rest, found, spacing_mm):
     for i in np.flatnonzero(found.any((1, 2))):
         thin = rest[i] & ~thick_parts(rest[i], EDGE_MM, spacing_mm)
         labels, count = ndimage.label(thin, EIGHT)
-        beside = grown(found[i], REACH_MM, spacing_mm)
+        beside = grown(found[i], EDGE_MM, spacing_mm)
         size, along = (np.bincount(labels[of], minlength=count + 1) for of in (thin, thin & beside))
         edges[i] = (along >= ALONG * np.maximum(size, 1))[labels]
     return edges

@@ -5,6 +5,7 @@ from itertools import count
 from pathlib import Path
 
 import headrest
+from headrest.errors import HeadrestError
 from headrest.fit import Settings, load_network, train
 from headrest.growing import GrowingSet, Patient
 from headrest.network import PRESETS
@@ -49,11 +50,15 @@ def make_weights(folder, patients=8000, seed=10_000, jobs=2, settings=SHIPPED):
     dict, the card.
     """
     folder = Path(folder)
-    growing = GrowingSet(folder / "set", choose_patients(patients, seed))
-    kept = growing.patients[: round(HELD_OUT * patients)]
+    chosen = choose_patients(patients, seed)
+    kept = chosen[: max(round(HELD_OUT * patients), 1)]
+    learned = patients - len(kept)
+    if learned < settings.batch:
+        raise HeadrestError(f"{patients} patients are too few for batches of {settings.batch}")
+    growing = GrowingSet(folder / "set", chosen)
     settings = replace(settings, held_out=[f"synthetic-{one.seed}" for one in kept])
     with growing.being_drawn(jobs):
-        growing.wait(len(kept) + settings.batch)
+        growing.wait(len(kept) + 1)
         history = train(
             growing.data(),
             folder / "run",
@@ -67,15 +72,15 @@ def make_weights(folder, patients=8000, seed=10_000, jobs=2, settings=SHIPPED):
         "architecture": {"preset": settings.preset} | PRESETS[settings.preset],
         "data": {
             "patients": patients,
-            "pressed": sum(one.contact == "pressed" for one in growing.patients),
+            "pressed": sum(one.contact == "pressed" for one in chosen),
             "first_seed": seed,
             "real": 0,
         },
         "training": asdict(settings)
         | {
             "held_out": len(kept),
-            "learned": patients - len(kept),
-            "steps": settings.epochs * ((settings.examples or patients) // settings.batch),
+            "learned": learned,
+            "steps": settings.epochs * ((settings.examples or learned) // settings.batch),
         },
         "training_hours": round(_hours(folder / "run"), 2),
         "machine": machine(),
@@ -100,7 +105,9 @@ def known(epoch, epochs, patients):
     >>> [known(epoch, 5, 100) for epoch in range(1, 6)]
     [15, 39, 64, 88, 100]
     """
-    grown = AT_FIRST + (1 - AT_FIRST) * (epoch - 1) / max(COMPLETE * epochs - 1, 1)
+    if epoch >= COMPLETE * epochs:
+        return patients
+    grown = AT_FIRST + (1 - AT_FIRST) * (epoch - 1) / (COMPLETE * epochs - 1)
     return min(round(patients * grown), patients)
 
 

@@ -16,9 +16,9 @@ def synthetic_studies(patients, seed=0, jobs=1, **drawn):
 
     Parameters
     ----------
-    patients : int, or the seeds of the patients.
-    seed : int, of the first patient, where their number is given; the next ones follow. A patient
-        is one seed, so sets of different seeds share nobody.
+    patients : int
+    seed : int, of the first patient; the next ones follow. A patient is one seed, so sets of
+        different seeds share nobody.
     jobs : int, processes.
     **drawn : of `headrest.phantom.synthesize`: matrix, slices, region, contact.
 
@@ -33,7 +33,7 @@ def synthetic_studies(patients, seed=0, jobs=1, **drawn):
     ('synthetic-3', (2, 256, 256))
     """
     label = partial(_labelled, drawn=drawn)
-    seeds = range(seed, seed + patients) if isinstance(patients, int) else patients
+    seeds = range(seed, seed + patients)
     progress = partial(tqdm, total=len(seeds), desc="patients", unit="patient")
     yield from progress(in_order(label, seeds, jobs))
 
@@ -47,6 +47,6 @@ def _labelled(seed, drawn):
         hu=hu,
         labels=np.array([label.mask for label in labels]),
         states=[label.state for label in labels],
-        truth=study.device & ~study.ignore,
+        truth=study.device,
         contact=study.contact,
     )

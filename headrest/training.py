@@ -78,7 +78,7 @@ class TrainingSet:
 
         Parameters
         ----------
-        indices : int array, in the order wanted; or a slice, which copies nothing.
+        indices : int array, in the order wanted.
         """
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return TrainingSet(**{k: None if v is None else v[indices] for k, v in columns.items()})

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from chores import double, slowest_first, upper
 from conftest import CANARY, make_series, make_slice, uid, write_slice
+from pydicom import dcmread
 
 import headrest
 from headrest import HeadrestError, batch
@@ -90,7 +91,12 @@ def test_headers_alone_tell_a_series(tmp_path, changes):
 
 
 LOST_PLACE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
-LOST_RESCALE = {"RescaleSlope": None, "RescaleIntercept": None}
+RESCALE = {"RescaleSlope": 1, "RescaleIntercept": -1000}
+LOST_RESCALE = dict.fromkeys(RESCALE)
+
+
+def every_other(value, number):
+    return value if number % 2 else None
 
 
 @pytest.mark.parametrize(
@@ -110,6 +116,12 @@ LOST_RESCALE = {"RescaleSlope": None, "RescaleIntercept": None}
             {"default_rescale": (1, -1024)},
             ["--default-rescale", "1", "-1024"],
             id="rescale-known",
+        ),
+        pytest.param(
+            {name: partial(every_other, value) for name, value in RESCALE.items()},
+            {"default_rescale": (1, -1024)},
+            ["--default-rescale", "1", "-1024"],
+            id="rescale-known-to-some",
         ),
     ],
 )
@@ -135,12 +147,21 @@ def test_what_is_refused_as_it_comes_can_be_cleaned_as_it_is_said(
 
 def test_another_rescale_that_is_said_gives_another_output(tmp_path):
     make_series(tmp_path / "in", 2, **LOST_RESCALE)
-    said = [(1, -1024), (1, -1000)]
-    folders = {
-        clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=pair)[0].folder
-        for pair in said
-    }
-    assert len(folders - {""}) == 2
+    images = set()
+    for pair in [(1, -1024), (1, -1000)]:
+        (report,) = clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=pair)
+        slices = (tmp_path / "out" / report.folder).glob("*.dcm")
+        images |= {str(dcmread(path).SOPInstanceUID) for path in slices}
+    assert len(images) == 4
+    for nonsense in ((1, np.nan), (0, -1024), (1,)):
+        with pytest.raises(HeadrestError, match="not a slope"):
+            clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=nonsense)
+
+
+def test_what_another_acquisition_leaves_out_is_told(tmp_path):
+    make_series(tmp_path / "in", 6, AcquisitionNumber=lambda n: 1 + n % 2)
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "out", acquisition=1)
+    assert "3 images of other acquisitions left out" in report.warnings
 
 
 def test_what_stands_is_not_decoded_again(studies, tmp_path, monkeypatch):

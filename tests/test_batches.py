@@ -12,6 +12,7 @@ from headrest.augmentation import (
     NOISE,
     OFFSET,
     SHIFT,
+    TURNED,
     ZOOM,
     augment,
     draw_change,
@@ -126,6 +127,7 @@ def test_changes_stay_within_what_is_said_of_them():
     angles, zooms = np.array([c.turn for c in drawn if c.turn]).T
     assert DEGREES * 0.99 < abs(angles).max() <= DEGREES
     assert 1 / ZOOM <= zooms.min() < 1 < zooms.max() <= ZOOM
+    assert len(angles) / len(drawn) == pytest.approx(TURNED, abs=0.03)
     assert np.std([c.offset for c in drawn]) == pytest.approx(OFFSET, rel=0.1)
     assert max(c.noise for c in drawn) <= NOISE
     for name, share in (("sideways", 1 / 12), ("upside_down", 0.2), ("mirrored", 0.5)):
@@ -152,8 +154,9 @@ def test_labels_are_cropped_to_what_the_network_gives(slices, labels):
 
 
 def test_fewer_slices_than_a_batch_are_refused(slices, labels):
-    with pytest.raises(HeadrestError, match="fewer"):
-        Batches(slices, labels, np.arange(3), 4, SIDE)
+    for n, examples in ((3, None), (12, 3)):
+        with pytest.raises(HeadrestError, match="3 slices are fewer"):
+            Batches(slices, labels, np.arange(n), 4, SIDE, examples=examples)
 
 
 def test_values_beyond_the_window_are_clipped():

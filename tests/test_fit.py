@@ -74,8 +74,24 @@ def test_learns_from_a_set_that_grows(tmp_path, monkeypatch):
     epoch = Batches.epoch
     monkeypatch.setattr(Batches, "epoch", lambda b, *a: shown.append(a[1]) or epoch(b, *a))
     settings = SETTINGS | {"held_out": names, "examples": 8}
-    train(data, tmp_path, epochs=2, known=lambda n: len(data) // (3 - n), **settings)
+
+    def half_at_first(number):
+        return len(data) // (3 - number)
+
+    train(data, tmp_path / "whole", epochs=2, known=half_at_first, **settings)
     assert shown == [(training < len(data) // 2).sum(), len(training)]
+
+    def stopped(number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return half_at_first(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "stopped", epochs=2, known=stopped, **settings)
+    train(data, tmp_path / "stopped", epochs=2, known=half_at_first, **settings)
+    same(tmp_path / "whole", tmp_path / "stopped")
+    with pytest.raises(HeadrestError, match="nobody to learn from"):
+        train(data, tmp_path / "nobody", epochs=2, known=lambda number: 0, **settings)
     with pytest.raises(HeadrestError, match="nobody is held out"):
         held_out(data, held_out=["a stranger"])
 

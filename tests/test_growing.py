@@ -1,5 +1,6 @@
 """A set that grows while it is learned from: nobody twice, nobody lost, and faults are told."""
 
+import itertools
 import json
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_who_is_there_is_not_drawn_again(folder, monkeypatch):
     patients = GrowingSet(folder, PATIENTS, SIZE)
     with patients.being_drawn(1):
         assert patients.wait(2) == 2
-        with pytest.raises(HeadrestError, match="cannot be drawn"):
+        with pytest.raises(HeadrestError, match="cannot be drawn: no more"):
             patients.wait(3)
     kept = patients.data().slices[:2].copy()
     drawn = []
@@ -69,7 +70,16 @@ def test_other_patients_are_refused(folder):
     for patients, size in ((PATIENTS[:2], SIZE), (PATIENTS, 2 * SIZE)):
         with pytest.raises(HeadrestError, match="other patients"):
             GrowingSet(folder, patients, size)
-    (folder / "patients.json").write_text(json.dumps({})[:-1])
+    truth = (folder / "truth.npy").read_bytes()
+    (folder / "truth.npy").write_bytes(truth[:200])
+    with pytest.raises(HeadrestError, match="no set that grows"):
+        GrowingSet(folder, PATIENTS, SIZE)
+    (folder / "truth.npy").write_bytes(truth)
+    held = json.loads((folder / "patients.json").read_text())
+    (folder / "patients.json").write_text(json.dumps(held | {"headrest": "0.0"}))
+    with pytest.raises(HeadrestError, match="other patients"):
+        GrowingSet(folder, PATIENTS, SIZE)
+    (folder / "patients.json").write_text("{")
     with pytest.raises(HeadrestError, match="no set that grows"):
         GrowingSet(folder, PATIENTS, SIZE)
 
@@ -88,6 +98,27 @@ def test_a_patient_over_whom_processes_die_is_told(folder, monkeypatch):
         growing, "in_processes", lambda work, tasks, jobs: ((task, None) for task in tasks)
     )
     patients = GrowingSet(folder, PATIENTS, SIZE)
-    with patients.being_drawn(1), pytest.raises(HeadrestError, match="cannot be drawn") as told:
+    with patients.being_drawn(1), pytest.raises(HeadrestError, match="patient 8400"):
         patients.wait(1)
-    assert "patient 8400" in str(told.value.__cause__)
+
+
+def test_nobody_waits_for_ever(folder):
+    patients = GrowingSet(folder, PATIENTS, SIZE)
+    with pytest.raises(HeadrestError, match="nobody does"):
+        patients.wait(1)
+    patients.drawn = np.zeros(4, np.uint8)  # one more than there are patients
+    with patients.being_drawn(1), pytest.raises(HeadrestError, match="cannot be drawn"):
+        patients.wait(4)
+
+
+def test_drawing_ends_with_its_block(folder, monkeypatch):
+    def endless(work, tasks, jobs):
+        yield from (
+            (task, work(task)) for task in itertools.chain(tasks, itertools.repeat(tasks[0]))
+        )
+
+    monkeypatch.setattr(growing, "in_processes", endless)
+    patients = GrowingSet(folder, PATIENTS, SIZE)
+    with patients.being_drawn(1):
+        patients.wait(3)
+    assert not patients.thread.is_alive()

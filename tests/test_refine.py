@@ -85,6 +85,15 @@ def test_a_soft_edge_goes_though_it_hangs_on_the_patient_but_no_skin_does(scan):
     assert np.array_equal(refine(seen, hu, SPACING)[0], device)
 
 
+@pytest.mark.parametrize("pixel_mm", [0.45, 0.7, 1.0])
+def test_a_strand_of_two_millimetres_along_a_support_is_no_edge(scan, pixel_mm):
+    hu, device = scan
+    n = round(2 / pixel_mm)
+    hu[:, 10:24, 52 - n : 52] = 40  # from the head along the rail
+    found = refine(device.astype(float), hu, (5.0, pixel_mm, pixel_mm))[0]
+    assert not (found & ~device)[:, 10:20].any()
+
+
 def test_a_doubtful_find_on_the_skin_stays_and_a_sure_one_goes(scan):
     hu, device = scan
     doubtful = device.astype(float)

@@ -17,7 +17,13 @@ from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.pixels import decode
 from headrest.dicom.series import Series
-from headrest.dicom.values import check_range, declared_notes, padding_hu, rescale_pair
+from headrest.dicom.values import (
+    check_default_rescale,
+    check_range,
+    declared_notes,
+    padding_hu,
+    rescale_pair,
+)
 from headrest.errors import HeadrestError
 
 ONE_OF_EACH = {
@@ -106,13 +112,15 @@ def load_series(
     series_files: SeriesFiles, *, acquisition=None, by_instance_number=False, default_rescale=None
 ):
     """Read the pixels of one series that `find_series` found; see `read_series`."""
+    check_default_rescale(default_rescale)
     with quiet():  # what matters of it is said again in our words
         try:
-            slices = _read_slices(series_files, acquisition, default_rescale)
-            slices, notes = _drop_copies(slices)
+            slices, left = _read_slices(series_files, acquisition, default_rescale)
+            slices, copies = _drop_copies(slices)
             _refuse_mixture(slices)
             slices, geometry = order_slices(slices, by_instance_number)
-            return _series(slices, geometry, notes + geometry.warnings + _value_notes(slices))
+            notes = left + copies + geometry.warnings + _value_notes(slices)
+            return _series(slices, geometry, notes)
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
@@ -127,7 +135,8 @@ def _read_slices(series_files, acquisition, default_rescale):
     if not slices:
         folder = series_files.files[0].parent
         raise HeadrestError(f"{folder}: no image has Acquisition Number {acquisition}")
-    return slices
+    others = len(series_files.files) - len(slices)
+    return slices, [f"{others} images of other acquisitions left out"] if others else []
 
 
 def _series(slices, geometry, notes):

@@ -73,7 +73,7 @@ class Series:
                 hu[i][padding[i]] = FLOOR
         return hu, padding
 
-    @property
+    @cached_property
     def fingerprint(self):
         """The same for the same images of the same series, read alike, and for no others (str)."""
         known = [self.uid, *(str(header.SOPInstanceUID) for header in self.headers)]

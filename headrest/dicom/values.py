@@ -1,5 +1,6 @@
 """Whether the values of one slice are HU, and what is odd about them."""
 
+import numpy as np
 from pydicom.uid import HTJ2K, JPEG2000
 
 from headrest.dicom.attributes import number, text
@@ -15,6 +16,12 @@ SLOPES = (0.001, 100)
 
 NOT_HU = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}
 """Rescale Types of other quantities (PS3.3 C.11.1.1.2)."""
+
+
+def check_default_rescale(pair):
+    """Refuse a rescale that somebody said and that gives no HU."""
+    if pair is not None and (len(pair) != 2 or not np.isfinite(pair).all() or not pair[0]):
+        raise HeadrestError(f"default_rescale {tuple(pair)}: not a slope and an intercept")
 
 
 def rescale_pair(header, default):

@@ -147,7 +147,7 @@ def _derive(series, i, parameters, now):
     for keyword in STALE:
         if keyword in derived:
             del derived[keyword]
-    derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, parameters)
+    derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, series.fingerprint, parameters)
     derived.SeriesInstanceUID = derived_uid(series.fingerprint, parameters)
     derived.SeriesNumber = int(number(source, "SeriesNumber") or 0) + DERIVED_NUMBER
     derived.SeriesDescription = appended(source, "SeriesDescription", " ", "headrest removed", 64)
