@@ -31,8 +31,8 @@ def draw_trade_off(summaries):
             style = {"fmt": MARKERS[i % len(MARKERS)], "color": _color(name), "elinewidth": 0.8}
             axis.errorbar(left[0], lost[0], _bar(lost), _bar(left), label=name, alpha=0.85, **style)
             if name in NAMED:
-                side, by = ("left", 7) if left[0] < 10 else ("right", -7)
-                place = {"xytext": (by, 7), "textcoords": "offset points", "ha": side}
+                side, by = ("left", (5, 30)) if left[0] < 10 else ("right", (-7, 7))
+                place = {"xytext": by, "textcoords": "offset points", "ha": side}
                 axis.annotate(name, (left[0], lost[0]), color=_color(name), fontsize=9, **place)
         axis.set_title(f"support {'free of' if group == 'free' else 'touching'} the patient")
         axis.set_xscale("symlog", linthresh=1)
