@@ -63,7 +63,25 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     (device, body) : bool arrays of that shape; the support, and the patient with what they
     enclose slice by slice.
     """
-    solid, found = hu > DEVICE, probability >= FOUND
+    solid = hu > DEVICE
+    device, body = np.zeros((2, *hu.shape), bool)
+    filled = _window(solid)
+    device[filled], body[filled] = _refined(solid[filled], probability[filled], spacing_mm, steps)
+    return device, body
+
+
+def _window(solid, rim=2):
+    """All that is not air in any slice, with some air around it: what lies beyond changes nothing,
+    and is half of many a scan."""
+    spans = [np.flatnonzero(solid.any(axes)) for axes in ((0, 2), (0, 1))]
+    return (
+        slice(None),
+        *(slice(max(at[0] - rim, 0), at[-1] + rim + 1) if len(at) else slice(None) for at in spans),
+    )
+
+
+def _refined(solid, probability, spacing_mm, steps):
+    found = probability >= FOUND
     hollows = _own_hollows(solid, found, spacing_mm[1:])
     if "doubts" in steps:
         found &= ~_doubts(found, solid & ~found | hollows, probability)

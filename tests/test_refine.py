@@ -111,6 +111,20 @@ def test_a_slice_that_is_support_from_edge_to_edge():
     assert not body.any()
 
 
+@pytest.mark.parametrize("rim", [0, 1, 40])
+def test_air_around_a_scan_changes_nothing(scan, rim):
+    hu, device = scan
+    seen = device * 0.97
+    seen[1, 7:9, 31:33] = 0.9
+    seen[:, 24:28, 29:35] = 0.99
+    hu[:, 24:28, 29:35] = 700
+    alone, around = slice(6, 57), ((0, 0), (rim, rim), (rim, rim))  # 6: where the head begins
+    hu, seen = hu[:, alone, alone], seen[:, alone, alone]
+    padded = refine(np.pad(seen, around), np.pad(hu, around, constant_values=-1000), SPACING)
+    for wide, narrow in zip(padded, refine(seen, hu, SPACING)):
+        assert np.array_equal(wide, np.pad(narrow, around))
+
+
 def test_a_scan_of_nothing():
     hu = np.full((2, 8, 8), -1000.0)
     found, body = refine(np.zeros(hu.shape), hu, SPACING)
