@@ -116,17 +116,17 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
     from headrest.shipping import SHIPPED, make_weights
 
     settings = replace(SHIPPED, preset="small", epochs=2, examples=7, batch=2)
-    card = make_weights(tmp_path, patients=20, jobs=2, settings=settings)
-    assert card["data"] == {"patients": 20, "pressed": 4, "first_seed": 10_000, "real": 0}
+    card = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
+    assert card["data"] == {"patients": 12, "pressed": 2, "first_seed": 10_000, "real": 0}
     told = {key: card["training"][key] for key in ("held_out", "learned", "steps")}
-    assert told == {"held_out": 1, "learned": 19, "steps": 6}
-    again = make_weights(tmp_path, patients=20, jobs=2, settings=settings)
+    assert told == {"held_out": 1, "learned": 11, "steps": 6}
+    again = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     assert again == card
     with pytest.raises(HeadrestError, match="too few"):
         make_weights(tmp_path / "few", patients=2, settings=settings)
     assert not (tmp_path / "few").exists()
     with pytest.raises(HeadrestError, match="other patients"):
-        make_weights(tmp_path, patients=21, jobs=1, settings=settings)
+        make_weights(tmp_path, patients=13, jobs=1, settings=settings)
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
 
 
