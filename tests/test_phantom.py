@@ -26,7 +26,7 @@ from headrest.phantom import (
 )
 from headrest.phantom.materials import draw
 from headrest.phantom.scanner import scan
-from headrest.phantom.scene import Frame, Scene
+from headrest.phantom.scene import Frame, Scene, Window
 from headrest.phantom.shapes import capsule, cylinder, ellipsoid, sphere
 
 SMALL = {"matrix": 96, "slices": 6}
@@ -313,3 +313,18 @@ def test_lossy_padding_rings_and_says_so(tmp_path):
     assert beyond.min() < study.padding[0] < beyond.max()
     slices = sorted(write_dicom(study, tmp_path / "ringing").glob("*.dcm"))
     assert pydicom.dcmread(slices[0]).LossyImageCompression == "01"
+
+
+def test_bodies_are_drawn_in_single_precision(monkeypatch):
+    """One number of NumPy's own, in double precision, would make every array after it so too,
+    and a patient take half as long again."""
+    share, kinds = Window.share, set()
+
+    def watched(window, distance):
+        kinds.add(np.asarray(distance).dtype)
+        return share(window, distance)
+
+    monkeypatch.setattr(Window, "share", watched)
+    for seed in range(12):
+        synthesize(seed, matrix=256, slices=1)
+    assert kinds == {np.dtype(np.float32)}

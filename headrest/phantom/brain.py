@@ -138,7 +138,7 @@ def _ventricles(window, brain):
         return
     x, y, z = window.points
     size, hu = brain["ventricles"], brain["hu"]
-    half = [abs(x) * np.where(x > 0, brain["asymmetry"], 1), y, z]
+    half = [abs(x) * np.where(x > 0, np.float32(brain["asymmetry"]), np.float32(1)), y, z]
     horns = capsule(half, (6, -36, 6), (9, -10, 18), 5.5 * size)
     body = join(horns, capsule(half, (9, -10, 20), (14, 14, 22), 5.5 * size), 4)
     atria = join(body, capsule(half, (15, 16, 20), (26, 32, 6), 5.5 * size), 4)
@@ -168,7 +168,9 @@ def _lesion(window, cavity, brain):
     hu = LESION_HU.get(lesion["kind"], lesion["clot"])
     if lesion["kind"] in ("subdural", "hygroma"):
         layer = np.maximum(cavity, -cavity - lesion["radius_mm"] * 0.45)
-        focus = sphere(window.points, (np.sign(lesion["x"]) * 62, lesion["y"], lesion["z"]), 55)
+        focus = sphere(
+            window.points, (float(np.sign(lesion["x"])) * 62, lesion["y"], lesion["z"]), 55
+        )
         return window.paint(window.share(np.maximum(layer, focus + 10)), hu)
     ragged = 3 * waves(window.points, np.random.default_rng(brain["seed"] + 5), 18, 5)
     blob = (

@@ -88,7 +88,7 @@ def temple_wedges(points, p):
     pieces = []
     for name, side in (("left", 1), ("right", -1)):
         thick, tall = p["thick_mm"] * 0.7 + 5, p["tall_mm"] * 0.4
-        middle = p[name] + thick
+        middle = float(p[name]) + thick
         wedge = box(
             [side * x + 0.25 * (y - 10), y, z],
             (middle, 10, 0),

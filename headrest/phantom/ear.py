@@ -2,6 +2,7 @@
 pressed flat at times."""
 
 import itertools
+import math
 
 import numpy as np
 
@@ -75,7 +76,8 @@ def _unpressed(x, shape):
     if "limit_mm" not in shape:
         return x
     start = shape["limit_mm"] - 9
-    return start + (x - start) * np.where(x > start, (shape["tip_mm"] - start) / 9, 1)
+    slope = np.float32((shape["tip_mm"] - start) / 9)
+    return start + (x - start) * np.where(x > start, slope, np.float32(1))
 
 
 def press(ears, tips_mm, limits_mm):
@@ -118,13 +120,15 @@ def _section(shape):
     turned = []
     for number, (out, back) in enumerate(SECTION[shape["shape"]]):
         out = (
-            out + shape["wave_mm"] * (number in (2, 4)) + shape["jitter_mm"] * np.cos(2.1 * number)
+            out
+            + shape["wave_mm"] * (number in (2, 4))
+            + shape["jitter_mm"] * math.cos(2.1 * number)
         )
-        back = back + shape["jitter_mm"] * np.sin(1.7 * number)
+        back = back + shape["jitter_mm"] * math.sin(1.7 * number)
         turned.append(
             (
-                out * np.cos(angle) - back * np.sin(-angle) * 0.6,
-                back * np.cos(angle) + out * np.sin(-angle),
+                out * math.cos(angle) - back * math.sin(-angle) * 0.6,
+                back * math.cos(angle) + out * math.sin(-angle),
             )
         )
     return turned

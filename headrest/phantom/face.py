@@ -1,5 +1,7 @@
 """The face: orbits, cheek bones, jaws, teeth and their fillings; its air is in `nose`."""
 
+import math
+
 import numpy as np
 
 from .materials import AIR, MATERIAL, TISSUE, chance, draw
@@ -151,7 +153,7 @@ def _teeth(window, head):
 
 def _tooth(window, face, side, number, crown, root, row, filled):
     along = (number + 0.5) / 7
-    x = side * 27 * np.sin(along * 1.5)
+    x = side * 27 * math.sin(along * 1.5)
     y = -92 + row * 2 + 45 * along**1.8
     width = 3.0 + 1.6 * along
     inner = window.crop((x - 7, y - 7, min(crown, root) - 5), (x + 7, y + 7, max(crown, root) + 5))

@@ -12,7 +12,7 @@ def cables(points, p):
     rng = np.random.default_rng(p["seed"])
     pieces = []
     for _ in range(p["count"]):
-        side, low = rng.choice([-1, 1]), rng.uniform(-60, 30)
+        side, low = int(rng.choice([-1, 1])), rng.uniform(-60, 30)
         bend = rng.uniform(0, 12) * np.sin(z / rng.uniform(25, 60))
         wire = np.sqrt(
             (x - side * (p["half_width"] + rng.uniform(10, 30)) - bend) ** 2
@@ -31,7 +31,7 @@ def bolts(points, p):
     pieces = []
     for _ in range(p["count"]):
         at = (
-            rng.choice([-1, 1]) * (p["half_width"] + rng.uniform(12, 35)),
+            int(rng.choice([-1, 1])) * (p["half_width"] + rng.uniform(12, 35)),
             rng.uniform(-50, 35),
             rng.uniform(-90, 80),
         )

@@ -83,7 +83,7 @@ def warp(points, head):
     if float(z.min()) < -50:
         below = np.maximum(-50 - z, 0)
         share = np.clip((y + 60) / 50, 0, 1) * below / (below + 30)
-        y = y - (0.7 * np.tan(np.deg2rad(head["nod_deg"]))) * below * share
+        y = y - float(0.7 * np.tan(np.deg2rad(head["nod_deg"]))) * below * share
     return [x + bends[0], y + bends[1], z]
 
 

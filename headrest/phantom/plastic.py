@@ -1,6 +1,8 @@
 """Phantoms as technicians scan them: hollow plastic skulls, in pieces and with inserts, and water
 cylinders."""
 
+import math
+
 import numpy as np
 
 from . import head as heads
@@ -123,8 +125,8 @@ def _cylinder(window, skin, phantom):
     for number in range(phantom["count"] + 1):
         angle = 6.28 * number / (phantom["count"] + 1)
         at = (
-            np.cos(angle) * phantom["radius_mm"] * 0.6,
-            np.sin(angle) * phantom["radius_mm"] * 0.6,
+            math.cos(angle) * phantom["radius_mm"] * 0.6,
+            math.sin(angle) * phantom["radius_mm"] * 0.6,
             0,
         )
         rod = cylinder(window.points, at, rng.uniform(3, 14), phantom["length_mm"] * 0.5)

@@ -82,7 +82,8 @@ def waves(points, rng, wavelength, count=8, spread=0.25):
     Its zero level winds like a labyrinth (Berry 1977), which is what gyri, cells of porous bone
     and the fat between muscles look like in a section.
     """
-    total = 0
+    shape = np.broadcast_shapes(*(np.shape(p) for p in points))
+    total, wave = np.zeros((2, *shape), np.float32)
     for _ in range(count):
         direction = rng.standard_normal(3)
         direction *= (
@@ -91,9 +92,11 @@ def waves(points, rng, wavelength, count=8, spread=0.25):
             / (wavelength * rng.uniform(1 - spread, 1 + spread) * np.linalg.norm(direction))
         )
         kx, ky, kz = (float(k) for k in direction)
-        total = total + np.sin(
-            kx * points[0] + ky * points[1] + (kz * points[2] + float(rng.uniform(0, 6.28)))
-        )
+        # In place, as new arrays for each sum took longer than their sines.
+        np.multiply(points[0], kx, out=wave)
+        wave += ky * points[1]
+        wave += kz * points[2] + float(rng.uniform(0, 6.28))
+        total += np.sin(wave, out=wave)
     return total * float(np.sqrt(2 / count))
 
 

@@ -110,7 +110,7 @@ def _things(window, skin, stray, name):
             inner = window.crop(spot - 9, spot + 9)
             if inner is None:
                 continue
-            near = sphere(inner.points, spot, 5 if name == "electrodes" else 3)
+            near = sphere(inner.points, spot.tolist(), 5 if name == "electrodes" else 3)
             flat = np.maximum(
                 near, abs(inner.take(skin) - 1) - (1.2 if name == "electrodes" else 0.5)
             )

@@ -55,7 +55,7 @@ def double_shell(points, p):
 def trough(points, p):
     """A flat floor with straight slanting walls, as of bent sheet."""
     x, y, z = points
-    slope = np.hypot(1, p["slant"])
+    slope = float(np.hypot(1, p["slant"]))
     inside = np.maximum(y, (abs(x) - p["half_width"] * 0.8 - p["slant"] * -y) / slope)
     wall = np.maximum(
         abs(inside - p["wall_mm"] / 2) - p["wall_mm"] / 2,
