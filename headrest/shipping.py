@@ -13,7 +13,7 @@ from headrest.phantom import draw_parameters
 from headrest.ratios import machine
 from headrest.shipped import write_weights
 
-SHIPPED = Settings(preset="wide", epochs=24, examples=17_000, rate=2e-3, batch=32)
+SHIPPED = Settings("wide", epochs=24, examples=17_000, optimizer="adam", rate=2e-3, batch=32)
 """How the network that ships is trained; the patients who judge it are named besides."""
 
 HELD_OUT = 0.03

@@ -1,0 +1,55 @@
+"""Muon against the singular value decomposition."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras")
+from headrest.backend import keras
+from headrest.muon import RMS, Muon, orthogonal
+from headrest.objectives import muon
+
+
+@pytest.mark.parametrize("shape", [(9, 4), (4, 9), (6, 6), (1, 7), (7, 1)])
+def test_singular_values_become_one_and_nothing_else_changes(shape):
+    matrix = np.random.default_rng(0).standard_normal(shape).astype(np.float32) * 1e3
+    u, _, v = np.linalg.svd(matrix, full_matrices=False)
+    turned = u.T @ np.asarray(orthogonal(matrix)) @ v.T
+    values = np.diag(turned)
+    assert (values > 0.65).all()
+    assert (values < 1.25).all()
+    assert np.allclose(turned - np.diag(values), 0, atol=1e-4)
+
+
+def test_a_step_is_as_long_as_said_whatever_the_gradient():
+    rng = np.random.default_rng(1)
+    start = rng.standard_normal((3, 3, 8, 16)).astype(np.float32)
+    lengths = []
+    for scale in (1e-4, 1e4):
+        kernel, bias = keras.Variable(start), keras.Variable(np.zeros(16, np.float32))
+        gradients = [
+            scale * rng.standard_normal(v.shape).astype(np.float32) for v in (kernel, bias)
+        ]
+        Muon(0.01).apply([keras.ops.convert_to_tensor(g) for g in gradients], [kernel, bias])
+        moved = keras.ops.convert_to_numpy(kernel) - start, keras.ops.convert_to_numpy(bias)
+        assert all((step * gradient).sum() < 0 for step, gradient in zip(moved, gradients))
+        lengths.append([np.sqrt((step**2).mean()) for step in moved])
+    assert np.allclose(lengths, 0.01 * RMS, rtol=0.3)
+
+
+def test_finds_the_least_squares():
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((256, 12)) * np.geomspace(1, 0.1, 12)
+    y = x @ rng.standard_normal((12, 5)) + 3
+    model = keras.Sequential([keras.layers.Input((12,)), keras.layers.Dense(5)])
+    model.compile(muon(steps=150, epochs=1, rate=0.4), "mse")
+    losses = [float(model.train_on_batch(x, y, return_dict=False)) for _ in range(150)]
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_is_made_again_from_its_arguments():
+    again = Muon.from_config(Muon(0.03, momentum=0.8, name="other").get_config())
+    assert (float(again.learning_rate), again.momentum, again.name) == (
+        pytest.approx(0.03),
+        0.8,
+        "other",
+    )
