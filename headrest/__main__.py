@@ -144,9 +144,12 @@ def _add_training(commands):
         "--preset", default="standard", help="original, valid3, standard, wide or small"
     )
     train.add_argument("--epochs", type=int, default=10, metavar="N")
+    train.add_argument(
+        "--halved", type=int, default=0, metavar="N", help="epochs at up to half size, the first"
+    )
     train.add_argument("--labels", choices=("truth", "kmeans"), default="truth")
     train.add_argument("--loss", choices=("dice", "cross-entropy"), default="dice")
-    train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam")
+    train.add_argument("--optimizer", choices=("muon", "adam", "sgd"), default="muon")
     train.add_argument("--rate", type=float, help="highest learning rate")
     train.add_argument("--batch", type=int, default=4, metavar="N", help="slices a step")
     train.add_argument("--seed", type=int, default=0)
@@ -236,7 +239,7 @@ def _train(options):
 
     with _optional("keras"):
         from headrest.fit import train
-    names = ("preset", "epochs", "labels", "loss", "optimizer", "rate", "batch", "seed")
+    names = ("preset", "epochs", "halved", "labels", "loss", "optimizer", "rate", "batch", "seed")
     choices = {name: getattr(options, name) for name in names}
     data = read_training_set(options.data)
     last = train(data, options.run_folder, options.resume, **choices)[-1]

@@ -35,6 +35,7 @@ class Change(NamedTuple):
     turn : (angle in degrees, factor of its size), or None.
     offset, noise : HU that are added, and standard deviation of noise in HU.
     start : int, where in the store of noise its own begins.
+    size : int, rows and columns of what comes out.
     """
 
     sideways: bool
@@ -45,13 +46,27 @@ class Change(NamedTuple):
     offset: float
     noise: float
     start: int
+    size: int
 
 
-def draw_change(rng, size):
-    """Draw what is changed about a slice of `size` x `size`: Change."""
+def draw_change(rng, size, halved=False):
+    """Draw what is changed about a slice.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    size : int, rows and columns of the slice.
+    halved : bool
+        Half as many rows and columns come out: the whole slice at half its size, a quarter of it
+        at its own, or anything between.
+
+    Returns
+    -------
+    Change
+    """
     reach = min(SHIFT, size // 8)
     turn = (rng.uniform(-DEGREES, DEGREES), ZOOM ** rng.uniform(-1, 1))
-    return Change(
+    change = Change(
         sideways=rng.random() < SIDEWAYS,
         upside_down=rng.random() < UPSIDE_DOWN,
         mirrored=rng.random() < MIRRORED,
@@ -60,7 +75,17 @@ def draw_change(rng, size):
         offset=rng.normal(0, OFFSET),
         noise=rng.uniform(0, NOISE),
         start=int(rng.integers((STORE - 1) * size**2)),
+        size=size,
     )
+    return _halve(change, rng) if halved else change
+
+
+def _halve(change, rng):
+    zoom = 2 ** rng.uniform(-1, 0)
+    beyond = (zoom - 0.5) * change.size / 2  # what of the slice lies outside, on either side
+    by = tuple(d / 2 + rng.uniform(-beyond, beyond) for d in change.by)
+    degrees = change.turn[0] if change.turn else 0.0
+    return change._replace(by=by, turn=(degrees, zoom), size=change.size // 2)
 
 
 def store_of_noise(rng, size):
@@ -80,7 +105,7 @@ def augment(hu, label, change, noise):
 
     Returns
     -------
-    (float32 array (size, size), uint8 array (size, size)) : scaled as by
+    (float32 array, uint8 array), of `change.size` rows and columns : scaled as by
     `headrest.scaling.scale`; the label moved with it, `UNJUDGED` in air. What moves in from
     outside is `FLOOR`.
     """
@@ -91,8 +116,8 @@ def augment(hu, label, change, noise):
     if change.turn is None:
         hu, label = moved(hu, change.by, FLOOR), moved(label, change.by, 0)
     else:
-        hu = turned(hu.astype(np.float32), *change.turn, change.by, FLOOR)
-        label = turned(label, *change.turn, change.by, 0)
+        hu = turned(hu.astype(np.float32), *change.turn, change.by, FLOOR, change.size)
+        label = turned(label, *change.turn, change.by, 0, change.size)
     label = unjudged_in_air(hu, label)
     scaled = scale(hu + np.float32(change.offset))
     grains = noise[change.start : change.start + scaled.size].reshape(scaled.shape)
@@ -127,7 +152,7 @@ def moved(image, by, fill):
     return out
 
 
-def turned(image, degrees, zoom, by, fill):
+def turned(image, degrees, zoom, by, fill, size=None):
     """Turn and resize an image about its centre, and move it; what moves in is `fill`.
 
     Between pixels, numbers are interpolated along both axes, labels are the nearest one's.
@@ -139,6 +164,7 @@ def turned(image, degrees, zoom, by, fill):
     zoom : float, above 1 for larger.
     by : (rows, columns) in pixels.
     fill : float
+    size : int, optional; rows and columns of what comes out, as many as go in if None.
 
     Examples
     --------
@@ -148,11 +174,11 @@ def turned(image, degrees, zoom, by, fill):
     """
     cos, sin = (f(np.deg2rad(degrees)) / zoom for f in (np.cos, np.sin))
     back = np.array([[cos, sin], [-sin, cos]])  # of x and y, from where a pixel is taken
-    centre = np.array(image.shape[::-1]) / 2
-    x, y = np.column_stack([back, centre - back @ (centre + by[::-1])])
+    size = size or len(image)
+    x, y = np.column_stack([back, len(image) / 2 - back @ (size / 2 + np.array(by[::-1]))])
     between = Image.Resampling.NEAREST if image.dtype == np.uint8 else Image.Resampling.BILINEAR
     whole = Image.fromarray(np.ascontiguousarray(image))
     taken = whole.transform(
-        whole.size, Image.Transform.AFFINE, (*x, *y), between, fillcolor=int(fill)
+        (size, size), Image.Transform.AFFINE, (*x, *y), between, fillcolor=int(fill)
     )
     return np.asarray(taken)

@@ -75,15 +75,21 @@ class Batches:
     size : int, rows and columns of the network's output: labels are cropped to it.
     augment : bool, change slices at random, as `headrest.augmentation` does.
     examples : int, optional; slices of an epoch, each of `indices` once if None.
+    halved : bool
+        Slices at up to half their size, or parts of them, and four times as many in a batch and
+        in an epoch, which then are as much work: rows, columns and `size` are half as many.
     """
 
-    def __init__(self, slices, labels, indices, batch, size, augment=True, examples=None):
-        self.examples = examples or len(indices)
-        fewest = min(len(indices), self.examples)
+    def __init__(
+        self, slices, labels, indices, batch, size, augment=True, examples=None, halved=False
+    ):
+        examples, many = examples or len(indices), 4 if halved else 1
+        fewest = min(len(indices), examples)
         if fewest < batch:
             raise HeadrestError(f"{fewest} slices are fewer than a batch of {batch}")
         self.slices, self.labels, self.indices = slices, labels, indices
-        self.batch, self.size, self.augment = batch, size, augment
+        self.examples, self.batch = many * examples, many * batch
+        self.size, self.augment, self.halved = size, augment, halved
 
     def __len__(self):
         return self.examples // self.batch
@@ -98,14 +104,14 @@ class Batches:
 
         Yields
         ------
-        float32 array (batch, size, size, 1), scaled, and uint8 array (batch, output, output), 1
+        float32 array (batch, rows, columns, 1), scaled, and uint8 array (batch, size, size), 1
         for headrest, 0 for the rest, `headrest.scaling.UNJUDGED` for air.
         """
         rng, size = np.random.default_rng(seed), self.slices.shape[1]
         noise, following = store_of_noise(rng, size), []
         with ThreadPoolExecutor(THREADS) as threads:
             for chosen in self._order(rng, self.indices[:known]):
-                changes = [draw_change(rng, size) if self.augment else None for _ in chosen]
+                changes = [self._change(rng, size) for _ in chosen]
                 made = [
                     threads.submit(self._example, i, change, noise)
                     for i, change in zip(chosen, changes)
@@ -114,6 +120,9 @@ class Batches:
                     yield self._batch(following)
                 following = made
             yield self._batch(following)
+
+    def _change(self, rng, size):
+        return draw_change(rng, size, self.halved) if self.augment or self.halved else None
 
     def _order(self, rng, indices):
         """Indices, each as often as any other, in random order: int array (batches, batch)."""

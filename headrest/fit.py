@@ -14,7 +14,7 @@ from headrest.checkpoints import Checkpoint, epoch_seed, load_checkpoint, save_c
 from headrest.errors import HeadrestError
 from headrest.files import alone
 from headrest.judging import judge, probability
-from headrest.network import build, get_weights, set_weights
+from headrest.network import build, get_weights, halve, set_weights
 from headrest.objectives import LOSSES, OPTIMIZERS, choose
 from headrest.training import fit_to_matrix
 
@@ -33,9 +33,11 @@ class Settings:
     preset : str, of `headrest.network.build`.
     epochs : int, times that the network is judged and kept.
     examples : int or None, slices that are seen in an epoch; each of them once if None.
+    halved : int, epochs, the first ones, that see slices at half to all of their size through a
+        window of half the rows and columns: four times as many of them for the same work.
     labels : "truth" or "kmeans", what is learned.
     loss : "dice", cross entropy and Dice, or "cross-entropy" as in 2018.
-    optimizer : "adam", or "sgd" as in 2018.
+    optimizer : "muon", "adam", or "sgd" as in 2018.
     rate : float or None, highest learning rate; the optimizer's own if None.
     batch : int, slices a step.
     held_out : float, share of the patients that are kept for judging; or a list of their names.
@@ -46,9 +48,10 @@ class Settings:
     preset: str = "standard"
     epochs: int = 10
     examples: int | None = None
+    halved: int = 0
     labels: str = "truth"
     loss: str = "dice"
-    optimizer: str = "adam"
+    optimizer: str = "muon"
     rate: float | None = None
     batch: int = 4
     held_out: float | list[str] = 0.2
@@ -125,7 +128,7 @@ def load_network(run):
     return model
 
 
-def compile_network(model, steps, epochs, loss="dice", optimizer="adam", rate=None):
+def compile_network(model, steps, epochs, loss="dice", optimizer="muon", rate=None):
     """Give a network its loss and optimizer.
 
     Parameters
@@ -133,16 +136,17 @@ def compile_network(model, steps, epochs, loss="dice", optimizer="adam", rate=No
     model : keras.Model
     steps, epochs : int, steps of an epoch and epochs of the whole training.
     loss : "dice" or "cross-entropy"
-    optimizer : "adam" or "sgd"
+    optimizer : "muon", "adam" or "sgd"
     rate : float, optional, highest learning rate.
     """
     chosen = {} if rate is None else {"rate": rate}
-    model.compile(
-        choose(optimizer, OPTIMIZERS)(steps, epochs, **chosen),
-        choose(loss, LOSSES),
-        jit_compile=keras.backend.backend() == "jax",  # XLA on a CPU is slower than TensorFlow's
-    )
+    _compile(model, choose(optimizer, OPTIMIZERS)(steps, epochs, **chosen), choose(loss, LOSSES))
     model.optimizer.build(model.trainable_variables)
+
+
+def _compile(model, optimizer, loss):
+    xla = keras.backend.backend() == "jax"  # on a CPU it is slower than TensorFlow's own
+    model.compile(optimizer, loss, jit_compile=xla)
 
 
 class _Session:
@@ -159,15 +163,12 @@ class _Session:
         size = data.slices.shape[1]
         self.model = build(settings.preset, size=size, seed=settings.seed)
         out = self.model.output_shape[1]
-        self.batches = Batches(
-            data.slices,
-            target,
-            training,
-            settings.batch,
-            out,
-            settings.augment,
-            settings.examples,
-        )
+        shown = (data.slices, target, training, settings.batch)
+        changed = (settings.augment, settings.examples)
+        self.batches = Batches(*shown, out, *changed)
+        if settings.halved:
+            self.half = halve(self.model)
+            self.half_batches = Batches(*shown, self.half.output_shape[1], *changed, halved=True)
         compile_network(
             self.model,
             len(self.batches),
@@ -176,6 +177,8 @@ class _Session:
             settings.optimizer,
             settings.rate,
         )
+        if settings.halved:
+            _compile(self.half, self.model.optimizer, self.model.loss)
         self.watched = frames.choose_slices(self.held_out, data.target(self.judged_by))
         self.history = []
 
@@ -195,12 +198,15 @@ class _Session:
     def epoch(self, bar):
         """Train an epoch, judge it, keep it; return its row."""
         number = len(self.history) + 1
+        model, batches = self.model, self.batches
+        if number <= self.settings.halved:
+            model, batches = self.half, self.half_batches
         losses = []
         with _memory_hint(self.settings.batch):
             seed = epoch_seed(self.settings.seed, number)
-            for x, y in self.batches.epoch(seed, self._there(number)):
-                self.model.reset_metrics()  # or Keras gives the mean since the run began
-                losses.append(float(self.model.train_on_batch(x, y)))
+            for x, y in batches.epoch(seed, self._there(number)):
+                model.reset_metrics()  # or Keras gives the mean since the run began
+                losses.append(float(model.train_on_batch(x, y)))
                 bar.update()
             weights, optimizer = get_weights(self.model), _state(self.model.optimizer)
             _check_numbers(losses, weights, number)
@@ -257,6 +263,7 @@ def _check_numbers(losses, weights, epoch):
 
 
 def _check_same(kept, asked, run):
+    kept = {"halved": 0} | kept  # runs that were begun before there was such a thing
     differ = [key for key in asked if kept.get(key) != asked[key]]
     if differ:
         key = differ[0]

@@ -180,6 +180,34 @@ def output_size(
     return fold * size if min(smallest, size) > 0 else None
 
 
+def halve(model: keras.Model) -> keras.Model:
+    """Lay the layers of a network out for slices of half as many rows and columns.
+
+    Returns
+    -------
+    keras.Model, the same weights, not a copy of them.
+
+    Raises
+    ------
+    HeadrestError
+        Where such slices cannot be halved so often.
+
+    Examples
+    --------
+    >>> halve(build("small")).output_shape
+    (None, 32, 32, 2)
+    """
+    size = model.input_shape[1] // 2
+    slices = layers.Input((size, size, 1), name="half_slice")
+    try:
+        return keras.models.clone_model(model, slices, clone_function=lambda layer: layer)
+    except ValueError:
+        raise HeadrestError(
+            f"slices of {2 * size} x {2 * size} can be seen by {model.name!r}, but not at half "
+            "their size: take larger ones, or none that are halved"
+        ) from None
+
+
 def _check_size(size, counts, padding, fold):
     if size < 1 or output_size(size, counts, padding, fold) is None:
         works = [n for n in range(1, 2 * abs(size) + 2048) if output_size(n, counts, padding, fold)]

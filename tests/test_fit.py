@@ -52,7 +52,8 @@ def same(run, other):
 def test_learns_what_it_never_saw(tmp_path):
     data = easy_set()
     told = []
-    history = train(data, tmp_path, epochs=25, tell=lambda rows: told.append(len(rows)), **SETTINGS)
+    settings = SETTINGS | {"rate": 0.01, "optimizer": "adam"}
+    history = train(data, tmp_path, epochs=25, tell=lambda rows: told.append(len(rows)), **settings)
     assert told == list(range(1, 26))
     assert [row["epoch"] for row in history] == list(range(1, 26))
     assert history[-1]["dice"] > 0.9
@@ -238,6 +239,17 @@ def test_the_recipe_of_2018(tmp_path, preset):
     history = train(data, tmp_path, epochs=1, preset=preset, held_out=0.34, **choices)
     assert np.isfinite(history[0]["loss"])
     assert read_frames(tmp_path).probability(0).shape[1:] == data.slices.shape[1:]
+
+
+def test_a_run_from_before_slices_were_halved_goes_on(tmp_path):
+    settings = SETTINGS | {"halved": 0}
+    history = train(easy_set(), tmp_path / "run", epochs=1, **settings)
+    kept = load_checkpoint(tmp_path / "run" / "checkpoints")
+    del kept.settings["halved"]
+    save_checkpoint(tmp_path / "old" / "checkpoints", kept)
+    assert train(easy_set(), tmp_path / "old", epochs=1, **settings) == history
+    with pytest.raises(HeadrestError, match="its halved was 0, not 1"):
+        train(easy_set(), tmp_path / "old", epochs=1, **settings | {"halved": 1})
 
 
 def test_a_training_that_is_stopped_is_told_how_to_go_on(monkeypatch, capsys):

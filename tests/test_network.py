@@ -85,6 +85,17 @@ def test_weights_of_another_network_are_refused():
     assert all(np.array_equal(v, weights[k]) for k, v in network.get_weights(model).items())
 
 
+def test_a_halved_network_is_the_same_network():
+    model = network.build("small")
+    half = network.halve(model)
+    assert half.output_shape == (None, 32, 32, 2)
+    weights = network.get_weights(model)
+    network.set_weights(half, {k: v + 1 for k, v in weights.items()})
+    assert all(np.array_equal(v, weights[k] + 1) for k, v in network.get_weights(model).items())
+    with pytest.raises(HeadrestError, match="not at half their size"):
+        network.halve(network.build("standard", size=256))
+
+
 def test_drawing_shows_every_level():
     from headrest.architecture import architecture, draw_architecture
 

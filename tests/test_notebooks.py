@@ -15,7 +15,10 @@ SMALL = {
     "00": {"PATIENTS": 5, "SLICES": 2, "MATRIX": 256},
     "01": {"SLICES": 3, "MATRIX": 256},
     "02": {"PATIENTS": 2, "SLICES": 4, "MATRIX": 256, "STORED": 1},
-    "03": {"PATIENTS": 5, "SLICES": 2, "MATRIX": 256, "EPOCHS": 2, "FEW": 3, "BRIEF": 1},
+    "03": {
+        **{"PATIENTS": 5, "SLICES": 2, "MATRIX": 256, "FEW": 3, "BRIEF": 1},
+        **{"PRESET": "small", "EPOCHS": 2, "HALVED": 1},
+    },
     "04": {"PATIENTS": 4, "SLICES": 2, "MATRIX": 128, "EPOCHS": 2},
     "05": {
         "PROFILE": "tiny",
