@@ -145,7 +145,11 @@ def _add_training(commands):
     )
     train.add_argument("--epochs", type=int, default=10, metavar="N")
     train.add_argument(
-        "--halved", type=int, default=0, metavar="N", help="epochs at up to half size, the first"
+        "--halved",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first epochs, through a window of half the size",
     )
     train.add_argument("--labels", choices=("truth", "kmeans"), default="truth")
     train.add_argument("--loss", choices=("dice", "cross-entropy"), default="dice")

@@ -76,8 +76,9 @@ class Batches:
     augment : bool, change slices at random, as `headrest.augmentation` does.
     examples : int, optional; slices of an epoch, each of `indices` once if None.
     halved : bool
-        Slices at up to half their size, or parts of them, and four times as many in a batch and
-        in an epoch, which then are as much work: rows, columns and `size` are half as many.
+        Slices at half to all of their size through a window of half the rows and columns, and
+        four times as many in a batch and in an epoch, which is as much work for a network.
+        `size` is that of the smaller network. What is seen of a slice is drawn, so `augment` too.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Batches:
         fewest = min(len(indices), examples)
         if fewest < batch:
             raise HeadrestError(f"{fewest} slices are fewer than a batch of {batch}")
+        if halved and not augment:
+            raise HeadrestError("what is seen of a halved slice is drawn: augment, or halve none")
         self.slices, self.labels, self.indices = slices, labels, indices
         self.examples, self.batch = many * examples, many * batch
         self.size, self.augment, self.halved = size, augment, halved
@@ -122,7 +125,7 @@ class Batches:
             yield self._batch(following)
 
     def _change(self, rng, size):
-        return draw_change(rng, size, self.halved) if self.augment or self.halved else None
+        return draw_change(rng, size, self.halved) if self.augment else None
 
     def _order(self, rng, indices):
         """Indices, each as often as any other, in random order: int array (batches, batch)."""

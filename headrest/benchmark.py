@@ -64,7 +64,8 @@ def _training_lines(model, hu, repeats, matrix_product, batch=4):
     from headrest.batches import Batches
     from headrest.fit import compile_network
 
-    compile_network(model, steps=100, epochs=1)
+    # Adam's steps are next to nothing; Muon's products would have to be counted besides.
+    compile_network(model, steps=100, epochs=1, optimizer="adam")
     slices, labels = np.int16(hu)[None], np.uint8(hu > 0)[None]
     several = Batches(slices, labels, np.zeros(8 * batch, int), batch, len(hu))
     x, y = next(several.epoch(0))

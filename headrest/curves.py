@@ -63,7 +63,7 @@ def _network(convolutions, size, seed):
 
 
 def _curve(model, batches, data, held_out, iterations, seed):
-    compile_network(model, iterations, 1, loss="cross-entropy")
+    compile_network(model, iterations, 1, loss="cross-entropy", optimizer="adam")
     stops = set(np.linspace(0, iterations, JUDGED + 1).astype(int).tolist())
     losses, steps, dices = [], [], []
     examples = _endless(batches, seed)

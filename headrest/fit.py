@@ -34,7 +34,8 @@ class Settings:
     epochs : int, times that the network is judged and kept.
     examples : int or None, slices that are seen in an epoch; each of them once if None.
     halved : int, epochs, the first ones, that see slices at half to all of their size through a
-        window of half the rows and columns: four times as many of them for the same work.
+        window of half the rows and columns: four times as many of them for the same work of the
+        network (progressive resizing; M. Tan and Q. Le, arXiv:2104.00298).
     labels : "truth" or "kmeans", what is learned.
     loss : "dice", cross entropy and Dice, or "cross-entropy" as in 2018.
     optimizer : "muon", "adam", or "sgd" as in 2018.
@@ -154,6 +155,11 @@ class _Session:
 
     def __init__(self, data, run, settings, known=None):
         self.data, self.run, self.settings, self.known = data, run, settings, known
+        if settings.halved and not 0 < settings.halved < settings.epochs:
+            raise HeadrestError(
+                f"{settings.halved} of {settings.epochs} epochs halved: the last one at least sees "
+                "slices as they are"
+            )
         target = data.target(settings.labels)
         _check(data.slices, target)
         self.judged_by = settings.labels if data.truth is None else "truth"

@@ -183,6 +183,10 @@ def output_size(
 def halve(model: keras.Model) -> keras.Model:
     """Lay the layers of a network out for slices of half as many rows and columns.
 
+    Parameters
+    ----------
+    model : keras.Model, as `build` makes it, not compiled yet.
+
     Returns
     -------
     keras.Model, the same weights, not a copy of them.
@@ -190,7 +194,7 @@ def halve(model: keras.Model) -> keras.Model:
     Raises
     ------
     HeadrestError
-        Where such slices cannot be halved so often.
+        Where such slices cannot be halved so often; the text names the nearest that can.
 
     Examples
     --------
@@ -198,14 +202,9 @@ def halve(model: keras.Model) -> keras.Model:
     (None, 32, 32, 2)
     """
     size = model.input_shape[1] // 2
+    build(model.name, size=size)  # layers that are laid out again do not look whether sizes fit
     slices = layers.Input((size, size, 1), name="half_slice")
-    try:
-        return keras.models.clone_model(model, slices, clone_function=lambda layer: layer)
-    except ValueError:
-        raise HeadrestError(
-            f"slices of {2 * size} x {2 * size} can be seen by {model.name!r}, but not at half "
-            "their size: take larger ones, or none that are halved"
-        ) from None
+    return keras.models.clone_model(model, slices, clone_function=lambda layer: layer)
 
 
 def _check_size(size, counts, padding, fold):

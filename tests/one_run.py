@@ -26,7 +26,7 @@ def easy_set(patients=6, slices=4, size=64, seed=0):
     return TrainingSet(hu, truth, names, number, states, truth, states == "touching")
 
 
-SETTINGS = {"preset": "small", "rate": 0.004, "held_out": 0.34, "halved": 2}
+SETTINGS = {"preset": "small", "rate": 0.004, "held_out": 0.34, "halved": 1}
 
 if __name__ == "__main__":
     from headrest.fit import train

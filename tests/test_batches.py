@@ -145,6 +145,11 @@ def test_halved_slices_are_as_much_work_and_four_times_as_many(slices, labels):
     assert (one.shape, two.shape) == ((8, SIDE // 2, SIDE // 2, 1), (8, 10, 10))
 
 
+def test_halved_slices_are_never_as_they_are(slices, labels):
+    with pytest.raises(HeadrestError, match="augment, or halve none"):
+        Batches(slices, labels, np.arange(N), 2, 10, augment=False, halved=True)
+
+
 def test_a_halved_slice_is_the_whole_at_half_its_size_or_a_part_of_it():
     column = np.tile(np.arange(64, dtype=np.float32), (64, 1))
     rng, sizes = np.random.default_rng(0), []

@@ -52,10 +52,10 @@ def same(run, other):
 def test_learns_what_it_never_saw(tmp_path):
     data = easy_set()
     told = []
-    settings = SETTINGS | {"rate": 0.01, "optimizer": "adam"}
-    history = train(data, tmp_path, epochs=25, tell=lambda rows: told.append(len(rows)), **settings)
-    assert told == list(range(1, 26))
-    assert [row["epoch"] for row in history] == list(range(1, 26))
+    settings = SETTINGS | {"rate": None, "halved": 0}
+    history = train(data, tmp_path, epochs=40, tell=lambda rows: told.append(len(rows)), **settings)
+    assert told == list(range(1, 41))
+    assert [row["epoch"] for row in history] == list(range(1, 41))
     assert history[-1]["dice"] > 0.9
     assert history[-1]["accuracy"] > history[-1]["all_background"]
     assert history[-1]["all_background"] == pytest.approx(1 - data.truth.mean())
@@ -203,12 +203,12 @@ def test_input_that_is_no_number_is_refused_before_training(tmp_path):
     hu = data.slices.astype(np.float32)
     hu[3, 5, 5] = np.nan
     with pytest.raises(HeadrestError, match="slice 3"):
-        train(dataclasses.replace(data, slices=hu), tmp_path, epochs=1, **SETTINGS)
+        train(dataclasses.replace(data, slices=hu), tmp_path, epochs=2, **SETTINGS)
     nothing = np.zeros_like(data.truth)
     with pytest.raises(HeadrestError, match="nothing can be learned"):
-        train(dataclasses.replace(data, truth=nothing), tmp_path, epochs=1, **SETTINGS)
+        train(dataclasses.replace(data, truth=nothing), tmp_path, epochs=2, **SETTINGS)
     with pytest.raises(HeadrestError, match="kmeans"):
-        train(dataclasses.replace(data, truth=None), tmp_path, epochs=1, **SETTINGS)
+        train(dataclasses.replace(data, truth=None), tmp_path, epochs=2, **SETTINGS)
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -218,7 +218,7 @@ def test_too_little_memory_is_told_with_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr("keras.Model.train_on_batch", short)
     with pytest.raises(HeadrestError, match="smaller batch"):
-        train(easy_set(), tmp_path, epochs=1, **SETTINGS)
+        train(easy_set(), tmp_path, epochs=2, **SETTINGS)
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
@@ -241,15 +241,21 @@ def test_the_recipe_of_2018(tmp_path, preset):
     assert read_frames(tmp_path).probability(0).shape[1:] == data.slices.shape[1:]
 
 
+@pytest.mark.parametrize("halved", [-1, 2, 3])
+def test_the_last_epoch_sees_slices_as_they_are(halved, tmp_path):
+    with pytest.raises(HeadrestError, match="as they are"):
+        train(easy_set(), tmp_path, epochs=2, **SETTINGS | {"halved": halved})
+
+
 def test_a_run_from_before_slices_were_halved_goes_on(tmp_path):
     settings = SETTINGS | {"halved": 0}
-    history = train(easy_set(), tmp_path / "run", epochs=1, **settings)
+    history = train(easy_set(), tmp_path / "run", epochs=2, **settings)
     kept = load_checkpoint(tmp_path / "run" / "checkpoints")
     del kept.settings["halved"]
     save_checkpoint(tmp_path / "old" / "checkpoints", kept)
-    assert train(easy_set(), tmp_path / "old", epochs=1, **settings) == history
+    assert train(easy_set(), tmp_path / "old", epochs=2, **settings) == history
     with pytest.raises(HeadrestError, match="its halved was 0, not 1"):
-        train(easy_set(), tmp_path / "old", epochs=1, **settings | {"halved": 1})
+        train(easy_set(), tmp_path / "old", epochs=2, **SETTINGS)
 
 
 def test_a_training_that_is_stopped_is_told_how_to_go_on(monkeypatch, capsys):

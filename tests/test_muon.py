@@ -15,8 +15,8 @@ def test_singular_values_become_one_and_nothing_else_changes(shape):
     u, _, v = np.linalg.svd(matrix, full_matrices=False)
     turned = u.T @ np.asarray(orthogonal(matrix)) @ v.T
     values = np.diag(turned)
-    assert (values > 0.65).all()
-    assert (values < 1.25).all()
+    assert (values > 0.67).all()
+    assert (values < 1.15).all()
     assert np.allclose(turned - np.diag(values), 0, atol=1e-4)
 
 
@@ -46,10 +46,19 @@ def test_finds_the_least_squares():
     assert losses[-1] < 1e-3 * losses[0]
 
 
-def test_is_made_again_from_its_arguments():
-    again = Muon.from_config(Muon(0.03, momentum=0.8, name="other").get_config())
-    assert (float(again.learning_rate), again.momentum, again.name) == (
-        pytest.approx(0.03),
-        0.8,
-        "other",
-    )
+def test_momentum_goes_on_where_the_gradient_is_none():
+    kernel = keras.Variable(np.eye(4, dtype=np.float32))
+    optimizer, gradient = Muon(0.01), keras.ops.eye(4)
+    optimizer.apply([gradient], [kernel])
+    before = keras.ops.convert_to_numpy(kernel)
+    optimizer.apply([0 * gradient], [kernel])
+    assert (np.diag(keras.ops.convert_to_numpy(kernel)) < np.diag(before) - 1e-3).all()
+
+
+def test_is_made_again_with_its_schedule():
+    made = muon(steps=10, epochs=2)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(made))
+    assert type(again) is Muon
+    assert (again.momentum, again.name) == (made.momentum, made.name)
+    curves = [one._learning_rate.get_config() for one in (again, made)]
+    assert curves[0] == curves[1]

@@ -92,8 +92,9 @@ def test_a_halved_network_is_the_same_network():
     weights = network.get_weights(model)
     network.set_weights(half, {k: v + 1 for k, v in weights.items()})
     assert all(np.array_equal(v, weights[k] + 1) for k, v in network.get_weights(model).items())
-    with pytest.raises(HeadrestError, match="not at half their size"):
-        network.halve(network.build("standard", size=256))
+    for preset, size in (("standard", 256), ("standard", 768), ("small", 72)):
+        with pytest.raises(HeadrestError, match=f"{size // 2} x {size // 2} cannot be halved"):
+            network.halve(network.build(preset, size=size))
 
 
 def test_drawing_shows_every_level():

@@ -2,6 +2,7 @@
 validator, counts."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 import subprocess
@@ -327,4 +328,14 @@ def test_bodies_are_drawn_in_single_precision(monkeypatch):
     monkeypatch.setattr(Window, "share", watched)
     for seed in range(12):
         synthesize(seed, matrix=256, slices=1)
+    for name in ("bolts", "cables", "trough", "temple_wedges"):
+        synthesize(_first_with(name), matrix=256, slices=1)
+    synthesize(0, matrix=256, slices=1, region="chest")
     assert kinds == {np.dtype(np.float32)}
+
+
+def _first_with(name):
+    """Seed of a patient with such a support."""
+    for seed in itertools.count():
+        if name in draw_parameters(seed, slices=1)["supports"]:
+            return seed
