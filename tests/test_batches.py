@@ -107,8 +107,8 @@ def test_labels_move_with_their_slice():
     label = (hu > 0).astype(np.uint8)
     rng = np.random.default_rng(0)
     noise, places, middle = store_of_noise(rng, 64), set(), scale(np.array(-350.0))
-    for n in range(80):
-        change = draw_change(rng, 64, halved=n >= 50)
+    for halved in [False] * 50 + [True] * 30:
+        change = draw_change(rng, 64, halved)
         image, moved = augment(hu, label, change, noise)
         off = (image > middle) != (moved == 1)
         # Where a slice is turned, its edge lies between pixels: the label's is the nearest one.
@@ -116,8 +116,8 @@ def test_labels_move_with_their_slice():
         assert not (off & ~rim).any()
         assert change.turn or not off.any()
         assert image.shape == moved.shape == (change.size,) * 2
-        assert (moved == UNJUDGED).mean() > 0.8
-        if (moved == 1).any():
+        assert (moved == UNJUDGED).mean() > (0.8 if halved else 0.9)
+        if not halved:  # a window need not see the whole body
             places.add(tuple(np.argwhere(moved == 1).mean(0)))
     assert len(places) > 25
 
