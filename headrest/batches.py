@@ -115,14 +115,17 @@ class Batches:
         with ThreadPoolExecutor(THREADS) as threads:
             for chosen in self._order(rng, self.indices[:known]):
                 changes = [self._change(rng, size) for _ in chosen]
+                seen = size // 2 if self.halved else size
+                x = np.empty((self.batch, seen, seen, 1), np.float32)
+                y = np.empty((self.batch, self.size, self.size), np.uint8)
                 made = [
-                    threads.submit(self._example, i, change, noise)
-                    for i, change in zip(chosen, changes)
+                    threads.submit(self._fill, x[n, ..., 0], y[n], i, change, noise)
+                    for n, (i, change) in enumerate(zip(chosen, changes))
                 ]
                 if following:
-                    yield self._batch(following)
-                following = made
-            yield self._batch(following)
+                    yield _complete(*following)
+                following = made, x, y
+            yield _complete(*following)
 
     def _change(self, rng, size):
         return draw_change(rng, size, self.halved) if self.augment else None
@@ -132,12 +135,18 @@ class Batches:
         rounds = [rng.permutation(indices) for _ in range(-(-self.examples // len(indices)))]
         return np.concatenate(rounds)[: len(self) * self.batch].reshape(-1, self.batch)
 
-    def _example(self, i, change, noise):
+    def _fill(self, x, y, i, change, noise):
+        """Make one example, into its place in the batch: gathering 32 of them afterwards, in one
+        thread, would keep a fast GPU waiting."""
         hu, label = self.slices[i], self.labels[i]
         if change is None:
-            return scale(hu), unjudged_in_air(hu, label)
-        return augment(hu, label, change, noise)
+            hu, label = scale(hu), unjudged_in_air(hu, label)
+        else:
+            hu, label = augment(hu, label, change, noise)
+        x[...], y[...] = hu, crop(label, self.size)
 
-    def _batch(self, examples):
-        x, y = (np.stack(side) for side in zip(*(one.result() for one in examples)))
-        return x[..., None], np.ascontiguousarray(crop(y, self.size))
+
+def _complete(made, x, y):
+    for one in made:
+        one.result()
+    return x, y
