@@ -1,5 +1,7 @@
 """Muon, an optimizer that turns every kernel in all directions alike."""
 
+import numpy as np
+
 from headrest.backend import keras, ops
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -38,16 +40,34 @@ class Muon(keras.optimizers.Optimizer):
             super().build(variables)
             self._momenta = self.add_optimizer_variables(variables, "momentum")
 
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """Turn gradients into steps, and take them."""
+        steps = self._steps(grads, trainable_variables)
+        super()._backend_update_step(steps, trainable_variables, learning_rate)
+
     def update_step(self, gradient, variable, learning_rate):
         """Take one step of one variable."""
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * gradient)
+
+    def _steps(self, gradients, variables):
+        """All kernels of one shape are made orthogonal at once: a GPU waits for each product."""
+        ahead = [self._ahead(*pair) for pair in zip(gradients, variables)]
+        alike = {}
+        for i, one in enumerate(ahead):
+            alike.setdefault((int(np.prod(one.shape[:-1])), one.shape[-1]), []).append(i)
+        steps = {}
+        for shape, chosen in alike.items():
+            matrices = ops.stack([ops.reshape(ahead[i], shape) for i in chosen])
+            turned = orthogonal(matrices) * (RMS * max(shape) ** 0.5)
+            steps |= dict(zip(chosen, ops.unstack(turned, len(chosen))))
+        return [ops.reshape(steps[i], one.shape) for i, one in enumerate(ahead)]
+
+    def _ahead(self, gradient, variable):
+        """Where the momentum, moved on by a gradient, will be at the next."""
         held = self._momenta[self._get_variable_index(variable)]
         gradient = ops.cast(gradient, variable.dtype)
         self.assign(held, self.momentum * held + gradient)
-        ahead = gradient + self.momentum * held
-        matrix = ops.reshape(ahead, (-1, ahead.shape[-1]))
-        step = orthogonal(matrix) * (RMS * max(matrix.shape) ** 0.5)
-        rate = ops.cast(learning_rate, variable.dtype)
-        self.assign_sub(variable, rate * ops.reshape(step, ahead.shape))
+        return gradient + self.momentum * held
 
     def get_config(self):
         """Arguments that make the same optimizer."""
@@ -56,11 +76,11 @@ class Muon(keras.optimizers.Optimizer):
 
 
 def orthogonal(matrix):
-    """Set all singular values of a matrix to about 1.
+    """Set all singular values of a matrix, or of each of several, to about 1.
 
     Parameters
     ----------
-    matrix : tensor (rows, columns)
+    matrix : tensor (..., rows, columns)
 
     Returns
     -------
@@ -74,13 +94,13 @@ def orthogonal(matrix):
     >>> bool(np.allclose(found, [[0.6, 0.8], [-0.8, 0.6]], atol=0.3))
     True
     """
-    x = matrix / (ops.sqrt(ops.sum(matrix * matrix)) + 1e-7)
-    if min(x.shape) == 1:
+    x = matrix / (ops.sqrt(ops.sum(matrix * matrix, (-2, -1), keepdims=True)) + 1e-7)
+    if min(x.shape[-2:]) == 1:
         return x
-    tall = x.shape[0] > x.shape[1]
-    x = ops.transpose(x) if tall else x
+    tall = x.shape[-2] > x.shape[-1]
+    x = ops.swapaxes(x, -2, -1) if tall else x
     a, b, c = NEWTON_SCHULZ
     for _ in range(ROUNDS):
-        square = ops.matmul(x, ops.transpose(x))
+        square = ops.matmul(x, ops.swapaxes(x, -2, -1))
         x = a * x + ops.matmul(b * square + c * ops.matmul(square, square), x)
-    return ops.transpose(x) if tall else x
+    return ops.swapaxes(x, -2, -1) if tall else x
