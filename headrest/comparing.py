@@ -143,11 +143,12 @@ def compare(cases, chosen):
 def _judged(case, found, cpu_ms):
     """A row a slice, in the order of the fields of Compared."""
     spacing_mm = case.series.spacing_mm
-    found = found & case.judged & (case.series.hu > DEVICE)
+    found = found & (case.series.hu > DEVICE)
+    lost = (case.patient & found).sum((1, 2))  # skin, too, beside what nobody can tell
+    found &= case.judged
     counts = np.stack(_overlap(case.device, found))
     inner = np.s_[:, RIM:-RIM, RIM:-RIM]
     rim = counts - np.stack(_overlap(case.device[inner], found[inner]))
-    lost = (case.patient & found).sum((1, 2))
     pixels = case.judged.sum((1, 2))
     return [
         (

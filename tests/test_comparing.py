@@ -101,12 +101,13 @@ def test_slices_agree_with_the_metrics(folders, chosen, compared):
         assert MEASURES["inner_dice"](first, np.ones((1, 3)))[0] == pytest.approx(inside)
 
 
-def test_what_is_not_judged_counts_for_nothing(folders):
+def test_what_is_not_judged_counts_for_nothing_but_the_patient(folders):
     case = read_patient(folders[0])
     blind = replace(case, judged=case.judged & False, device=case.device & False)
     everything = {"all": lambda series: series.hu > -500}
     one = compare([blind], everything)["all"]
-    assert one.found.sum() == one.lost.sum() == one.pixels.sum() == 0
+    assert one.found.sum() == one.pixels.sum() == 0
+    assert one.lost.tolist() == case.patient.sum((1, 2)).tolist()
 
 
 def made(names, **columns):
@@ -244,18 +245,20 @@ def test_kinds_and_groups_are_the_truth_s(folders):
         assert list(case.groups == "touching") == list(contact & case.device.any((1, 2)))
 
 
-def test_a_real_scan_scores_as_its_cleaned_copy_does(scans, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "where"), [("philips-phantom", "S21570/S2010"), ("lidc-chest", "")]
+)
+def test_a_real_scan_scores_as_its_cleaned_copy_does(scans, tmp_path, name, where):
     from headrest import clean_series
     from headrest.score import score
 
-    reference = scans.parents[0] / "reference" / "philips-phantom.npz"
+    reference = scans.parents[0] / "reference" / f"{name}.npz"
     if not reference.exists():
         pytest.skip("no reference beside the scans")
-    case = read_scan(scans / "philips-phantom", reference)
+    case = read_scan(scans / name, reference)
     clean_series(case.series, tmp_path / "cleaned", method="kmeans")
     one = compare([case], {"K-Means": methods()["K-Means + components"]})["K-Means"]
-    folder = scans / "philips-phantom/S21570/S2010"
-    theirs = score(folder, tmp_path / "cleaned", reference)
+    theirs = score(scans / name / where, tmp_path / "cleaned", reference)
     ours = {measure: values[0] for measure, values in summary(one).items()}
     assert ours["dice"] == pytest.approx(theirs["dice"], abs=1e-4)
     # Scoring rounds places of slices to 0.01 mm, and so their distance.
