@@ -2,7 +2,7 @@
 
 probability -> found -> without what is doubtful and lies on the patient -> without what flashes up
 in one slice only -> without walls of the patient's own hollows -> with its soft edges -> without
-what the body encloses -> with loose islands -> device
+what the body encloses -> with loose islands -> nothing, if that is crumbs in every slice -> device
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from headrest.labels import ABSENT, EIGHT, FREE, TOUCHING, grown, thick_parts
 
 FACES = ndimage.generate_binary_structure(3, 1)
 
-STEPS = ("doubts", "flashes", "hollows", "edges", "body", "islands")
+STEPS = ("doubts", "flashes", "hollows", "edges", "body", "islands", "crumbs")
 
 FOUND = 0.6
 """Probability from which a voxel is found. A little more than even: the patient wins."""
@@ -39,6 +39,10 @@ ISLAND = 0.2
 EDGE_MM, ALONG = 1.0, 0.9
 """A thin layer of which so great a share lies within this of a find, or one pixel where these are
 coarser, is its edge: there a voxel is half air, and a network sees less than half a support."""
+
+CRUMBS_MM2 = 20.0
+"""Less than this in every slice of a series is no support: the smallest strap shows twice as much
+somewhere."""
 
 SEEN_MM2 = 4.0
 """Less support than this in a slice is none; less contact than this is no touching."""
@@ -96,7 +100,14 @@ def _refined(solid, probability, spacing_mm, steps):
         found &= ~body
     if "islands" in steps:
         found |= _likely_islands(solid & ~found & ~body, probability)
+    if "crumbs" in steps and _most_mm2(found, spacing_mm) < CRUMBS_MM2:
+        return np.zeros_like(found), filled_body(largest_piece(solid), spacing_mm[1:])
     return found, body & ~found
+
+
+def _most_mm2(found, spacing_mm):
+    """The largest area that is found in a slice."""
+    return found.sum((1, 2)).max(initial=0) * spacing_mm[1] * spacing_mm[2]
 
 
 def _doubts(found, kept, probability):

@@ -153,6 +153,22 @@ def test_the_wall_of_a_hollow_stays_and_the_shell_it_lies_in_goes(shell_mm):
     assert not np.array_equal(refine(bitten, hu, SPACING, without)[0], shell)
 
 
+def test_crumbs_alone_are_no_support_but_go_with_one(scan):
+    hu, device = scan
+    crumbs = np.zeros(hu.shape)
+    crumbs[1, 26, 48:52] = crumbs[2, 40, 20:30] = 1.0  # 4 and 10 mm2, on the skin and in it
+    for with_support in (False, True):
+        found, body = refine(crumbs + device * with_support, hu, SPACING)
+        assert found[1, 26, 51] == with_support
+        assert body[1, 26, 51] != with_support
+    without = [step for step in STEPS if step != "crumbs"]
+    assert refine(crumbs, hu, SPACING, without)[0].any()
+    fine = (5.0, 0.5, 0.5)
+    assert refine(device.astype(float), hu, fine)[0].any()  # 45 mm2 a slice
+    few = device & (np.arange(64) < 24)[:, None]  # 10 mm2
+    assert not refine(few.astype(float), hu, fine)[0].any()
+
+
 def test_what_flashes_up_in_one_slice_is_patient(scan):
     hu, device = scan
     wrong = device.astype(float)
