@@ -106,18 +106,25 @@ def adam(steps, epochs, rate=1.5e-3):
     return keras.optimizers.Adam(_rise_and_fall(steps * epochs, rate), clipnorm=1.0, name="adam")
 
 
-def muon(steps, epochs, rate=4e-3):
+SHORT = 500
+"""Steps that bear the full rate of Muon. Of a training of 5,400, with batches of 32, the loss rose
+again after a thousand at 3e-3; of one of 1,500 it fell to the end at 1.5e-3."""
+
+
+def muon(steps, epochs, rate=None):
     """Muon, its rate rising and falling as `adam`'s.
 
     Parameters
     ----------
     steps : int, steps of an epoch.
     epochs : int, of the whole training.
-    rate : float, the highest.
+    rate : float, optional; the highest. By default 4e-3, and of more than `SHORT` steps less, as
+        one over the root of their number.
 
     Source: `headrest.muon.Muon`.
     """
-    return Muon(_rise_and_fall(steps * epochs, rate))
+    whole = steps * epochs
+    return Muon(_rise_and_fall(whole, rate or 4e-3 * min(1, SHORT / whole) ** 0.5))
 
 
 def _rise_and_fall(whole, rate):

@@ -55,6 +55,15 @@ def test_momentum_goes_on_where_the_gradient_is_none():
     assert (np.diag(keras.ops.convert_to_numpy(kernel)) < np.diag(before) - 1e-3).all()
 
 
+def test_a_long_training_has_a_lower_rate():
+    def highest(**chosen):
+        return muon(**chosen)._learning_rate.get_config()["warmup_target"]
+
+    assert highest(steps=50, epochs=10) == highest(steps=10, epochs=2) == 4e-3
+    assert highest(steps=200, epochs=10) == pytest.approx(2e-3)
+    assert highest(steps=200, epochs=10, rate=3e-3) == 3e-3
+
+
 def test_is_made_again_with_its_schedule():
     made = muon(steps=10, epochs=2)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(made))
