@@ -12,6 +12,7 @@ from headrest.dicom.series import Series
 from headrest.errors import HeadrestError
 from headrest.hounsfield import DEVICE
 from headrest.labels import ABSENT, FREE, TOUCHING
+from headrest.phantom import undecided
 from headrest.score import OUTSIDE, PATIENT, UNKNOWN
 
 TRUTH = ("device", "device_share", "patient", "ignore", "contact")
@@ -62,8 +63,8 @@ def read_patient(folder):
     drawn = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
     groups = np.where(truth["contact"], TOUCHING, FREE)
     groups[~truth["device"].any((1, 2))] = ABSENT
-    partial = (truth["device_share"] > 0) & ~truth["device"] & ~truth["patient"]
-    judged, solid = ~truth["ignore"] & ~partial, series.hu > DEVICE
+    unsure = undecided(*(truth[name] for name in ("device_share", "device", "patient")))
+    judged, solid = ~truth["ignore"] & ~unsure, series.hu > DEVICE
     device, patient = truth["device"] & judged & solid, truth["patient"] & solid
     return Case(folder.name, series, device, patient, judged, groups, drawn["contact_kind"])
 

@@ -256,7 +256,7 @@ def _check(slices, target):
         bad = [i for i, hu in enumerate(slices) if not np.isfinite(hu).all()]
         if bad:
             raise HeadrestError(f"HU that are not finite in slice {bad[0]} of the training set")
-    if not any(label.any() for label in target):
+    if not any((label == 1).any() for label in target):
         raise HeadrestError("labels without a single pixel of headrest: nothing can be learned")
 
 

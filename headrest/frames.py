@@ -52,7 +52,7 @@ def choose_slices(indices, labels, count=COUNT):
     -------
     int array (count,), or shorter where there are fewer slices.
     """
-    shown = np.array([i for i in indices if labels[i].any()], int)
+    shown = np.array([i for i in indices if (labels[i] == 1).any()], int)
     if len(shown) < count:
         shown = np.asarray(indices)
     return shown[np.unique(np.linspace(0, len(shown) - 1, count).astype(int))]
@@ -62,7 +62,9 @@ def keep_slices(run, hu, labels):
     """Store the watched slices of a run, once."""
     folder = Path(run) / "frames"
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "slices.npz", hu=np.asarray(hu, np.int16), labels=np.asarray(labels, np.uint8))
+    _write(
+        folder / "slices.npz", hu=np.asarray(hu, np.int16), labels=np.asarray(labels == 1, np.uint8)
+    )
 
 
 def keep_epoch(run, probability, epoch, loss, dice):

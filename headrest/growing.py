@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from headrest import __version__
 from headrest.errors import HeadrestError
 from headrest.files import alone, whole_folder
-from headrest.phantom import synthesize
+from headrest.phantom import synthesize, undecided
+from headrest.scaling import UNJUDGED
 from headrest.training import TrainingSet
 from headrest.workers import in_processes
 
@@ -26,10 +27,11 @@ DRAWN_FILE, DRAWN, TOUCHING = "drawn.npy", 1, 2
 
 
 class Patient(NamedTuple):
-    """Whom `headrest.phantom.synthesize` draws: a seed, and the contact asked for."""
+    """Whom `headrest.phantom.synthesize` draws: a seed, and what is asked for besides."""
 
     seed: int
     contact: str | None = None
+    with_limbs: bool = False
 
 
 class GrowingSet:
@@ -93,13 +95,13 @@ class GrowingSet:
     def _draw(self, jobs, over):
         try:
             missing = np.flatnonzero(self.drawn == 0).tolist()
-            tasks = [(i, *self.patients[i]) for i in missing]
+            tasks = [(i, self.patients[i]) for i in missing]
             work = partial(_draw_one, folder=self.folder, matrix=self.matrix)
             there = len(self.patients) - len(tasks)
             with tqdm(total=len(self.patients), initial=there, desc="patients") as bar:
                 for task, done in in_processes(work, tasks, jobs):
                     if done is None:
-                        raise HeadrestError(f"two processes died over patient {task[1]}")
+                        raise HeadrestError(f"two processes died over patient {task[1].seed}")
                     bar.update()
                     if over.is_set():
                         return
@@ -125,7 +127,8 @@ class GrowingSet:
     def data(self):
         """Everybody, also those to come, whose slices are empty yet: TrainingSet.
 
-        Labels are the exact truth; of contacts is known what is known when this is called.
+        Labels are the exact truth, `headrest.scaling.UNJUDGED` where it is undecided; of contacts
+        is known what is known when this is called.
         """
         n = len(self.patients)
         slices, truth = (_mapped(self.folder / name) for name in ARRAYS)
@@ -145,10 +148,11 @@ def _mapped(path):
 
 
 def _draw_one(task, folder, matrix):
-    index, seed, contact = task
-    study = synthesize(seed, matrix=matrix, slices=1, contact=contact)
+    index, (seed, *asked) = task
+    study = synthesize(seed, matrix=matrix, slices=1, **dict(zip(Patient._fields[1:], asked)))
+    unsure = undecided(study.device_share[0], study.device[0], study.patient[0])
     _write(folder / "slices.npy", index, np.maximum(study.hu[0], -1024))
-    _write(folder / "truth.npy", index, study.device[0])
+    _write(folder / "truth.npy", index, np.where(unsure, UNJUDGED, study.device[0]))
     _write(folder / DRAWN_FILE, index, np.array(TOUCHING if study.contact[0] else DRAWN))
     return True
 

@@ -7,7 +7,7 @@ import numpy as np
 from headrest.batches import crop
 from headrest.hounsfield import DEVICE
 from headrest.network import logit, sigmoid
-from headrest.scaling import scale
+from headrest.scaling import UNJUDGED, scale
 
 AT_ONCE = 10
 """Slices of a set that a network sees at once."""
@@ -22,7 +22,7 @@ class Judged:
     indices : int array (n,), of the slices in their training set.
     groups : str array (n,), "free", "touching" or "absent".
     true, found, shared, pixels : int arrays (n,), headrest by the labels, by the network, by
-        both, and pixels of a slice.
+        both, and pixels of a slice; where the labels say `UNJUDGED`, none of them.
     """
 
     indices: np.ndarray
@@ -97,10 +97,11 @@ def judge(model, data, indices, labels="truth"):
     for start in range(0, len(indices), AT_ONCE):
         chosen = indices[start : start + AT_ONCE]
         found = probability(model, data.slices[chosen]) >= 0.5
-        counts.append(_count(found, crop(target[chosen], size) > 0))
+        counts.append(_count(found, crop(target[chosen], size)))
     return Judged(indices, data.group(indices), *np.concatenate(counts, 1))
 
 
-def _count(found, true):
-    masks = (true, found, true & found, np.ones_like(true))
+def _count(found, labels):
+    true, judged = labels == 1, labels != UNJUDGED
+    masks = (true, found & judged, true & found, judged)
     return np.stack([mask.sum((1, 2)) for mask in masks])

@@ -4,7 +4,7 @@ import numpy as np
 
 UNJUDGED = 255
 """Label of pixels that no loss looks at: by definition nothing at `DEVICE` HU or below is
-labelled, so nothing is to be learned there."""
+labelled, so nothing is to be learned there, nor of pixels that a support shares with air."""
 
 LOW, HIGH = -1024.0, 600.0
 """HU that a network sees; everything below or above is set to these. Air, foam, plastic, skin

@@ -1,7 +1,7 @@
 """Make the weights that ship, from seeds alone, in one resumable command."""
 
 from dataclasses import asdict, replace
-from itertools import count
+from itertools import count, cycle, islice
 from pathlib import Path
 
 import headrest
@@ -9,7 +9,7 @@ from headrest.errors import HeadrestError
 from headrest.fit import Settings, load_network, train
 from headrest.growing import GrowingSet, Patient
 from headrest.network import PRESETS
-from headrest.phantom import draw_parameters
+from headrest.phantom import LIVING, draw_parameters
 from headrest.ratios import machine
 from headrest.shipped import write_weights
 
@@ -23,10 +23,17 @@ AT_FIRST, COMPLETE = 0.15, 0.9
 """Share of the patients whom the first epoch knows; share of the epochs after which all are known.
 In between their number grows evenly, so that training need not wait until the last one is drawn."""
 
-EVERY, BEHIND = 5, 100_000
-"""One patient in so many is one whose ears a holder presses, in a slice that crosses them: what a
-first network got wrong on real heads, and what is rare among patients as they come. Their seeds
-begin so far behind the others'."""
+FIVE = ("plain",) * 4 + ("pressed",)
+ROUND = FIVE * 4 + ("plain",) * 3 + ("limbs", "pressed")
+"""Whom to draw, in turn: heads as they come; ears that a holder presses, in a slice that crosses
+them; arms or hands beside the head, in a wide field. The last two are rare among patients as they
+come, or never drawn unasked, and first networks got them wrong."""
+
+BEHIND = {"pressed": 100_000, "limbs": 200_000}
+"""How far behind the others' their seeds begin."""
+
+WIDE_MM = 280.0
+"""A field of view that shows what lies beside a head."""
 
 EAR_MM = (-62.0, -18.0)
 """Where a slice crosses the ears, along the table from the middle of the head."""
@@ -73,6 +80,7 @@ def make_weights(folder, patients=8000, seed=10_000, jobs=2, settings=SHIPPED):
         "data": {
             "patients": patients,
             "pressed": sum(one.contact == "pressed" for one in chosen),
+            "limbs": sum(one.with_limbs for one in chosen),
             "first_seed": seed,
             "real": 0,
         },
@@ -91,10 +99,15 @@ def make_weights(folder, patients=8000, seed=10_000, jobs=2, settings=SHIPPED):
 
 
 def choose_patients(patients, seed):
-    """Heads as they come, and every fifth one whose ears a holder presses: list of Patient."""
-    plain = (Patient(n) for n in count(seed))
-    pressed = (Patient(n, "pressed") for n in filter(_crosses_pressed_ears, count(seed + BEHIND)))
-    return [next(plain if n % EVERY else pressed) for n in range(1, patients + 1)]
+    """Patients of the kinds of `ROUND`: list of Patient."""
+    pressed = filter(_crosses_pressed_ears, count(seed + BEHIND["pressed"]))
+    limbs = filter(_shows_limbs, count(seed + BEHIND["limbs"]))
+    kinds = {
+        "plain": (Patient(n) for n in count(seed)),
+        "pressed": (Patient(n, contact="pressed") for n in pressed),
+        "limbs": (Patient(n, with_limbs=True) for n in limbs),
+    }
+    return [next(kinds[kind]) for kind in islice(cycle(ROUND), patients)]
 
 
 def known(epoch, epochs, patients):
@@ -114,8 +127,13 @@ def known(epoch, epochs, patients):
 def _crosses_pressed_ears(seed):
     drawn = draw_parameters(seed, contact="pressed", matrix=512, slices=1)
     low, high = EAR_MM
-    flesh = drawn["kind"] not in ("plastic", "water")
-    return flesh and low <= drawn["protocol"]["z_mm"][0] <= high
+    return drawn["kind"] in LIVING and low <= drawn["protocol"]["z_mm"][0] <= high
+
+
+def _shows_limbs(seed):
+    drawn = draw_parameters(seed, with_limbs=True, matrix=512, slices=1)
+    field_mm = drawn["protocol"]["pixel_mm"] * drawn["protocol"]["matrix"]
+    return bool(drawn["limbs"]) and field_mm >= WIDE_MM
 
 
 def _hours(run):

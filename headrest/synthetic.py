@@ -20,7 +20,7 @@ def synthetic_studies(patients, seed=0, jobs=1, **drawn):
     seed : int, of the first patient; the next ones follow. A patient is one seed, so sets of
         different seeds share nobody.
     jobs : int, processes.
-    **drawn : of `headrest.phantom.synthesize`: matrix, slices, region, contact.
+    **drawn : of `headrest.phantom.synthesize`: matrix, slices, region, contact, with_limbs.
 
     Yields
     ------

@@ -34,7 +34,8 @@ class TrainingSet:
         connected components find it.
     patient : str array (n,), slice : int array (n,), from 0 along the slice normal.
     state : str array (n,), "free", "touching" or "absent", as the labels' maker judges.
-    truth : uint8 memory map (n, rows, columns), the exact headrest, or None where nobody knows.
+    truth : uint8 memory map (n, rows, columns), 1 for the exact headrest, 0 for the rest, 255 where
+        it is undecided; or None where nobody knows.
     contact : bool array (n,), support and patient do touch, or None where nobody knows.
     """
 
@@ -70,7 +71,7 @@ class TrainingSet:
         """
         if self.truth is None:
             return self.state[indices]
-        present = np.array([self.truth[i].any() for i in indices], bool)
+        present = np.array([(self.truth[i] == 1).any() for i in indices], bool)
         return np.where(present, np.where(self.contact[indices], "touching", "free"), "absent")
 
     def take(self, indices):

@@ -18,16 +18,19 @@ from one_run import SETTINGS, easy_set
 
 from headrest import HeadrestError
 from headrest.__main__ import main
+from headrest.arrays import read_arrays
 from headrest.checkpoints import FILES, Checkpoint, load_checkpoint, save_checkpoint
 from headrest.files import alone
-from headrest.frames import read_frames
+from headrest.frames import choose_slices, keep_slices, read_frames
 from headrest.plots import training_curves
+from headrest.scaling import UNJUDGED
 from headrest.training import write_training_set
 
 pytest.importorskip("keras")
 from headrest.batches import Batches
 from headrest.fit import held_out, load_network, train
 from headrest.judging import judge, probability
+from headrest.network import build
 
 EPOCHS = 6
 ONE_RUN = Path(__file__).with_name("one_run.py")
@@ -65,6 +68,34 @@ def test_learns_what_it_never_saw(tmp_path):
     assert judged.scores("touching")["dice"] == history[-1]["dice_touching"]
     assert judged.scores("absent")["dice"] is None
     assert judged.dice().min() > 0.8
+
+
+def test_what_is_undecided_is_not_judged():
+    data = easy_set()
+    unsure = np.zeros(data.truth.shape, bool)
+    unsure[:, ::2, 5:20] = True  # of what is headrest, of what is not, and of what is found
+    tried = dataclasses.replace(data, truth=np.where(unsure, UNJUDGED, data.truth))
+    model, indices = build("small", size=data.slices.shape[1]), np.arange(5)
+    judged = judge(model, tried, indices)
+    found = probability(model, data.slices[indices]) >= 0.5
+    assert (found & unsure[indices]).any()
+    assert (data.truth[indices][unsure[indices]] == 1).any()
+    kept = ~unsure[indices]
+    true = (data.truth[indices] == 1) & kept
+    assert judged.true.tolist() == true.sum((1, 2)).tolist()
+    assert judged.found.tolist() == (found & kept).sum((1, 2)).tolist()
+    assert judged.pixels.tolist() == kept.sum((1, 2)).tolist()
+
+
+def test_slices_with_nothing_but_undecided_pixels_show_no_headrest(tmp_path):
+    data = easy_set()
+    unsure = dataclasses.replace(data, truth=np.where(data.truth == 1, UNJUDGED, 0))
+    assert set(unsure.group(np.arange(5))) == {"absent"}
+    assert list(choose_slices([0, 1], np.stack([unsure.truth[0], data.truth[1]]), 1)) == [1]
+    keep_slices(tmp_path, data.slices[:1], unsure.truth[:1])
+    assert not read_arrays(tmp_path / "frames" / "slices.npz")["labels"].any()
+    with pytest.raises(HeadrestError, match="without a single pixel"):
+        train(unsure, tmp_path / "run", **SETTINGS)
 
 
 def test_learns_from_a_set_that_grows(tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ import pytest
 from headrest import HeadrestError, growing
 from headrest.growing import GrowingSet, Patient
 from headrest.phantom import synthesize
+from headrest.scaling import UNJUDGED
 
-PATIENTS = [Patient(8400), Patient(8401, "touch"), Patient(8402)]
+PATIENTS = [Patient(8400), Patient(8401, "touch"), Patient(8402, with_limbs=True)]
 SIZE = 64
 
 
@@ -31,11 +32,17 @@ def test_everybody_is_drawn_as_the_phantom_draws_them(folder):
     with patients.being_drawn(1):
         assert patients.wait(3) == 3
     data = patients.data()
-    for i, (seed, contact) in enumerate(PATIENTS):
-        study = synthesize(seed, matrix=SIZE, slices=1, contact=contact)
+    unsure = 0
+    for i, (seed, contact, with_limbs) in enumerate(PATIENTS):
+        study = synthesize(seed, matrix=SIZE, slices=1, contact=contact, with_limbs=with_limbs)
+        share, device, patient = study.device_share[0], study.device[0], study.patient[0]
         assert np.array_equal(data.slices[i], np.maximum(study.hu[0], -1024))
-        assert np.array_equal(data.truth[i], study.device[0] & ~study.ignore[0])
+        assert np.array_equal(data.truth[i] == 1, device)
+        assert not (data.truth[i] == UNJUDGED)[patient | (share == 0)].any()
+        assert not (data.truth[i] == 0)[(share > 0) & (share < 127) & ~patient & ~device].any()
         assert data.contact[i] == study.contact[0]
+        unsure += (data.truth[i] == UNJUDGED).sum()
+    assert unsure > 50
     assert list(data.patient) == ["synthetic-8400", "synthetic-8401", "synthetic-8402"]
     assert set(data.group(np.arange(3))) <= {"free", "touching", "absent"}
 

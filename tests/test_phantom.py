@@ -25,6 +25,7 @@ from headrest.phantom import (
     synthesize_patients,
     write_dicom,
 )
+from headrest.phantom.limbs import paint_limbs
 from headrest.phantom.materials import draw
 from headrest.phantom.scanner import scan
 from headrest.phantom.scene import Frame, Scene, Window
@@ -162,6 +163,43 @@ def test_pressed_ears_touch_along_their_height_and_are_drawn_only_when_asked_for
         parameters["protocol"]["z_mm"] = [-50.0, -40.0, -30.0]
         touching[kind] = int(render(parameters).contact.sum())
     assert touching["pressed"] >= 2 > touching["ear"]
+
+
+def test_limbs_are_the_patients_and_drawn_only_when_asked_for(drawn):
+    assert not any(d["limbs"] for d in drawn)
+    assert not draw_parameters(3, region="chest", with_limbs=True)["limbs"]
+    more = 0
+    for seed in (3117, 3128, 3149):
+        plain, limbs = (
+            synthesize(seed, matrix=256, slices=1, with_limbs=asked) for asked in (False, True)
+        )
+        gained, lost = limbs.patient & ~plain.patient, plain.patient & ~limbs.patient
+        assert not lost.any()
+        assert not (gained & limbs.device).any()
+        assert -200 < np.median(limbs.hu[gained]) < 100  # fat and muscle
+        assert (limbs.hu[gained] > 400).any()  # around bone
+        more += ndimage.label(limbs.patient[0])[1] > ndimage.label(plain.patient[0])[1]
+    assert more  # with a surface of its own
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_limbs_give_way_to_hard_supports_and_soft_ones_to_limbs(hard):
+    n, limb = 64, draw_parameters(3117, with_limbs=True)["limbs"][0]
+    limb |= {"round_deg": 0.0, "middle_z": 0.0, "across": False}
+    frame = Frame((50.0, -64.0, -1.0), np.diag([2.0, 2.0, 2.0])[::-1], (2, n, n))
+    shapes = {}
+    for name, share in (("alone", 0.0), ("met", 1.0)):
+        scene = Scene((1, n, n))
+        half = np.zeros((1, n, n), np.float32)
+        half[:, : n // 2] = share
+        scene.window(frame).paint_device(half, 100.0, hard)
+        paint_limbs(scene, frame, [limb])
+        shapes[name] = scene
+    alone, met = (shapes[name].patient for name in ("alone", "met"))
+    assert alone[:, : n // 2].sum() > 50
+    assert np.array_equal(met[:, n // 2 :], alone[:, n // 2 :])
+    assert np.array_equal(met[:, : n // 2], alone[:, : n // 2] * (0 if hard else 1))
+    assert np.allclose(shapes["met"].device[:, : n // 2], 1 if hard else 1 - alone[:, : n // 2])
 
 
 def test_every_support_and_effect_occurs_in_two_hundred_patients(drawn):

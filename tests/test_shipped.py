@@ -117,7 +117,13 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
 
     settings = replace(SHIPPED, preset="small", epochs=2, examples=7, batch=2)
     card = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
-    assert card["data"] == {"patients": 12, "pressed": 2, "first_seed": 10_000, "real": 0}
+    assert card["data"] == {
+        "patients": 12,
+        "pressed": 2,
+        "limbs": 0,
+        "first_seed": 10_000,
+        "real": 0,
+    }
     told = {key: card["training"][key] for key in ("held_out", "learned", "steps")}
     assert told == {"held_out": 1, "learned": 11, "steps": 6}
     again = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
@@ -130,16 +136,22 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
 
 
-def test_every_fifth_patient_has_pressed_ears_and_nobody_comes_twice():
+def test_patients_of_every_kind_come_in_turn_and_nobody_twice():
     from headrest.phantom import draw_parameters
-    from headrest.shipping import EAR_MM, choose_patients
+    from headrest.shipping import EAR_MM, WIDE_MM, choose_patients
 
     patients = choose_patients(60, 500)
     assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
-    assert [one.seed for one in patients if not one.contact] == list(range(500, 548))
+    plain = [one.seed for one in patients if not (one.contact or one.with_limbs)]
+    assert plain == list(range(500, 546))
     assert len({one.seed for one in patients}) == 60
     assert choose_patients(30, 500) == patients[:30]  # whoever comes later changes nobody before
-    for seed, contact in patients[4::5]:
+    assert [n for n, one in enumerate(patients) if one.with_limbs] == [23, 48]
+    for seed, _, with_limbs in (patients[23], patients[48]):
+        drawn = draw_parameters(seed, with_limbs=with_limbs, matrix=512, slices=1)
+        assert drawn["limbs"]
+        assert drawn["protocol"]["pixel_mm"] * 512 >= WIDE_MM
+    for seed, contact, _ in patients[4::5]:
         drawn = draw_parameters(seed, contact=contact, matrix=512, slices=1)
         assert EAR_MM[0] <= drawn["protocol"]["z_mm"][0] <= EAR_MM[1]
         assert drawn["kind"] in ("adult", "old", "child")

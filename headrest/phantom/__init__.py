@@ -3,18 +3,20 @@
 from .catalogue import KINDS as _SUPPORTS
 from .effects import TESTS as _EFFECTS
 from .series import synthesize_patients, write_dicom
-from .study import Study, draw_parameters, render, synthesize
+from .study import LIVING, Study, draw_parameters, render, synthesize, undecided
 
 SUPPORTS = tuple(_SUPPORTS)
 EFFECTS = tuple(_EFFECTS)
 
 __all__ = [
     "EFFECTS",
+    "LIVING",
     "SUPPORTS",
     "Study",
     "draw_parameters",
     "render",
     "synthesize",
     "synthesize_patients",
+    "undecided",
     "write_dicom",
 ]

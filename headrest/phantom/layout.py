@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import chest, placing, plastic, stray
+from . import chest, limbs, placing, plastic, stray
 from . import head as heads
 from . import protocol as protocols
 from .catalogue import KINDS
@@ -73,6 +73,7 @@ def render_slice(layout, index):
     around = window and Window(scene, table, *window.at[1:])
     faces = _met_by_wraps(layout, window, skin) if layout.wraps and window is not None else skin
     placing.paint_supports(scene.window(table), around, faces, layout.placed, layout.middle)
+    limbs.paint_limbs(scene, frame, layout.drawn["limbs"])
     if window is not None:
         layout.anatomy.paint_body(window, skin, layout.body)
         stray.paint_stray(window, skin, layout.drawn["stray"])

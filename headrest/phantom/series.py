@@ -27,6 +27,7 @@ def _uid(study, *names):
         len(study.hu),
         study.parameters["contact_kind"],
         *names,
+        *("limbs" for _ in study.parameters["limbs"]),
     ]
     return generate_uid(prefix="2.25.", entropy_srcs=[str(item) for item in source])
 

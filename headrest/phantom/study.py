@@ -10,6 +10,7 @@ from ..errors import HeadrestError
 from . import (
     chest,
     choosing,
+    limbs,
     plastic,
     stray,
 )
@@ -27,7 +28,8 @@ from .layout import Layout, outside, render_slice
 
 DEVICE_HU = -500
 KINDS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
-PARTS = ("anatomy", "supports", "protocol", "scanner", "stray")
+LIVING = ("adult", "old", "child")
+PARTS = ("anatomy", "supports", "protocol", "scanner", "stray", "limbs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,15 @@ class Study:
     parameters: dict
 
 
-def draw_parameters(seed, *, matrix=None, slices=None, region="head", contact=None):
+def undecided(device_share, device, patient):
+    """Where a support takes a part of a voxel, but less than half, and the patient not the rest:
+    bool array, from the arrays of a `Study`. Neither to be taught nor to be judged."""
+    return (device_share > 0) & ~device & ~patient
+
+
+def draw_parameters(
+    seed, *, matrix=None, slices=None, region="head", contact=None, with_limbs=False
+):
     """Draw everything that makes a study, without rendering it.
 
     Every part has its own stream of random numbers, so that a new part leaves the others as they
@@ -98,13 +108,14 @@ def draw_parameters(seed, *, matrix=None, slices=None, region="head", contact=No
         drawn["supports_drawn"] = choosing.draw_supports(streams["supports"], contact, couch)
     drawn["scanner"] = scanners.draw_scanner(streams["scanner"])
     drawn["stray"] = stray.draw_stray(streams["stray"], kind)
+    drawn["limbs"] = limbs.draw_limbs(streams["limbs"]) if with_limbs and kind in LIVING else []
     drawn["supports"] = [s["name"] for s in drawn["supports_drawn"]["list"]]
     drawn["contact_kind"] = drawn["supports_drawn"]["contact"]
     drawn["effects"] = effects_of(drawn)
     return drawn
 
 
-def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None):
+def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None, with_limbs=False):
     """Draw and scan one synthetic patient on a support.
 
     Parameters
@@ -117,6 +128,8 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None):
     contact : True, False, or a name, or None to draw it
         "gap", "touch", "sunk", "ear", "dense", "strap", or "pressed", which is never drawn
         unasked: a holder pressed against the ears along their height.
+    with_limbs : bool
+        The patient has arms or hands beside the head. Not drawn unasked either.
 
     Returns
     -------
@@ -135,7 +148,14 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None):
     if isinstance(contact, str) and contact not in choosing.CONTACT:
         raise HeadrestError(f"contact is one of {sorted(choosing.CONTACT)}, not {contact!r}")
     return render(
-        draw_parameters(seed, matrix=matrix, slices=slices, region=region, contact=contact)
+        draw_parameters(
+            seed,
+            matrix=matrix,
+            slices=slices,
+            region=region,
+            contact=contact,
+            with_limbs=with_limbs,
+        )
     )
 
 
