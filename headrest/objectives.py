@@ -40,7 +40,10 @@ def cross_entropy(labels, logits):
     0.6931
     """
     z = _logit(logits)
-    true, weight = _targets(labels, z.dtype)
+    return _cross_entropy(z, *_targets(labels, z.dtype))
+
+
+def _cross_entropy(z, true, weight):
     return ops.sum(weight * (ops.softplus(z) - true * z)) / (ops.sum(weight) + 1e-6)
 
 
@@ -61,7 +64,10 @@ def dice_loss(labels, logits, smooth=50.0):
     0.0
     """
     z = _logit(logits)
-    true, weight = _targets(labels, z.dtype)
+    return _dice_loss(z, *_targets(labels, z.dtype), smooth)
+
+
+def _dice_loss(z, true, weight, smooth=50.0):
     probability = weight * ops.sigmoid(z)
     shared = ops.sum(probability * true, (1, 2))
     both = ops.sum(probability + true, (1, 2))
@@ -70,7 +76,9 @@ def dice_loss(labels, logits, smooth=50.0):
 
 def cross_entropy_and_dice(labels, logits):
     """One and a half times `cross_entropy` plus `dice_loss`: leaves the all-background plateau."""
-    return 1.5 * cross_entropy(labels, logits) + dice_loss(labels, logits)
+    z = _logit(logits)
+    targets = _targets(labels, z.dtype)
+    return 1.5 * _cross_entropy(z, *targets) + _dice_loss(z, *targets)
 
 
 LOSSES = {"cross-entropy": cross_entropy, "dice": cross_entropy_and_dice}
