@@ -99,7 +99,7 @@ def augment(hu, label, change, noise):
     Parameters
     ----------
     hu : array (size, size), in HU.
-    label : uint8 array (size, size), 1 for headrest, 0 for the rest.
+    label : uint8 array (size, size), 1 for headrest, 0 for the rest, or `UNJUDGED`.
     change : Change
     noise : float32 array, as `store_of_noise` makes it.
 

@@ -69,7 +69,7 @@ class Batches:
     Parameters
     ----------
     slices : array (n, size, size), in HU.
-    labels : array (n, size, size), 1 for headrest.
+    labels : array (n, size, size), 1 for headrest, 0 for the rest, or `UNJUDGED`.
     indices : int array, of the slices to draw from.
     batch : int, slices in a batch. What is left over at the end waits for another epoch.
     size : int, rows and columns of the network's output: labels are cropped to it.
@@ -108,7 +108,7 @@ class Batches:
         Yields
         ------
         float32 array (batch, rows, columns, 1), scaled, and uint8 array (batch, size, size), 1
-        for headrest, 0 for the rest, `headrest.scaling.UNJUDGED` for air.
+        for headrest, 0 for the rest, `headrest.scaling.UNJUDGED` for air and as the labels say.
         """
         rng, size = np.random.default_rng(seed), self.slices.shape[1]
         noise, following = store_of_noise(rng, size), []

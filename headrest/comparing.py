@@ -24,7 +24,8 @@ SOLVED = 0.95
 
 @dataclass(frozen=True)
 class Compared(Judged):
-    """What a method made of many slices; a slice an entry. Unjudged pixels count for nothing.
+    """What a method made of many slices; a slice an entry. Unjudged pixels count for nothing
+    but `lost`.
 
     Attributes
     ----------

@@ -148,8 +148,8 @@ def _mapped(path):
 
 
 def _draw_one(task, folder, matrix):
-    index, (seed, *asked) = task
-    study = synthesize(seed, matrix=matrix, slices=1, **dict(zip(Patient._fields[1:], asked)))
+    index, patient = task
+    study = synthesize(**patient._asdict(), matrix=matrix, slices=1)
     unsure = undecided(study.device_share[0], study.device[0], study.patient[0])
     _write(folder / "slices.npy", index, np.maximum(study.hu[0], -1024))
     _write(folder / "truth.npy", index, np.where(unsure, UNJUDGED, study.device[0]))

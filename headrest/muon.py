@@ -18,7 +18,8 @@ class Muon(keras.optimizers.Optimizer):
     """Momentum, made orthogonal: a step is as long in the rare directions as in the common ones.
 
     A kernel is taken as a matrix of all that comes in by all that goes out, a bias as one of a
-    single row. Keras has a Muon too, which leaves the kernels of convolutions to Adam.
+    single row. Keras has a Muon too, which leaves the kernels of convolutions to Adam. For one
+    device: the gradients of several are not brought together before they are made orthogonal.
 
     Parameters
     ----------

@@ -47,7 +47,12 @@ def _cross_entropy(z, true, weight):
     return ops.sum(weight * (ops.softplus(z) - true * z)) / (ops.sum(weight) + 1e-6)
 
 
-def dice_loss(labels, logits, smooth=50.0):
+SMOOTH = 50.0
+"""Pixels that are added to both sides of the fraction of a Dice: a slice without a headrest has a
+loss too, and one that falls as its last wrong pixels go."""
+
+
+def dice_loss(labels, logits, smooth=SMOOTH):
     """One minus the Dice of probabilities, averaged over slices.
 
     A headrest fills 2 % of a slice: cross entropy alone is content with "none anywhere" for
@@ -67,7 +72,7 @@ def dice_loss(labels, logits, smooth=50.0):
     return _dice_loss(z, *_targets(labels, z.dtype), smooth)
 
 
-def _dice_loss(z, true, weight, smooth=50.0):
+def _dice_loss(z, true, weight, smooth=SMOOTH):
     probability = weight * ops.sigmoid(z)
     shared = ops.sum(probability * true, (1, 2))
     both = ops.sum(probability + true, (1, 2))
@@ -132,7 +137,9 @@ def muon(steps, epochs, rate=None):
     Source: `headrest.muon.Muon`.
     """
     whole = steps * epochs
-    return Muon(_rise_and_fall(whole, rate or 4e-3 * min(1, SHORT / whole) ** 0.5))
+    if rate is None:
+        rate = 4e-3 * min(1, SHORT / max(whole, 1)) ** 0.5
+    return Muon(_rise_and_fall(whole, rate))
 
 
 def _rise_and_fall(whole, rate):

@@ -41,8 +41,8 @@ EDGE_MM, ALONG = 1.0, 0.9
 coarser, is its edge: there a voxel is half air, and a network sees less than half a support."""
 
 CRUMBS_MM2 = 20.0
-"""Less than this in every slice of a series is no support: the smallest strap shows twice as much
-somewhere."""
+"""Less than this in every slice of a series is no support, where slices are as near as `NEAR_MM`:
+the smallest strap shows twice as much somewhere, but may do so between slices that are not."""
 
 SEEN_MM2 = 4.0
 """Less support than this in a slice is none; less contact than this is no touching."""
@@ -100,14 +100,16 @@ def _refined(solid, probability, spacing_mm, steps):
         found &= ~body
     if "islands" in steps:
         found |= _likely_islands(solid & ~found & ~body, probability)
-    if "crumbs" in steps and _most_mm2(found, spacing_mm) < CRUMBS_MM2:
+    if "crumbs" in steps and _crumbs(found, spacing_mm):
         return np.zeros_like(found), filled_body(largest_piece(solid), spacing_mm[1:])
     return found, body & ~found
 
 
-def _most_mm2(found, spacing_mm):
-    """The largest area that is found in a slice."""
-    return found.sum((1, 2)).max(initial=0) * spacing_mm[1] * spacing_mm[2]
+def _crumbs(found, spacing_mm):
+    """Whether a series that leaves nothing out shows crumbs, and nothing else, of a support."""
+    whole = len(found) > 1 and spacing_mm[0] <= NEAR_MM
+    most_mm2 = found.sum((1, 2)).max(initial=0) * spacing_mm[1] * spacing_mm[2]
+    return whole and 0 < most_mm2 < CRUMBS_MM2
 
 
 def _doubts(found, kept, probability):

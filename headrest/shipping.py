@@ -10,11 +10,15 @@ from headrest.fit import Settings, load_network, train
 from headrest.growing import GrowingSet, Patient
 from headrest.network import PRESETS
 from headrest.phantom import LIVING, draw_parameters
+from headrest.phantom.limbs import where_cut
 from headrest.ratios import machine
 from headrest.shipped import write_weights
 
 SHIPPED = Settings("wide", epochs=24, examples=17_000, optimizer="adam", rate=2e-3, batch=32)
-"""How the network that ships is trained; the patients who judge it are named besides."""
+"""How the network that ships is trained; the patients who judge it are named besides. Muon comes as
+far on heads in 1,500 steps, at a rate of 1.5e-3 (Dice 0.980), but so short a training left a
+network that took the wall of a real chest for a pad; a longer one has not been tried at such a
+rate."""
 
 HELD_OUT = 0.03
 """Share of the patients, the first ones, who judge the network and never teach it."""
@@ -132,8 +136,11 @@ def _crosses_pressed_ears(seed):
 
 def _shows_limbs(seed):
     drawn = draw_parameters(seed, with_limbs=True, matrix=512, slices=1)
-    field_mm = drawn["protocol"]["pixel_mm"] * drawn["protocol"]["matrix"]
-    return bool(drawn["limbs"]) and field_mm >= WIDE_MM
+    protocol = drawn["protocol"]
+    field_mm = protocol["pixel_mm"] * protocol["matrix"]
+    cut = [where_cut(limb, protocol["z_mm"][0]) for limb in drawn["limbs"]]
+    seen = any(at is not None and abs(at).max() < field_mm / 2 for at in cut)
+    return seen and field_mm >= WIDE_MM
 
 
 def _hours(run):

@@ -46,6 +46,20 @@ def test_finds_the_least_squares():
     assert losses[-1] < 1e-3 * losses[0]
 
 
+def test_kernels_of_one_shape_step_together_as_they_would_apart():
+    rng = np.random.default_rng(3)
+    gradients = [scale * rng.standard_normal((2, 2, 4, 8)).astype(np.float32) for scale in (1, 9)]
+    gradients.insert(1, rng.standard_normal((3, 3, 4, 8)).astype(np.float32))
+
+    def moved(gradients):
+        kernels = [keras.Variable(np.zeros(g.shape, np.float32)) for g in gradients]
+        Muon(0.01).apply([keras.ops.convert_to_tensor(g) for g in gradients], kernels)
+        return [keras.ops.convert_to_numpy(kernel) for kernel in kernels]
+
+    for together, gradient in zip(moved(gradients), gradients):
+        assert np.allclose(together, moved([gradient])[0], atol=1e-6)
+
+
 def test_momentum_goes_on_where_the_gradient_is_none():
     kernel = keras.Variable(np.eye(4, dtype=np.float32))
     optimizer, gradient = Muon(0.01), keras.ops.eye(4)
@@ -62,6 +76,7 @@ def test_a_long_training_has_a_lower_rate():
     assert highest(steps=50, epochs=10) == highest(steps=10, epochs=2) == 4e-3
     assert highest(steps=200, epochs=10) == pytest.approx(2e-3)
     assert highest(steps=200, epochs=10, rate=3e-3) == 3e-3
+    assert highest(steps=200, epochs=0) == 4e-3
 
 
 def test_is_made_again_with_its_schedule():

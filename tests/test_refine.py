@@ -165,8 +165,10 @@ def test_crumbs_alone_are_no_support_but_go_with_one(scan):
     assert refine(crumbs, hu, SPACING, without)[0].any()
     fine = (5.0, 0.5, 0.5)
     assert refine(device.astype(float), hu, fine)[0].any()  # 45 mm2 a slice
-    few = device & (np.arange(64) < 24)[:, None]  # 10 mm2
-    assert not refine(few.astype(float), hu, fine)[0].any()
+    few = (device & (np.arange(64) < 24)[:, None]).astype(float)  # 10 mm2
+    assert not refine(few, hu, fine)[0].any()
+    assert refine(few, hu, (40.0, 0.5, 0.5))[0].any()  # more of it may lie between
+    assert refine(few[:1], hu[:1], fine)[0].any()
 
 
 def test_what_flashes_up_in_one_slice_is_patient(scan):

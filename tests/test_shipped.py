@@ -155,3 +155,18 @@ def test_patients_of_every_kind_come_in_turn_and_nobody_twice():
         drawn = draw_parameters(seed, contact=contact, matrix=512, slices=1)
         assert EAR_MM[0] <= drawn["protocol"]["z_mm"][0] <= EAR_MM[1]
         assert drawn["kind"] in ("adult", "old", "child")
+
+
+def test_limbs_are_in_view():
+    from headrest.phantom import synthesize
+    from headrest.shipping import choose_patients
+
+    gained_mm2 = []
+    for one in choose_patients(250, 10_000)[23::25]:
+        shown, hidden = (
+            synthesize(one.seed, with_limbs=asked, matrix=64, slices=1) for asked in (True, False)
+        )
+        more = shown.patient & ~hidden.patient
+        gained_mm2.append(more.sum() * shown.spacing_mm[1] ** 2)
+    assert len(gained_mm2) == 10
+    assert sum(area > 300 for area in gained_mm2) >= 8

@@ -73,7 +73,7 @@ def render_slice(layout, index):
     around = window and Window(scene, table, *window.at[1:])
     faces = _met_by_wraps(layout, window, skin) if layout.wraps and window is not None else skin
     placing.paint_supports(scene.window(table), around, faces, layout.placed, layout.middle)
-    limbs.paint_limbs(scene, frame, layout.drawn["limbs"])
+    limbs.paint_limbs(scene, frame, layout.drawn.get("limbs", []))
     if window is not None:
         layout.anatomy.paint_body(window, skin, layout.body)
         stray.paint_stray(window, skin, layout.drawn["stray"])

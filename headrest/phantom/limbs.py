@@ -45,6 +45,21 @@ def draw_limbs(rng):
     return [draw(rng, RANGES) | {"across": chance(rng, ACROSS)} for _ in range(rng.integers(1, 3))]
 
 
+def where_cut(limb, z):
+    """Where a height is crossed by the middle of a limb, or by the side of one that lies across.
+
+    Returns
+    -------
+    (x, y) in mm, in the frame of an average head; None where the limb does not come so far.
+    """
+    middle, along = _middle(limb), _axes(limb)[2]
+    if limb["across"]:
+        thick = limb["size"] * BREADTH_MM[limb["part"]][1]
+        return middle[:2] if abs(z - middle[2]) < thick else None
+    far = (z - middle[2]) / along[2]
+    return (middle + far * along)[:2] if abs(far) < limb["half_mm"] * limb["size"] else None
+
+
 def paint_limbs(scene, frame, limbs):
     """Paint limbs that the slice cuts; they give way to hard supports, and to the head later."""
     for limb in limbs:

@@ -66,8 +66,12 @@ class Study:
 
 
 def undecided(device_share, device, patient):
-    """Where a support takes a part of a voxel, but less than half, and the patient not the rest:
-    bool array, from the arrays of a `Study`. Neither to be taught nor to be judged."""
+    """Where a support takes a part of a voxel, but less than half, and the patient not the rest; or
+    all of one that reads `DEVICE_HU` or less: bool array, from the arrays of a `Study`.
+
+    Nobody can say whose these are. `headrest.growing` does not teach them, nor does
+    `headrest.cases` judge by them.
+    """
     return (device_share > 0) & ~device & ~patient
 
 
@@ -129,7 +133,7 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None, w
         "gap", "touch", "sunk", "ear", "dense", "strap", or "pressed", which is never drawn
         unasked: a holder pressed against the ears along their height.
     with_limbs : bool
-        The patient has arms or hands beside the head. Not drawn unasked either.
+        A living head has arms or hands beside it. Not drawn unasked either.
 
     Returns
     -------
