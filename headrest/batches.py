@@ -112,10 +112,10 @@ class Batches:
         """
         rng, size = np.random.default_rng(seed), self.slices.shape[1]
         noise, following = store_of_noise(rng, size), []
+        seen = size // 2 if self.halved else size
         with ThreadPoolExecutor(THREADS) as threads:
             for chosen in self._order(rng, self.indices[:known]):
                 changes = [self._change(rng, size) for _ in chosen]
-                seen = size // 2 if self.halved else size
                 x = np.empty((self.batch, seen, seen, 1), np.float32)
                 y = np.empty((self.batch, self.size, self.size), np.uint8)
                 made = [

@@ -2,8 +2,9 @@
 
 from .catalogue import KINDS as _SUPPORTS
 from .effects import TESTS as _EFFECTS
+from .materials import LIVING
 from .series import synthesize_patients, write_dicom
-from .study import LIVING, Study, draw_parameters, render, synthesize, undecided
+from .study import Study, draw_parameters, render, synthesize, undecided
 
 SUPPORTS = tuple(_SUPPORTS)
 EFFECTS = tuple(_EFFECTS)

@@ -1,5 +1,7 @@
 """The names of what may occur in a study besides its supports, and which of them do."""
 
+from .materials import LIVING
+
 
 def _has_stray(name):
     return lambda d: name in d["stray"]["present"]
@@ -14,7 +16,7 @@ TESTS = {
     "bone_kernel": lambda d: d["scanner"]["kernel"] == "bone",
     "low_dose": lambda d: d["scanner"]["low_dose"],
     "rings": lambda d: d["scanner"]["rings"],
-    "cupping": lambda d: d["scanner"]["hardening"] > 0.4 and d["kind"] in ("adult", "old", "child"),
+    "cupping": lambda d: d["scanner"]["hardening"] > 0.4 and d["kind"] in LIVING,
     "metal_streaks": lambda d: _has_metal(d),
     "gantry_tilt": lambda d: d["protocol"]["tilt"] != 0,
     "uneven_gaps": lambda d: d["protocol"]["uneven"],
@@ -41,12 +43,8 @@ TESTS = {
     "plastic_skull": lambda d: d["kind"] == "plastic",
     "water_cylinder": lambda d: d["kind"] == "water",
     "turned_head": lambda d: abs(d["body"]["turn_deg"]) > 15,
-    "craniotomy": lambda d: (
-        d["kind"] in ("adult", "old", "child") and bool(d["body"]["skull"]["craniotomy"])
-    ),
-    "brain_lesion": lambda d: (
-        d["kind"] in ("adult", "old", "child") and bool(d["body"]["brain"]["lesion"])
-    ),
+    "craniotomy": lambda d: d["kind"] in LIVING and bool(d["body"]["skull"]["craniotomy"]),
+    "brain_lesion": lambda d: d["kind"] in LIVING and bool(d["body"]["brain"]["lesion"]),
     "fillings": lambda d: d["kind"] in ("adult", "old") and d["body"]["face"]["fillings"] > 0,
     "ear_flattened": lambda d: _ear(d, "flattened"),
     "ear_folded": lambda d: _ear(d, "folded"),
@@ -73,7 +71,7 @@ TESTS = {
 
 
 def _ear(drawn, shape):
-    ears = drawn["body"].get("ears", {}) if drawn["kind"] in ("adult", "old", "child") else {}
+    ears = drawn["body"].get("ears", {}) if drawn["kind"] in LIVING else {}
     return any(ears.get(side, {}).get("shape") == shape for side in ("left", "right"))
 
 

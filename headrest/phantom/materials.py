@@ -9,6 +9,9 @@ purpose.
 
 AIR = -1000.0
 
+LIVING = ("adult", "old", "child")
+"""Kinds of bodies that are of `TISSUE`, and not of plastic or water."""
+
 TISSUE = {
     "skin": (20, 70),
     "fat": (-115, -75),

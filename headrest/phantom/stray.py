@@ -4,7 +4,7 @@ faint veil."""
 import numpy as np
 from scipy import ndimage
 
-from .materials import AIR, MATERIAL, chance, draw
+from .materials import AIR, LIVING, MATERIAL, chance, draw
 from .shapes import capsule, chain, sphere, waves
 
 RANGES = {
@@ -36,7 +36,7 @@ def draw_stray(rng, kind):
     """Draw which stray things are there; phantoms and chests have none."""
     stray = draw(rng, RANGES)
     present = [name for name, share in PROBABILITY.items() if chance(rng, share)]
-    stray["present"] = present if kind in ("adult", "old", "child") else []
+    stray["present"] = present if kind in LIVING else []
     if kind == "child":
         stray["present"] = [name for name in present if name != "earrings"]
     return stray

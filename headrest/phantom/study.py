@@ -25,10 +25,10 @@ from . import (
 )
 from .effects import effects_of
 from .layout import Layout, outside, render_slice
+from .materials import LIVING
 
 DEVICE_HU = -500
 KINDS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
-LIVING = ("adult", "old", "child")
 PARTS = ("anatomy", "supports", "protocol", "scanner", "stray", "limbs")
 
 
