@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
@@ -240,10 +239,9 @@ def _synthesize(options):
 
 
 def _train(options):
+    from headrest.fit import train
     from headrest.training import read_training_set
 
-    with _optional("keras"):
-        from headrest.fit import train
     names = ("preset", "epochs", "halved", "labels", "loss", "optimizer", "rate", "batch", "seed")
     choices = {name: getattr(options, name) for name in names}
     data = read_training_set(options.data)
@@ -256,40 +254,28 @@ def _train(options):
 
 
 def _make_weights(options):
-    with _optional("keras"):
-        from headrest.shipping import make_weights
+    from headrest.shipping import make_weights
+
     card = make_weights(options.folder, options.patients, options.seed, options.jobs)
     print(f"{options.folder}: {card['parameters']} parameters, SHA-256 {card['sha256'][:12]}")
     return 0
 
 
 def _video(options):
-    with _optional("imageio-ffmpeg"):
-        from headrest.video import write_video
+    from headrest.video import write_video
+
     print(f"{options.out}: {write_video(options.run_folder, options.out)} epochs")
     return 0
 
 
 def _benchmark(options):
-    with _optional("the packages of the networks"):
-        from headrest.benchmark import benchmark
-        from headrest.ratios import machine, report
+    from headrest.benchmark import benchmark
+    from headrest.ratios import machine, report
 
-        print(machine())
-        lines = list(tqdm(benchmark(options.size, options.repeats), leave=False))
+    print(machine())
+    lines = list(tqdm(benchmark(options.size, options.repeats), leave=False))
     print(report(lines))
     return 0
-
-
-@contextmanager
-def _optional(package):
-    """Say what to install for a command that needs more than the rest."""
-    try:
-        yield
-    except ImportError as error:
-        raise HeadrestError(
-            f"{error}: install {package} for this command (requirements.txt)"
-        ) from error
 
 
 def _tell(news):

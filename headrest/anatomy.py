@@ -4,8 +4,8 @@ import numpy as np
 
 from headrest.components import between, find_components, largest
 from headrest.dicom.attributes import text
-from headrest.hounsfield import DEVICE
-from headrest.labels import thick_parts
+from headrest.hounsfield import DEVICE_HU
+from headrest.masks import thick_parts
 
 OTHER_PARTS = (
     *("CHEST", "THORAX", "LUNG", "HEART", "BREAST", "ABDOMEN", "LIVER", "KIDNEY", "PELVIS"),
@@ -70,7 +70,7 @@ def _seen(series, device):
 
 def _measure(hu, device, spacing_mm):
     """Millimetres across the largest piece of the patient, and mm2 of lung in it; or None."""
-    piece = largest(find_components((hu > DEVICE) & ~device)[0])
+    piece = largest(find_components((hu > DEVICE_HU) & ~device)[0])
     if not piece.any():
         return None
     spans = [np.ptp(np.flatnonzero(piece.any(axis))) + 1 for axis in (1, 0)]

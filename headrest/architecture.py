@@ -88,7 +88,7 @@ def draw_architecture(model):
         _arrow(axis, one, two, 0.22)
     for level in range(depth):
         _arrow(axis, places[f"down{level}"], places[f"up{level}"], 0.3, dashed=True)
-    _ends(axis, model, places, n)
+    _ends(axis, model, n)
     parameters = f"{model.count_params():,} parameters"
     axis.set(xlim=(-1.9, n + 0.9), ylim=(-depth - 0.75, 0.75), title=f"{model.name}: {parameters}")
     axis.set_axis_off()
@@ -115,7 +115,7 @@ def _arrow(axis, one, two, gap, dashed=False):
     )
 
 
-def _ends(axis, model, places, n):
+def _ends(axis, model, n):
     given, logits = model.input_shape, model.output_shape
     for x, text in ((-1, f"slice\n{given[1]}²"), (n, f"logits\n{logits[1]}² x {logits[3]}")):
         axis.text(x, 0.1, text, ha="center", va="bottom", fontsize=9)

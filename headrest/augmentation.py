@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from headrest.hounsfield import DEVICE, FLOOR
+from headrest.hounsfield import DEVICE_HU, FLOOR
 from headrest.scaling import HIGH, LOW, UNJUDGED, scale
 
 SIDEWAYS, MIRRORED, UPSIDE_DOWN = 1 / 12, 0.5, 0.2
@@ -133,7 +133,7 @@ def unjudged_in_air(hu, label):
     >>> unjudged_in_air(np.array([-1000, 40]), np.array([0, 1], np.uint8))
     array([255,   1], dtype=uint8)
     """
-    return np.where(hu > DEVICE, label, np.uint8(UNJUDGED))
+    return np.where(hu > DEVICE_HU, label, np.uint8(UNJUDGED))
 
 
 def moved(image, by, fill):

@@ -7,8 +7,9 @@ that were tried, theirs gave the highest Dice on 60 synthetic patients that no t
 import numpy as np
 from scipy import ndimage
 
-from headrest.components import EIGHT, find_components, largest
-from headrest.hounsfield import DEVICE
+from headrest.components import find_components, largest
+from headrest.hounsfield import DEVICE_HU
+from headrest.masks import EIGHT
 
 DARKEST_TISSUE = -120.0
 """HU: fat reads -100; what is darker and yet no air is taken for plastic and foam."""
@@ -33,7 +34,7 @@ def nothing(hu, spacing_mm):
 
     Returns
     -------
-    bool array (rows, columns). So it is for every function here; nothing at `DEVICE` HU and
+    bool array (rows, columns). So it is for every function here; nothing at `DEVICE_HU` HU and
     below is marked by any.
     """
     return np.zeros(hu.shape, bool)
@@ -41,7 +42,7 @@ def nothing(hu, spacing_mm):
 
 def fixed_threshold(hu, spacing_mm):
     """Remove what is denser than air and darker than tissue."""
-    return (hu > DEVICE) & (hu < DARKEST_TISSUE)
+    return (hu > DEVICE_HU) & (hu < DARKEST_TISSUE)
 
 
 def fixed_ellipse(hu, spacing_mm):
@@ -50,7 +51,7 @@ def fixed_ellipse(hu, spacing_mm):
         ((np.arange(n) - (n - 1) / 2) * mm / half) ** 2
         for n, mm, half in zip(hu.shape, spacing_mm, ELLIPSE_MM)
     )
-    return (hu > DEVICE) & (y[:, None] + x > 1)
+    return (hu > DEVICE_HU) & (y[:, None] + x > 1)
 
 
 def short_runs(hu, spacing_mm):
@@ -63,7 +64,7 @@ def short_runs(hu, spacing_mm):
     >>> int(short_runs(slice_hu, (1, 1)).sum())
     25
     """
-    solid = hu > DEVICE
+    solid = hu > DEVICE_HU
     along = [_run_lengths(solid.T).T * spacing_mm[0], _run_lengths(solid) * spacing_mm[1]]
     return solid & (np.minimum(*along) < RUN_MM)
 
@@ -79,17 +80,17 @@ def _run_lengths(mask):
 
 def all_but_largest(hu, spacing_mm):
     """Remove all but the largest connected component, its holes filled."""
-    labels, _ = find_components(hu > DEVICE)
-    return (hu > DEVICE) & ~largest(labels)
+    labels, _ = find_components(hu > DEVICE_HU)
+    return (hu > DEVICE_HU) & ~largest(labels)
 
 
 def all_but_core(hu, spacing_mm):
     """Erode, keep the largest component, dilate it back, and remove the rest."""
-    return (hu > DEVICE) & ~_core(hu, spacing_mm)
+    return (hu > DEVICE_HU) & ~_core(hu, spacing_mm)
 
 
 def _core(hu, spacing_mm):
-    labels, _ = find_components(hu > DEVICE)
+    labels, _ = find_components(hu > DEVICE_HU)
     depth = ndimage.distance_transform_edt(np.pad(labels > 0, 1), spacing_mm)[1:-1, 1:-1]
     eroded, _ = ndimage.label(depth > ERODED_MM, EIGHT)
     kept = largest(eroded)
@@ -102,8 +103,8 @@ def all_but_hull(hu, spacing_mm):
     """Remove what lies outside the convex hull of what `all_but_core` keeps."""
     from skimage.morphology import convex_hull_image  # notebooks and tests have it
 
-    core = _core(hu, spacing_mm) & (hu > DEVICE)
-    return (hu > DEVICE) & ~convex_hull_image(core) if core.any() else nothing(hu, spacing_mm)
+    core = _core(hu, spacing_mm) & (hu > DEVICE_HU)
+    return (hu > DEVICE_HU) & ~convex_hull_image(core) if core.any() else nothing(hu, spacing_mm)
 
 
 BASELINES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.hounsfield import DEVICE, FLOOR
+from headrest.hounsfield import DEVICE_HU, FLOOR
 from headrest.ratios import Line, in_turns
 
 SLICES = 40
@@ -78,19 +78,19 @@ def components_line(hu: np.ndarray, repeats: int) -> Line:
 
     from headrest.components import find_components, measure
 
-    labels, count = find_components(hu > DEVICE)
+    labels, count = find_components(hu > DEVICE_HU)
 
     def theirs():
         row, column = np.nonzero(labels)
         here = row, column
         frame = {"label": labels[here], "hu": hu[here], "row": row, "column": column}
-        groups = pandas.DataFrame(frame)[hu[here] > DEVICE].groupby("label")
+        groups = pandas.DataFrame(frame)[hu[here] > DEVICE_HU].groupby("label")
         return groups.agg(
             {"hu": ["size", "mean", "std"], "row": ["min", "max"], "column": ["min", "max"]}
         )
 
     def ours():
-        return measure(labels, count, hu, DEVICE, (0.5, 0.5))
+        return measure(labels, count, hu, DEVICE_HU, (0.5, 0.5))
 
     here, pandas_s = in_turns(4 * repeats, ours, theirs)
     return Line(what, pandas_s / here, "at least", 2)

@@ -10,8 +10,8 @@ from headrest.arrays import read_arrays
 from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
 from headrest.errors import HeadrestError
-from headrest.hounsfield import DEVICE
-from headrest.labels import ABSENT, FREE, TOUCHING
+from headrest.hounsfield import DEVICE_HU
+from headrest.masks import ABSENT, FREE, TOUCHING
 from headrest.phantom import undecided
 from headrest.score import OUTSIDE, PATIENT, UNKNOWN
 
@@ -26,7 +26,7 @@ class Case:
     ----------
     name : str
     series : Series
-    device, patient : bool array (slices, rows, columns), both above `DEVICE` HU.
+    device, patient : bool array (slices, rows, columns), both above `DEVICE_HU` HU.
     judged : bool array of that shape, where the truth is known. Nobody can tell what a voxel is
         that a support fills by less than half, and the patient too: in references it is unknown.
     groups : str array (slices,), "free", "touching" or "absent".
@@ -64,7 +64,7 @@ def read_patient(folder):
     groups = np.where(truth["contact"], TOUCHING, FREE)
     groups[~truth["device"].any((1, 2))] = ABSENT
     unsure = undecided(*(truth[name] for name in ("device_share", "device", "patient")))
-    judged, solid = ~truth["ignore"] & ~unsure, series.hu > DEVICE
+    judged, solid = ~truth["ignore"] & ~unsure, series.hu > DEVICE_HU
     device, patient = truth["device"] & judged & solid, truth["patient"] & solid
     return Case(folder.name, series, device, patient, judged, groups, drawn["contact_kind"])
 
@@ -95,7 +95,7 @@ def read_scan(folder, reference):
     series = load_series(fitting[0])
     if series.hu.shape != label.shape:
         raise HeadrestError(f"{folder}: {series.hu.shape}, but {name} has {label.shape}")
-    solid = series.hu > DEVICE
+    solid = series.hu > DEVICE_HU
     device, patient = (label == OUTSIDE) & solid, (tight == PATIENT) & solid
     groups = np.where(device.any((1, 2)), FREE, ABSENT)
     return Case(name, series, device, patient, label != UNKNOWN, groups)

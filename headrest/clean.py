@@ -12,9 +12,11 @@ from headrest import __version__
 from headrest.anatomy import other_anatomy
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.encode import left_uncompressed
+from headrest.dicom.write import fill_hu
 from headrest.errors import HeadrestError, counted, plain
 from headrest.extras import EXTRAS, choose_extras
-from headrest.labels import ABSENT, TOUCHING
+from headrest.hounsfield import AIR
+from headrest.masks import ABSENT, TOUCHING
 from headrest.metrics import volume_ml
 from headrest.preview import lay_previews
 from headrest.support import describe, find_support, outside_patient
@@ -153,6 +155,7 @@ def clean_series(
     parameters = _parameters(method, outside)
     extras, notes = choose_extras(series, segmentation=segmentation, nifti=nifti)
     notes += _left_uncompressed(series) if compress else []
+    notes += _not_air(series)
     form = {"compress": compress, "drop_private": drop_private}
     folder = Path(destination, _folder_name(series.fingerprint, parameters, **form))
     if (folder / REPORT).exists():
@@ -221,6 +224,12 @@ def _parameters(method, outside):
 def _left_uncompressed(series):
     names = left_uncompressed(header.file_meta.TransferSyntaxUID for header in series.headers)
     return [f"left uncompressed: {name} cannot be written" for name in sorted(names)]
+
+
+def _not_air(series):
+    fills = [fill_hu(series, i) for i in range(len(series))]
+    off = [hu for hu, slope in zip(fills, series.slopes) if abs(hu - AIR) > abs(slope)]
+    return [f"what is removed reads as {off[0]:.0f} HU: -1000 cannot be stored"] if off else []
 
 
 def _folder_name(fingerprint, parameters, compress, drop_private):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from headrest.baselines import BASELINES
-from headrest.hounsfield import DEVICE, FLOOR
+from headrest.hounsfield import DEVICE_HU, FLOOR
 from headrest.judging import AT_ONCE, Judged, probability
 from headrest.metrics import surface_distance_mm
 from headrest.predict import series_probability
@@ -123,7 +123,7 @@ def compare(cases, chosen):
     Parameters
     ----------
     cases : iterable of Case; of a generator, one at a time is kept in memory.
-    chosen : dict of str to callable, as `methods` gives them. What they take at `DEVICE` HU and
+    chosen : dict of str to callable, as `methods` gives them. What they take at `DEVICE_HU` HU and
         below does not count.
 
     Returns
@@ -144,7 +144,7 @@ def compare(cases, chosen):
 def _judged(case, found, cpu_ms):
     """A row a slice, in the order of the fields of Compared."""
     spacing_mm = case.series.spacing_mm
-    found = found & (case.series.hu > DEVICE)
+    found = found & (case.series.hu > DEVICE_HU)
     lost = (case.patient & found).sum((1, 2))  # skin, too, beside what nobody can tell
     found &= case.judged
     counts = np.stack(_overlap(case.device, found))

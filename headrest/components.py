@@ -9,10 +9,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import DEVICE as DEVICE_HU
-
-EIGHT = np.ones((3, 3), bool)
-"""Pixels that meet at a corner are connected."""
+from headrest.hounsfield import DEVICE_HU
+from headrest.masks import EIGHT
 
 VERDICTS = ("patient", "headrest", "likely", "unsure")
 PATIENT, DEVICE, LIKELY, UNSURE = range(4)

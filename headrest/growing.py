@@ -134,7 +134,7 @@ class GrowingSet:
         slices, truth = (_mapped(self.folder / name) for name in ARRAYS)
         return TrainingSet(
             slices=slices,
-            labels=truth,
+            labels=None,
             patient=np.array([f"synthetic-{one.seed}" for one in self.patients]),
             slice=np.zeros(n, int),
             state=np.full(n, ""),

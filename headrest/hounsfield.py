@@ -9,7 +9,7 @@ AIR = -1000.0
 FLOOR = -1024.0
 """HU given to every pixel outside the field of view, whatever the scanner wrote there."""
 
-DEVICE = -500.0
+DEVICE_HU = -500.0
 """HU half-way from air to soft tissue: above it, a pixel of a support counts as device."""
 
 PADDING_BELOW = -1100.0

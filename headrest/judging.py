@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrest.batches import crop
-from headrest.hounsfield import DEVICE
+from headrest.hounsfield import DEVICE_HU
 from headrest.network import logit, sigmoid
 from headrest.scaling import UNJUDGED, scale
 
@@ -61,7 +61,7 @@ class Judged:
 
 
 def probability(model, hu):
-    """Probability of headrest in slices; 0 at `DEVICE` HU and below, where nothing is labelled.
+    """Probability of headrest in slices; 0 at `DEVICE_HU` HU and below, where nothing is labelled.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def probability(model, hu):
     padding.
     """
     found = sigmoid(logit(model, scale(hu)))
-    return found * (crop(hu, found.shape[-1]) > DEVICE)
+    return found * (crop(hu, found.shape[-1]) > DEVICE_HU)
 
 
 def judge(model, data, indices, labels="truth"):

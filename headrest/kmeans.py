@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 
 from headrest.errors import HeadrestError
-from headrest.hounsfield import DEVICE, FLOOR
+from headrest.hounsfield import DEVICE_HU, FLOOR
 
 BRIGHTEST = 1500.0
 """HU above this count as this: metal would otherwise be given a cluster of its own."""
@@ -109,7 +109,7 @@ def kmeans_threshold(hu: np.ndarray, k: int = 3) -> float:
     values, counts = hu_histogram(hu)
     centers = _centers(values, counts, k) if len(values) >= k else np.empty(0)
     between = (centers[1:] + centers[:-1]) / 2
-    return float(next((t for t in between if t > LOWEST_THRESHOLD), DEVICE))
+    return float(next((t for t in between if t > LOWEST_THRESHOLD), DEVICE_HU))
 
 
 def optimal_centers(values: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:

@@ -17,7 +17,6 @@ from headrest.components import (
     BONE_MEAN_HU,
     DARK_HU,
     DEVICE,
-    EIGHT,
     ELONGATED,
     LIKELY,
     LONG_MM,
@@ -31,11 +30,8 @@ from headrest.components import (
     judge,
     measure,
 )
-from headrest.hounsfield import FLOOR
 from headrest.kmeans import kmeans_threshold
-
-FREE, TOUCHING, ABSENT = "free", "touching", "absent"
-"""State of a slice: headrest found apart from the head; joined to it; none found."""
+from headrest.masks import ABSENT, EIGHT, FREE, TOUCHING, grown, thick_parts
 
 CORE_MM = 10.0
 """Parts of the patient at least this thick are certain."""
@@ -166,35 +162,6 @@ def _members(components, chosen):
     return np.take(np.r_[False, chosen], components.labels[::2, ::2])
 
 
-def thick_parts(mask: np.ndarray, width_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Open a mask (rows, columns): what a square of that width can be moved about in."""
-    reach = [max(1, round(width_mm / 2 / mm)) for mm in spacing_mm]
-    return _over_window(_over_window(mask, reach, np.logical_and), reach, np.logical_or) & mask
-
-
-def grown(mask: np.ndarray, reach_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Let a mask (rows, columns) grow by `reach_mm` to every side, corners included."""
-    reach = [max(1, round(reach_mm / mm)) for mm in spacing_mm]
-    return _over_window(mask, reach, np.logical_or) if mask.any() else mask
-
-
-def _over_window(mask, reach, combine):
-    """Combine each pixel with its neighbours up to `reach` away; edges count as going on.
-
-    The same as a minimum or maximum filter, for masks: windows double in width step by step,
-    and each step is one operation on whole arrays.
-    """
-    for axis, n in enumerate(reach):
-        mask = np.pad(np.moveaxis(mask, axis, 0), ((n, n), (0, 0)), mode="edge")
-        width = 1
-        while width < 2 * n + 1:
-            step = min(width, 2 * n + 1 - width)
-            mask = combine(mask[:-step], mask[step:])
-            width += step
-        mask = np.moveaxis(mask, 0, axis)
-    return mask
-
-
 def _looks_like_support(thin, hu, threshold, spacing_mm):
     """Whether a thin outgrowth of the patient could be a piece of support."""
     if not thin.any():
@@ -236,31 +203,3 @@ def _overlaps(components, masks):
     labels, count = components.labels[::2, ::2], len(components) + 1
     whole = np.maximum(np.bincount(labels.ravel(), minlength=count)[1:], 1)
     return [np.bincount(labels[mask], minlength=count)[1:] / whole for mask in masks]
-
-
-def soft_rim(
-    mask: np.ndarray,
-    hu: np.ndarray,
-    spacing_mm: Sequence[float],
-    threshold: float,
-    reach_mm: float = 1.5,
-) -> np.ndarray:
-    """Find the soft rim of a headrest: the pixels around it that it brightens.
-
-    Parameters
-    ----------
-    mask : bool array (rows, columns), the headrest.
-    hu : float array of that shape, in HU.
-    spacing_mm : (y, x) in mm.
-    threshold : float, HU above which the headrest was looked for.
-    reach_mm : float, how far the rim reaches.
-
-    Returns
-    -------
-    bool array (rows, columns), apart from the mask. Nothing above the threshold is in it, and
-    nothing beside a pixel above the threshold that is not headrest.
-    """
-    solid = hu > threshold
-    kept = ndimage.binary_dilation(solid & ~mask, EIGHT)
-    around = grown(mask, reach_mm, spacing_mm)
-    return around & ~solid & ~kept & (hu > FLOOR)

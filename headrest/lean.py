@@ -5,6 +5,8 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 
+from headrest.packages import require_keras
+
 UNUSED = ("sklearn", "matplotlib", "pandas")
 """Keras imports these where it finds them, for wrappers and plots of its own."""
 
@@ -23,6 +25,7 @@ def import_keras() -> None:
     """
     if "keras" in sys.modules:
         return
+    require_keras()
     hidden = [name for name in _hidden if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]  # makes its import fail

@@ -165,31 +165,6 @@ def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float])
     return volume_ml(there & taken, spacing_mm)
 
 
-def worst_slice(
-    mask_true: ArrayLike, mask_pred: ArrayLike, at_least: int = 30
-) -> tuple[float, int | None]:
-    """Find the slice with the lowest Dice.
-
-    Parameters
-    ----------
-    mask_true, mask_pred : bool array (slices, rows, columns).
-    at_least : int
-        Slices with fewer true pixels than this are not judged: their Dice is noise.
-
-    Returns
-    -------
-    (dice, index), or (1.0, None) where no slice holds enough of the true mask.
-
-    Examples
-    --------
-    >>> worst_slice(np.ones((2, 8, 8)), np.stack([np.ones((8, 8)), np.zeros((8, 8))]))
-    (0.0, 1)
-    """
-    a, b = _same_shape(mask_true, mask_pred)
-    scores = [(dice(t, p), i) for i, (t, p) in enumerate(zip(a, b)) if t.sum() >= at_least]
-    return min(scores, default=(1.0, None))
-
-
 def surface_distance_mm(
     mask_true: ArrayLike,
     mask_pred: ArrayLike,

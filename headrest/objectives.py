@@ -52,27 +52,12 @@ SMOOTH = 50.0
 loss too, and one that falls as its last wrong pixels go."""
 
 
-def dice_loss(labels, logits, smooth=SMOOTH):
+def _dice_loss(z, true, weight, smooth=SMOOTH):
     """One minus the Dice of probabilities, averaged over slices.
 
     A headrest fills 2 % of a slice: cross entropy alone is content with "none anywhere" for
-    long, this is not. `smooth` pixels are added to both sides of the fraction, so that a slice
-    without a headrest has a loss too, and one that falls as its last wrong pixels go.
-
-    Source: F. Milletari et al., V-Net, 3DV 2016, arXiv:1606.04797.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sure = np.stack([np.full((1, 8, 8), -50.0), np.full((1, 8, 8), 50.0)], -1)
-    >>> round(float(dice_loss(np.ones((1, 8, 8)), sure)), 4)
-    0.0
+    long, this is not. Source: F. Milletari et al., V-Net, 3DV 2016, arXiv:1606.04797.
     """
-    z = _logit(logits)
-    return _dice_loss(z, *_targets(labels, z.dtype), smooth)
-
-
-def _dice_loss(z, true, weight, smooth=SMOOTH):
     probability = weight * ops.sigmoid(z)
     shared = ops.sum(probability * true, (1, 2))
     both = ops.sum(probability + true, (1, 2))
@@ -80,7 +65,8 @@ def _dice_loss(z, true, weight, smooth=SMOOTH):
 
 
 def cross_entropy_and_dice(labels, logits):
-    """One and a half times `cross_entropy` plus `dice_loss`: leaves the all-background plateau."""
+    """One and a half times `cross_entropy`, and one minus the Dice: leaves the plateau on which
+    all is background."""
     z = _logit(logits)
     targets = _targets(labels, z.dtype)
     return 1.5 * _cross_entropy(z, *targets) + _dice_loss(z, *targets)

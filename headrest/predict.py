@@ -7,7 +7,7 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 from headrest.backend import keras
-from headrest.hounsfield import DEVICE, FLOOR
+from headrest.hounsfield import DEVICE_HU, FLOOR
 from headrest.network import logit, sigmoid
 from headrest.scaling import scale
 
@@ -43,7 +43,7 @@ def series_probability(
 
     Returns
     -------
-    float16 array (slices, rows, columns), 0 to 1; 0 at `DEVICE` HU and below.
+    float16 array (slices, rows, columns), 0 to 1; 0 at `DEVICE_HU` HU and below.
 
     Examples
     --------
@@ -55,12 +55,12 @@ def series_probability(
     size = network_size(hu.shape[1:], spacing_mm[1:])
     model, batch = network(size), max(TOGETHER * SIZE**2 // size**2, 1)
     found = np.zeros(hu.shape, np.float16)
-    seen = [i for i, one in enumerate(hu) if (one > DEVICE).any()]
+    seen = [i for i, one in enumerate(hu) if (one > DEVICE_HU).any()]
     with tqdm(total=len(seen), desc="predicting", unit="slice", delay=2, leave=False) as bar:
         for start in range(0, len(seen), batch):
             chosen = seen[start : start + batch]
             answers = batch_probability(hu[chosen], spacing_mm[1:], model)
-            found[chosen] = np.where(hu[chosen] > DEVICE, answers, 0)
+            found[chosen] = np.where(hu[chosen] > DEVICE_HU, answers, 0)
             bar.update(len(chosen))
     return found
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
+from headrest.colors import DEVICE_COLOR
 from headrest.dicom import Series
 from headrest.dicom.attributes import text
-from headrest.hounsfield import AIR, DEVICE, WIDE, window
-from headrest.video import HIT
+from headrest.hounsfield import AIR, DEVICE_HU, WIDE, window
 
 FOLDER = "preview"
 """In the folder of a series; holds 0012.webp for the slice 0012.dcm."""
@@ -20,6 +20,7 @@ LARGE, SMALL = 208, 128
 """Longer side of a slice in pixels, where it is flagged and where it is not."""
 
 GAP, MARGIN = 4, 12
+HIT = ImageColor.getrgb(DEVICE_COLOR)
 BYTES = 10_000
 """Most that a picture may take; all of a series thus take less than 60 KB."""
 
@@ -48,7 +49,7 @@ def lay_previews(
     if any(text(header, "BurnedInAnnotation").upper() == "YES" for header in series.headers):
         return
     numbers = choose_slices(len(series), flagged, absent)
-    box = _box([(series.hu[n - 1] > DEVICE) | removed[n - 1] for n in numbers])
+    box = _box([(series.hu[n - 1] > DEVICE_HU) | removed[n - 1] for n in numbers])
     (folder / FOLDER).mkdir()
     for n in numbers:
         side = LARGE if any(n in group for group in flagged) else SMALL

@@ -8,10 +8,20 @@ what the body encloses -> with loose islands -> nothing, if that is crumbs in ev
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import DEVICE
-from headrest.labels import ABSENT, EIGHT, FREE, TOUCHING, grown, thick_parts
-
-FACES = ndimage.generate_binary_structure(3, 1)
+from headrest.hounsfield import DEVICE_HU
+from headrest.masks import (
+    ABSENT,
+    EIGHT,
+    FACES,
+    FREE,
+    RING_MM,
+    TOUCHING,
+    filled_body,
+    grown,
+    largest_piece,
+    sum_by_label,
+    thick_parts,
+)
 
 STEPS = ("doubts", "flashes", "hollows", "edges", "body", "islands", "crumbs")
 
@@ -22,16 +32,13 @@ NEAR_MM, BETWEEN = 15.0, 0.5
 """A find of which so great a share is patient in the slices before and after, where these are as
 near as this, is patient too: a support does not come and go."""
 
-GROWN, SURE = 0.4, 0.95
+RIM_SHARE, SURE = 0.4, 0.95
 """A find with so great a share of its rim on what is kept has hardly a surface of its own: where
 its mean probability is below `SURE`, the patient wins."""
 
 HOLLOW_MM2, OWN, WALL_MM = 500.0, 0.75, 10.0
 """A hollow as large as this in a slice, whose rim is patient for so great a share, is the patient's
 own (lungs, sinuses, the inside of a plastic skull), and its wall is this thick at most."""
-
-RING_MM = 1.0
-"""What is thinner than this encloses nothing: a strap round head and holder is no body."""
 
 ISLAND = 0.2
 """Mean probability from which what hangs on no patient goes with the support."""
@@ -56,7 +63,7 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
 
     Parameters
     ----------
-    probability : float array (slices, rows, columns), 0 at `DEVICE` HU and below, as
+    probability : float array (slices, rows, columns), 0 at `DEVICE_HU` HU and below, as
         `headrest.predict.series_probability` gives it.
     hu : float array of that shape, in HU.
     spacing_mm : (z, y, x) in mm.
@@ -67,20 +74,20 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     (device, body) : bool arrays of that shape; the support, and the patient with what they
     enclose slice by slice.
     """
-    solid = hu > DEVICE
+    solid = hu > DEVICE_HU
     device, body = np.zeros((2, *hu.shape), bool)
     filled = _window(solid)
     device[filled], body[filled] = _refined(solid[filled], probability[filled], spacing_mm, steps)
     return device, body
 
 
-def _window(solid, rim=2):
+def _window(solid):
     """All that is not air in any slice, with some air around it: what lies beyond changes nothing,
     and is half of many a scan."""
     spans = [np.flatnonzero(solid.any(axes)) for axes in ((0, 2), (0, 1))]
     return (
         slice(None),
-        *(slice(max(at[0] - rim, 0), at[-1] + rim + 1) if len(at) else slice(None) for at in spans),
+        *(slice(max(at[0] - 2, 0), at[-1] + 3) if len(at) else slice(None) for at in spans),
     )
 
 
@@ -125,7 +132,7 @@ def _doubtful(found, kept, probability):
     labels, count = ndimage.label(found, EIGHT)
     sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
     mean = np.bincount(labels.ravel(), probability.ravel(), count + 1) / sizes
-    doubtful = (_rim_share(labels, count, kept) >= GROWN) & (mean < SURE)
+    doubtful = (_rim_share(labels, count, kept) >= RIM_SHARE) & (mean < SURE)
     return doubtful[labels]
 
 
@@ -191,51 +198,6 @@ def _own_hollows(solid, found, spacing_mm):
         chosen[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
         hollows[i] = chosen[labels]
     return hollows
-
-
-def largest_piece(mask):
-    """The largest connected piece of a mask (slices, rows, columns); faces connect."""
-    labels, count = ndimage.label(mask, FACES)
-    return labels == 1 + sum_by_label(labels, count)[1:].argmax() if count else mask
-
-
-def sum_by_label(labels, count, weights=None):
-    """Voxels of each label, or sums of their weights: float array (count + 1,).
-
-    Slice by slice: NumPy counts in eight bytes a voxel, which a whole series has no room for.
-    """
-    total = np.zeros(count + 1)
-    for i, one in enumerate(labels):
-        weight = None if weights is None else weights[i].ravel()
-        total += np.bincount(one.ravel(), weight, count + 1)
-    return total
-
-
-def filled_body(body, spacing_mm):
-    """A body and what it encloses in each slice, but for what thin rings enclose.
-
-    Parameters
-    ----------
-    body : bool array (slices, rows, columns)
-    spacing_mm : (y, x) in mm.
-
-    Returns
-    -------
-    bool array of that shape.
-
-    Examples
-    --------
-    >>> ring = np.zeros((1, 20, 20), bool)
-    >>> ring[0, 3:17, 3:17], ring[0, 8:12, 8:12] = True, False
-    >>> int(filled_body(ring, (1, 1)).sum()), int(filled_body(ring, (0.15, 0.15)).sum())
-    (196, 180)
-    """
-    filled = body.copy()
-    for out in filled:
-        closed = thick_parts(out, RING_MM, spacing_mm)
-        outside, _ = ndimage.label(np.pad(~closed, 1, constant_values=True))
-        out |= (outside != outside[0, 0])[1:-1, 1:-1]
-    return filled
 
 
 def _likely_islands(loose, probability):

@@ -3,7 +3,7 @@
 import numpy as np
 
 UNJUDGED = 255
-"""Label of pixels that no loss looks at: by definition nothing at `DEVICE` HU or below is
+"""Label of pixels that no loss looks at: by definition nothing at `DEVICE_HU` HU or below is
 labelled, so nothing is to be learned there, nor of pixels that a support shares with air."""
 
 LOW, HIGH = -1024.0, 600.0

@@ -7,7 +7,7 @@ import numpy as np
 from headrest.arrays import read_arrays
 from headrest.dicom import read_series
 from headrest.errors import HeadrestError
-from headrest.hounsfield import AIR, DEVICE
+from headrest.hounsfield import AIR, DEVICE_HU
 
 JUDGED_PIXELS = 30
 """Slices with fewer pixels of device than this have no Dice worth the name."""
@@ -57,7 +57,7 @@ def score(
     if after.hu.shape[1:] != before.hu.shape[1:]:
         raise HeadrestError(f"{cleaned}: slices of {after.hu.shape[1:]}, not {label.shape[1:]}")
     chosen = np.searchsorted(found, places)
-    solid, removed = before.hu > DEVICE, abs(before.hu - after.hu[chosen]) > 0.5
+    solid, removed = before.hu > DEVICE_HU, abs(before.hu - after.hu[chosen]) > 0.5
     counts = _counts(solid, removed, label, tight)
     changed = int((removed & (after.hu[chosen] > AIR + 100)).sum())
     thick = float(np.median(np.diff(places))) if len(places) > 1 else 1.0

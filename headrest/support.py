@@ -1,7 +1,5 @@
 """Find the support in a series, by one of the methods, and say how sure it is."""
 
-import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +8,11 @@ from scipy import ndimage
 
 from headrest.dicom.series import Series
 from headrest.errors import HeadrestError
-from headrest.hounsfield import DEVICE
-from headrest.labels import grown, label_series, soft_rim
-from headrest.refine import FACES, confidence, filled_body, refine, states, sum_by_label
+from headrest.hounsfield import DEVICE_HU
+from headrest.labels import label_series
+from headrest.masks import FACES, filled_body, grown, soft_rim, sum_by_label
+from headrest.packages import require_keras
+from headrest.refine import confidence, refine, states
 from headrest.weights import weights_card
 
 SKIN_MM = 3.0
@@ -90,10 +90,7 @@ def choose_method(name: str) -> Callable[[Series], Removal]:
     if name not in METHODS:
         raise HeadrestError(f"no method {name!r}; there is: {', '.join(METHODS)}")
     if name == "network":
-        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        for package in ("keras", backend):
-            if importlib.util.find_spec(package) is None:
-                raise HeadrestError(f"{package}: install it, or choose the method kmeans")
+        require_keras(", or choose the method kmeans")
     return METHODS[name]
 
 
@@ -127,7 +124,7 @@ def _network(series):
     hu, spacing_mm = series.hu, series.spacing_mm
     probability = series_probability(hu, spacing_mm, shipped_network)
     device, body = refine(probability, hu, spacing_mm)
-    rims = [soft_rim(mask, one, spacing_mm[1:], DEVICE) for mask, one in zip(device, hu)]
+    rims = [soft_rim(mask, one, spacing_mm[1:], DEVICE_HU) for mask, one in zip(device, hu)]
     kinds = states(device, body, spacing_mm)
     return Removal(device, np.stack(rims), kinds, confidence(probability, device, spacing_mm))
 
@@ -149,11 +146,11 @@ def outside_patient(
 
     Returns
     -------
-    bool array of that shape; nothing above `DEVICE` HU is in it, and no padding.
+    bool array of that shape; nothing above `DEVICE_HU` HU is in it, and no padding.
     """
-    labels, count = ndimage.label((hu > DEVICE) & ~device, FACES)
+    labels, count = ndimage.label((hu > DEVICE_HU) & ~device, FACES)
     large = sum_by_label(labels, count) * np.prod(spacing_mm) >= 1000 * PIECE_ML
     large[0] = False
     body = filled_body(large[labels], spacing_mm[1:])
     near = np.stack([grown(one, SKIN_MM, spacing_mm[1:]) for one in body])
-    return ~near & (hu <= DEVICE) & ~padding
+    return ~near & (hu <= DEVICE_HU) & ~padding

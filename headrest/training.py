@@ -31,16 +31,16 @@ class TrainingSet:
     ----------
     slices : int16 memory map (n, rows, columns), in HU.
     labels : uint8 memory map (n, rows, columns), 1 for headrest, 0 for the rest, as K-Means and
-        connected components find it.
+        connected components find it; or None where they were not asked.
     patient : str array (n,), slice : int array (n,), from 0 along the slice normal.
     state : str array (n,), "free", "touching" or "absent", as the labels' maker judges.
     truth : uint8 memory map (n, rows, columns), 1 for the exact headrest, 0 for the rest; or None
-        where nobody knows. Of a `headrest.growing.GrowingSet` 255, in both, where it is undecided.
+        where nobody knows. Of a `headrest.growing.GrowingSet` 255 where it is undecided.
     contact : bool array (n,), support and patient do touch, or None where nobody knows.
     """
 
     slices: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     patient: np.ndarray
     slice: np.ndarray
     state: np.ndarray
@@ -56,7 +56,7 @@ class TrainingSet:
         Raises
         ------
         HeadrestError
-            Where the truth is asked for and not known.
+            Where what is asked for is not known.
         """
         choices = {"kmeans": self.labels, "truth": self.truth}
         if choices.get(labels) is None:

@@ -12,6 +12,7 @@ from headrest.errors import HeadrestError
 from headrest.files import whole_file
 from headrest.frames import Frames, read_frames
 from headrest.hounsfield import WIDE, window
+from headrest.packages import require
 
 INK, PAPER, FAINT = (235, 235, 235), (17, 17, 17), (90, 90, 90)
 HIT, MISSED, EXTRA = map(ImageColor.getrgb, (DEVICE_COLOR, PADDING_COLOR, EXTRA_COLOR))
@@ -56,6 +57,7 @@ def write_video(run: str | Path, path: str | Path, fps: float | None = None) -> 
 
 
 def _write_mp4(path, pictures, fps):
+    require("imageio_ffmpeg")
     import imageio_ffmpeg  # looks for its program when imported
 
     options = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]

@@ -20,7 +20,7 @@ from headrest.augmentation import (
     turned,
 )
 from headrest.batches import Batches, split
-from headrest.hounsfield import DEVICE, FLOOR
+from headrest.hounsfield import DEVICE_HU, FLOOR
 from headrest.scaling import HIGH, LOW, UNJUDGED, scale
 
 N, SIDE = 12, 32
@@ -61,7 +61,7 @@ def test_an_epoch_shows_every_slice_once(slices, labels):
         assert (y.shape, y.dtype) == ((4, SIDE, SIDE), np.uint8)
         for image, label in zip(x[..., 0], y):
             i = next(i for i in range(N) if np.array_equal(image, scale(slices[i])))
-            air = slices[i] <= DEVICE
+            air = slices[i] <= DEVICE_HU
             assert (label[air] == UNJUDGED).all()
             assert np.array_equal(label[~air], labels[i][~air])
             seen.append(i)

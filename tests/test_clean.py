@@ -140,6 +140,30 @@ def test_each_slice_is_filled_by_its_own_rescale(tmp_path):
     assert [one.pixel_array[55, 30] for one in derived[1:]] == [24 * 4, 24 * 8]
 
 
+def test_another_mask_never_has_the_uids_of_the_first(tmp_path):
+    make_series(tmp_path / "scan")
+    series = read_series(tmp_path / "scan")
+    for name, mask in (("a", MASK), ("b", ~MASK), ("again", MASK)):
+        write_derived_series(series, mask, tmp_path / name)
+    a, b, again = (
+        {(ds.SeriesInstanceUID, ds.SOPInstanceUID) for ds in map(dcmread, (tmp_path / n).iterdir())}
+        for n in ("a", "b", "again")
+    )
+    assert len(a) == len(b) == 3
+    assert a == again
+    assert not {uid for pair in a for uid in pair} & {uid for pair in b for uid in pair}
+
+
+def test_where_air_cannot_be_stored_it_is_said_what_is(tmp_path):
+    make_series(tmp_path / "scan", RescaleIntercept=-500, hu=np.maximum(head_hu(), -500))
+    series = read_series(tmp_path / "scan")
+    report = clean_series(series, tmp_path / "out")
+    assert "reads as -500 HU: -1000 cannot be stored" in " ".join(report.warnings)
+    derived = dcmread(next((tmp_path / "out" / report.folder).glob("*.dcm")))
+    assert "filled with -500 HU" in derived.DerivationDescription
+    assert "()" not in derived.DerivationDescription
+
+
 @pytest.mark.parametrize("syntax", [*NATIVE, *ENCODERS], ids=lambda syntax: syntax.name)
 def test_any_syntax_comes_out_uncompressed_and_the_same(tmp_path, syntax):
     native = syntax in NATIVE

@@ -43,8 +43,13 @@ def test_default_rescale_is_for_images_without_any(tmp_path):
 
 
 def test_default_rescale_never_replaces_a_broken_one(tmp_path):
-    make_series(tmp_path, RescaleSlope=None)
-    assert "RescaleSlope" in refusal(tmp_path, default_rescale=(1, -1024))
+    make_series(tmp_path / "none", RescaleSlope=None, RescaleIntercept=None)
+    assert "--default-rescale" in refusal(tmp_path / "none")
+    make_series(tmp_path / "broken", RescaleSlope=None)
+    for options in ({}, {"default_rescale": (1, -1024)}):
+        said = refusal(tmp_path / "broken", **options)
+        assert "RescaleSlope" in said
+        assert "--default-rescale" not in said  # it would not help
 
 
 def test_signed_values_called_unsigned_are_never_silent_in_12_bits(tmp_path):

@@ -47,6 +47,11 @@ def test_everybody_is_drawn_as_the_phantom_draws_them(folder):
     assert set(data.group(np.arange(3))) <= {"free", "touching", "absent"}
 
 
+def test_labels_of_kmeans_are_not_there(folder):
+    with pytest.raises(HeadrestError, match="choose from truth"):
+        GrowingSet(folder, PATIENTS, SIZE).data().target("kmeans")
+
+
 def test_who_is_there_is_not_drawn_again(folder, monkeypatch):
     def killed_over_the_last(work, tasks, jobs):
         yield from in_this_one(work, tasks[:-1], jobs)

@@ -3,15 +3,8 @@ import pytest
 from scipy import ndimage
 
 from headrest.components import DEVICE, PATIENT, find_components, judge, measure
-from headrest.labels import (
-    ABSENT,
-    FREE,
-    TOUCHING,
-    _over_window,
-    label_series,
-    label_slice,
-    soft_rim,
-)
+from headrest.labels import label_series, label_slice
+from headrest.masks import ABSENT, FREE, TOUCHING, _over_window, soft_rim
 
 SPACING = (0.8, 0.8)
 Y, X = np.mgrid[:256, :256]

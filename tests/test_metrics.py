@@ -36,16 +36,6 @@ def test_millilitres():
     assert metrics.residual_ml(EMPTY, FULL, spacing) == metrics.lost_ml(FULL, EMPTY, spacing) == 0
 
 
-def test_worst_slice_ignores_slices_with_next_to_nothing():
-    true, guess = FULL.copy(), FULL.copy()
-    guess[1, :4] = False
-    assert metrics.worst_slice(true, guess) == (pytest.approx(2 / 3), 1)
-    true[1] = False
-    true[1, 0, 0] = True
-    assert metrics.worst_slice(true, guess) == (1.0, 0)
-    assert metrics.worst_slice(EMPTY, guess) == (1.0, None)
-
-
 def test_different_shapes_are_refused():
     with pytest.raises(HeadrestError, match="shapes"):
         metrics.dice(FULL, FULL[0])

@@ -337,6 +337,18 @@ def test_patients_are_written_once_and_whole(tmp_path):
     assert not list(tmp_path.glob(".writing-*"))
 
 
+def test_other_patients_than_are_asked_for_are_refused(tmp_path):
+    options = {"slices": 2, "matrix": 64}
+    (folder,) = synthesize_patients(tmp_path, 1, 7, **options)
+    assert synthesize_patients(tmp_path, 1, 7, **options) == [folder]
+    for other in ({"slices": 3}, {"matrix": 128}, {"contact": "pressed"}, {"region": "chest"}):
+        with pytest.raises(HeadrestError, match="another folder"):
+            synthesize_patients(tmp_path, 1, 7, **options | other)
+    (folder / "parameters.json").write_text("[")
+    with pytest.raises(HeadrestError, match="another folder"):
+        synthesize_patients(tmp_path, 1, 7, **options)
+
+
 def test_unknown_regions_are_refused():
     with pytest.raises(HeadrestError):
         synthesize(0, region="foot")

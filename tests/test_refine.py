@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.refine import (
-    STEPS,
-    confidence,
-    filled_body,
-    largest_piece,
-    refine,
-    states,
-    sum_by_label,
-)
+from headrest.masks import filled_body, largest_piece, sum_by_label
+from headrest.refine import STEPS, confidence, refine, states
 
 SPACING = (5.0, 1.0, 1.0)
 

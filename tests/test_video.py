@@ -1,5 +1,6 @@
 """The video has a frame an epoch, and can always be made again from what was kept."""
 
+import importlib.util
 import json
 import shutil
 
@@ -88,6 +89,14 @@ def test_watched_slices_show_a_headrest_and_are_spread():
     assert chosen[0] == 10
     assert chosen[-1] == 39
     assert list(frames.choose_slices(np.arange(4), labels)) == [0, 1, 2, 3]
+
+
+def test_a_missing_encoder_is_told(kept, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    missing = lambda name: None if name == "imageio_ffmpeg" else find(name)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    with pytest.raises(HeadrestError, match="pip install imageio_ffmpeg"):
+        write_video(kept, tmp_path / "epochs.mp4")
 
 
 def test_what_cannot_be_made_is_refused(kept, tmp_path, capsys):

@@ -113,10 +113,7 @@ def _whole_number(header, keyword):
 
 
 def _check_declared(header):
-    if text(header, "SOPClassUID") in (
-        EnhancedCTImageStorage,
-        LegacyConvertedEnhancedCTImageStorage,
-    ):
+    if text(header, "SOPClassUID") in ENHANCED:
         raise HeadrestError("enhanced multi-frame CT; convert it to single-frame CT first")
     if "PixelData" not in header:
         raise HeadrestError("no pixel data; the file ends early or holds no image")

@@ -10,7 +10,7 @@ from pydicom.valuerep import validate_value
 
 from headrest import __version__
 from headrest.dicom.attributes import has_place, number
-from headrest.dicom.write import DERIVED_NUMBER, appended, derived_uid
+from headrest.dicom.write import DERIVED_NUMBER, appended, derived_uid, digest
 from headrest.errors import HeadrestError
 from headrest.files import whole_file
 from headrest.packages import require
@@ -100,7 +100,7 @@ def _segmentation(series, mask, parameters, family):
     from highdicom.seg import Segmentation
 
     sources = _sources(series)
-    made_of = (series.fingerprint, parameters, "segmentation")
+    made_of = (series.fingerprint, parameters, digest(mask), "segmentation")
     segmentation = Segmentation(
         source_images=sources,
         pixel_array=mask.astype(np.uint8),

@@ -6,7 +6,7 @@ from pydicom.uid import HTJ2K, JPEG2000
 from headrest.dicom.attributes import number, text
 from headrest.dicom.pixels import PADDING, as_stored, fits
 from headrest.errors import HeadrestError
-from headrest.hounsfield import DEVICE, PADDING_BELOW
+from headrest.hounsfield import DEVICE_HU, PADDING_BELOW
 
 EXTENDED_INTERCEPT = -8192
 """Scanners that offer an extended CT scale start it here; only there is 57343 HU a value."""
@@ -41,15 +41,18 @@ def rescale_pair(header, default):
     HeadrestError
         Where they give no HU.
     """
-    if "RescaleSlope" not in header and "RescaleIntercept" not in header and default:
+    neither = "RescaleSlope" not in header and "RescaleIntercept" not in header
+    if neither and default:
         slope, intercept = (float(value) for value in default)
     else:
         slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     if slope is None or intercept is None:
         raise HeadrestError(
-            "RescaleSlope or RescaleIntercept is missing or not a number, so its values are not "
-            "HU; where both are missing and you know them: default_rescale=(slope, intercept), "
-            "or --default-rescale"
+            "RescaleSlope and RescaleIntercept are missing, so its values are not HU; if you know "
+            "them: default_rescale=(slope, intercept), or --default-rescale"
+            if neither
+            else "RescaleSlope or RescaleIntercept is missing or no number, so its values are not "
+            "HU; export the series again"
         )
     if slope == 0:
         raise HeadrestError("RescaleSlope is 0, so every pixel would have the same HU")
@@ -75,7 +78,7 @@ def check_range(stored, slope, intercept):
         notes.append(f"values up to {highest:.0f} HU")
     if highest < PADDING_BELOW:
         notes.append("nothing above -1100 HU: nothing was measured, or the rescale is wrong")
-    elif lowest > DEVICE:
+    elif lowest > DEVICE_HU:
         notes.append("no air anywhere: the image is all tissue, or the rescale is wrong")
     if lowest < EXTENDED_INTERCEPT:
         notes.append(f"values down to {lowest:.0f} HU")

@@ -2,6 +2,7 @@
 every other pixel is the source's to the bit."""
 
 import copy
+import hashlib
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -68,13 +69,13 @@ def write_derived_series(
     ----------
     series : Series
     removed : bool array (slices, rows, columns)
-        Filled with -1000 HU, or with the lowest stored value where -1000 HU cannot be stored.
+        Filled with -1000 HU, or with the nearest value that can be stored; see `fill_hu`.
     folder : path
         Gets one file a slice, 0001.dcm and so on along the slice normal; it appears only when
         it is complete.
     parameters : str
-        How the mask was made: part of the derivation description and of the UIDs, so a rerun
-        with the same parameters writes the same UIDs.
+        How the mask was made, for the derivation description. The UIDs depend on it and on the
+        mask: a rerun writes the same ones, another mask others.
     extra : callable, optional
         Called with the folder before it is given its name, to lay more files beside the slices.
     compress : bool
@@ -110,12 +111,13 @@ def write_derived_series(
         raise HeadrestError(f"{folder}: not written: {shapes}")
     if drop_private:
         parameters = f"{parameters}, private elements dropped".removeprefix(", ")
-    now = datetime.now(timezone.utc)
+    now, made_of = datetime.now(timezone.utc), (series.fingerprint, parameters, digest(removed))
     with quiet(), whole_folder(folder) as aside:
         rows = tqdm(range(len(series)), desc="writing", unit="slice", delay=2, leave=False)
         for i in rows:
             try:
-                derived = _derive(series, i, parameters, now)
+                derived = _derive(series, i, made_of, now)
+                _say_what_was_done(derived, series, i, parameters, now)
                 if drop_private:
                     drop_private_elements(derived)
                 _renew_file_meta(derived, compress)
@@ -130,25 +132,39 @@ def write_derived_series(
             extra(aside)
 
 
+def digest(mask):
+    """Tell one mask from another: str."""
+    return hashlib.sha256(np.packbits(mask)).hexdigest()
+
+
+def fill_hu(series: Series, i: int) -> float:
+    """What slice i reads where its support was: -1000 HU, or the nearest that can be stored."""
+    return float(_fill(series, i) * series.slopes[i] + series.intercepts[i])
+
+
+def _fill(series, i):
+    """The stored value of `fill_hu`."""
+    bits, signed = series.headers[i].BitsStored, series.headers[i].PixelRepresentation
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    return min(max(round((AIR - series.intercepts[i]) / series.slopes[i]), low), high)
+
+
 def _filled(series, removed, i):
     """Stored values of slice i with the fill value over what was removed."""
-    header = series.headers[i]
-    bits, signed = header.BitsStored, header.PixelRepresentation
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    fill = round((AIR - series.intercepts[i]) / series.slopes[i])
+    signed = series.headers[i].PixelRepresentation
     words = series.stored[i].astype(np.int16 if signed else np.uint16)
-    words[removed[i]] = np.clip(fill, low, high)
+    words[removed[i]] = _fill(series, i)
     return words
 
 
-def _derive(series, i, parameters, now):
+def _derive(series, i, made_of, now):
     source = series.headers[i]
     derived = copy.deepcopy(source)
     for keyword in STALE:
         if keyword in derived:
             del derived[keyword]
-    derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, series.fingerprint, parameters)
-    derived.SeriesInstanceUID = derived_uid(series.fingerprint, parameters)
+    derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, *made_of)
+    derived.SeriesInstanceUID = derived_uid(*made_of)
     derived.SeriesNumber = int(number(source, "SeriesNumber") or 0) + DERIVED_NUMBER
     derived.SeriesDescription = appended(source, "SeriesDescription", " ", "headrest removed", 64)
     derived.ImageType = ["DERIVED", *_image_type_rest(source)]
@@ -159,7 +175,6 @@ def _derive(series, i, parameters, now):
     if "RescaleSlope" not in source:  # the reader was told what the file does not say
         derived.RescaleSlope = DSfloat(series.slopes[i], auto_format=True)
         derived.RescaleIntercept = DSfloat(series.intercepts[i], auto_format=True)
-    _say_what_was_done(derived, source, parameters, now)
     return derived
 
 
@@ -183,8 +198,10 @@ def _image_type_rest(source):
     return rest or ["PRIMARY", "AXIAL"]
 
 
-def _say_what_was_done(derived, source, parameters, now):
-    done = f"Support removed by headrest {__version__} ({parameters}): filled with {AIR:.0f} HU"
+def _say_what_was_done(derived, series, i, parameters, now):
+    source, how = series.headers[i], f" ({parameters})" if parameters else ""
+    fill = f"filled with {fill_hu(series, i):.0f} HU"
+    done = f"Support removed by headrest {__version__}{how}: {fill}"
     derived.DerivationDescription = appended(source, "DerivationDescription", "; ", done, 1024)
     mask = _code("113047", "DCM", "Pixel by pixel mask")
     derived.DerivationCodeSequence = [*source.get("DerivationCodeSequence", []), mask]

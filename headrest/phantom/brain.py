@@ -3,8 +3,8 @@ lesions."""
 
 import numpy as np
 
-from .materials import TISSUE, chance, draw
-from .shapes import capsule, chain, ellipsoid, join, sphere, waves
+from headrest.phantom.materials import TISSUE, chance, draw
+from headrest.phantom.shapes import capsule, chain, ellipsoid, join, sphere, waves
 
 RANGES = {
     "seed": (0, 10**6),

@@ -4,8 +4,8 @@
 the skin, "fixed" stands at the height of the holder and "under" hangs beneath it.
 """
 
-from . import cushions, hardware, supports, wraps
-from .materials import MATERIAL
+from headrest.phantom import cushions, hardware, supports, wraps
+from headrest.phantom.materials import MATERIAL
 
 SHELL = {
     "clearance_mm": (2.0, 32.0),

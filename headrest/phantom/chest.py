@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from . import choosing
-from .materials import TISSUE, draw
-from .shapes import capsule, cylinder, ellipsoid, join, near_zero, waves
+from headrest.phantom import choosing
+from headrest.phantom.materials import TISSUE, draw
+from headrest.phantom.shapes import capsule, cylinder, ellipsoid, join, near_zero, waves
 
 RANGES = {
     "width": (0.82, 1.08),
@@ -92,7 +92,7 @@ def paint_body(window, skin, body):
     window.paint_patient(window.share(skin), tissue["skin"])
     window.paint(window.share(skin + 2), tissue["fat"])
     uneven = waves(window.halfway, rng, 90, 4)
-    _breast(window, skin, tissue, rng)
+    _breast(window, skin, rng)
     fat = body["fat_mm"]
     chest = (
         ellipsoid([x, y, 0 * z], (0, 2, 0), (142 - 0.6 * fat, 92 - 0.6 * fat, 1e4))
@@ -113,7 +113,7 @@ def paint_body(window, skin, body):
         _arms(window, tissue)
 
 
-def _breast(window, skin, tissue, rng):
+def _breast(window, skin, rng):
     x, y, z = window.points
     gland = ellipsoid([abs(x), y, z], (84, -92, -10), (36, 26, 44)) + 9 * waves(
         window.halfway, rng, 26, 6
@@ -161,7 +161,7 @@ def _inside(window, chest, body, rng):
     lungs = np.maximum(np.maximum(wall, middle), -np.minimum.reduce([heart, liver, spleen]))
     lungs = np.maximum(lungs, -150 - z)
     window.paint(window.share(wall), tissue["fat"] + 20)
-    window.paint(window.share(lungs), window.middle(tissue["lung"] - 0.35 * (y + 100) * -1))
+    window.paint(window.share(lungs), window.middle(tissue["lung"] + 0.35 * (y + 100)))
     branch = abs(waves(window.points, rng, 24, 7)) * 6 + abs(waves(window.points, rng, 28, 7)) * 6
     trunk_size = 1.2 + 3.2 * np.exp(-((np.maximum(abs(x) - 25, 0) / 30) ** 2))
     window.paint(window.share(np.maximum(branch - trunk_size, lungs + 1)), tissue["blood"] - 10)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .catalogue import HARD, KINDS
-from .materials import chance, draw
+from headrest.phantom.catalogue import HARD, KINDS
+from headrest.phantom.materials import chance, draw
 
 MAIN = {
     "u_shell": 0.22,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .shapes import box, ellipsoid, waves
-from .supports import Piece, channel, ends
+from headrest.phantom.shapes import box, ellipsoid, waves
+from headrest.phantom.supports import Piece, channel, ends
 
 
 def curved_cushion(points, p):
@@ -42,7 +42,7 @@ def gel_pad(points, p):
     x, y, z = points
     thick = p["thick_mm"] * 0.4 + 3
     pad = box(
-        [x, y - 0.0015 * x * x * -1, z],
+        [x, y + 0.0015 * x * x, z],
         (0, thick, 0),
         (p["half_width"] * 0.6, thick, None),
         thick * 0.8,

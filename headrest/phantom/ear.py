@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from .materials import AIR, TISSUE, draw
-from .shapes import capsule, chain, ellipsoid, join
+from headrest.phantom.materials import AIR, TISSUE, draw
+from headrest.phantom.shapes import capsule, chain, ellipsoid, join
 
 RANGES = {
     "left": {

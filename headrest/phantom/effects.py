@@ -1,6 +1,6 @@
 """The names of what may occur in a study besides its supports, and which of them do."""
 
-from .materials import LIVING
+from headrest.phantom.materials import LIVING
 
 
 def _has_stray(name):

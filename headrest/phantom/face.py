@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from .materials import AIR, MATERIAL, TISSUE, chance, draw
-from .nose import paint_maxillary_sinus, paint_nasal_cavity
-from .shapes import capsule, chain, ellipsoid, join, sphere
+from headrest.phantom.materials import AIR, MATERIAL, TISSUE, chance, draw
+from headrest.phantom.nose import paint_maxillary_sinus, paint_nasal_cavity
+from headrest.phantom.shapes import capsule, chain, ellipsoid, join, sphere
 
 RANGES = {
     "seed": (0, 10**6),
@@ -139,7 +139,7 @@ def _mouth(window, head):
 
 def _teeth(window, head):
     """Both rows of teeth, some missing, some filled with metal."""
-    face, _hu = head["face"], head["face"]["hu"]
+    face = head["face"]
     rng = np.random.default_rng(face["seed"] + 3)
     for side in (-1, 1):
         for row, (crown, root) in enumerate(

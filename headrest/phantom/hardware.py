@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .shapes import box, capsule, chain, cylinder, sphere
-from .supports import Piece, ends
+from headrest.phantom.shapes import box, capsule, chain, cylinder, sphere
+from headrest.phantom.supports import Piece, ends
 
 
 def cables(points, p):
@@ -12,14 +12,14 @@ def cables(points, p):
     rng = np.random.default_rng(p["seed"])
     pieces = []
     for _ in range(p["count"]):
-        side, low = int(rng.choice([-1, 1])), rng.uniform(-60, 30)
+        side, _ = int(rng.choice([-1, 1])), rng.uniform()  # the second keeps seeds what they were
         bend = rng.uniform(0, 12) * np.sin(z / rng.uniform(25, 60))
         wire = np.sqrt(
             (x - side * (p["half_width"] + rng.uniform(10, 30)) - bend) ** 2
             + (y + rng.uniform(-20, 90) + 0.3 * z) ** 2
         )
         pieces += [
-            Piece(wire - 1.2 - p["cover_mm"] + 0 * low, p["cable_hu"]),
+            Piece(wire - 1.2 - p["cover_mm"], p["cable_hu"]),
             Piece(wire - 0.6, p["copper_hu"]),
         ]
     return pieces

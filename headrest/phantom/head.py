@@ -8,9 +8,9 @@ each patient of it.
 
 import numpy as np
 
-from . import brain, ear, face, neck, skull
-from .materials import TISSUE, chance, draw
-from .shapes import capsule, ellipsoid, join, near_zero, waves
+from headrest.phantom import brain, ear, face, neck, skull
+from headrest.phantom.materials import TISSUE, chance, draw
+from headrest.phantom.shapes import capsule, ellipsoid, join, near_zero, waves
 
 RANGES = {
     "width": (0.93, 1.09),

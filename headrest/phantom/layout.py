@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from . import chest, limbs, placing, plastic, stray
-from . import head as heads
-from . import protocol as protocols
-from .catalogue import KINDS
-from .scene import Frame, Scene, Window
+from headrest.phantom import chest, limbs, placing, plastic, stray
+from headrest.phantom import head as heads
+from headrest.phantom import protocol as protocols
+from headrest.phantom.catalogue import KINDS
+from headrest.phantom.scene import Frame, Scene, Window
 
 BODIES = {"chest": chest, "plastic": plastic, "water": plastic}
 SLAB_MM, MOST_SLABS = 1.7, 5

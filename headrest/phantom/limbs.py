@@ -6,8 +6,8 @@ along its breadth, v through its thickness.
 
 import numpy as np
 
-from .materials import TISSUE, chance, draw
-from .shapes import cylinder, ellipsoid
+from headrest.phantom.materials import TISSUE, chance, draw
+from headrest.phantom.shapes import cylinder, ellipsoid
 
 RANGES = {
     "part": ["upper_arm", "forearm", "forearm", "hand"],

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .materials import AIR, TISSUE, draw
-from .shapes import capsule, cylinder, ellipsoid, join
+from headrest.phantom.materials import AIR, TISSUE, draw
+from headrest.phantom.shapes import capsule, cylinder, ellipsoid, join
 
 RANGES = {
     "shoulder_mm": (140.0, 215.0),

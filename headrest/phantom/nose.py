@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .materials import AIR
-from .shapes import capsule, ellipsoid, meet, waves
+from headrest.phantom.materials import AIR
+from headrest.phantom.shapes import capsule, ellipsoid, meet, waves
 
 
 def paint_nasal_cavity(window, head):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .catalogue import HARD, KINDS
-from .choosing import PAD
-from .shapes import waves
+from headrest.phantom.catalogue import HARD, KINDS
+from headrest.phantom.choosing import PAD
+from headrest.phantom.shapes import waves
 
 NECK_Z = -62.0  # what presses against the head ends above the neck
 

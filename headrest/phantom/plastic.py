@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 
-from . import head as heads
-from . import skull
-from .materials import AIR, MATERIAL, draw
-from .scene import Scene, Window
-from .shapes import box as block
-from .shapes import cylinder, near_zero, sphere
+from headrest.phantom import head as heads
+from headrest.phantom import skull
+from headrest.phantom.materials import AIR, MATERIAL, draw
+from headrest.phantom.scene import Scene, Window
+from headrest.phantom.shapes import box as block
+from headrest.phantom.shapes import cylinder, near_zero, sphere
 
 RANGES = {
     "hu": MATERIAL["plastic_skull"],

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .materials import chance, draw
+from headrest.phantom.materials import chance, draw
 
 RANGES = {
     "coverage_mm": (125.0, 235.0),

@@ -4,8 +4,8 @@ rings."""
 import numpy as np
 from scipy import fft, ndimage
 
-from . import projector
-from .materials import chance, draw
+from headrest.phantom import projector
+from headrest.phantom.materials import chance, draw
 
 RANGES = {
     "fwhm_mm": (0.75, 1.5),

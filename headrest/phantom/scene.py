@@ -7,7 +7,7 @@ planes, so that a surface which slopes through a thick slice blurs as far as it 
 
 import numpy as np
 
-from .materials import AIR
+from headrest.phantom.materials import AIR
 
 
 class Frame:

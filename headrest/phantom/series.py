@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tqdm.auto import tqdm
 
-from ..errors import HeadrestError
-from ..files import whole_folder
-from ..workers import in_order
-from .study import synthesize
+from headrest.errors import HeadrestError
+from headrest.files import whole_folder
+from headrest.phantom.study import draw_parameters, synthesize
+from headrest.workers import in_order
 
 IMPLEMENTATION = "2.25.291538721960341284512379043716925213771"
 
@@ -136,7 +136,23 @@ def write_dicom(study, folder):
 
 def _one_patient(seed, folder, options):
     target = Path(folder) / f"synthetic-{seed:06d}"
-    return target if target.exists() else write_dicom(synthesize(seed, **options), target)
+    if not target.exists():
+        return write_dicom(synthesize(seed, **options), target)
+    if not _is_there(target, seed, options):
+        raise HeadrestError(
+            f"{target}: drawn with other options, or by another version; choose another folder"
+        )
+    return target
+
+
+def _is_there(target, seed, options):
+    """Whether a folder holds the patient that is asked for: what was drawn is all that counts."""
+    try:
+        held = json.loads((target / "parameters.json").read_text())
+    except (OSError, ValueError):
+        return False
+    wanted = json.loads(json.dumps(draw_parameters(seed, **options)))
+    return wanted.items() <= held.items() if isinstance(held, dict) else False
 
 
 def synthesize_patients(folder, patients, seed, jobs=1, **options):
@@ -151,6 +167,11 @@ def synthesize_patients(folder, patients, seed, jobs=1, **options):
     Returns
     -------
     list of pathlib.Path
+
+    Raises
+    ------
+    HeadrestError
+        Where a folder of that name holds another patient, or cannot be written.
     """
     work = partial(_one_patient, folder=folder, options=options)
     seeds = range(seed, seed + patients)

@@ -3,8 +3,8 @@ frontal sinus."""
 
 import numpy as np
 
-from .materials import AIR, TISSUE, chance, draw
-from .shapes import capsule, ellipsoid, meet, sphere, waves
+from headrest.phantom.materials import AIR, TISSUE, chance, draw
+from headrest.phantom.shapes import capsule, ellipsoid, meet, sphere, waves
 
 RANGES = {
     "thickness_mm": (4.5, 9.0),
@@ -33,7 +33,8 @@ HOLE = {
 def draw_part(rng, age):
     """Draw a skull; children have thin ones without air cells."""
     skull = draw(rng, RANGES)
-    skull["craniotomy"] = draw(rng, HOLE) if chance(rng, 0.08) else (draw(rng, HOLE), None)[1]
+    is_open, hole = chance(rng, 0.08), draw(rng, HOLE)
+    skull["craniotomy"] = hole if is_open else None
     if age == "child":
         skull["thickness_mm"] *= 0.45
         skull["frontal_sinus"] = 0.0

@@ -4,8 +4,8 @@ faint veil."""
 import numpy as np
 from scipy import ndimage
 
-from .materials import AIR, LIVING, MATERIAL, chance, draw
-from .shapes import capsule, chain, sphere, waves
+from headrest.phantom.materials import AIR, LIVING, MATERIAL, chance, draw
+from headrest.phantom.shapes import capsule, chain, sphere, waves
 
 RANGES = {
     "hair_mm": (1.0, 16.0),

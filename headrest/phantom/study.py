@@ -6,28 +6,16 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from ..errors import HeadrestError
-from . import (
-    chest,
-    choosing,
-    limbs,
-    plastic,
-    stray,
-)
-from . import (
-    head as heads,
-)
-from . import (
-    protocol as protocols,
-)
-from . import (
-    scanner as scanners,
-)
-from .effects import effects_of
-from .layout import Layout, outside, render_slice
-from .materials import LIVING
+from headrest.errors import HeadrestError
+from headrest.hounsfield import DEVICE_HU
+from headrest.phantom import chest, choosing, limbs, plastic, stray
+from headrest.phantom import head as heads
+from headrest.phantom import protocol as protocols
+from headrest.phantom import scanner as scanners
+from headrest.phantom.effects import effects_of
+from headrest.phantom.layout import Layout, outside, render_slice
+from headrest.phantom.materials import LIVING
 
-DEVICE_HU = -500
 KINDS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
 PARTS = ("anatomy", "supports", "protocol", "scanner", "stray", "limbs")
 

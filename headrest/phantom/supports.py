@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .shapes import box, capsule, chain, cylinder
+from headrest.phantom.shapes import box, capsule, chain, cylinder
 
 
 class Piece(NamedTuple):

@@ -5,8 +5,8 @@ Each takes, besides its points in the table frame, the distance to skin or ear i
 
 import numpy as np
 
-from .shapes import waves
-from .supports import Piece, channel, ends
+from headrest.phantom.shapes import waves
+from headrest.phantom.supports import Piece, channel, ends
 
 
 def cradle_cushion(points, skin, p):
