@@ -254,7 +254,7 @@ def _train(options):
 
 
 def _make_weights(options):
-    from headrest.shipping import make_weights
+    from headrest.learning.shipping import make_weights
 
     card = make_weights(options.folder, options.patients, options.seed, options.jobs)
     print(f"{options.folder}: {card['parameters']} parameters, SHA-256 {card['sha256'][:12]}")
@@ -270,7 +270,7 @@ def _video(options):
 
 def _benchmark(options):
     from headrest.benchmark import benchmark
-    from headrest.ratios import machine, report
+    from headrest.benchmark.ratios import machine, report
 
     print(machine())
     lines = list(tqdm(benchmark(options.size, options.repeats), leave=False))

@@ -65,3 +65,10 @@ def _read_array(archive, member):
             raise ValueError(member.filename)
     with archive.open(member) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def check_finite(arrays: dict[str, np.ndarray], what: str) -> None:
+    """Refuse a dict of arrays that holds NaN or infinity."""
+    bad = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+    if bad:
+        raise HeadrestError(f"{what} that are not finite: {bad[0]} and {len(bad) - 1} more")

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest import frames
 from headrest.backend import keras
-from headrest.batches import Batches, split
-from headrest.checkpoints import Checkpoint, epoch_seed, load_checkpoint, save_checkpoint
 from headrest.errors import HeadrestError
 from headrest.files import alone
-from headrest.judging import judge, probability
+from headrest.learning import frames
+from headrest.learning.batches import Batches, split
+from headrest.learning.checkpoints import Checkpoint, epoch_seed, load_checkpoint, save_checkpoint
+from headrest.learning.judging import judge, probability
+from headrest.learning.objectives import LOSSES, OPTIMIZERS, choose
 from headrest.network import build, get_weights, halve, set_weights
-from headrest.objectives import LOSSES, OPTIMIZERS, choose
 from headrest.training import fit_to_matrix
 
 GROUPS = ("free", "touching")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from headrest.arrays import check_finite
 from headrest.backend import keras, layers
-from headrest.checkpoints import check_finite
 from headrest.errors import HeadrestError
 
 CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)

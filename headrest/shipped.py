@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from headrest.arrays import FAULTS, read_arrays
+from headrest.arrays import FAULTS, check_finite, read_arrays
 from headrest.backend import keras
-from headrest.checkpoints import check_finite
 from headrest.errors import HeadrestError
 from headrest.files import sha256, whole_file
 from headrest.network import build, get_weights, set_weights

@@ -10,8 +10,8 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from headrest.colors import DEVICE_COLOR, EXTRA_COLOR, PADDING_COLOR
 from headrest.errors import HeadrestError
 from headrest.files import whole_file
-from headrest.frames import Frames, read_frames
 from headrest.hounsfield import WIDE, window
+from headrest.learning.frames import Frames, read_frames
 from headrest.packages import require
 
 INK, PAPER, FAINT = (235, 235, 235), (17, 17, 17), (90, 90, 90)
@@ -91,7 +91,7 @@ def compose(frames: Frames) -> Iterator[np.ndarray]:
 
     Parameters
     ----------
-    frames : headrest.frames.Frames
+    frames : headrest.learning.frames.Frames
 
     Yields
     ------

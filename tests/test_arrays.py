@@ -11,8 +11,8 @@ import pytest
 
 from headrest import HeadrestError, arrays
 from headrest.arrays import read_arrays
-from headrest.checkpoints import FILES, read_checkpoint
 from headrest.files import sha256
+from headrest.learning.checkpoints import FILES, read_checkpoint
 
 NAME = "down0_0/kernel"
 SOUND = {NAME: np.ones((3, 3), np.float16)}
@@ -126,7 +126,7 @@ def test_without_its_manifest_a_changed_checkpoint_is_read(tmp_path, monkeypatch
     with pytest.raises(HeadrestError, match="SHA-256"):
         read_checkpoint(place)
     manifest = json.loads((place / "manifest.json").read_text())
-    monkeypatch.setattr("headrest.checkpoints.sha256", lambda path: manifest[path.name])
+    monkeypatch.setattr("headrest.learning.checkpoints.sha256", lambda path: manifest[path.name])
     assert read_checkpoint(place).history == [3]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.baselines import BASELINES, ERODED_MM, RUN_MM
+from headrest.comparison.baselines import BASELINES, ERODED_MM, RUN_MM
 from headrest.hounsfield import DEVICE_HU
 
 SIZE, SPACING = 256, (0.9, 0.9)

@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from headrest import HeadrestError
-from headrest.augmentation import (
+from headrest.hounsfield import DEVICE_HU, FLOOR
+from headrest.learning.augmentation import (
     DEGREES,
     NOISE,
     OFFSET,
@@ -19,8 +20,7 @@ from headrest.augmentation import (
     store_of_noise,
     turned,
 )
-from headrest.batches import Batches, split
-from headrest.hounsfield import DEVICE_HU, FLOOR
+from headrest.learning.batches import Batches, split
 from headrest.scaling import HIGH, LOW, UNJUDGED, scale
 
 N, SIDE = 12, 32

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from headrest import benchmark_batch, benchmark_slices, read_series
+from headrest import read_series
 from headrest.__main__ import main
-from headrest.benchmark_slices import bytes_to_hu, least_inertia, simpleitk_to_hu, write_series
-from headrest.ratios import Line, in_turns, machine, report
+from headrest.benchmark import batch, slices
+from headrest.benchmark.ratios import Line, in_turns, machine, report
+from headrest.benchmark.slices import bytes_to_hu, least_inertia, simpleitk_to_hu, write_series
 
 
 def in_this_one(work, tasks, jobs):
@@ -15,9 +16,9 @@ def in_this_one(work, tasks, jobs):
 
 def test_table(capsys, monkeypatch):
     pytest.importorskip("keras")
-    for module in (benchmark_slices, benchmark_batch):
+    for module in (slices, batch):
         monkeypatch.setattr(module, "SLICES", 6)
-    monkeypatch.setattr(benchmark_batch, "in_processes", in_this_one)  # Keras is there already
+    monkeypatch.setattr(batch, "in_processes", in_this_one)  # Keras is there already
     assert main(["benchmark", "--size", "256", "--repeats", "1"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(machine())

@@ -10,13 +10,13 @@ from pydicom import dcmread
 from scipy import ndimage, stats
 
 from headrest import HeadrestError, metrics
-from headrest.intervals import MEASURES, difference, patient_weights, summary
+from headrest.comparison.intervals import MEASURES, difference, patient_weights, summary
 from headrest.phantom import synthesize_patients
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
-from headrest.cases import read_patient, read_scan
-from headrest.comparing import RIM, Compared, by_network, compare, methods
+from headrest.comparison.cases import read_patient, read_scan
+from headrest.comparison.comparing import RIM, Compared, by_network, compare, methods
 
 SEEDS = (8301, 8302, 8303)
 TESTED = ("fixed ellipse", "row and column runs", "largest component", "K-Means + components")

@@ -19,17 +19,17 @@ from one_run import SETTINGS, easy_set
 from headrest import HeadrestError
 from headrest.__main__ import main
 from headrest.arrays import read_arrays
-from headrest.checkpoints import FILES, Checkpoint, load_checkpoint, save_checkpoint
 from headrest.files import alone
-from headrest.frames import choose_slices, keep_slices, read_frames
+from headrest.learning.checkpoints import FILES, Checkpoint, load_checkpoint, save_checkpoint
+from headrest.learning.frames import choose_slices, keep_slices, read_frames
 from headrest.plots import training_curves
 from headrest.scaling import UNJUDGED
 from headrest.training import write_training_set
 
 pytest.importorskip("keras")
-from headrest.batches import Batches
 from headrest.fit import held_out, load_network, train
-from headrest.judging import judge, probability
+from headrest.learning.batches import Batches
+from headrest.learning.judging import judge, probability
 from headrest.network import build
 
 EPOCHS = 6

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError, growing
-from headrest.growing import GrowingSet, Patient
+from headrest.learning.growing import GrowingSet, Patient
 from headrest.phantom import synthesize
 from headrest.scaling import UNJUDGED
 

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("keras")
 from headrest.backend import keras
-from headrest.muon import RMS, Muon, orthogonal
-from headrest.objectives import muon
+from headrest.learning.muon import RMS, Muon, orthogonal
+from headrest.learning.objectives import muon
 
 
 @pytest.mark.parametrize("shape", [(9, 4), (4, 9), (6, 6), (1, 7), (7, 1)])

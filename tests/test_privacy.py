@@ -11,8 +11,9 @@ from conftest import CANARY, make_series, uid
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from headrest import clean_tree, find_support, frames, plots, read_series
+from headrest import clean_tree, find_support, plots, read_series
 from headrest.__main__ import main
+from headrest.learning import frames
 from headrest.training import write_training_set
 
 ROOT = Path(__file__).parents[1]

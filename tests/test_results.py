@@ -14,8 +14,8 @@ pytest.importorskip("keras", reason="needs Keras and a backend")
 
 from test_comparing import made
 
-from headrest import results
-from headrest.comparison_plots import draw_curves, draw_trade_off
+from headrest.comparison import results
+from headrest.comparison.figures import draw_curves, draw_trade_off
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

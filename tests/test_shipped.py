@@ -113,7 +113,7 @@ def test_the_network_that_ships():
 def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
     from dataclasses import replace
 
-    from headrest.shipping import SHIPPED, make_weights
+    from headrest.learning.shipping import SHIPPED, make_weights
 
     settings = replace(SHIPPED, preset="small", epochs=2, examples=7, batch=2)
     card = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
@@ -137,8 +137,8 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
 
 
 def test_patients_of_every_kind_come_in_turn_and_nobody_twice():
+    from headrest.learning.shipping import EAR_MM, WIDE_MM, choose_patients
     from headrest.phantom import draw_parameters
-    from headrest.shipping import EAR_MM, WIDE_MM, choose_patients
 
     patients = choose_patients(60, 500)
     assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
@@ -158,8 +158,8 @@ def test_patients_of_every_kind_come_in_turn_and_nobody_twice():
 
 
 def test_limbs_are_in_view():
+    from headrest.learning.shipping import choose_patients
     from headrest.phantom import synthesize
-    from headrest.shipping import choose_patients
 
     gained_mm2 = []
     for one in choose_patients(250, 10_000)[23::25]:

@@ -57,8 +57,8 @@ def undecided(device_share, device, patient):
     """Where a support takes a part of a voxel, but less than half, and the patient not the rest; or
     all of one that reads `DEVICE_HU` or less: bool array, from the arrays of a `Study`.
 
-    Nobody can say whose these are. `headrest.growing` does not teach them, nor does
-    `headrest.cases` judge by them.
+    Nobody can say whose these are. `headrest.learning.growing` does not teach them, nor does
+    `headrest.comparison.cases` judge by them.
     """
     return (device_share > 0) & ~device & ~patient
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.batches import Batches
-from headrest.checkpoints import epoch_seed
 from headrest.files import whole_file
 from headrest.fit import compile_network
-from headrest.judging import judge
+from headrest.learning.batches import Batches
+from headrest.learning.checkpoints import epoch_seed
+from headrest.learning.judging import judge
 from headrest.network import CONVOLUTIONS, PRESETS, build
 
 SHAPES = {"5 levels, 2/2/2": (2,) * 5, "7 levels, 2/2/2": (2,) * 7, "7 levels, 2/4/8": CONVOLUTIONS}

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrest.batches import crop
 from headrest.hounsfield import DEVICE_HU
+from headrest.learning.batches import crop
 from headrest.network import logit, sigmoid
 from headrest.scaling import UNJUDGED, scale
 

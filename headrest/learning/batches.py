@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from headrest.augmentation import augment, draw_change, store_of_noise, unjudged_in_air
 from headrest.errors import HeadrestError
+from headrest.learning.augmentation import augment, draw_change, store_of_noise, unjudged_in_air
 from headrest.scaling import scale
 
 THREADS = max(1, min((os.cpu_count() or 1) // 2, 8))
@@ -73,7 +73,7 @@ class Batches:
     indices : int array, of the slices to draw from.
     batch : int, slices in a batch. What is left over at the end waits for another epoch.
     size : int, rows and columns of the network's output: labels are cropped to it.
-    augment : bool, change slices at random, as `headrest.augmentation` does.
+    augment : bool, change slices at random, as `headrest.learning.augmentation` does.
     examples : int, optional; slices of an epoch, each of `indices` once if None.
     halved : bool
         Slices at half to all of their size through a window of half the rows and columns, and

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from headrest.benchmark.ratios import Line, in_turns
 from headrest.hounsfield import DEVICE_HU, FLOOR
-from headrest.ratios import Line, in_turns
 
 SLICES = 40
 """Slices of the series that is read."""

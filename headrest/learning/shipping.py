@@ -5,13 +5,13 @@ from itertools import count, cycle, islice
 from pathlib import Path
 
 import headrest
+from headrest.benchmark.ratios import machine
 from headrest.errors import HeadrestError
 from headrest.fit import Settings, load_network, train
-from headrest.growing import GrowingSet, Patient
+from headrest.learning.growing import GrowingSet, Patient
 from headrest.network import PRESETS
 from headrest.phantom import LIVING, draw_parameters
 from headrest.phantom.limbs import where_cut
-from headrest.ratios import machine
 from headrest.shipped import write_weights
 
 SHIPPED = Settings("wide", epochs=24, examples=17_000, optimizer="adam", rate=2e-3, batch=32)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from headrest.baselines import BASELINES
+from headrest.comparison.baselines import BASELINES
 from headrest.hounsfield import DEVICE_HU, FLOOR
-from headrest.judging import AT_ONCE, Judged, probability
+from headrest.learning.judging import AT_ONCE, Judged, probability
 from headrest.metrics import surface_distance_mm
 from headrest.predict import series_probability
 from headrest.refine import FOUND
@@ -88,7 +88,7 @@ def methods(networks=None):
 
 
 def by_slice(function):
-    """Make a method of a function of `headrest.baselines`."""
+    """Make a method of a function of `headrest.comparison.baselines`."""
     return lambda series: np.stack([function(hu, series.spacing_mm[1:]) for hu in series.hu])
 
 

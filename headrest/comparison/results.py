@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from headrest import __version__
+from headrest.comparison.intervals import summary
 from headrest.errors import HeadrestError
 from headrest.files import whole_file
-from headrest.intervals import summary
 from headrest.weights import weights_card
 
 GROUPS = ("all", "free", "touching")
@@ -23,12 +23,12 @@ def summarize(compared):
 
     Parameters
     ----------
-    compared : dict of str to headrest.comparing.Compared
+    compared : dict of str to headrest.comparison.comparing.Compared
 
     Returns
     -------
     dict of method to dict of group ("all", "free", "touching") to what
-    `headrest.intervals.summary` returns.
+    `headrest.comparison.intervals.summary` returns.
     """
     return {
         name: {group: summary(one, None if group == "all" else group) for group in GROUPS}
@@ -96,7 +96,7 @@ def write_results(path, compared, profile, scans=None):
     Parameters
     ----------
     path : path of a .json file; its folder is made.
-    compared : dict of str to headrest.comparing.Compared, of synthetic patients.
+    compared : dict of str to headrest.comparison.comparing.Compared, of synthetic patients.
     profile : str
     scans : dict of name to such a dict, of real scans, optional.
 

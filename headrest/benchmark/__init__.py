@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.benchmark_batch import batch_lines
-from headrest.benchmark_slices import slice_lines
-from headrest.ratios import Line, in_turns
+from headrest.benchmark.batch import batch_lines
+from headrest.benchmark.ratios import Line, in_turns
+from headrest.benchmark.slices import slice_lines
 
 EPOCHS = 10
 """Frames of the video that is composed, one an epoch."""
@@ -61,8 +61,8 @@ def network_lines(hu, repeats, matrix_product):
 def _training_lines(model, hu, repeats, matrix_product, batch=4):
     from headrest.architecture import products
     from headrest.backend import keras
-    from headrest.batches import Batches
     from headrest.fit import compile_network
+    from headrest.learning.batches import Batches
 
     # Adam's steps are next to nothing; Muon's products would have to be counted besides.
     compile_network(model, steps=100, epochs=1, optimizer="adam")
@@ -129,7 +129,7 @@ def _onnx(model, x):
 
 def video_line(hu, repeats):
     """A frame of the epoch video beside the same content through matplotlib."""
-    from headrest.frames import read_frames
+    from headrest.learning.frames import read_frames
     from headrest.plots import plt
     from headrest.video import compose
 
@@ -148,7 +148,7 @@ def video_line(hu, repeats):
 
 
 def _keep_epochs(run, hu):
-    from headrest.frames import COUNT, keep_epoch, keep_slices
+    from headrest.learning.frames import COUNT, keep_epoch, keep_slices
 
     labels = np.zeros((COUNT, *hu.shape), np.uint8)
     labels[:, 3 * len(hu) // 4 :: 8, len(hu) // 8 : -len(hu) // 8] = 1

@@ -2,7 +2,7 @@
 
 from headrest.backend import keras, ops
 from headrest.errors import HeadrestError
-from headrest.muon import Muon
+from headrest.learning.muon import Muon
 from headrest.scaling import UNJUDGED
 
 
@@ -120,7 +120,7 @@ def muon(steps, epochs, rate=None):
     rate : float, optional; the highest. By default 4e-3, and of more than `SHORT` steps less, as
         one over the root of their number.
 
-    Source: `headrest.muon.Muon`.
+    Source: `headrest.learning.muon.Muon`.
     """
     whole = steps * epochs
     if rate is None:

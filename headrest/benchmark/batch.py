@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.benchmark_slices import SLICES, write_series
+from headrest.benchmark.ratios import Line
+from headrest.benchmark.slices import SLICES, write_series
 from headrest.clean import clean_series
 from headrest.dicom import read_series
-from headrest.ratios import Line
 from headrest.workers import in_processes
 
 SERIES, SECONDS = 133, 5.0

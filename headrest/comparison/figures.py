@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from headrest.baselines import BASELINES
 from headrest.colors import DEVICE_COLOR, OTHER_COLOR, SECOND_COLOR
+from headrest.comparison.baselines import BASELINES
 
 MARKERS = "os^vDPX*<>hpd"
 
@@ -17,7 +17,7 @@ def draw_trade_off(summaries):
 
     Parameters
     ----------
-    summaries : as `headrest.results.summarize` returns them.
+    summaries : as `headrest.comparison.results.summarize` returns them.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def draw_curves(curves):
 
     Parameters
     ----------
-    curves : as `headrest.curves.loss_curves` returns them.
+    curves : as `headrest.learning.curves.loss_curves` returns them.
 
     Returns
     -------

@@ -116,7 +116,8 @@ MEASURES = {
     "cpu_ms": _cpu_ms,
 }
 """Dice, IoU and accuracy are of all pixels together, ml are means a patient, `solved` is a share
-of slices, distance and CPU time are medians over slices. The rim is `headrest.comparing.RIM`."""
+of slices, distance and CPU time are medians over slices. The rim is that of
+`headrest.comparison.comparing`."""
 
 
 def summary(compared, group=None):
@@ -124,7 +125,7 @@ def summary(compared, group=None):
 
     Parameters
     ----------
-    compared : headrest.comparing.Compared
+    compared : headrest.comparison.comparing.Compared
     group : "free", "touching" or "absent", or None for all slices.
 
     Returns
@@ -153,7 +154,7 @@ def difference(one, other, measure="dice", group=None):
 
     Parameters
     ----------
-    one, other : headrest.comparing.Compared, of the same slices.
+    one, other : headrest.comparison.comparing.Compared, of the same slices.
     measure : str, of `MEASURES`.
     group : as for `summary`.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.arrays import FAULTS, read_arrays
+from headrest.arrays import FAULTS, check_finite, read_arrays
 from headrest.errors import HeadrestError
 from headrest.files import sha256, whole_folder
 
@@ -89,13 +89,6 @@ def save_checkpoint(folder, checkpoint):
         (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))
     for old in _places(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def check_finite(arrays, what):
-    """Refuse a dict of arrays that holds NaN or infinity."""
-    bad = [name for name, value in arrays.items() if not np.isfinite(value).all()]
-    if bad:
-        raise HeadrestError(f"{what} that are not finite: {bad[0]} and {len(bad) - 1} more")
 
 
 def load_checkpoint(folder):
