@@ -71,6 +71,8 @@ def _centers(values, counts, k):
     from sklearn import config_context
     from sklearn.cluster import KMeans
 
+    # scikit-learn's K-Means, which ends where it starts from chance; from the best centres it ends
+    # there at once, and always.
     start = optimal_centers(values, counts, k)[:, None]
     with _one_thread(), config_context(assume_finite=True, skip_parameter_validation=True):
         model = KMeans(k, init=start, n_init=1, tol=0).fit(values[:, None], sample_weight=counts)
