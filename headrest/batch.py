@@ -22,7 +22,10 @@ from headrest.workers import in_processes
 
 FAILURES = "failures.csv"
 
-DIED = "each process that tried was ended from outside: out of memory?"
+DIED = (
+    "each process that tried was ended from outside: out of memory? Or, in a script of your own, "
+    "clean_tree with jobs outside of `if __name__ == '__main__':`?"
+)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Write a file or a folder whole or not at all, and one process at a time."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -7,6 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headrest.errors import HeadrestError
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What network shares without locks answer."""
+
+NO_FLUSH = (errno.EINVAL, errno.EOPNOTSUPP)
+"""What network shares answer that do not flush folders."""
 
 
 @contextmanager
@@ -80,7 +87,7 @@ def alone(folder):
     """Hold a folder for one process; the system lets go of it however that process ends.
 
     What a killed process left half-written in there is swept out. The folder is made
-    if need be.
+    if need be. On a share without locks nobody is kept out, and nothing is swept.
 
     Raises
     ------
@@ -96,9 +103,12 @@ def alone(folder):
     try:
         try:
             _lock(handle)
-        except OSError:
-            raise HeadrestError(f"{folder}: another process is at work in it") from None
-        for left in list(folder.rglob(".*.partial*")):
+            leftovers = list(folder.rglob(".*.partial*"))
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise HeadrestError(f"{folder}: another process is at work in it") from None
+            leftovers = []
+        for left in leftovers:
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
     finally:
@@ -134,5 +144,8 @@ def _flush_one(path):
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_FLUSH or not Path(path).is_dir():
+            raise
     finally:
         os.close(handle)

@@ -154,6 +154,25 @@ def test_another_mask_never_has_the_uids_of_the_first(tmp_path):
     assert not {uid for pair in a for uid in pair} & {uid for pair in b for uid in pair}
 
 
+def test_dropping_private_elements_leaves_the_source_as_it_was(tmp_path):
+    equipment = Dataset()
+    equipment.Manufacturer = "earlier"
+    equipment.private_block(0x0011, "SOMEBODY", create=True).add_new(1, "LO", "private")
+    make_series(tmp_path / "scan", ContributingEquipmentSequence=[equipment])
+    series = read_series(tmp_path / "scan")
+    before = [header.to_json() for header in series.headers]
+    write_derived_series(series, MASK, tmp_path / "out", drop_private=True)
+    assert [header.to_json() for header in series.headers] == before
+
+
+def test_odd_descriptions_and_numbers_stay_within_their_kind(tmp_path):
+    odd = {"SeriesDescription": "Head\\C-/C+", "SeriesNumber": 2**31 - 2}
+    make_series(tmp_path / "scan", **odd)
+    _, (derived, *_) = derive(tmp_path / "scan")
+    assert derived.SeriesDescription == "Head C-/C+ headrest removed"
+    assert derived.SeriesNumber == 2**31 - 1
+
+
 def test_where_air_cannot_be_stored_it_is_said_what_is(tmp_path):
     make_series(tmp_path / "scan", RescaleIntercept=-500, hu=np.maximum(head_hu(), -500))
     series = read_series(tmp_path / "scan")

@@ -268,6 +268,46 @@ def test_one_acquisition_of_several_can_be_chosen(tmp_path):
     assert corners(read_series(tmp_path, acquisition=2)) == [60, 70, 80]
 
 
+def test_acquisitions_between_each_others_slices_are_no_stack(tmp_path):
+    one, both = {"AcquisitionNumber": 1}, [5 * n + shift for n in range(5) for shift in (0, 0.3)]
+    make_series(tmp_path / "a", 5, **one, ImagePositionPatient=lambda n: [0, 0, both[2 * n - 2]])
+    again = {"SOPInstanceUID": lambda n: uid("again", n), "AcquisitionNumber": 2}
+    make_series(tmp_path / "b", 5, **again, ImagePositionPatient=lambda n: [0, 0, both[2 * n - 1]])
+    assert "acquisitions 1, 2 lie between" in refusal(tmp_path)
+    assert len(read_series(tmp_path, acquisition=2)) == 5
+
+
+def test_a_slice_stands_for_the_tissue_around_it(tmp_path):
+    heights = [0, 5, 10, 20, 30, 70]  # two stacks; then three slices are missing
+    make_series(
+        tmp_path,
+        6,
+        ImagePositionPatient=lambda n: [0, 0, heights[n - 1]],
+        SliceThickness=lambda n: "5" if n <= 3 else "10",
+    )
+    series = read_series(tmp_path)
+    assert series.spacing_mm[0] == 10
+    assert series.extent_mm.tolist() == [5, 5, 7.5, 10, 10, 10]
+    make_series(tmp_path / "one", 1)
+    assert len(read_series(tmp_path / "one").extent_mm) == 1
+
+
+def test_a_broken_file_of_whichever_series_is_told_where_one_is_chosen(tmp_path):
+    make_series(tmp_path / "a")
+    broken = tmp_path / "b.dcm"
+    broken.write_bytes((tmp_path / "a" / "01.dcm").read_bytes()[:300])
+    assert "b.dcm" in refusal(tmp_path)
+    series = read_series(tmp_path, uid("series"))
+    assert len(series) == 3
+    assert any("b.dcm" in warning for warning in series.warnings)
+
+
+def test_a_named_patient_and_nobody_are_no_copies(tmp_path):
+    make_series(tmp_path / "named")
+    make_series(tmp_path / "other", PatientID="ANON", PatientName="ANON")
+    assert "PatientID" in refusal(tmp_path)
+
+
 def test_no_acquisition_is_offered_where_each_slice_is_one(tmp_path):
     make_series(tmp_path / "a", AcquisitionNumber=lambda n: n)
     again = {"SOPInstanceUID": uid("again"), "AcquisitionNumber": 9}

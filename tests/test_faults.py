@@ -3,10 +3,12 @@
 Each has a control: what comes of it where files are written straight into their place.
 """
 
+import errno
 import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,9 +18,10 @@ import numpy as np
 import pytest
 from conftest import head_hu, make_series
 
-from headrest import HeadrestError, clean_tree, frames, read_series
+from headrest import HeadrestError, clean_tree, read_series
 from headrest.__main__ import main
 from headrest.dicom import header
+from headrest.learning import frames
 
 pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
 HERE = Path(__file__).parent
@@ -64,6 +67,25 @@ def test_eight_runs_into_one_folder(tmp_path):
 
 def test_a_crowd_is_seen_where_nobody_locks(tmp_path):
     assert told_by("faults.py", "crowd", tmp_path, "careless")["refused"] < 7
+
+
+def test_shares_that_neither_lock_nor_flush_folders(tmp_path, monkeypatch):
+    fcntl, fsync = pytest.importorskip("fcntl"), os.fsync
+
+    def no_lock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    def files_only(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    monkeypatch.setattr(os, "fsync", files_only)
+    make_series(tmp_path / "in", 1)
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    assert not report.error
+    assert (tmp_path / "out" / report.folder / "cleaning.json").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from headrest import HeadrestError, growing
+from headrest import HeadrestError
+from headrest.learning import growing
 from headrest.learning.growing import GrowingSet, Patient
 from headrest.phantom import synthesize
 from headrest.scaling import UNJUDGED

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headrest import HeadrestError, frames
+from headrest import HeadrestError
 from headrest.__main__ import main
+from headrest.learning import frames
 from headrest.video import EXTRA, HIT, MISSED, SIZE, compose, write_video
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")

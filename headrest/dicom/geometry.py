@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -62,6 +63,7 @@ def order_slices(slices, by_instance_number=False):
     order = np.argsort(depths, kind="stable")
     slices, positions, depths = [slices[i] for i in order], positions[order], depths[order]
     _refuse_shared_positions(slices, depths)
+    _refuse_interleaved(slices)
     spacing = (_slice_spacing(slices, depths, notes), *_in_plane_spacing(slices))
     tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0)))) * (
         -1 if orientation[5] > 0 else 1
@@ -113,6 +115,19 @@ def _refuse_shared_positions(slices, depths):
         raise HeadrestError(
             f"{slices[i].path} and {slices[i + 1].path.name} lie at one position; "
             f"{way_out if apart else 'keep the right one'}"
+        )
+
+
+def _refuse_interleaved(slices):
+    """Two scans of one head, the slices of one between those of the other, are no stack."""
+    numbered = [number(s.header, "AcquisitionNumber") for s in slices]
+    known = sorted(set(numbered) - {None})
+    runs = len(list(groupby(numbered)))
+    if len(known) > 1 and runs > 2 * len(known):
+        listed = ", ".join(f"{n:g}" for n in known)
+        raise HeadrestError(
+            f"{slices[0].path}: acquisitions {listed} lie between each other's slices; "
+            "choose one (acquisition=..., --acquisition)"
         )
 
 

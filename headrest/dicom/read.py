@@ -74,7 +74,7 @@ def read_series(
     (1, 128, 128)
     """
     contents = find_series(folder)
-    if contents.broken:
+    if contents.broken and series_uid is None:
         raise contents.broken[0]
     chosen = _choose(folder, contents, series_uid)
     series = load_series(
@@ -83,7 +83,8 @@ def read_series(
         by_instance_number=by_instance_number,
         default_rescale=default_rescale,
     )
-    return replace(series, warnings=contents.warnings + series.warnings)
+    broken = [str(error) for error in contents.broken]  # which series it is of, nobody knows
+    return replace(series, warnings=(*contents.warnings, *broken, *series.warnings))
 
 
 def _choose(folder, contents, series_uid):
@@ -116,8 +117,8 @@ def load_series(
     with quiet():  # what matters of it is said again in our words
         try:
             slices, left = _read_slices(series_files, acquisition, default_rescale)
-            slices, copies = _drop_copies(slices)
             _refuse_mixture(slices)
+            slices, copies = _drop_copies(slices)
             slices, geometry = order_slices(slices, by_instance_number)
             notes = left + copies + geometry.warnings + _value_notes(slices)
             return _series(slices, geometry, notes)

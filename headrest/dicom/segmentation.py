@@ -10,7 +10,7 @@ from pydicom.valuerep import validate_value
 
 from headrest import __version__
 from headrest.dicom.attributes import has_place, number
-from headrest.dicom.write import DERIVED_NUMBER, appended, derived_uid, digest
+from headrest.dicom.write import DERIVED_NUMBER, appended, derived_uid, digest, numbered_behind
 from headrest.errors import HeadrestError
 from headrest.files import whole_file
 from headrest.packages import require
@@ -107,7 +107,7 @@ def _segmentation(series, mask, parameters, family):
         segmentation_type="BINARY",
         segment_descriptions=[_segment(parameters, family)],
         series_instance_uid=derived_uid(*made_of, "series"),
-        series_number=max(1, int(number(sources[0], "SeriesNumber") or 0) + 2 * DERIVED_NUMBER),
+        series_number=numbered_behind(sources[0], 2 * DERIVED_NUMBER),
         series_description=appended(sources[0], "SeriesDescription", " ", "headrest", 64),
         sop_instance_uid=derived_uid(*made_of),
         instance_number=1,

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from headrest.dicom.attributes import number
 from headrest.errors import counted
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 
@@ -72,6 +73,22 @@ class Series:
             if padding[i].any():
                 hu[i][padding[i]] = FLOOR
         return hu, padding
+
+    @property
+    def extent_mm(self):
+        """What each slice stands for along the normal, in mm: float array (slices,).
+
+        Half of the way to each of its neighbours; where one is missing, no more than Slice
+        Thickness (0018,0050) or the usual distance.
+        """
+        normal = np.cross(self.orientation[:3], self.orientation[3:])
+        gaps = abs(np.diff(self.positions @ normal))
+        if not len(gaps):
+            return np.array([self.spacing_mm[0]])
+        thick = [number(header, "SliceThickness") or 0 for header in self.headers]
+        most = np.maximum(thick, self.spacing_mm[0])
+        before, after = np.r_[gaps[0], gaps], np.r_[gaps, gaps[-1]]
+        return (np.minimum(before, most) + np.minimum(after, most)) / 2
 
     @cached_property
     def fingerprint(self):

@@ -165,7 +165,7 @@ def _derive(series, i, made_of, now):
             del derived[keyword]
     derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, *made_of)
     derived.SeriesInstanceUID = derived_uid(*made_of)
-    derived.SeriesNumber = int(number(source, "SeriesNumber") or 0) + DERIVED_NUMBER
+    derived.SeriesNumber = numbered_behind(source, DERIVED_NUMBER)
     derived.SeriesDescription = appended(source, "SeriesDescription", " ", "headrest removed", 64)
     derived.ImageType = ["DERIVED", *_image_type_rest(source)]
     local = _local(source, now)
@@ -188,8 +188,15 @@ def _local(source, now):
 
 def appended(source, keyword, between, text, longest):
     """What a file says already and what is new; where it gets too long the new stays whole."""
-    before = str(source.get(keyword) or "")[: longest - len(between) - len(text)]
+    value = source.get(keyword) or ""  # several where it holds a backslash
+    before = value if isinstance(value, str) else " ".join(map(str, value))
+    before = before[: longest - len(between) - len(text)]
     return f"{before}{between}{text}" if before else text
+
+
+def numbered_behind(source, more):
+    """Series Number of a source and so many more; an IS goes no further than 2**31 - 1."""
+    return min(max(int(number(source, "SeriesNumber") or 0) + more, 1), 2**31 - 1)
 
 
 def _image_type_rest(source):
@@ -204,7 +211,7 @@ def _say_what_was_done(derived, series, i, parameters, now):
     done = f"Support removed by headrest {__version__}{how}: {fill}"
     derived.DerivationDescription = appended(source, "DerivationDescription", "; ", done, 1024)
     mask = _code("113047", "DCM", "Pixel by pixel mask")
-    derived.DerivationCodeSequence = [*source.get("DerivationCodeSequence", []), mask]
+    derived.DerivationCodeSequence = [*derived.get("DerivationCodeSequence", []), mask]
     derived.SourceImageSequence = [_source_image(source)]
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [_code("109103", "DCM", "Modifying Equipment")]
@@ -213,7 +220,7 @@ def _say_what_was_done(derived, series, i, parameters, now):
     equipment.SoftwareVersions = __version__
     equipment.ContributionDateTime = now.strftime("%Y%m%d%H%M%S+0000")
     equipment.ContributionDescription = "Removal of the patient support from the pixels"
-    earlier = source.get("ContributingEquipmentSequence", [])
+    earlier = derived.get("ContributingEquipmentSequence", [])
     derived.ContributingEquipmentSequence = [*earlier, equipment]
 
 
