@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chores import double, slowest_first, upper
-from conftest import CANARY, make_series, make_slice, uid, write_slice
+from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
 from pydicom import dcmread
 
 import headrest
@@ -79,6 +79,7 @@ def times(folder):
             {
                 "SOPInstanceUID": lambda n: uid("slice", min(n, 4)),
                 "ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 4)],
+                "InstanceNumber": lambda n: min(n, 4),
             },
             id="a-copy",
         ),
@@ -88,6 +89,31 @@ def test_headers_alone_tell_a_series(tmp_path, changes):
     make_series(tmp_path, 5, **changes)
     (files,) = find_series(tmp_path).series
     assert fingerprint_of(files) == load_series(files).fingerprint
+
+
+def test_other_files_under_the_same_uids_are_cleaned_by_themselves(tmp_path):
+    make_series(tmp_path / "scan", 2)
+    defaced = np.where(np.arange(64)[:, None] < 10, -1000, head_hu())
+    make_series(tmp_path / "defaced", 2, hu=defaced)
+    make_series(tmp_path / "nobody", 2, PatientID="NOBODY")
+    folders = set()
+    for name in ("scan", "defaced", "nobody", "scan"):
+        (report,) = clean_tree(tmp_path / name, tmp_path / "out")
+        folders.add(report.folder)
+        derived = headrest.read_series(tmp_path / "out" / report.folder)
+        if name == "defaced":
+            assert (derived.hu[:, :10] == -1000).all()
+        assert (derived.headers[0].PatientID == "NOBODY") == (name == "nobody")
+    assert len(folders) == 3
+
+
+def test_a_file_that_is_no_copy_is_refused_beside_a_complete_output(tmp_path):
+    make_series(tmp_path / "in" / "a", 2)
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "out")
+    assert not report.error
+    make_series(tmp_path / "in" / "b", 1, hu=np.zeros((64, 64), int))
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "out")
+    assert "share a SOP Instance UID" in report.error
 
 
 LOST_PLACE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
@@ -311,7 +337,7 @@ def test_two_jobs_write_what_one_does(studies, tmp_path):
     for report in filter(lambda report: report.folder, one):
         pair = [headrest.read_series(tmp_path / jobs / report.folder) for jobs in "12"]
         assert np.array_equal(pair[0].stored, pair[1].stored)
-        assert pair[0].fingerprint == pair[1].fingerprint
+        assert pair[0].uid == pair[1].uid
     assert contents(tmp_path / "1").keys() == contents(tmp_path / "2").keys()
 
 

@@ -152,6 +152,7 @@ def _series(slices, geometry, notes):
         spacing_mm=geometry.spacing_mm,
         tilt_deg=geometry.tilt_deg,
         warnings=tuple(notes),
+        files=tuple(s.path for s in slices),
     )
 
 

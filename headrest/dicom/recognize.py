@@ -1,4 +1,4 @@
-"""Recognize a series without reading its pixels."""
+"""Recognize a series without decoding its pixels."""
 
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ from headrest.dicom.find import SeriesFiles
 from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.series import Series
+from headrest.files import sha256
 
 TAGS = {
     int(Tag(keyword))
@@ -34,7 +35,7 @@ TAGS = {
 def fingerprint_of(
     files: SeriesFiles, acquisition=None, by_instance_number=False, default_rescale=None
 ) -> str:
-    """Fingerprint of a series, from its headers alone.
+    """Fingerprint of a series, from its headers and the bytes of its files.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ def fingerprint_of(
     Raises
     ------
     Exception
-        Of any kind, where a header is damaged; `headrest.dicom.load_series` says what is wrong.
+        Of any kind, where a header is damaged, or two files of one image are no copies to the
+        byte; `headrest.dicom.load_series` says what is wrong, if anything is.
     """
     with quiet():
         slices: dict[str, SimpleNamespace] = {}
@@ -57,8 +59,12 @@ def fingerprint_of(
             matrix = np.broadcast_to(np.uint16(0), (header.Rows, header.Columns))
             one = SimpleNamespace(path=path, header=header, stored=matrix)
             if acquisition in (None, number(header, "AcquisitionNumber")):
-                slices.setdefault(str(header.SOPInstanceUID), one)
+                twin = slices.setdefault(str(header.SOPInstanceUID), one)
+                if twin is not one and sha256(twin.path) != sha256(path):
+                    raise ValueError("two files of one image")
         ordered, _ = order_slices(list(slices.values()), by_instance_number)
-        headers = tuple(one.header for one in ordered)
+        headers, paths = zip(*((one.header, one.path) for one in ordered))
         pairs = np.broadcast_to(default_rescale or (1, 0), (len(headers), 2)).T
-        return Series(headers, None, *pairs, *[None] * 6).fingerprint  # type: ignore[arg-type]
+        unread = [None] * 6
+        series = Series(headers, None, *pairs, *unread, files=paths)  # type: ignore[arg-type]
+        return series.fingerprint

@@ -3,11 +3,13 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from headrest.dicom.attributes import number
 from headrest.errors import counted
+from headrest.files import sha256
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 
 
@@ -35,6 +37,7 @@ class Series:
         Angle between the slice normal and the long axis of the table.
     warnings : tuple of str
         What was unusual and how it was dealt with.
+    files : tuple of Path, one a slice.
     """
 
     headers: tuple
@@ -47,6 +50,7 @@ class Series:
     spacing_mm: tuple[float, float, float]
     tilt_deg: float
     warnings: tuple[str, ...]
+    files: tuple[Path, ...]
 
     @property
     def uid(self):
@@ -92,8 +96,12 @@ class Series:
 
     @cached_property
     def fingerprint(self):
-        """The same for the same images of the same series, read alike, and for no others (str)."""
+        """The same for the same files of the same series, read alike, and for no others (str).
+
+        UIDs alone do not tell: a defaced copy, or one exported anew, may bear those of the first.
+        """
         known = [self.uid, *(str(header.SOPInstanceUID) for header in self.headers)]
+        known += map(sha256, self.files)
         known += [  # where an image does not say what its values mean, whoever read it did
             f"{float(slope)} {float(intercept)}"
             for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
