@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -57,7 +58,7 @@ class Failures:
             if key in known or not Path(row[1]).is_relative_to(above)
         }
         for error in broken:
-            file, _, reason = str(error).partition(": ")
+            file, reason = file_and_reason(str(error))
             file = os.path.abspath(file)
             self.rows[file] = ("", file, reason)
         self.write()
@@ -93,6 +94,18 @@ class Failures:
 def series_hash(files: SeriesFiles) -> str:
     """Name a series without naming it: 12 hexadecimal digits of its UID's SHA-256."""
     return hashlib.sha256(files.uid.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def file_and_reason(error: str) -> tuple[str, str]:
+    """Part the text of an error into the file that it begins with, empty if with none, and why.
+
+    A name may hold ": " itself: of all that the text may begin with, the longest that exists
+    counts.
+    """
+    ends = [found.start() for found in re.finditer(": ", error)]
+    there = [end for end in ends if os.path.lexists(error[:end])]
+    end = max(there, default=ends[0] if ends else None)
+    return ("", error) if end is None else (error[:end], error[end + 2 :])
 
 
 def _named_file(files, error):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 from itertools import accumulate
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from headrest.clean import Report, ranges
+from headrest.failures import file_and_reason
 from headrest.preview import FOLDER
 
 FLAGS = ("flagged", "touching", "uncertain", "nothing found", "failed")
@@ -107,6 +109,9 @@ def without_names(error: str) -> str:
     """
     if pair := re.search(r" (lie at one position|share a SOP Instance UID).*", error):
         return f"two files{pair[0]}"
+    file, reason = file_and_reason(error)
+    if os.path.lexists(file):
+        return reason
     *folders, last = re.split(r"[/\\]", error)
     _, colon, reason = last.partition(": ")
     if colon:

@@ -496,3 +496,16 @@ def test_series_can_be_chosen_found_and_sorted_and_a_phone_shows_all(browse, tmp
     assert said["bare"] == "none"
     assert said["clipped"] == 0
     assert 360 < said["width"][0] == said["width"][1] <= 390
+
+
+def test_names_with_a_colon_are_taken_out_whole(tmp_path):
+    place = tmp_path / "Trial: DOE JOHN"
+    make_series(place, 2)
+    for path in place.iterdir():
+        path.write_bytes(path.read_bytes()[:300])
+    reports = clean_tree(tmp_path, tmp_path.with_name("out"), method="kmeans")
+    failures = (tmp_path.with_name("out") / "failures.csv").read_text()
+    assert failures.count("Trial: DOE JOHN/") == 2
+    page = tmp_path.with_name("page.html")
+    write_report(tmp_path.with_name("out"), page, reports)
+    assert "DOE JOHN" not in page.read_text()

@@ -1,6 +1,7 @@
 """Recognize a series without decoding its pixels."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from pydicom.tag import Tag
@@ -65,6 +66,5 @@ def fingerprint_of(
         ordered, _ = order_slices(list(slices.values()), by_instance_number)
         headers, paths = zip(*((one.header, one.path) for one in ordered))
         pairs = np.broadcast_to(default_rescale or (1, 0), (len(headers), 2)).T
-        unread = [None] * 6
-        series = Series(headers, None, *pairs, *unread, files=paths)  # type: ignore[arg-type]
-        return series.fingerprint
+        unread: list[Any] = [None] * 6
+        return Series(headers, unread[0], *pairs, *unread, files=paths).fingerprint  # type: ignore
