@@ -74,7 +74,8 @@ def clean_tree(
         Made if needed; gets a folder a series. Must not lie inside the source. One run at a
         time works in it.
     jobs : int
-        Series cleaned side by side, each in a process of its own, which takes 1.2 GB.
+        Series cleaned side by side, each in a process of its own, which takes 1.2 GB. In a script
+        call it under ``if __name__ == "__main__":``, as each process imports the script.
     scheduler : str, optional
         Address of a Dask scheduler ("tcp://host:8786"), or path of its scheduler file, that does
         the work instead; see `headrest.cluster`.

@@ -154,6 +154,15 @@ def test_another_mask_never_has_the_uids_of_the_first(tmp_path):
     assert not {uid for pair in a for uid in pair} & {uid for pair in b for uid in pair}
 
 
+def test_a_source_that_is_gone_is_told(tmp_path):
+    make_series(tmp_path / "scan")
+    series = read_series(tmp_path / "scan")
+    shutil.rmtree(tmp_path / "scan")
+    with pytest.raises(HeadrestError, match="read it again"):
+        write_derived_series(series, MASK, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_dropping_private_elements_leaves_the_source_as_it_was(tmp_path):
     equipment = Dataset()
     equipment.Manufacturer = "earlier"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from headrest.dicom.attributes import number
-from headrest.errors import counted
+from headrest.errors import HeadrestError, counted
 from headrest.files import sha256
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 
@@ -99,9 +99,17 @@ class Series:
         """The same for the same files of the same series, read alike, and for no others (str).
 
         UIDs alone do not tell: a defaced copy, or one exported anew, may bear those of the first.
+
+        Raises
+        ------
+        HeadrestError
+            Where a file is gone since it was read.
         """
         known = [self.uid, *(str(header.SOPInstanceUID) for header in self.headers)]
-        known += map(sha256, self.files)
+        try:
+            known += map(sha256, self.files)
+        except OSError as error:
+            raise HeadrestError(f"{error.filename}: {error.strerror}; read it again") from error
         known += [  # where an image does not say what its values mean, whoever read it did
             f"{float(slope)} {float(intercept)}"
             for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
