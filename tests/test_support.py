@@ -91,7 +91,7 @@ def test_a_method_without_its_packages_says_what_to_install(monkeypatch, missing
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name: None if name == missing else found(name)
     )
-    with pytest.raises(HeadrestError, match=f"{missing}: install"):
+    with pytest.raises(HeadrestError, match=f"pip install {missing}, or choose the method kmeans"):
         choose_method("network")
 
 
