@@ -35,7 +35,8 @@ def score(
         slices : int
         dice : float, of the device (outside the patient and above -500 HU) and what was removed
             of it; worst_slice and worst_slice_index : the lowest of any slice.
-        residual_ml : float, device that was left standing.
+        residual_ml : float, device that was left standing; here and below as if all slices lay
+            the median distance apart.
         lost_ml, lost_pct : float, patient (above -500 HU) that was removed.
         lost_worst_mm2, lost_worst_index : the largest area that any slice lost.
         changed_outside_mask : int, pixels that changed to anything but air.
