@@ -17,6 +17,7 @@ from headrest.errors import HeadrestError, counted, plain
 from headrest.extras import EXTRAS, choose_extras
 from headrest.hounsfield import AIR
 from headrest.masks import ABSENT, TOUCHING
+from headrest.metrics import volume_ml
 from headrest.preview import lay_previews
 from headrest.support import describe, find_support, outside_patient
 
@@ -163,12 +164,13 @@ def clean_series(
     mask = removal.mask
     if outside:
         mask |= outside_patient(removal.device, series.hu, series.padding, series.spacing_mm)
+    spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # two stacks of a head lie unevenly
     report = Report(
         source=str(source),
         folder=folder.name,
         method=method,
         slices=len(series),
-        removed_ml=round(_volume_ml(removal.device, series), 3),
+        removed_ml=round(volume_ml(removal.device, spacing_mm), 3),
         states=removal.states,
         confidence=removal.confidence,
         warnings=(*series.warnings, *other_anatomy(series, removal.device), *notes),
@@ -214,12 +216,6 @@ def standing_report(
     if all(Path(destination, name, file).exists() for file in needed):
         return read_report(Path(destination, name, REPORT))
     return None
-
-
-def _volume_ml(mask, series):
-    """Of slices that may lie unevenly, as two stacks of one head do."""
-    pixel_mm2 = series.spacing_mm[1] * series.spacing_mm[2]
-    return float(mask.sum((1, 2)) @ series.extent_mm) * pixel_mm2 / 1000
 
 
 def _parameters(method, outside):

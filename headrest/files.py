@@ -102,13 +102,10 @@ def alone(folder):
         raise HeadrestError(f"{folder}: cannot be written ({error.strerror or error})") from error
     try:
         try:
-            _lock(handle)
-            leftovers = list(folder.rglob(".*.partial*"))
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise HeadrestError(f"{folder}: another process is at work in it") from None
-            leftovers = []
-        for left in leftovers:
+            locked = _lock(handle)
+        except OSError:
+            raise HeadrestError(f"{folder}: another process is at work in it") from None
+        for left in list(folder.rglob(".*.partial*")) if locked else []:
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
     finally:
@@ -116,6 +113,7 @@ def alone(folder):
 
 
 def _lock(handle):
+    """Lock a file, or fail as another process holds it; False where there are no locks."""
     if os.name == "nt":
         import msvcrt
 
@@ -123,7 +121,13 @@ def _lock(handle):
     else:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return False
+    return True
 
 
 def sha256(path):

@@ -97,20 +97,22 @@ def pixel_accuracy(mask_true: ArrayLike, mask_pred: ArrayLike) -> tuple[float, f
     return float((a == b).mean()), float((~a).mean())
 
 
-def volume_ml(mask: ArrayLike, spacing_mm: Sequence[float]) -> float:
+def volume_ml(mask: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
     """Volume of a mask in millilitres.
 
     Parameters
     ----------
     mask : bool array (slices, rows, columns) or (rows, columns).
-    spacing_mm : (z, y, x) in mm.
+    spacing_mm : (z, y, x) in mm; z may be an array (slices,), as `Series.extent_mm` is.
 
     Examples
     --------
     >>> volume_ml(np.ones((10, 10, 10), bool), (1, 1, 1))
     1.0
     """
-    return float(np.count_nonzero(mask)) * float(np.prod(spacing_mm)) / 1000
+    z, y, x = spacing_mm
+    pixels = np.count_nonzero(mask, axis=(-2, -1))
+    return float(np.sum(pixels * np.asarray(z)) * y * x) / 1000
 
 
 def residual_ml(device: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:

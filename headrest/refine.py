@@ -84,10 +84,10 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
 def _window(solid):
     """All that is not air in any slice, with some air around it: what lies beyond changes nothing,
     and is half of many a scan."""
-    spans = [np.flatnonzero(solid.any(axes)) for axes in ((0, 2), (0, 1))]
+    rim, spans = 2, [np.flatnonzero(solid.any(axes)) for axes in ((0, 2), (0, 1))]
     return (
         slice(None),
-        *(slice(max(at[0] - 2, 0), at[-1] + 3) if len(at) else slice(None) for at in spans),
+        *(slice(max(at[0] - rim, 0), at[-1] + rim + 1) if len(at) else slice(None) for at in spans),
     )
 
 

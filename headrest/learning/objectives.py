@@ -52,7 +52,7 @@ SMOOTH = 50.0
 loss too, and one that falls as its last wrong pixels go."""
 
 
-def _dice_loss(z, true, weight, smooth=SMOOTH):
+def _dice_loss(z, true, weight):
     """One minus the Dice of probabilities, averaged over slices.
 
     A headrest fills 2 % of a slice: cross entropy alone is content with "none anywhere" for
@@ -61,7 +61,7 @@ def _dice_loss(z, true, weight, smooth=SMOOTH):
     probability = weight * ops.sigmoid(z)
     shared = ops.sum(probability * true, (1, 2))
     both = ops.sum(probability + true, (1, 2))
-    return 1 - ops.mean((2 * shared + smooth) / (both + smooth))
+    return 1 - ops.mean((2 * shared + SMOOTH) / (both + SMOOTH))
 
 
 def cross_entropy_and_dice(labels, logits):
