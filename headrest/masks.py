@@ -71,10 +71,42 @@ def soft_rim(
     bool array (rows, columns), apart from the mask. Nothing above the threshold is in it, and
     nothing beside a pixel above the threshold that is not headrest.
     """
+    rim = np.zeros(mask.shape, bool)
+    reach = max(1, round(reach_mm / min(spacing_mm)))
+    if mask.any():
+        near = bounding_box(mask, reach + 1)
+        rim[near] = _soft_rim(mask[near], hu[near], spacing_mm, threshold, reach_mm)
+    return rim
+
+
+def _soft_rim(mask, hu, spacing_mm, threshold, reach_mm):
     solid = hu > threshold
     kept = ndimage.binary_dilation(solid & ~mask, EIGHT)
     around = grown(mask, reach_mm, spacing_mm)
     return around & ~solid & ~kept & (hu > FLOOR)
+
+
+def bounding_box(mask: np.ndarray, rim: int) -> tuple[slice, ...]:
+    """Cut the last two axes down to where a mask is, with some pixels around it.
+
+    Parameters
+    ----------
+    mask : bool array (..., rows, columns)
+    rim : int, pixels around it.
+
+    Returns
+    -------
+    tuple of slice, of each axis; all of it where the mask is empty.
+
+    Examples
+    --------
+    >>> bounding_box(np.eye(5, dtype=bool)[:2], 1)
+    (slice(0, 3, None), slice(0, 3, None))
+    """
+    flat = mask.any(tuple(range(mask.ndim - 2)))
+    spans = [np.flatnonzero(flat.any(axis)) for axis in (1, 0)]
+    cut = (slice(max(at[0] - rim, 0), at[-1] + rim + 1) if len(at) else slice(None) for at in spans)
+    return (slice(None),) * (mask.ndim - 2) + tuple(cut)
 
 
 def largest_piece(mask):

@@ -16,6 +16,7 @@ from headrest.masks import (
     FREE,
     RING_MM,
     TOUCHING,
+    bounding_box,
     filled_body,
     grown,
     largest_piece,
@@ -51,6 +52,9 @@ CRUMBS_MM2 = 20.0
 """Less than this in every slice of a series is no support, where slices are as near as `NEAR_MM`:
 the smallest strap shows twice as much somewhere, but may do so between slices that are not."""
 
+AROUND = 2
+"""Pixels of air around all that is not air, in which the steps work: half of a scan is more air."""
+
 SEEN_MM2 = 4.0
 """Less support than this in a slice is none; less contact than this is no touching."""
 
@@ -76,19 +80,9 @@ def refine(probability, hu, spacing_mm, steps=STEPS):
     """
     solid = hu > DEVICE_HU
     device, body = np.zeros((2, *hu.shape), bool)
-    filled = _window(solid)
+    filled = bounding_box(solid, AROUND)  # what lies beyond changes nothing
     device[filled], body[filled] = _refined(solid[filled], probability[filled], spacing_mm, steps)
     return device, body
-
-
-def _window(solid):
-    """All that is not air in any slice, with some air around it: what lies beyond changes nothing,
-    and is half of many a scan."""
-    rim, spans = 2, [np.flatnonzero(solid.any(axes)) for axes in ((0, 2), (0, 1))]
-    return (
-        slice(None),
-        *(slice(max(at[0] - rim, 0), at[-1] + rim + 1) if len(at) else slice(None) for at in spans),
-    )
 
 
 def _refined(solid, probability, spacing_mm, steps):
@@ -256,7 +250,8 @@ def confidence(probability, device, spacing_mm):
     """
     rows, pixels = [], SEEN_MM2 / (spacing_mm[1] * spacing_mm[2])
     for p, mask in zip(probability, device):
-        p = np.where(p >= SUSPECTED, p, 0).astype(np.float32)
-        both = float(p.sum()) + int(mask.sum())
-        rows.append(round(2 * float(p[mask].sum()) / both, 4) if both >= pixels else 1.0)
+        p = p.astype(np.float32)  # NumPy is slow with the halves of `series_probability`
+        p *= p >= SUSPECTED
+        both = float(p.sum()) + np.count_nonzero(mask)
+        rows.append(round(2 * float(np.vdot(p, mask)) / both, 4) if both >= pixels else 1.0)
     return tuple(rows)

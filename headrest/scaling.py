@@ -27,7 +27,7 @@ def scale(hu):
     >>> scale(np.array([-3024, -1024, -212, 600, 3071]))
     array([-1., -1.,  0.,  1.,  1.], dtype=float32)
     """
-    scaled = np.clip(hu, LOW, HIGH).astype(np.float32)
+    scaled = np.clip(np.asarray(hu, np.float32), LOW, HIGH)
     scaled -= (LOW + HIGH) / 2
     scaled *= 2 / (HIGH - LOW)
     return scaled

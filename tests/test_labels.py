@@ -156,6 +156,18 @@ def test_rim_is_soft_and_never_beside_the_patient():
     assert hu[around & ~label.mask & ~rim & ~kept].max() < -900
 
 
+def test_rim_is_looked_for_around_the_headrest_only_and_is_the_same():
+    hu = blurred(with_holder(head())[0])
+    mask = label_slice(hu, SPACING).mask
+    wide = np.pad(mask, 60)
+    rim = soft_rim(wide, np.pad(hu, 60, mode="edge"), SPACING, -500)
+    assert np.array_equal(rim[60:-60, 60:-60], soft_rim(mask, hu, SPACING, -500))
+    kept = ndimage.maximum_filter(np.uint8((hu > -500) & ~mask), 3) > 0
+    near = ndimage.maximum_filter(np.uint8(mask), 2 * round(1.5 / SPACING[0]) + 1) > 0
+    assert np.array_equal(soft_rim(mask, hu, SPACING, -500), near & (hu <= -500) & ~kept)
+    assert not soft_rim(np.zeros_like(mask), hu, SPACING, -500).any()
+
+
 def test_thick_components_are_patient_and_verdicts_are_exclusive():
     hu = blurred(with_holder(head())[0])
     labels, count = find_components(hu > -480)

@@ -6,6 +6,7 @@ alike. Run it with `python -m headrest benchmark`.
 
 import importlib.util
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -58,16 +59,16 @@ def network_lines(hu, repeats, matrix_product):
     yield from _inference_lines(model, hu, repeats)
 
 
-def _training_lines(model, hu, repeats, matrix_product, batch=4):
+def _training_lines(model, hu, repeats, matrix_product, batch=4, steps=30):
     from headrest.architecture import products
     from headrest.backend import keras
     from headrest.fit import compile_network
     from headrest.learning.batches import Batches
 
     # Adam's steps are next to nothing; Muon's products would have to be counted besides.
-    compile_network(model, steps=100, epochs=1, optimizer="adam")
+    compile_network(model, steps, epochs=1, optimizer="adam")
     slices, labels = np.int16(hu)[None], np.uint8(hu > 0)[None]
-    several = Batches(slices, labels, np.zeros(8 * batch, int), batch, len(hu))
+    several = Batches(slices, labels, np.zeros(steps * batch, int), batch, len(hu))
     x, y = next(several.epoch(0))
     square = np.ones((matrix_product, matrix_product), np.float32)
     step, given, product = in_turns(
@@ -79,7 +80,7 @@ def _training_lines(model, hu, repeats, matrix_product, batch=4):
     pace = 2 * matrix_product**3 / product
     ratio = 3 * batch * products(model) / step / pace
     yield Line("training step: its products a second / matrix product's", ratio, "at least", 0.5)
-    yield Line("training: input / step", given / len(several) / step, "at most", 0.05)
+    yield Line("training: input / step", given / steps / step, "at most", 0.05)
 
 
 def _inference_lines(model, hu, repeats):
@@ -178,11 +179,12 @@ def _figure(frames):
 
 def import_line(repeats):
     """Importing headrest beside importing what it rests on, each in a fresh process."""
+    compiled = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     def spent(modules):
         code = f"import time; t = time.process_time(); import {modules}"
         code += "; print(time.process_time() - t)"
-        return float(subprocess.check_output([sys.executable, "-c", code]))
+        return float(subprocess.check_output([sys.executable, "-c", code], env=compiled))
 
     both = ("headrest", "pydicom, scipy.ndimage")
     turns = [[spent(modules) for modules in both] for _ in range(repeats + 1)]
