@@ -21,6 +21,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -150,6 +151,7 @@ BOMBS = {
     "33-jpeg-2000-parts": tiles,
     "33-jpeg-2000-colours": lying_stream(JPEG2000Lossless, 40, ">H", 16384),
     "33-jpeg-ls": lying_stream(JPEGLSLossless, 7, ">HH", 65535, 65535),
+    "33-jpeg": lying_stream(JPEGLosslessSV1, 25, ">HH", 65535, 65535),
     "34-nested": nested,
     "34-elements": many_elements,
     "34-items": many_items,

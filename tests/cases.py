@@ -29,6 +29,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
@@ -92,6 +93,7 @@ TABLE = [
     case(
         "18-cut-jpeg-ls", spoilt(lambda data: data[:-300], JPEGLSLossless), "refused", "ends early"
     ),
+    case("18-cut-jpeg", spoilt(lambda data: data[:-300], JPEGLosslessSV1), "refused", "ends early"),
     case("18-no-pixels", whole(PixelData=None), "refused", "no pixel data"),
     case("19-header-cut", spoilt(lambda data: data[:600]), "refused", "header"),
     case("20-rows-too-many", whole(Rows=128), "refused", "bytes"),
@@ -100,10 +102,12 @@ TABLE = [
     case(
         "20-rows-too-many-jpeg-2000", compressed(JPEG2000Lossless, Rows=128), "refused", "damaged"
     ),
+    case("20-rows-too-many-jpeg", compressed(JPEGLosslessSV1, Rows=128), "refused", "damaged"),
     case("21-rows-too-few", whole(Rows=32), "refused", "bytes"),
     case("21-two-bytes-too-many", spoilt(lambda d: grown(d, 2)), "refused", "bytes"),
     case("21-one-byte-too-many", spoilt(lambda d: grown(d, 1)), "handled"),
     case("21-rows-too-few-rle", compressed(RLELossless, Rows=32), "refused", "declared wrongly"),
+    case("21-rows-too-few-jpeg", compressed(JPEGLosslessSV1, Rows=32), "refused", "damaged"),
     case("21-rows-too-few-jpeg-ls", compressed(JPEGLSLossless, Rows=32), "refused", "damaged"),
     case("21-rows-too-few-jpeg-2000", compressed(JPEG2000Lossless, Rows=32), "refused", "damaged"),
     case("22-no-rows", whole(Rows=None), "refused", "Rows"),
@@ -138,6 +142,12 @@ TABLE = [
         spoilt(relabelled(JPEG2000Lossless, JPEGLSLossless), JPEG2000Lossless),
         "refused",
         "no JPEG-LS image",
+    ),
+    case(
+        "27-jpeg-2000-called-jpeg",
+        spoilt(relabelled(JPEG2000Lossless, JPEGLosslessSV1), JPEG2000Lossless),
+        "refused",
+        "no JPEG image",
     ),
     case(
         "27-jpeg-2000-called-deflated",

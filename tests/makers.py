@@ -8,15 +8,17 @@ import tempfile
 import numpy as np
 import pytest
 from conftest import CANARY, head_hu, make_series, make_slice, write_slice
+from imagecodecs import jpeg8_encode
 from pydicom import Dataset
 from pydicom.dataelem import DataElement
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     MediaStorageDirectoryStorage,
     RLELossless,
@@ -24,7 +26,12 @@ from pydicom.uid import (
 
 from headrest import HeadrestError, read_series
 
-ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
+ENCODERS = {
+    RLELossless: "pydicom",
+    JPEGLSLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEGLosslessSV1: "imagecodecs",
+}
 NATIVE = [
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -84,8 +91,20 @@ def compressed(syntax, **changes):
 
 
 def encoded(ds, syntax):
+    if syntax == JPEGLosslessSV1:
+        return jpeg(ds, syntax, predictor=1, lossless=True)
     if syntax:
         ds.compress(syntax, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
+    return ds
+
+
+def jpeg(ds, syntax, **options):
+    """Compress a slice by libjpeg-turbo, which pydicom has no plugin for."""
+    bits = ds.BitsStored
+    words = ds.pixel_array.astype(np.uint16) & ((1 << bits) - 1)
+    ds.PixelData = encapsulate([jpeg8_encode(words, bitspersample=bits, **options)])
+    ds["PixelData"].VR = "OB"
+    ds.file_meta.TransferSyntaxUID = syntax
     return ds
 
 

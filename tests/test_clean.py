@@ -25,6 +25,7 @@ from pydicom.uid import (
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
@@ -236,10 +237,10 @@ def test_compression_is_that_of_the_source_and_loses_nothing(tmp_path, syntax, s
     assert len(errors("dciodvfy", after)) <= len(errors("dciodvfy", before))
 
 
-@pytest.mark.parametrize("syntax", [HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL])
+@pytest.mark.parametrize("syntax", [HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEGLosslessSV1])
 def test_what_cannot_be_compressed_is_left_uncompressed_and_named(source, tmp_path, syntax):
     series = read_series(source)
-    for header in series.headers:  # nothing at hand writes HTJ2K
+    for header in series.headers:  # pydicom writes none of these
         header.file_meta.TransferSyntaxUID = syntax
     report = clean_series(series, tmp_path / "out", compress=True)
     assert [w for w in report.warnings if "uncompressed" in w and syntax.name in w]

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from makers import (
     compressed,
     drawing,
     encoded,
+    jpeg,
     odd,
     overlaid,
     refusal,
@@ -22,10 +24,15 @@ from makers import (
 )
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     CTImageStorage,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
@@ -83,6 +90,44 @@ def test_lossless_compression_changes_nothing(tmp_path, syntax, bits, signed):
     raw, small = read_series(tmp_path / "raw"), read_series(tmp_path / "small")
     assert np.array_equal(small.stored, raw.stored)
     assert np.array_equal(small.hu[0], head_hu())
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize("signed", [0, 1])
+def test_jpeg_lossless_reads_as_a_stranger_reads_it(tmp_path, predictor, signed):
+    sitk = pytest.importorskip("SimpleITK")
+    shape = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": signed}
+    ds = make_slice(**shape, RescaleIntercept=0 if signed else -1024)
+    syntax = JPEGLosslessSV1 if predictor == 1 else JPEGLossless
+    path = write_slice(tmp_path / "1.dcm", jpeg(ds, syntax, lossless=True, predictor=predictor))
+    series = read_series(tmp_path)
+    assert np.array_equal(series.hu[0], head_hu())
+    assert np.array_equal(series.hu, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    assert not series.warnings
+
+
+def test_jpeg_of_twelve_bits_is_read_and_called_lossy(tmp_path):
+    ds = make_slice(BitsStored=12, HighBit=11)
+    write_slice(tmp_path / "1.dcm", jpeg(ds, JPEGExtended12Bit, level=95))
+    series = read_series(tmp_path)
+    assert 0 < np.abs(series.hu[0] - head_hu()).max() < 100
+    assert "lossy" in " ".join(series.warnings)
+
+
+def test_bits_cut_off_before_jpeg_lossless_are_told(tmp_path):
+    small = {"BitsStored": 12, "HighBit": 11, "hu": np.minimum(head_hu(), -500)}
+    ds = encoded(make_slice(**small), JPEGLosslessSV1)
+    frame = bytearray(get_frame(ds.PixelData, 0, number_of_frames=1))
+    frame[frame.index(b"\xff\xda") + 9] = 1  # the point transform: as if one bit were missing
+    ds.PixelData = encapsulate([bytes(frame)])
+    write_slice(tmp_path / "1.dcm", ds)
+    assert "lossy" in " ".join(read_series(tmp_path).warnings)
+
+
+def test_missing_imagecodecs_is_named(tmp_path, monkeypatch):
+    compressed(JPEGLosslessSV1)(tmp_path)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    assert "pip install imagecodecs" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -351,8 +396,18 @@ def test_enhanced_ct_of_a_scanner_is_refused(tmp_path):
     assert "multi-frame" in refusal(tmp_path)
 
 
-def test_jpeg_without_a_safe_decoder_is_refused(tmp_path):
-    shutil.copy(get_testdata_file("bad_sequence.dcm", download=False), tmp_path)
+def test_a_real_slice_in_jpeg_lossless_reads_as_simpleitk_reads_it(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    path = shutil.copy(get_testdata_file("bad_sequence.dcm", download=False), tmp_path)
+    theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    assert np.array_equal(read_series(tmp_path).hu, theirs)
+
+
+def test_jpeg_of_eight_bits_is_refused(tmp_path):
+    shutil.copy(get_testdata_file("bad_sequence.dcm", download=False), tmp_path / "1.dcm")
+    ds = dcmread(tmp_path / "1.dcm")
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.save_as(tmp_path / "1.dcm")
     assert "not supported" in refusal(tmp_path)
 
 

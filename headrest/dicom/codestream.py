@@ -8,12 +8,20 @@ import re
 import struct
 
 from pydicom.encaps import get_frame, parse_basic_offsets
-from pydicom.uid import JPEGLSTransferSyntaxes, RLELossless
+from pydicom.uid import (
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from headrest.errors import HeadrestError
 
 SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
 SOF, SOS = 0xFFF7, 0xFFDA  # JPEG-LS, ISO/IEC 14495-1 Annex C
+SOF1, SOF3 = 0xFFC1, 0xFFC3  # JPEG, ITU-T T.81 Annex B: sequential of 12 bits, and lossless
 END = b"\xff\xd9"
 TILES = 1024
 """Parts of one image; real ones have a handful, and each costs a decoder memory."""
@@ -43,8 +51,7 @@ def check_frame(header, syntax):
         return False
     if not frame.rstrip(b"\0").endswith(END):
         raise HeadrestError("its compressed pixel data are cut short; copy the file again")
-    kind = _jpeg_ls if syntax in JPEGLSTransferSyntaxes else _jpeg_2000
-    size, samples, bits, signed, lossy = kind(_segments(frame))
+    size, samples, bits, signed, lossy = KINDS.get(syntax, _jpeg_2000)(_segments(frame))
     # Its first bytes may come again inside an image by chance, but never behind its end.
     another = re.search(END + b"\0*" + re.escape(frame[:3]), frame)
     if (*size, samples) != (header.Rows, header.Columns, 1) or another:
@@ -93,6 +100,23 @@ def _jpeg_ls(found):
     except (KeyError, IndexError, struct.error) as error:
         raise HeadrestError("its pixel data are no JPEG-LS image, or damaged") from error
     return (rows, columns), samples, bits, 0, lossy
+
+
+def _jpeg(found):
+    try:
+        frame = found[SOF3] if SOF3 in found else found[SOF1]
+        bits, rows, columns, samples = struct.unpack_from(">BHHB", frame)
+        shift = found[SOS][3 + 2 * samples] & 15  # bits that were cut off before
+    except (KeyError, IndexError, struct.error) as error:
+        raise HeadrestError("its pixel data are no JPEG image, or damaged") from error
+    return (rows, columns), samples, bits, 0, SOF1 in found or shift > 0
+
+
+KINDS = {
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), _jpeg_ls),
+    **dict.fromkeys((JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit), _jpeg),
+}
+"""How an image says what it is; one of JPEG 2000 where none of these."""
 
 
 def _check_run_lengths(frame, pixels):

@@ -24,7 +24,7 @@ LOSSLESS = {
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), JPEGLSLossless),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), JPEG2000Lossless),
 }
-"""What a compressed source is written back as; pydicom writes no HTJ2K."""
+"""What a compressed source is written back as; pydicom writes no HTJ2K and no JPEG."""
 
 
 def output_syntax(syntax, compress=False):
@@ -39,7 +39,7 @@ def output_syntax(syntax, compress=False):
 
     Returns
     -------
-    pydicom.uid.UID. What cannot be written (HTJ2K) comes out uncompressed.
+    pydicom.uid.UID. What cannot be written (HTJ2K, JPEG) comes out uncompressed.
 
     Examples
     --------

@@ -2,6 +2,7 @@
 
 import numpy as np
 from pydicom.dataelem import DataElement
+from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import pack_bits
 from pydicom.uid import (
@@ -15,6 +16,9 @@ from pydicom.uid import (
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
@@ -39,6 +43,10 @@ PLUGINS = {
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
     **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
 }
+LIBJPEG = {JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit}
+"""What imagecodecs decodes, by libjpeg-turbo; plugins of pydicom that do are under the GPL, or end
+the process."""
+
 ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 MATRIX = (
@@ -139,7 +147,7 @@ def _decoded(header):
     syntax = value_of(header.file_meta, "TransferSyntaxUID")
     if syntax in NATIVE:
         return _native(header, ">" if syntax == ExplicitVRBigEndian else "<")
-    if syntax not in PLUGINS:
+    if syntax not in PLUGINS and syntax not in LIBJPEG:
         name = plain(getattr(syntax, "name", syntax))[:64]
         raise HeadrestError(
             f"transfer syntax {name} is not supported; "
@@ -150,9 +158,7 @@ def _decoded(header):
             del header[table]  # where the one image lies is known without it
     try:
         lossy = check_frame(header, syntax)
-        pixels = pixel_array(
-            header, raw=True, correct_unused_bits=False, decoding_plugin=PLUGINS[syntax]
-        )
+        pixels = _decompressed(header, syntax)
     except HeadrestError:
         raise
     except Exception as error:
@@ -164,8 +170,27 @@ def _decoded(header):
     return pixels.astype(_type_of_stored(header), copy=False)
 
 
+def _decompressed(header, syntax):
+    if syntax in LIBJPEG:
+        return _jpeg(header)
+    plugin = PLUGINS[syntax]
+    return pixel_array(header, raw=True, correct_unused_bits=False, decoding_plugin=plugin)
+
+
+def _jpeg(header):
+    from imagecodecs import jpeg8_decode
+
+    words = jpeg8_decode(get_frame(header.PixelData, 0, number_of_frames=1)).astype(np.uint16)
+    bits = header.BitsStored
+    if header.PixelRepresentation and words.max() < 1 << bits:  # nothing above the sign is kept
+        return np.left_shift(words, 16 - bits).view(np.int16) >> (16 - bits)
+    return words
+
+
 def _why_undecoded(syntax, error):
     missing = {"pyjpegls": "pyjpegls", "pylibjpeg": "pylibjpeg pylibjpeg-openjpeg"}
+    if isinstance(error, ImportError):
+        return f"{syntax.name} needs: pip install imagecodecs"
     if "missing" in str(error) or "not available" in str(error):
         return f"{syntax.name} needs: pip install {missing.get(PLUGINS[syntax], 'pydicom')}"
     return f"the pixel data cannot be decoded as {syntax.name}: damaged, or declared wrongly"
