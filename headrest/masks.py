@@ -103,10 +103,15 @@ def bounding_box(mask: np.ndarray, rim: int) -> tuple[slice, ...]:
     >>> bounding_box(np.eye(5, dtype=bool)[:2], 1)
     (slice(0, 3, None), slice(0, 3, None))
     """
-    flat = mask.any(tuple(range(mask.ndim - 2)))
-    spans = [np.flatnonzero(flat.any(axis)) for axis in (1, 0)]
-    cut = (slice(max(at[0] - rim, 0), at[-1] + rim + 1) if len(at) else slice(None) for at in spans)
-    return (slice(None),) * (mask.ndim - 2) + tuple(cut)
+    flat = np.any(mask, axis=tuple(range(mask.ndim - 2)))
+    return (
+        *(slice(None),) * (mask.ndim - 2),
+        *(_around(np.flatnonzero(where).tolist(), rim) for where in (flat.any(1), flat.any(0))),
+    )
+
+
+def _around(places, rim):
+    return slice(max(places[0] - rim, 0), places[-1] + rim + 1) if places else slice(None)
 
 
 def largest_piece(mask):
