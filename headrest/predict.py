@@ -94,21 +94,24 @@ def batch_probability(
 
     Returns
     -------
-    float array (n, rows, columns), 0 to 1.
+    float32 array (n, rows, columns), 0 to 1.
     """
     shape, mm = hu.shape[1:], min(spacing_mm)
     even = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
     square = (max(even),) * 2
     lead = [(max(even) - n) // 2 for n in even]
     middle = tuple(slice(a, a + n) for a, n in zip(lead, even))
-    seen = [
-        _resampled(_within(_resampled(one, even), square, middle), model.input_shape[1:3])
-        for one in hu
-    ]
-    scaled = scale(np.stack(seen))
-    straight, mirrored = np.split(logit(model, np.concatenate([scaled, scaled[..., ::-1]])), 2)
-    logits = 0.5 * (straight + mirrored[..., ::-1])
-    return sigmoid(np.stack([_resampled(_resampled(z, square)[middle], shape) for z in logits]))
+    x = np.empty((2, len(hu), *model.input_shape[1:3]), np.float32)  # as they are, and mirrored
+    for n, one in enumerate(hu):  # slice by slice, as a cache holds no more
+        seen = _resampled(_within(_resampled(one, even), square, middle), x.shape[2:])
+        x[0, n] = scale(seen)
+        x[1, n] = x[0, n, :, ::-1]
+    both = logit(model, x.reshape(-1, *x.shape[2:])).reshape(x.shape)
+    found = np.empty(hu.shape, np.float32)
+    for n, (straight, mirrored) in enumerate(zip(*both)):
+        z = _resampled(0.5 * (straight + mirrored[:, ::-1]), square)[middle]
+        found[n] = sigmoid(_resampled(z, shape))
+    return found
 
 
 def _within(hu, square, middle):

@@ -123,7 +123,9 @@ def _onnx(model, x):
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "network.onnx"))
         model.export(path, format="onnx", verbose=False)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()  # its threads go on asking for work, on our time
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda: session.run(None, {name: x})
 
