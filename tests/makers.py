@@ -13,6 +13,7 @@ from pydicom import Dataset
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -20,6 +21,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     MediaStorageDirectoryStorage,
     RLELossless,
 )
@@ -32,6 +34,7 @@ ENCODERS = {
     JPEG2000Lossless: "pylibjpeg",
     JPEGLosslessSV1: "imagecodecs",
 }
+LOSSLESS = {JPEGLSNearLossless: JPEGLSLossless, JPEG2000: JPEG2000Lossless}
 NATIVE = [
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -90,11 +93,12 @@ def compressed(syntax, **changes):
     return make
 
 
-def encoded(ds, syntax):
+def encoded(ds, syntax, **options):
     if syntax == JPEGLosslessSV1:
         return jpeg(ds, syntax, predictor=1, lossless=True)
     if syntax:
-        ds.compress(syntax, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
+        plugin = ENCODERS[LOSSLESS.get(syntax, syntax)]
+        ds.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False, **options)
     return ds
 
 

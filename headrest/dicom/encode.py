@@ -1,6 +1,8 @@
 """Put stored values into a derived slice: as they are, or losslessly compressed."""
 
+import numpy as np
 from pydicom.dataelem import DataElement
+from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from pydicom.uid import (
     JPEG2000,
@@ -9,13 +11,14 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
 )
 
 from headrest.dicom.attributes import number
-from headrest.dicom.pixels import PADDING, PLUGINS, as_stored, fits
+from headrest.dicom.pixels import LIBJPEG, PADDING, PLUGINS, as_stored, decode_jpeg, fits
 from headrest.errors import HeadrestError
 
 LOSSLESS = {
@@ -23,8 +26,9 @@ LOSSLESS = {
     RLELossless: RLELossless,
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), JPEGLSLossless),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), JPEG2000Lossless),
+    **dict.fromkeys(LIBJPEG, JPEGLosslessSV1),
 }
-"""What a compressed source is written back as; pydicom writes no HTJ2K and no JPEG."""
+"""What a compressed source is written back as; nothing at hand writes HTJ2K."""
 
 
 def output_syntax(syntax, compress=False):
@@ -39,7 +43,7 @@ def output_syntax(syntax, compress=False):
 
     Returns
     -------
-    pydicom.uid.UID. What cannot be written (HTJ2K, JPEG) comes out uncompressed.
+    pydicom.uid.UID. What cannot be written (HTJ2K) comes out uncompressed.
 
     Examples
     --------
@@ -103,8 +107,19 @@ def set_pixels(derived, words):
 
 
 def _compress(derived, words, syntax):
-    plugin = PLUGINS[syntax]
-    derived.compress(syntax, words, encoding_plugin=plugin, generate_instance_uid=False)
-    back = pixel_array(derived, raw=True, decoding_plugin=plugin)
+    if syntax in LIBJPEG:
+        derived.add_new("PixelData", "OB", encapsulate([_encoded_jpeg(words, derived.BitsStored)]))
+        back = decode_jpeg(derived)
+    else:
+        plugin = PLUGINS[syntax]
+        derived.compress(syntax, words, encoding_plugin=plugin, generate_instance_uid=False)
+        back = pixel_array(derived, raw=True, decoding_plugin=plugin)
     if back.shape != words.shape or (back != words).any():
         raise HeadrestError(f"{syntax.name} changed its pixels; write it without compression")
+
+
+def _encoded_jpeg(words, bits):
+    from imagecodecs import jpeg8_encode
+
+    kept = words.astype(np.uint16) & np.uint16((1 << bits) - 1)
+    return jpeg8_encode(kept, lossless=True, predictor=1, bitspersample=bits)

@@ -172,12 +172,13 @@ def _decoded(header):
 
 def _decompressed(header, syntax):
     if syntax in LIBJPEG:
-        return _jpeg(header)
+        return decode_jpeg(header)
     plugin = PLUGINS[syntax]
     return pixel_array(header, raw=True, correct_unused_bits=False, decoding_plugin=plugin)
 
 
-def _jpeg(header):
+def decode_jpeg(header):
+    """Decode an image in one of `LIBJPEG`: int16 or uint16 array (rows, columns)."""
     from imagecodecs import jpeg8_decode
 
     words = jpeg8_decode(get_frame(header.PixelData, 0, number_of_frames=1)).astype(np.uint16)
