@@ -115,7 +115,7 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
 
     from headrest.learning.shipping import SHIPPED, make_weights
 
-    settings = replace(SHIPPED, preset="small", epochs=2, examples=7, batch=2)
+    settings = replace(SHIPPED, preset="small", epochs=2, examples=7, halved=1, batch=2)
     card = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     assert card["data"] == {
         "patients": 12,
