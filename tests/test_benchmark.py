@@ -16,8 +16,8 @@ def in_this_one(work, tasks, jobs):
 
 def test_table(capsys, monkeypatch):
     pytest.importorskip("keras")
-    for module in (slices, batch):
-        monkeypatch.setattr(module, "SLICES", 6)
+    monkeypatch.setattr(slices, "SLICES", 6)
+    monkeypatch.setattr(batch, "SERIES", 6)
     monkeypatch.setattr(batch, "in_processes", in_this_one)  # Keras is there already
     assert main(["benchmark", "--size", "256", "--repeats", "1"]) == 0
     text = capsys.readouterr().out
@@ -41,7 +41,7 @@ def test_best_of_all_partitions():
 def test_all_ways_of_reading_give_the_same_hu(tmp_path):
     pytest.importorskip("SimpleITK")
     hu = np.arange(64.0 * 64).reshape(64, 64) - 1024
-    paths = write_series(hu, tmp_path)
+    paths = write_series(hu, tmp_path, 6)
     every = np.stack([hu] * len(paths))
     assert np.array_equal(read_series(tmp_path).hu, every)
     assert np.array_equal(bytes_to_hu(paths, hu.shape), every)

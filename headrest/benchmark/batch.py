@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from headrest.benchmark.ratios import Line
-from headrest.benchmark.slices import SLICES, write_series
+from headrest.benchmark.slices import write_series
 from headrest.clean import clean_series
 from headrest.dicom import read_series
 from headrest.workers import in_processes
@@ -21,7 +21,7 @@ SERIES, SECONDS = 133, 5.0
 def batch_lines(hu: np.ndarray, repeats: int) -> Iterator[Line]:
     """Measure both on one slice (rows, columns) in HU, many times over."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_series(hu, folder)
+        paths = write_series(hu, folder, SERIES)
         yield cleaning_line(folder, repeats)
         yield workers_line([str(path) for path in paths[: 4 * repeats]])
 
@@ -30,7 +30,7 @@ def cleaning_line(source: str, repeats: int) -> Line:
     """A series from its files to its files, with its segmentation, by the clock."""
     extra = importlib.util.find_spec("highdicom") is not None
     turns = [_seconds(source, time.perf_counter, segmentation=extra) for _ in range(repeats + 1)]
-    ratio = float(np.median(turns[1:])) * SERIES / SLICES / SECONDS
+    ratio = float(np.median(turns[1:])) / SECONDS
     what = f"cleaning {SERIES} slices, the network there: seconds / {SECONDS:g}"
     return Line(what, ratio, "at most", 1)
 

@@ -101,7 +101,7 @@ def reading_lines(hu: np.ndarray, repeats: int) -> Iterator[Line]:
     from headrest.dicom import read_series
 
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_series(hu, folder)
+        paths = write_series(hu, folder, SLICES)
         calls = [lambda: read_series(folder).hu, lambda: bytes_to_hu(paths, hu.shape)]
         if importlib.util.find_spec("SimpleITK"):
             calls.append(lambda: simpleitk_to_hu(folder))
@@ -111,7 +111,7 @@ def reading_lines(hu: np.ndarray, repeats: int) -> Iterator[Line]:
     yield Line("reading a series: here / bytes and scaling", ours / limit, "at most", 6)
 
 
-def write_series(hu: np.ndarray, folder: str | Path) -> list[Path]:
+def write_series(hu: np.ndarray, folder: str | Path, slices: int) -> list[Path]:
     """Write one slice many times, as a series of uncompressed files 5 mm apart."""
     from pydicom import dcmread
     from pydicom.uid import generate_uid
@@ -126,7 +126,7 @@ def write_series(hu: np.ndarray, folder: str | Path) -> list[Path]:
     ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
     ds.RescaleSlope, ds.RescaleIntercept = 1, int(FLOOR)
     ds.PixelData = np.clip(hu - FLOOR, 0, 4095).astype("<u2").tobytes()
-    paths = [Path(folder, f"{number:03d}.dcm") for number in range(SLICES)]
+    paths = [Path(folder, f"{number:03d}.dcm") for number in range(slices)]
     for number, path in enumerate(paths):
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         ds.InstanceNumber, ds.ImagePositionPatient = number + 1, [-100, -100, 5 * number]
