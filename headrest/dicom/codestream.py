@@ -12,12 +12,14 @@ from pydicom.uid import (
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
 from headrest.errors import HeadrestError
+
+JPEG = (JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit)
+"""JPEG proper, of more than eight bits."""
 
 SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
 SOF, SOS = 0xFFF7, 0xFFDA  # JPEG-LS, ISO/IEC 14495-1 Annex C
@@ -113,8 +115,8 @@ def _jpeg(found):
 
 
 KINDS = {
-    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), _jpeg_ls),
-    **dict.fromkeys((JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit), _jpeg),
+    **dict.fromkeys(JPEGLSTransferSyntaxes, _jpeg_ls),
+    **dict.fromkeys(JPEG, _jpeg),
 }
 """How an image says what it is; one of JPEG 2000 where none of these."""
 

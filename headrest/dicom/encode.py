@@ -18,7 +18,8 @@ from pydicom.uid import (
 )
 
 from headrest.dicom.attributes import number
-from headrest.dicom.pixels import LIBJPEG, PADDING, PLUGINS, as_stored, decode_jpeg, fits
+from headrest.dicom.codestream import JPEG
+from headrest.dicom.pixels import PADDING, PLUGINS, as_stored, decode_jpeg, fits
 from headrest.errors import HeadrestError
 
 LOSSLESS = {
@@ -26,7 +27,7 @@ LOSSLESS = {
     RLELossless: RLELossless,
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), JPEGLSLossless),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), JPEG2000Lossless),
-    **dict.fromkeys(LIBJPEG, JPEGLosslessSV1),
+    **dict.fromkeys(JPEG, JPEGLosslessSV1),
 }
 """What a compressed source is written back as; nothing at hand writes HTJ2K."""
 
@@ -107,7 +108,7 @@ def set_pixels(derived, words):
 
 
 def _compress(derived, words, syntax):
-    if syntax in LIBJPEG:
+    if syntax in JPEG:
         derived.add_new("PixelData", "OB", encapsulate([_encoded_jpeg(words, derived.BitsStored)]))
         back = decode_jpeg(derived)
     else:

@@ -16,9 +16,6 @@ from pydicom.uid import (
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
@@ -26,7 +23,7 @@ from pydicom.uid import (
 )
 
 from headrest.dicom.attributes import number, text, value_of
-from headrest.dicom.codestream import check_frame
+from headrest.dicom.codestream import JPEG, check_frame
 from headrest.errors import HeadrestError, plain
 
 NATIVE = {
@@ -36,17 +33,14 @@ NATIVE = {
     ExplicitVRBigEndian,
 }
 # One decoder a syntax, named: pydicom would else take any plugin that is installed, and some
-# end the Python process on a damaged file.
+# end the Python process on a damaged file. JPEG itself has only such, or under the GPL: imagecodecs
+# decodes it, by libjpeg-turbo.
 PLUGINS = {
     RLELossless: "pydicom",
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
     **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
 }
-LIBJPEG = {JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit}
-"""What imagecodecs decodes, by libjpeg-turbo; plugins of pydicom that do are under the GPL, or end
-the process."""
-
 ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 MATRIX = (
@@ -147,7 +141,7 @@ def _decoded(header):
     syntax = value_of(header.file_meta, "TransferSyntaxUID")
     if syntax in NATIVE:
         return _native(header, ">" if syntax == ExplicitVRBigEndian else "<")
-    if syntax not in PLUGINS and syntax not in LIBJPEG:
+    if syntax not in (*PLUGINS, *JPEG):
         name = plain(getattr(syntax, "name", syntax))[:64]
         raise HeadrestError(
             f"transfer syntax {name} is not supported; "
@@ -171,14 +165,14 @@ def _decoded(header):
 
 
 def _decompressed(header, syntax):
-    if syntax in LIBJPEG:
+    if syntax in JPEG:
         return decode_jpeg(header)
     plugin = PLUGINS[syntax]
     return pixel_array(header, raw=True, correct_unused_bits=False, decoding_plugin=plugin)
 
 
 def decode_jpeg(header):
-    """Decode an image in one of `LIBJPEG`: int16 or uint16 array (rows, columns)."""
+    """Decode an image in one of the syntaxes `JPEG`: int16 or uint16 array (rows, columns)."""
     from imagecodecs import jpeg8_decode
 
     words = jpeg8_decode(get_frame(header.PixelData, 0, number_of_frames=1)).astype(np.uint16)
