@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 # TensorFlow's start-up lines say nothing about a scan. Where it is imported before, they come.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

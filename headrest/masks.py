@@ -121,14 +121,15 @@ def largest_piece(mask):
 
 
 def sum_by_label(labels, count, weights=None):
-    """Voxels of each label, or sums of their weights: float array (count + 1,).
+    """Voxels of each label, or sums of their weights: float array (count + 1,), 0 of no label.
 
     Slice by slice: NumPy counts in eight bytes a voxel, which a whole series has no room for.
     """
     total = np.zeros(count + 1)
     for i, one in enumerate(labels):
-        weight = None if weights is None else weights[i].ravel()
-        total += np.bincount(one.ravel(), weight, count + 1)
+        labelled = one > 0
+        weight = None if weights is None else weights[i][labelled]
+        total += np.bincount(one[labelled], weight, count + 1)
     return total
 
 

@@ -8,7 +8,6 @@ from tqdm.auto import tqdm
 
 from headrest.backend import keras
 from headrest.hounsfield import DEVICE_HU, FLOOR
-from headrest.network import logit, sigmoid
 from headrest.scaling import scale
 
 SIZE = 512
@@ -23,9 +22,15 @@ STEP = 256
 MOST_STEPS = 4
 """A network never sees more than 1024 x 1024: coarser pixels rather than no memory."""
 
-TOGETHER = 4
-"""Slices of `SIZE` x `SIZE` that a network sees at once, each with its mirror image; fewer where
-they are larger."""
+TOGETHER = 8
+"""Slices of `SIZE` x `SIZE` that a network sees at once; fewer where they are larger."""
+
+AS_THEY_ARE, MIRRORED = slice(None), slice(None, None, -1)
+"""Columns of a slice, in the order in which a network sees them."""
+
+UNSURE, UNSURE_MM2 = (0.05, 0.95), 4.0
+"""A slice with so much of it between these probabilities is looked at once more, mirrored: one in
+four. In all the others together a second look changes next to nothing."""
 
 
 def series_probability(
@@ -33,13 +38,16 @@ def series_probability(
 ) -> np.ndarray:
     """Probability that a voxel belongs to a support.
 
-    Each slice is seen as it is and mirrored, and the two answers are averaged.
+    Each slice is seen as it is; where a network is not sure, also mirrored, and the two answers
+    are averaged.
 
     Parameters
     ----------
     hu : float array (slices, rows, columns), in HU. Any matrix; one slice is enough.
     spacing_mm : (z, y, x) in mm.
-    network : callable, size -> keras.Model of that size, as `headrest.shipped.shipped_network`.
+    network : callable
+        Size -> keras.Model of that size, laid out for use, as `headrest.shipped.shipped_network`
+        and `headrest.network.for_inference` give it.
 
     Returns
     -------
@@ -47,22 +55,40 @@ def series_probability(
 
     Examples
     --------
-    >>> from headrest.network import build
-    >>> empty = np.full((1, 40, 30), -1000.0)
-    >>> float(series_probability(empty, (5, 8, 8), lambda size: build(size=size)).max())
+    >>> from headrest.network import build, for_inference
+    >>> trained, empty = build("small"), np.full((1, 40, 30), -1000.0)
+    >>> float(series_probability(empty, (5, 8, 8), lambda n: for_inference(trained, n)).max())
     0.0
     """
     size = network_size(hu.shape[1:], spacing_mm[1:])
     model, batch = network(size), max(TOGETHER * SIZE**2 // size**2, 1)
     found = np.zeros(hu.shape, np.float16)
     seen = [i for i, one in enumerate(hu) if (one > DEVICE_HU).any()]
-    with tqdm(total=len(seen), desc="predicting", unit="slice", delay=2, leave=False) as bar:
-        for start in range(0, len(seen), batch):
-            chosen = seen[start : start + batch]
-            answers = batch_probability(hu[chosen], spacing_mm[1:], model)
-            found[chosen] = np.where(hu[chosen] > DEVICE_HU, answers, 0)
-            bar.update(len(chosen))
+    fewest, unsure = batch if len(seen) > batch else 1, []
+
+    def look(chosen, columns):
+        given = hu[chosen, :, columns]
+        answers, unsure_mm2 = batch_probability(given, spacing_mm[1:], model, fewest)
+        for i, answer, doubt in zip(chosen, answers[..., columns], unsure_mm2):
+            yield i, answer * (hu[i] > DEVICE_HU), doubt
+
+    for chosen in _batches(seen, batch, "predicting"):
+        for i, answer, doubt in look(chosen, AS_THEY_ARE):
+            found[i] = answer
+            if doubt >= UNSURE_MM2:
+                unsure.append(i)
+    for chosen in _batches(unsure, batch, "looking again"):
+        for i, answer, _ in look(chosen, MIRRORED):
+            found[i] = 0.5 * (found[i] + answer)
     return found
+
+
+def _batches(indices, batch, what):
+    with tqdm(total=len(indices), desc=what, unit="slice", delay=2, leave=False) as bar:
+        for start in range(0, len(indices), batch):
+            chosen = indices[start : start + batch]
+            yield chosen
+            bar.update(len(chosen))
 
 
 def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
@@ -82,36 +108,40 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
 
 
 def batch_probability(
-    hu: np.ndarray, spacing_mm: Sequence[float], model: keras.Model
-) -> np.ndarray:
-    """Probability of support in some slices, which the network sees at once.
+    hu: np.ndarray, spacing_mm: Sequence[float], model: keras.Model, fewest: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probability of support in some slices, which the network sees at once, and its doubts.
 
     Parameters
     ----------
     hu : float array (n, rows, columns), in HU.
     spacing_mm : (y, x) in mm.
-    model : keras.Model of `headrest.network`, for square slices of any size.
+    model : keras.Model laid out for use, for square slices of any size.
+    fewest : int
+        Fewer slices are filled up to so many, as another number would be compiled anew.
 
     Returns
     -------
-    float32 array (n, rows, columns), 0 to 1.
+    probability : float32 array (n, rows, columns), 0 to 1.
+    unsure_mm2 : float array (n,), how much of a slice, air apart, lies within `UNSURE`; on the
+        network's own pixels, since resampling puts something between 0 and 1 on every edge.
     """
     shape, mm = hu.shape[1:], min(spacing_mm)
     even = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
     square = (max(even),) * 2
     lead = [(max(even) - n) // 2 for n in even]
     middle = tuple(slice(a, a + n) for a, n in zip(lead, even))
-    x = np.empty((2, len(hu), *model.input_shape[1:3]), np.float32)  # as they are, and mirrored
+    x = np.zeros((max(len(hu), fewest), *model.input_shape[1:3]), np.float32)
     for n, one in enumerate(hu):  # slice by slice, as a cache holds no more
-        seen = _resampled(_within(_resampled(one, even), square, middle), x.shape[2:])
-        x[0, n] = scale(seen)
-        x[1, n] = x[0, n, :, ::-1]
-    both = logit(model, x.reshape(-1, *x.shape[2:])).reshape(x.shape)
-    found = np.empty(hu.shape, np.float32)
-    for n, (straight, mirrored) in enumerate(zip(*both)):
-        z = _resampled(0.5 * (straight + mirrored[:, ::-1]), square)[middle]
-        found[n] = sigmoid(_resampled(z, shape))
-    return found
+        x[n] = scale(_resampled(_within(_resampled(one, even), square, middle), x.shape[1:]))
+    answers = np.asarray(model.predict_on_batch(x[..., None]))[: len(hu), ..., 0]
+    found, unsure_mm2 = np.empty(hu.shape, np.float32), np.empty(len(hu))
+    low, high, air = *UNSURE, scale(DEVICE_HU)
+    for n, p in enumerate(answers):
+        found[n] = _resampled(_resampled(p, square)[middle], shape)
+        unsure = np.count_nonzero((p > low) & (p < high) & (x[n] > air))
+        unsure_mm2[n] = unsure * (mm * max(even) / len(p)) ** 2
+    return found, unsure_mm2
 
 
 def _within(hu, square, middle):

@@ -42,6 +42,9 @@ HOLLOW_MM2, OWN, WALL_MM = 500.0, 0.75, 10.0
 """A hollow as large as this in a slice, whose rim is patient for so great a share, is the patient's
 own (lungs, sinuses, the inside of a plastic skull), and its wall is this thick at most."""
 
+BROKEN = 3
+"""Pixels from a hollow within which a find has broken through its wall."""
+
 ISLAND = 0.2
 """Mean probability from which what hangs on no patient goes with the support."""
 
@@ -117,9 +120,16 @@ def _crumbs(found, spacing_mm):
 def _doubts(found, kept, probability):
     """Doubtful finds that lie on what is kept."""
     doubts = np.zeros_like(found)
-    for i in np.flatnonzero(found.any((1, 2))):
-        doubts[i] = _doubtful(found[i], kept[i], probability[i])
+    for i, around in _around_finds(found, 1):
+        here = i, *around
+        doubts[here] = _doubtful(found[here], kept[here], probability[here])
     return doubts
+
+
+def _around_finds(found, rim):
+    """Each slice with finds, and where in it they are, with some pixels around them."""
+    for i in np.flatnonzero(found.any((1, 2))):
+        yield i, bounding_box(found[i], rim)
 
 
 def _doubtful(found, kept, probability):
@@ -151,22 +161,27 @@ def _rim_share(labels, count, beside):
 def _flashes(found, kept):
     """Finds in the place of what is kept in the slice before and in the one after."""
     flashes = np.zeros_like(found)
-    for i in range(1, len(found) - 1):
-        labels, count = ndimage.label(found[i], EIGHT)
-        sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
-        between = np.bincount(labels[kept[i - 1] & kept[i + 1]], minlength=count + 1)
-        flashes[i] = ((between / sizes > BETWEEN) & (np.arange(count + 1) > 0))[labels]
+    for i, around in _around_finds(found, 0):
+        if 0 < i < len(found) - 1:
+            labels, count = ndimage.label(found[i][around], EIGHT)
+            sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
+            both = kept[i - 1][around] & kept[i + 1][around]
+            between = np.bincount(labels[both], minlength=count + 1)
+            flashes[i][around] = ((between / sizes > BETWEEN) & (np.arange(count + 1) > 0))[labels]
     return flashes
 
 
 def _walls(found, hollows, spacing_mm):
     """The wall of hollows of the patient, where a find has broken through it."""
     walls = np.zeros_like(found)
-    for i in np.flatnonzero(found.any((1, 2)) & hollows.any((1, 2))):
-        labels, count = ndimage.label(found[i], EIGHT)
-        broken = np.zeros(count + 1, bool)
-        broken[labels[ndimage.binary_dilation(hollows[i], iterations=3)]] = True
-        walls[i] = broken[labels] & found[i] & grown(hollows[i], WALL_MM, spacing_mm)
+    reach = round(WALL_MM / min(spacing_mm)) + BROKEN
+    for i, around in _around_finds(found, reach):
+        here = i, *around
+        if hollows[here].any():
+            labels, count = ndimage.label(found[here], EIGHT)
+            broken = np.zeros(count + 1, bool)
+            broken[labels[ndimage.binary_dilation(hollows[here], iterations=BROKEN)]] = True
+            walls[here] = broken[labels] & found[here] & grown(hollows[here], WALL_MM, spacing_mm)
     return walls
 
 
@@ -189,9 +204,10 @@ def _own_hollows(solid, found, spacing_mm):
         closed = thick_parts(solid[i], RING_MM, spacing_mm)
         labels, count = ndimage.label(~closed)
         chosen = np.bincount(labels.ravel(), minlength=count + 1) * np.prod(spacing_mm) > HOLLOW_MM2
-        chosen &= _rim_share(labels, count, closed & ~found[i]) >= OWN
         chosen[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
-        hollows[i] = chosen[labels]
+        if chosen.any():
+            chosen &= _rim_share(labels, count, closed & ~found[i]) >= OWN
+            hollows[i] = chosen[labels]
     return hollows
 
 
@@ -203,7 +219,6 @@ def _likely_islands(loose, probability):
     labels, count = ndimage.label(loose, FACES)
     size = np.maximum(sum_by_label(labels, count), 1)
     chosen = sum_by_label(labels, count, probability) >= ISLAND * size
-    chosen[0] = False
     return chosen[labels]
 
 
@@ -226,7 +241,8 @@ def states(device, body, spacing_mm):
 def _state(device, body, area_mm2):
     if device.sum() * area_mm2 < SEEN_MM2:
         return ABSENT
-    contact = ndimage.binary_dilation(device, EIGHT) & body
+    around = bounding_box(device, 1)
+    contact = ndimage.binary_dilation(device[around], EIGHT) & body[around]
     return TOUCHING if contact.sum() * area_mm2 >= SEEN_MM2 else FREE
 
 

@@ -12,6 +12,7 @@ from headrest.arrays import FAULTS, check_finite, read_arrays
 from headrest.backend import keras
 from headrest.errors import HeadrestError
 from headrest.files import sha256, whole_file
+from headrest.inference import inference_weights, training_shapes
 from headrest.network import build, get_weights, set_weights
 from headrest.weights import PLACE, weights_card
 
@@ -29,7 +30,8 @@ def shipped_network(size: int = 512) -> keras.Model:
 
     Returns
     -------
-    keras.Model, as `headrest.network.encoder_decoder` makes it. The same one for the same size.
+    keras.Model, laid out for use, as `headrest.network.for_inference` does. The same one for the
+    same size.
 
     Raises
     ------
@@ -37,9 +39,9 @@ def shipped_network(size: int = 512) -> keras.Model:
         Where the files are damaged, or the size cannot be halved so often.
     """
     card = weights_card()
-    model = build(card["architecture"]["preset"], size=size)
-    wanted = {variable.path: tuple(variable.shape) for variable in model.weights}
-    set_weights(model, read_weights(PLACE / "headrest.npz", wanted, card["sha256"]))
+    model = build(card["architecture"]["preset"], size=size, inference=True)
+    weights = read_weights(PLACE / "headrest.npz", training_shapes(model), card["sha256"])
+    set_weights(model, inference_weights(weights))
     return model
 
 

@@ -150,7 +150,6 @@ def outside_patient(
     """
     labels, count = ndimage.label((hu > DEVICE_HU) & ~device, FACES)
     large = sum_by_label(labels, count) * np.prod(spacing_mm) >= 1000 * PIECE_ML
-    large[0] = False
     body = filled_body(large[labels], spacing_mm[1:])
     near = np.stack([grown(one, SKIN_MM, spacing_mm[1:]) for one in body])
     return ~near & (hu <= DEVICE_HU) & ~padding

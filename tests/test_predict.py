@@ -5,12 +5,14 @@ import pytest
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 from headrest import predict
-from headrest.network import build
+from headrest.network import build, for_inference, sigmoid
 from headrest.scaling import scale
+
+SPACING_MM = (5.0, 0.5, 0.5)
 
 
 class Bright:
-    """A network that calls headrest whatever is brighter than 0 HU, and knows left from right."""
+    """A network that calls headrest whatever is brighter than 0 HU, and knows only of the left."""
 
     def __init__(self, size):
         self.input_shape = (None, size, size, 1)
@@ -19,8 +21,16 @@ class Bright:
 
     def predict_on_batch(self, x):
         self.seen.append(x)
-        z = np.where(x[..., 0] > float(scale(np.array(0.0))), 9.0, -9.0) * self.left
-        return np.stack([-z / 2, z / 2], -1)
+        z = np.where(x > float(scale(np.array(0.0))), 9.0, -9.0)
+        return sigmoid(z * self.left[..., None])
+
+
+class Sure(Bright):
+    """A network that knows it everywhere."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.left = np.ones(size)
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (256, 256), (1024, 1024), (480, 512), (300, 700)])
@@ -36,23 +46,36 @@ def test_any_matrix(shape):
     assert found[1].min() >= 0
 
 
-def test_mirrored_answers_are_averaged():
-    hu = np.full((1, 512, 512), 100.0)
-    found = predict.series_probability(hu, (5, 0.5, 0.5), Bright)
-    assert found == pytest.approx(1 / (1 + np.exp(-4.5)), abs=1e-3)
+def test_where_a_network_is_not_sure_it_looks_again_in_a_mirror():
+    network = Bright(512)  # right of the middle it is at even odds
+    found = predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, lambda _: network)
+    assert found == pytest.approx((sigmoid(9) + 0.5) / 2, abs=1e-3)
+    once, again = network.seen
+    assert np.array_equal(again, once[:, :, ::-1])
 
 
-@pytest.mark.parametrize(("mm", "batches"), [(0.5, [8, 4]), (1.4, [2] * 6)])
-def test_slices_are_seen_some_at_once_and_empty_ones_not_at_all(mm, batches):
-    hu = np.full((8, 512, 512), -1000.0)
-    for i in (0, 1, 2, 4, 5, 7):
+@pytest.mark.parametrize(("pixels", "looks"), [(0, [1]), (15, [1]), (16, [1, 1])])
+def test_a_speck_of_doubt_is_not_worth_a_second_look(pixels, looks):
+    network = Bright(512)
+    network.left = np.arange(512 * 512).reshape(512, 512) >= pixels
+    predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, lambda _: network)
+    assert [len(x) for x in network.seen] == looks
+
+
+@pytest.mark.parametrize(
+    ("slices", "mm", "batches"),
+    [(8, 0.5, [6]), (8, 1.4, [3, 3]), (14, 0.5, [8, 8]), (5, 1.4, [3, 3])],
+)
+def test_slices_are_seen_some_at_once_and_empty_ones_not_at_all(slices, mm, batches):
+    hu = np.full((slices, 512, 512), -1000.0)
+    for i in set(range(slices)) - {3, 6}:
         hu[i, 30 * i + 10 : 30 * i + 40] = 100
     networks = []
     found = predict.series_probability(
-        hu, (5, mm, mm), lambda size: networks.append(Bright(size)) or networks[0]
+        hu, (5, mm, mm), lambda size: networks.append(Sure(size)) or networks[0]
     )
     assert [len(x) for x in networks[0].seen] == batches
-    assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 12 * 512)
+    assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 2 * slices * 512)
 
 
 def test_nothing_at_half_way_to_air_or_below():
@@ -60,7 +83,7 @@ def test_nothing_at_half_way_to_air_or_below():
     hu[0, 100, 100] = -499
     model = build("standard")
     model.get_layer("logits").bias.assign([-50.0, 50.0])
-    found = predict.series_probability(hu, (5, 0.5, 0.5), lambda size: model)
+    found = predict.series_probability(hu, SPACING_MM, lambda size: for_inference(model, size))
     assert np.argwhere(found).tolist() == [[0, 100, 100]]
 
 

@@ -209,9 +209,9 @@ def test_filling_is_that_of_another_hand():
 def test_sums_by_label_are_those_of_another_hand():
     rng = np.random.default_rng(2)
     labels, weights = rng.integers(0, 5, (3, 8, 8)), rng.random((3, 8, 8))
-    expected = ndimage.sum_labels(weights, labels, range(6))
-    assert sum_by_label(labels, 5, weights) == pytest.approx(expected)
-    assert sum_by_label(labels, 5)[:5] == pytest.approx(np.bincount(labels.ravel()))
+    expected = ndimage.sum_labels(weights, labels, range(1, 6))
+    assert sum_by_label(labels, 5, weights) == pytest.approx([0, *expected])
+    assert sum_by_label(labels, 5)[1:5] == pytest.approx(np.bincount(labels.ravel())[1:])
 
 
 def test_states(scan):
