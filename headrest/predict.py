@@ -25,6 +25,9 @@ MOST_STEPS = 4
 TOGETHER = 8
 """Slices of `SIZE` x `SIZE` that a network sees at once; fewer where they are larger."""
 
+NEXT_TO_NOTHING = 1e-4
+"""Probability that is taken for none: what halves do not hold in full takes thirty times longer."""
+
 AS_THEY_ARE, MIRRORED = slice(None), slice(None, None, -1)
 """Columns of a slice, in the order in which a network sees them."""
 
@@ -69,8 +72,9 @@ def series_probability(
     def look(chosen, columns):
         given = hu[chosen, :, columns]
         answers, unsure_mm2 = batch_probability(given, spacing_mm[1:], model, fewest)
-        for i, answer, doubt in zip(chosen, answers[..., columns], unsure_mm2):
-            yield i, answer * (hu[i] > DEVICE_HU), doubt
+        for i, answer, doubt in zip(chosen, answers, unsure_mm2):
+            told = (hu[i] > DEVICE_HU) & (answer[:, columns] > NEXT_TO_NOTHING)
+            yield i, answer[:, columns] * told, doubt
 
     for chosen in _batches(seen, batch, "predicting"):
         for i, answer, doubt in look(chosen, AS_THEY_ARE):
@@ -109,7 +113,7 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
 
 def batch_probability(
     hu: np.ndarray, spacing_mm: Sequence[float], model: keras.Model, fewest: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Probability of support in some slices, which the network sees at once, and its doubts.
 
     Parameters
@@ -122,7 +126,7 @@ def batch_probability(
 
     Returns
     -------
-    probability : float32 array (n, rows, columns), 0 to 1.
+    probability : list of float32 array (rows, columns), 0 to 1.
     unsure_mm2 : float array (n,), how much of a slice, air apart, lies within `UNSURE`; on the
         network's own pixels, since resampling puts something between 0 and 1 on every edge.
     """
@@ -135,13 +139,10 @@ def batch_probability(
     for n, one in enumerate(hu):  # slice by slice, as a cache holds no more
         x[n] = scale(_resampled(_within(_resampled(one, even), square, middle), x.shape[1:]))
     answers = np.asarray(model.predict_on_batch(x[..., None]))[: len(hu), ..., 0]
-    found, unsure_mm2 = np.empty(hu.shape, np.float32), np.empty(len(hu))
     low, high, air = *UNSURE, scale(DEVICE_HU)
-    for n, p in enumerate(answers):
-        found[n] = _resampled(_resampled(p, square)[middle], shape)
-        unsure = np.count_nonzero((p > low) & (p < high) & (x[n] > air))
-        unsure_mm2[n] = unsure * (mm * max(even) / len(p)) ** 2
-    return found, unsure_mm2
+    unsure = np.count_nonzero((answers > low) & (answers < high) & (x[: len(hu)] > air), (1, 2))
+    unsure_mm2 = unsure * (mm * max(even) / x.shape[1]) ** 2
+    return [_resampled(_resampled(p, square)[middle], shape) for p in answers], unsure_mm2
 
 
 def _within(hu, square, middle):

@@ -93,11 +93,11 @@ def _refined(solid, probability, spacing_mm, steps):
     found = probability >= FOUND
     hollows = _own_hollows(solid, found, spacing_mm[1:])
     if "doubts" in steps:
-        found &= ~_doubts(found, solid & ~found | hollows, probability)
+        _give_back(found, _doubts(found, solid & ~found | hollows, probability))
     if "flashes" in steps and spacing_mm[0] <= NEAR_MM:
-        found &= ~_flashes(found, solid & ~found)
+        _give_back(found, _flashes(found, solid & ~found))
     if "hollows" in steps:
-        found &= ~_walls(found, hollows, spacing_mm[1:])
+        _give_back(found, _walls(found, hollows, spacing_mm[1:]))
     if "edges" in steps:
         found |= _edges(solid & ~found, found, spacing_mm[1:])
     body = filled_body(largest_piece(solid & ~found), spacing_mm[1:])
@@ -110,6 +110,18 @@ def _refined(solid, probability, spacing_mm, steps):
     return found, body & ~found
 
 
+def _give_back(found, pieces):
+    """Take pieces of finds out again, each as soon as it is known."""
+    for here, piece in pieces:
+        found[here] &= ~piece
+
+
+def _around_finds(found, rim):
+    """Index of each slice with finds, and of where in it they are with some pixels around them."""
+    for i in np.flatnonzero(found.any((1, 2))):
+        yield i, *bounding_box(found[i], rim)
+
+
 def _crumbs(found, spacing_mm):
     """Whether a series that leaves nothing out shows crumbs, and nothing else, of a support."""
     whole = len(found) > 1 and spacing_mm[0] <= NEAR_MM
@@ -119,17 +131,8 @@ def _crumbs(found, spacing_mm):
 
 def _doubts(found, kept, probability):
     """Doubtful finds that lie on what is kept."""
-    doubts = np.zeros_like(found)
-    for i, around in _around_finds(found, 1):
-        here = i, *around
-        doubts[here] = _doubtful(found[here], kept[here], probability[here])
-    return doubts
-
-
-def _around_finds(found, rim):
-    """Each slice with finds, and where in it they are, with some pixels around them."""
-    for i in np.flatnonzero(found.any((1, 2))):
-        yield i, bounding_box(found[i], rim)
+    for here in _around_finds(found, 1):
+        yield here, _doubtful(found[here], kept[here], probability[here])
 
 
 def _doubtful(found, kept, probability):
@@ -160,29 +163,24 @@ def _rim_share(labels, count, beside):
 
 def _flashes(found, kept):
     """Finds in the place of what is kept in the slice before and in the one after."""
-    flashes = np.zeros_like(found)
-    for i, around in _around_finds(found, 0):
+    for i, *around in _around_finds(found, 0):
         if 0 < i < len(found) - 1:
-            labels, count = ndimage.label(found[i][around], EIGHT)
+            labels, count = ndimage.label(found[(i, *around)], EIGHT)
             sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
-            both = kept[i - 1][around] & kept[i + 1][around]
+            both = kept[(i - 1, *around)] & kept[(i + 1, *around)]
             between = np.bincount(labels[both], minlength=count + 1)
-            flashes[i][around] = ((between / sizes > BETWEEN) & (np.arange(count + 1) > 0))[labels]
-    return flashes
+            flashing = (between / sizes > BETWEEN) & (np.arange(count + 1) > 0)
+            yield (i, *around), flashing[labels]
 
 
 def _walls(found, hollows, spacing_mm):
     """The wall of hollows of the patient, where a find has broken through it."""
-    walls = np.zeros_like(found)
-    reach = round(WALL_MM / min(spacing_mm)) + BROKEN
-    for i, around in _around_finds(found, reach):
-        here = i, *around
+    for here in _around_finds(found, round(WALL_MM / min(spacing_mm)) + BROKEN):
         if hollows[here].any():
             labels, count = ndimage.label(found[here], EIGHT)
             broken = np.zeros(count + 1, bool)
             broken[labels[ndimage.binary_dilation(hollows[here], iterations=BROKEN)]] = True
-            walls[here] = broken[labels] & found[here] & grown(hollows[here], WALL_MM, spacing_mm)
-    return walls
+            yield here, broken[labels] & found[here] & grown(hollows[here], WALL_MM, spacing_mm)
 
 
 def _edges(rest, found, spacing_mm):
