@@ -11,7 +11,8 @@ UNUSED = ("sklearn", "matplotlib", "pandas")
 """Keras imports these where it finds them, for wrappers and plots of its own."""
 
 RARELY = 100_000
-"""Objects that come into being between two looks for garbage; 700 by default, or 2,000."""
+"""How many more objects come into being than go between two looks for garbage: Python's own number
+is 700, or 2,000."""
 
 _hidden: list[str] = []
 

@@ -78,8 +78,8 @@ def encoder_decoder(
         depth) before the first level and unfolding them after it.
     seed : int, of the first weights.
     inference : bool
-        Lay it out for use: a sixth faster on a CPU, without weights before it is given some of
-        `headrest.inference.inference_weights`. See `for_inference`.
+        Lay it out for use, which takes a sixth less time on a CPU; all weights are 0 until it is
+        given some of `headrest.inference.inference_weights`. See `for_inference`.
     name : str, optional
 
     Returns
@@ -172,7 +172,8 @@ class _Convolutions:
 
 
 class _Unfolding(_Convolutions):
-    """Lay the same ones out for use; first weights would be a third of the time that takes."""
+    """Lay the same ones out for use. Drawing first weights would take a third of the time of
+    building them, so they are zeros."""
 
     def _first(self, activation="relu"):
         return "zeros"
@@ -243,7 +244,9 @@ def halve(model: keras.Model) -> keras.Model:
     # Layers that are laid out again do not look whether sizes fit.
     _check_size(size, model.plan.convolutions, model.plan.padding, model.plan.fold)
     slices = layers.Input((size, size, 1), name="half_slice")
-    return keras.models.clone_model(model, slices, clone_function=lambda layer: layer)
+    half = keras.models.clone_model(model, slices, clone_function=lambda layer: layer)
+    half.plan = model.plan
+    return half
 
 
 def for_inference(model: keras.Model, size: int | None = None) -> keras.Model:
@@ -262,13 +265,16 @@ def for_inference(model: keras.Model, size: int | None = None) -> keras.Model:
     Raises
     ------
     HeadrestError
-        Where such slices cannot be halved so often; the text names the nearest that can.
+        Where such slices cannot be halved so often; the text names the nearest that can. Where it
+        is laid out for use already.
 
     Examples
     --------
     >>> for_inference(build("small"), size=128).output_shape
     (None, 128, 128, 1)
     """
+    if model.output_shape[-1] != 2:
+        raise HeadrestError(f"{model.name!r} is laid out for use already: give the trained network")
     size = size or model.input_shape[1]
     laid_out = model.plan.lay_out(size, inference=True, name=model.name)
     set_weights(laid_out, inference_weights(get_weights(model)))
@@ -290,7 +296,7 @@ def logit(model: keras.Model, scaled: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    model : keras.Model
+    model : keras.Model, not laid out for use.
     scaled : float32 array (n, rows, columns), as by `headrest.scaling.scale`.
 
     Returns

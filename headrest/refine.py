@@ -111,7 +111,8 @@ def _refined(solid, probability, spacing_mm, steps):
 
 
 def _give_back(found, pieces):
-    """Take pieces of finds out again, each as soon as it is known."""
+    """Take pieces of finds out again, each as soon as it is known: no step looks at the finds of
+    another slice, only at what was kept before it began."""
     for here, piece in pieces:
         found[here] &= ~piece
 

@@ -25,6 +25,7 @@ def test_table(capsys, monkeypatch):
     heading, *rows = text[len(machine()) + 1 :].splitlines()
     assert heading.split() == ["what", "ratio", "wanted", "met"]
     measured = ("threshold", "component", "reading", "training", "inference", "video", "import")
+    measured += ("cleaning 6 slices, beyond", "cleaning 6 slices, the network", "two workers")
     for what in measured:
         assert any(row.strip().startswith(what) for row in rows)
     assert all(row.endswith(("yes", "no", "not measured")) for row in rows)

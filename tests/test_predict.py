@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
-from headrest import predict
+from headrest import HeadrestError, predict
 from headrest.network import build, for_inference, sigmoid
 from headrest.scaling import scale
 
@@ -15,7 +15,7 @@ class Bright:
     """A network that calls headrest whatever is brighter than 0 HU, and knows only of the left."""
 
     def __init__(self, size):
-        self.input_shape = (None, size, size, 1)
+        self.input_shape = self.output_shape = (None, size, size, 1)
         self.left = np.arange(size) < size // 2
         self.seen = []
 
@@ -76,6 +76,41 @@ def test_slices_are_seen_some_at_once_and_empty_ones_not_at_all(slices, mm, batc
     )
     assert [len(x) for x in networks[0].seen] == batches
     assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 2 * slices * 512)
+
+
+def test_a_second_look_at_few_slices_is_filled_up_to_the_first(monkeypatch):
+    network = Sure(512)
+    network.left = np.ones((512, 512))
+    first = predict.batch_probability
+    hu = np.full((3, 512, 512), -1000.0)
+    hu[:, 100:200] = 100
+
+    def unsure_of_one(*given):
+        answers, unsure_mm2 = first(*given)
+        return answers, np.arange(len(unsure_mm2)) * predict.UNSURE_MM2 / 2
+
+    monkeypatch.setattr(predict, "batch_probability", unsure_of_one)
+    predict.series_probability(hu, SPACING_MM, lambda _: network)
+    assert [len(x) for x in network.seen] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"preset": "small"}, {"preset": "valid3", "widths": (1, 1, 1)}]
+)
+def test_a_network_in_training_or_without_padding_is_refused(changes):
+    hu = np.full((1, 64, 64), 100.0)
+    inference = changes["preset"] == "valid3"
+    with pytest.raises(HeadrestError, match="laid out for use"):
+        predict.series_probability(
+            hu, SPACING_MM, lambda size: build(**changes, size=size, inference=inference)
+        )
+
+
+def test_no_subnormal_numbers_are_stored():
+    network = Sure(512)
+    network.predict_on_batch = lambda x: np.full(x.shape, 1e-5, np.float32)
+    hu = np.full((1, 512, 512), 100.0)
+    assert predict.series_probability(hu, SPACING_MM, lambda _: network).max() == 0
 
 
 def test_nothing_at_half_way_to_air_or_below():

@@ -1,7 +1,8 @@
 """Speed, as ratios to the usual way, both measured in turns in one process.
 
 CPU time, all threads of the process counted, and medians: so a busy machine slows both sides
-alike. Run it with `python -m headrest benchmark`.
+alike; but whole series are cleaned by the clock, in a process of their own too. Run it with
+`python -m headrest benchmark`.
 """
 
 import importlib.util
@@ -84,17 +85,18 @@ def _training_lines(model, hu, repeats, matrix_product, batch=4, steps=30):
 
 
 def _inference_lines(model, hu, repeats):
+    from headrest.network import for_inference
     from headrest.predict import TOGETHER, batch_probability
     from headrest.scaling import scale
 
     slices = np.stack([hu] * TOGETHER)
-    seen = scale(slices)
-    x = np.concatenate([seen, seen[..., ::-1]])[..., None]
+    x, laid_out = scale(slices)[..., None], for_inference(model)
 
     def helper():
-        return batch_probability(slices, (0.5, 0.5), model)
+        return batch_probability(slices, (0.5, 0.5), laid_out)
 
-    bare, onnx = _bare(model, x), _onnx(model, x)
+    helper()  # Keras exports no network that was never called
+    bare, onnx = _bare(laid_out, x), _onnx(laid_out, x)
     calls = [call for call in (helper, bare, onnx) if call]
     spent = dict(zip(calls, in_turns(4 * repeats, *calls)))
     for other, name, wanted in ((bare, "bare tf.function", 1.1), (onnx, "ONNX Runtime", 1.0)):

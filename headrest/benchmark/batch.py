@@ -38,8 +38,8 @@ def cleaning_lines(source: str, repeats: int) -> Iterator[Line]:
     """A series from its files to its files, with its segmentation, by the clock: in a process
     that does nothing else, once Keras and its backend are imported; and where the network is
     there already, as for the next one of many series."""
-    code = "from headrest.benchmark.batch import alone; alone(*__import__('sys').argv[1:])"
-    command = [sys.executable, "-c", code, source]
+    code = f"from headrest.benchmark.batch import by_itself; by_itself({source!r})"
+    command = [sys.executable, "-c", code]
     turns = [float(subprocess.check_output(command, text=True)) for _ in range(repeats + 1)]
     yield _cleaning_line("beyond imports", turns)
     turns = [_seconds(source, time.perf_counter, **_choices()) for _ in range(repeats + 1)]
@@ -55,7 +55,7 @@ def _choices():
     return {"segmentation": importlib.util.find_spec("highdicom") is not None}
 
 
-def alone(source: str) -> None:
+def by_itself(source: str) -> None:
     """Clean a series in a process of its own, and print the seconds beyond its imports."""
     serve_cleaning_only()
     import_keras()
