@@ -57,7 +57,14 @@ def write_weights(folder: str | Path, model: keras.Model, card: dict) -> dict:
     Returns
     -------
     dict, the card with "parameters", "keras" and "sha256" added.
+
+    Raises
+    ------
+    HeadrestError
+        Where the network is laid out for use, or a weight is no number that float16 holds.
     """
+    if model.output_shape[-1] != 2:
+        raise HeadrestError(f"{model.name!r} is laid out for use: write the trained network")
     weights: dict[str, Any] = {
         name: value.astype(np.float16) for name, value in get_weights(model).items()
     }

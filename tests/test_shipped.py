@@ -100,6 +100,12 @@ def test_weights_too_large_for_their_type_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_is_laid_out_for_use_is_not_written(tmp_path):
+    with pytest.raises(HeadrestError, match="laid out for use"):
+        shipped.write_weights(tmp_path, network.for_inference(network.build("small")), {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_network_that_ships():
     card = weights_card()
     model = shipped.shipped_network(512)
