@@ -152,13 +152,15 @@ def batch_probability(
         x[n] = scale(_resampled(_within(_resampled(one, even), square, middle), x.shape[1:]))
     answers = np.asarray(model.predict_on_batch(x[..., None]))[: len(hu), ..., 0]
     low, high, air = *UNSURE, scale(DEVICE_HU)
-    unsure = np.count_nonzero((answers > low) & (answers < high) & (x[: len(hu)] > air), (1, 2))
-    unsure_mm2 = unsure * (mm * max(even) / x.shape[1]) ** 2
+    unsure = [np.count_nonzero((p > low) & (p < high) & (one > air)) for p, one in zip(answers, x)]
+    unsure_mm2 = np.array(unsure) * (mm * max(even) / x.shape[1]) ** 2
     return [_resampled(_resampled(p, square)[middle], shape) for p in answers], unsure_mm2
 
 
 def _within(hu, square, middle):
     """A slice in the middle of a square, around it what lies outside the field of view."""
+    if hu.shape == square:
+        return hu
     around = np.full(square, FLOOR, hu.dtype)
     around[middle] = hu
     return around
