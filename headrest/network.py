@@ -179,8 +179,9 @@ class _Unfolding(_Convolutions):
         return "zeros"
 
     def up(self, x, name, width, step=2, activation="relu"):
+        first = self._first(activation)
         x = layers.Conv2D(
-            width * step**2, 1, activation=activation, kernel_initializer="zeros", name=name
+            width * step**2, 1, activation=activation, kernel_initializer=first, name=name
         )(x)
         return Unfold(step, name=f"{name}_unfold")(x)
 

@@ -132,8 +132,11 @@ def test_laid_out_for_use_a_network_sees_other_sizes_and_keeps_its_own_weights()
     assert (small.output_shape[1:], large.output_shape[1:]) == ((64, 64, 1), (128, 128, 1))
     small.weights[0].assign(np.zeros(small.weights[0].shape))
     assert all(np.array_equal(v, before[k]) for k, v in network.get_weights(model).items())
+    assert network.for_inference(network.halve(model)).output_shape == (None, 32, 32, 1)
     with pytest.raises(HeadrestError, match="64 and 72"):
         network.for_inference(model, 65)
+    with pytest.raises(HeadrestError, match="laid out for use already"):
+        network.for_inference(small)
 
 
 def test_drawing_shows_every_level():
