@@ -1,54 +1,129 @@
-"""A trained network laid out for use: the same answers in a sixth less time, on a CPU."""
+"""A trained network laid out for use: the same answers in a fifth less time, on a CPU."""
 
 from typing import Any
 
 import numpy as np
 
 from headrest.backend import keras, layers, ops
+from headrest.errors import HeadrestError
+from headrest.network import Plan, get_weights
+
+LARGE = 1_000_000
+"""Weights of a convolution that are no constant: TensorFlow copies constants again and again while
+it compiles."""
 
 
-class Unfold(layers.Layer):
-    """Lay features out as squares of pixels (depth to space).
-
-    After a convolution of 1 x 1 it is a transposed convolution whose kernel is as large as its
-    step, but one that CPUs are good at. Source: W. Shi et al., CVPR 2016, arXiv:1609.05158.
-
-    Parameters
-    ----------
-    step : int, rows and columns of such a square.
-    """
-
-    def __init__(self, step: int, **named: Any) -> None:
-        super().__init__(**named)
-        self.step = step
-
-    def compute_output_shape(self, input_shape):
-        """Shape of what comes out."""
-        n, rows, columns, features = input_shape
-        return n, self.step * rows, self.step * columns, features // self.step**2
-
-    def call(self, x):
-        """Tensor (n, rows, columns, features) -> (n, step * rows, step * columns, fewer)."""
-        step, (rows, columns, features) = self.step, x.shape[1:]
-        x = ops.reshape(x, (-1, rows, columns, step, step, features // step**2))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        return ops.reshape(x, (-1, step * rows, step * columns, features // step**2))
-
-
-def inference_weights(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turn the weights of a network into those of the same one laid out for use.
-
-    Transposed convolutions become convolutions of 1 x 1, and the logits of two classes their
-    difference, whose sigmoid is the probability of a headrest.
+def for_inference(model: keras.Model, size: int | None = None) -> keras.Model:
+    """Lay a trained network out for use, with a copy of its weights.
 
     Parameters
     ----------
-    weights : dict of str to float32 array, as `headrest.network.get_weights` reads them.
+    model : keras.Model, as `headrest.network.encoder_decoder` makes it.
+    size : int, optional; rows and columns of the slices that it will see, as now if None.
 
     Returns
     -------
-    dict of str to float32 array, for `headrest.network.encoder_decoder` with `inference`.
+    keras.Model, float32 (batch, size, size, 1) -> probability of a headrest (batch, output,
+    output, 1). It learns no more.
+
+    Raises
+    ------
+    HeadrestError
+        Where such slices cannot be halved so often; the text names the nearest that can. Where it
+        is laid out for use already.
+
+    Examples
+    --------
+    >>> from headrest.network import build
+    >>> for_inference(build("small"), size=128).output_shape
+    (None, 128, 128, 1)
     """
+    if model.output_shape[-1] != 2:
+        raise HeadrestError(f"{model.name!r} is laid out for use already: give the trained network")
+    return lay_out(model.plan, get_weights(model), size or model.input_shape[1], model.name)
+
+
+def lay_out(
+    plan: Plan, weights: dict[str, np.ndarray], size: int, name: str | None = None
+) -> keras.Model:
+    """Lay a network out for use from its plan and weights: `for_inference`."""
+    plan.check_size(size)
+    slices = layers.Input((size, size, 1), name="slice")
+    return keras.Model(slices, Fixed(plan, weights, name="fixed")(slices), name=name)
+
+
+class Fixed(layers.Layer):
+    """A trained network as one layer, whose weights are constants.
+
+    Constants are laid out as a processor likes them once, variables for every batch anew; and no
+    layer has to be built.
+
+    Parameters
+    ----------
+    plan : headrest.network.Plan
+    weights : dict of str to float32 array, as `headrest.network.get_weights` reads them.
+    """
+
+    def __init__(self, plan: Plan, weights: dict[str, np.ndarray], **named: Any) -> None:
+        super().__init__(trainable=False, dtype="float32", **named)
+        self.plan = plan
+        self.parts = _Constants(plan.padding, weights)
+
+    def compute_output_shape(self, input_shape):
+        """Shape of what comes out."""
+        size = self.plan.output_size(input_shape[1])
+        return input_shape[0], size, size, 1
+
+    def call(self, x):
+        """Tensor (n, size, size, 1) -> probability of a headrest (n, output, output, 1)."""
+        return self.plan.lay(x, self.parts)
+
+
+class _Constants:
+    """Parts that have learned.
+
+    Transposed convolutions are convolutions of 1 x 1 here, which CPUs are good at, and unfolding.
+    What would be joined is convolved by itself, and added. The logits of two classes are their
+    difference, whose sigmoid is the probability of a headrest.
+    """
+
+    def __init__(self, padding, weights):
+        self.padding = padding
+        self.weights = {
+            name: value if value.size < LARGE else ops.convert_to_tensor(value)
+            for name, value in _as_convolutions(weights).items()
+        }
+
+    def _convolved(self, x, name, step=1, activation=ops.relu):
+        skip, x = x if isinstance(x, tuple) else (None, x)
+        n = 0 if skip is None else skip.shape[-1]
+        kernel, bias = self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
+        x = ops.add(ops.conv(x, kernel[:, :, n:], step, self.padding), bias)
+        if skip is not None:
+            x = ops.add(x, ops.conv(skip, kernel[:, :, :n], step, self.padding))
+        return activation(x)
+
+    def convolve(self, x, name, width, n, step=1):
+        for i in range(n):
+            x = self._convolved(x, f"{name}_{i}", step)
+            step = 1
+        return x
+
+    def halve(self, x, name):
+        return ops.max_pool(x, 2, strides=2)
+
+    def double(self, x, name, width):
+        return _unfolded(self._convolved(x, name), 2)
+
+    def join(self, skip, x, name):
+        rim, size = (skip.shape[1] - x.shape[1]) // 2, x.shape[1]
+        return (skip[:, rim : rim + size, rim : rim + size] if rim else skip), x
+
+    def answer(self, x, name, step):
+        return _unfolded(self._convolved(x, name, activation=ops.sigmoid), step)
+
+
+def _as_convolutions(weights):
     turned = dict(weights)
     for layer in {name.partition("/")[0] for name in weights}:
         if layer == "logits" or layer.endswith("_double"):
@@ -56,19 +131,17 @@ def inference_weights(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             if layer == "logits":
                 kernel, bias = np.diff(kernel, axis=2), np.diff(bias)
             inputs, step = kernel.shape[3], len(kernel)
-            kernel = kernel.transpose(3, 0, 1, 2).reshape(1, 1, inputs, -1)
-            turned[f"{layer}/kernel"] = kernel
+            turned[f"{layer}/kernel"] = kernel.transpose(3, 0, 1, 2).reshape(1, 1, inputs, -1)
             turned[f"{layer}/bias"] = np.tile(bias, step**2)
     return turned
 
 
-def training_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights that `inference_weights` turns into those of a network laid out for
-    use: dict of str to shape."""
-    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
-    for unfold in (layer for layer in model.layers if isinstance(layer, Unfold)):
-        layer, step = unfold.name.removesuffix("_unfold"), unfold.step
-        *_, inputs, features = shapes[f"{layer}/kernel"]
-        outputs = features // step**2 * (2 if layer == "logits" else 1)
-        shapes |= {f"{layer}/kernel": (step, step, outputs, inputs), f"{layer}/bias": (outputs,)}
-    return shapes
+def _unfolded(x, step):
+    """Features as squares of pixels (depth to space).
+
+    W. Shi et al., CVPR 2016, arXiv:1609.05158.
+    """
+    rows, columns, features = x.shape[1:]
+    x = ops.reshape(x, (-1, rows, columns, step, step, features // step**2))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, step * rows, step * columns, features // step**2))

@@ -9,7 +9,6 @@ import numpy as np
 from headrest.arrays import check_finite
 from headrest.backend import keras, layers
 from headrest.errors import HeadrestError
-from headrest.inference import Unfold, inference_weights
 
 CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
 """Convolutions of each level in the first work on this question, 2018."""
@@ -56,7 +55,6 @@ def encoder_decoder(
     padding: str = "same",
     fold: int = 1,
     seed: int = 0,
-    inference: bool = False,
     name: str | None = None,
 ) -> keras.Model:
     """Build a network that halves the slice level by level, and doubles it back.
@@ -77,15 +75,12 @@ def encoder_decoder(
         last one undoes it. The same as folding squares of pixels into features (space to
         depth) before the first level and unfolding them after it.
     seed : int, of the first weights.
-    inference : bool
-        Lay it out for use, which takes a sixth less time on a CPU; all weights are 0 until it is
-        given some of `headrest.inference.inference_weights`. See `for_inference`.
     name : str, optional
 
     Returns
     -------
     keras.Model, float32 (batch, size, size, 1) -> logits (batch, output, output, 2), background
-    first; with `inference`, the probability of a headrest (batch, output, output, 1).
+    first. `headrest.inference.for_inference` turns a trained one into a faster one.
 
     Raises
     ------
@@ -101,30 +96,17 @@ def encoder_decoder(
     >>> encoder_decoder(levels=3, convolutions=2, padding="valid").output_shape
     (None, 472, 472, 2)
     """
-    widths = tuple(widths or (16 << level for level in range(levels)))
-    counts = (convolutions,) * levels if isinstance(convolutions, int) else tuple(convolutions)
-    if not levels == len(widths) == len(counts) or padding not in ("same", "valid"):
-        raise HeadrestError(f"{levels} levels, widths {widths}, convolutions {counts}, {padding!r}")
-    _check_size(size, counts, padding, fold)
-    conv = (_Unfolding if inference else _Convolutions)(padding, seed)
-    inputs = x = layers.Input((size, size, 1), name="slice")
-    skips = []
-    for level, (width, n) in enumerate(zip(widths, counts)):
-        x = layers.MaxPooling2D(name=f"down{level}_pool")(x) if level else x
-        x = conv(x, f"down{level}", width, n, fold if level == 0 else 1)
-        skips.append(x)
-    for level in reversed(range(levels - 1)):
-        x = conv.up(x, f"up{level}_double", widths[level])
-        skip = _crop(skips[level], x.shape[1])
-        x = layers.Concatenate(name=f"up{level}_join")([skip, x])
-        x = conv(x, f"up{level}", widths[level], counts[level])
-    model = keras.Model(inputs, conv.answer(x, fold), name=name)
-    model.plan = _Plan(levels, widths, counts, padding, fold)
+    plan = Plan.of(levels, widths, convolutions, padding, fold)
+    plan.check_size(size)
+    inputs = layers.Input((size, size, 1), name="slice")
+    model = keras.Model(inputs, plan.lay(inputs, _Layers(padding, seed)), name=name)
+    model.plan = plan
     return model
 
 
-class _Plan(NamedTuple):
-    """What of the arguments makes a network what it is, whatever the size of its slices."""
+class Plan(NamedTuple):
+    """What makes a network what it is, whatever the size of its slices and of what parts it is
+    laid: layers that learn, or what they have learned (`headrest.inference`)."""
 
     levels: int
     widths: tuple[int, ...]
@@ -132,66 +114,91 @@ class _Plan(NamedTuple):
     padding: str
     fold: int
 
-    def lay_out(self, size, **more):
-        return encoder_decoder(size, **self._asdict(), **more)
+    @classmethod
+    def of(
+        cls,
+        levels: int = 7,
+        widths: Sequence[int] | None = None,
+        convolutions: int | Sequence[int] = CONVOLUTIONS,
+        padding: str = "same",
+        fold: int = 1,
+    ) -> "Plan":
+        """Make a plan from arguments of `encoder_decoder`."""
+        widths = tuple(widths or (16 << level for level in range(levels)))
+        counts = (convolutions,) * levels if isinstance(convolutions, int) else tuple(convolutions)
+        if not levels == len(widths) == len(counts) or padding not in ("same", "valid"):
+            raise HeadrestError(
+                f"{levels} levels, widths {widths}, convolutions {counts}, {padding!r}"
+            )
+        return cls(levels, widths, counts, padding, fold)
+
+    def lay(self, x: Any, parts: Any) -> Any:
+        """Lead slices down and up again, through whatever `parts` are laid at each station."""
+        skips = []
+        for level, (width, n) in enumerate(zip(self.widths, self.convolutions)):
+            x = parts.halve(x, f"down{level}_pool") if level else x
+            x = parts.convolve(x, f"down{level}", width, n, self.fold if level == 0 else 1)
+            skips.append(x)
+        for level in reversed(range(self.levels - 1)):
+            x = parts.double(x, f"up{level}_double", self.widths[level])
+            x = parts.join(skips[level], x, f"up{level}_join")
+            x = parts.convolve(x, f"up{level}", self.widths[level], self.convolutions[level])
+        return parts.answer(x, "logits", self.fold)
+
+    def output_size(self, size: int) -> int | None:
+        """Rows and columns that come out, or None where such slices cannot be halved so often."""
+        return output_size(size, self.convolutions, self.padding, self.fold)
+
+    def check_size(self, size: int) -> None:
+        """Refuse sizes that cannot be halved so often, and name the nearest that can."""
+        if size >= 1 and self.output_size(size) is not None:
+            return
+        works = [n for n in range(1, 2 * abs(size) + 2048) if self.output_size(n)]
+        below, above = [n for n in works if n < size][-1:], [n for n in works if n > size][:1]
+        raise HeadrestError(
+            f"slices of {size} x {size} cannot be halved {self.levels - 1} times by this network; "
+            f"the nearest that can: {' and '.join(map(str, below + above))}"
+        )
 
 
-class _Convolutions:
-    """Lay convolutions of one padding, each with first weights of its own."""
+class _Layers:
+    """Parts that learn: layers of Keras, convolutions each with first weights of its own."""
 
     def __init__(self, padding, seed):
         self.padding = padding
         self.seeds = count(1000 * seed)
 
-    def _first(self, activation="relu"):
-        kind = keras.initializers.HeNormal if activation else keras.initializers.GlorotUniform
-        return kind(seed=next(self.seeds))
-
-    def __call__(self, x, name, width, n, fold=1):
+    def convolve(self, x, name, width, n, step=1):
         for i in range(n):
-            step = fold if i == 0 else 1
             x = layers.Conv2D(
                 width,
                 3 * step,
                 strides=step,
                 padding=self.padding,
                 activation="relu",
-                kernel_initializer=self._first(),
+                kernel_initializer=keras.initializers.HeNormal(seed=next(self.seeds)),
                 name=f"{name}_{i}",
             )(x)
+            step = 1
         return x
 
-    def up(self, x, name, width, step=2, activation="relu"):
-        first = self._first(activation)
+    def halve(self, x, name):
+        return layers.MaxPooling2D(name=name)(x)
+
+    def double(self, x, name, width):
+        first = keras.initializers.HeNormal(seed=next(self.seeds))
         return layers.Conv2DTranspose(
-            width, step, step, activation=activation, kernel_initializer=first, name=name
+            width, 2, 2, activation="relu", kernel_initializer=first, name=name
         )(x)
 
-    def answer(self, x, fold):
-        return self.up(x, "logits", 2, fold, activation=None)
+    def join(self, skip, x, name):
+        rim = skip.shape[1] - x.shape[1]
+        skip = layers.Cropping2D(((rim // 2, rim - rim // 2),) * 2)(skip) if rim else skip
+        return layers.Concatenate(name=name)([skip, x])
 
-
-class _Unfolding(_Convolutions):
-    """Lay the same ones out for use. Drawing first weights would take a third of the time of
-    building them, so they are zeros."""
-
-    def _first(self, activation="relu"):
-        return "zeros"
-
-    def up(self, x, name, width, step=2, activation="relu"):
-        first = self._first(activation)
-        x = layers.Conv2D(
-            width * step**2, 1, activation=activation, kernel_initializer=first, name=name
-        )(x)
-        return Unfold(step, name=f"{name}_unfold")(x)
-
-    def answer(self, x, fold):
-        return self.up(x, "logits", 1, fold, activation="sigmoid")
-
-
-def _crop(x, size):
-    rim = x.shape[1] - size
-    return layers.Cropping2D(((rim // 2, rim - rim // 2),) * 2)(x) if rim else x
+    def answer(self, x, name, step):
+        first = keras.initializers.GlorotUniform(seed=next(self.seeds))
+        return layers.Conv2DTranspose(2, step, step, kernel_initializer=first, name=name)(x)
 
 
 def output_size(
@@ -243,53 +250,11 @@ def halve(model: keras.Model) -> keras.Model:
     """
     size = model.input_shape[1] // 2
     # Layers that are laid out again do not look whether sizes fit.
-    _check_size(size, model.plan.convolutions, model.plan.padding, model.plan.fold)
+    model.plan.check_size(size)
     slices = layers.Input((size, size, 1), name="half_slice")
     half = keras.models.clone_model(model, slices, clone_function=lambda layer: layer)
     half.plan = model.plan
     return half
-
-
-def for_inference(model: keras.Model, size: int | None = None) -> keras.Model:
-    """Lay a trained network out for use, with a copy of its weights.
-
-    Parameters
-    ----------
-    model : keras.Model, as `encoder_decoder` makes it.
-    size : int, optional; rows and columns of the slices that it will see, as now if None.
-
-    Returns
-    -------
-    keras.Model, float32 (batch, size, size, 1) -> probability of a headrest (batch, output,
-    output, 1).
-
-    Raises
-    ------
-    HeadrestError
-        Where such slices cannot be halved so often; the text names the nearest that can. Where it
-        is laid out for use already.
-
-    Examples
-    --------
-    >>> for_inference(build("small"), size=128).output_shape
-    (None, 128, 128, 1)
-    """
-    if model.output_shape[-1] != 2:
-        raise HeadrestError(f"{model.name!r} is laid out for use already: give the trained network")
-    size = size or model.input_shape[1]
-    laid_out = model.plan.lay_out(size, inference=True, name=model.name)
-    set_weights(laid_out, inference_weights(get_weights(model)))
-    return laid_out
-
-
-def _check_size(size, counts, padding, fold):
-    if size < 1 or output_size(size, counts, padding, fold) is None:
-        works = [n for n in range(1, 2 * abs(size) + 2048) if output_size(n, counts, padding, fold)]
-        below, above = [n for n in works if n < size][-1:], [n for n in works if n > size][:1]
-        raise HeadrestError(
-            f"slices of {size} x {size} cannot be halved {len(counts) - 1} times by this network; "
-            f"the nearest that can: {' and '.join(map(str, below + above))}"
-        )
 
 
 def logit(model: keras.Model, scaled: np.ndarray) -> np.ndarray:

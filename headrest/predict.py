@@ -52,7 +52,7 @@ def series_probability(
     spacing_mm : (z, y, x) in mm.
     network : callable
         Size -> keras.Model of that size, laid out for use, as `headrest.shipped.shipped_network`
-        and `headrest.network.for_inference` give it.
+        and `headrest.inference.for_inference` give it.
 
     Returns
     -------
@@ -65,7 +65,8 @@ def series_probability(
 
     Examples
     --------
-    >>> from headrest.network import build, for_inference
+    >>> from headrest.inference import for_inference
+    >>> from headrest.network import build
     >>> trained, empty = build("small"), np.full((1, 40, 30), -1000.0)
     >>> float(series_probability(empty, (5, 8, 8), lambda n: for_inference(trained, n)).max())
     0.0
@@ -76,7 +77,7 @@ def series_probability(
     seen = [i for i, one in enumerate(hu) if (one > DEVICE_HU).any()]
     if model.output_shape[1:] != (size, size, 1):
         raise HeadrestError(
-            "a network that is not laid out for use: headrest.network.for_inference"
+            "a network that is not laid out for use: headrest.inference.for_inference"
         )
     fewest, unsure = min(len(seen), batch), []
 
@@ -147,9 +148,11 @@ def batch_probability(
     square = (max(even),) * 2
     lead = [(max(even) - n) // 2 for n in even]
     middle = tuple(slice(a, a + n) for a, n in zip(lead, even))
-    x = np.zeros((max(len(hu), fewest), *model.input_shape[1:3]), np.float32)
-    for n, one in enumerate(hu):  # slice by slice, as a cache holds no more
-        x[n] = scale(_resampled(_within(_resampled(one, even), square, middle), x.shape[1:]))
+    x = np.empty((max(len(hu), fewest), *model.input_shape[1:3]), np.float32)
+    x[len(hu) :] = 0
+    for one, place in zip(hu, x):  # slice by slice, as a cache holds no more
+        inside = _within(_resampled(one, even), square, middle)
+        scale(_resampled(inside, place.shape), out=place)
     answers = np.asarray(model.predict_on_batch(x[..., None]))[: len(hu), ..., 0]
     low, high, air = *UNSURE, scale(DEVICE_HU)
     unsure = [np.count_nonzero((p > low) & (p < high) & (one > air)) for p, one in zip(answers, x)]

@@ -12,8 +12,8 @@ from headrest.arrays import FAULTS, check_finite, read_arrays
 from headrest.backend import keras
 from headrest.errors import HeadrestError
 from headrest.files import sha256, whole_file
-from headrest.inference import inference_weights, training_shapes
-from headrest.network import build, get_weights, set_weights
+from headrest.inference import lay_out
+from headrest.network import PRESETS, Plan, get_weights
 from headrest.weights import PLACE, weights_card
 
 HEADER_ROOM = 192
@@ -30,8 +30,8 @@ def shipped_network(size: int = 512) -> keras.Model:
 
     Returns
     -------
-    keras.Model, laid out for use, as `headrest.network.for_inference` does. The same one for the
-    same size.
+    keras.Model, laid out for use, as `headrest.inference.for_inference` does. The same one for
+    the same size.
 
     Raises
     ------
@@ -39,10 +39,10 @@ def shipped_network(size: int = 512) -> keras.Model:
         Where the files are damaged, or the size cannot be halved so often.
     """
     card = weights_card()
-    model = build(card["architecture"]["preset"], size=size, inference=True)
-    weights = read_weights(PLACE / "headrest.npz", training_shapes(model), card["sha256"])
-    set_weights(model, inference_weights(weights))
-    return model
+    preset = card["architecture"]["preset"]
+    plan = Plan.of(**PRESETS[preset])
+    weights = read_weights(PLACE / "headrest.npz", weight_shapes(plan), card["sha256"])
+    return lay_out(plan, weights, size, preset)
 
 
 def write_weights(folder: str | Path, model: keras.Model, card: dict) -> dict:
@@ -116,6 +116,48 @@ def read_weights(
         raise HeadrestError(f"{path}: weights of another network ({odd[0]})")
     check_finite(weights, "weights")
     return {name: value.astype(np.float32) for name, value in weights.items()}
+
+
+def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights of a network, before there is one: dict of str to shape.
+
+    Examples
+    --------
+    >>> weight_shapes(Plan.of(levels=1, widths=[8], convolutions=1))["down0_0/kernel"]
+    (3, 3, 1, 8)
+    """
+    parts = _Shapes()
+    plan.lay(1, parts)
+    return parts.shapes
+
+
+class _Shapes:
+    """Parts that are shapes of weights; what they are given, and give, is a number of features."""
+
+    def __init__(self):
+        self.shapes = {}
+
+    def _kernel(self, name, kernel, features):
+        self.shapes |= {f"{name}/kernel": kernel, f"{name}/bias": (features,)}
+        return features
+
+    def convolve(self, inputs, name, width, n, step=1):
+        for i in range(n):
+            inputs = self._kernel(f"{name}_{i}", (3 * step, 3 * step, inputs, width), width)
+            step = 1
+        return inputs
+
+    def halve(self, inputs, name):
+        return inputs
+
+    def double(self, inputs, name, width):
+        return self._kernel(name, (2, 2, width, inputs), width)
+
+    def join(self, skip, inputs, name):
+        return skip + inputs
+
+    def answer(self, inputs, name, step):
+        return self._kernel(name, (step, step, 2, inputs), 2)
 
 
 def _check_members(path, wanted):

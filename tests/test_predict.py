@@ -5,7 +5,8 @@ import pytest
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 from headrest import HeadrestError, predict
-from headrest.network import build, for_inference, sigmoid
+from headrest.inference import for_inference
+from headrest.network import build, sigmoid
 from headrest.scaling import scale
 
 SPACING_MM = (5.0, 0.5, 0.5)
@@ -99,11 +100,9 @@ def test_a_second_look_at_few_slices_is_filled_up_to_the_first(monkeypatch):
 )
 def test_a_network_in_training_or_without_padding_is_refused(changes):
     hu = np.full((1, 64, 64), 100.0)
-    inference = changes["preset"] == "valid3"
+    given = for_inference if changes["preset"] == "valid3" else lambda trained: trained
     with pytest.raises(HeadrestError, match="laid out for use"):
-        predict.series_probability(
-            hu, SPACING_MM, lambda size: build(**changes, size=size, inference=inference)
-        )
+        predict.series_probability(hu, SPACING_MM, lambda size: given(build(**changes, size=size)))
 
 
 def test_no_subnormal_numbers_are_stored():

@@ -12,6 +12,7 @@ from headrest.weights import PLACE, weights_card
 
 shipped = pytest.importorskip("headrest.shipped", reason="needs Keras and a backend")
 network = pytest.importorskip("headrest.network")
+from headrest.inference import for_inference  # noqa: E402
 
 
 @pytest.fixture
@@ -102,8 +103,15 @@ def test_weights_too_large_for_their_type_are_refused(tmp_path):
 
 def test_a_network_that_is_laid_out_for_use_is_not_written(tmp_path):
     with pytest.raises(HeadrestError, match="laid out for use"):
-        shipped.write_weights(tmp_path, network.for_inference(network.build("small")), {})
+        shipped.write_weights(tmp_path, for_inference(network.build("small")), {})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("preset", ["valid3", "standard", "wide"])
+def test_shapes_of_weights_are_those_of_the_network(preset):
+    model = network.build(preset)
+    shapes = {name: value.shape for name, value in network.get_weights(model).items()}
+    assert shipped.weight_shapes(model.plan) == shapes
 
 
 def test_the_network_that_ships():
