@@ -82,21 +82,23 @@ def series_probability(
     fewest, unsure = min(len(seen), batch), []
 
     def look(chosen, columns):
-        given = hu[chosen, :, columns]
+        given = [hu[i][:, columns] for i in chosen]
         answers, unsure_mm2 = batch_probability(given, spacing_mm[1:], model, fewest)
         for i, answer, doubt in zip(chosen, answers, unsure_mm2):
             answer = answer[:, columns]
-            told = (hu[i] > DEVICE_HU) & (answer > NEXT_TO_NOTHING)
-            yield i, np.where(told, answer, 0), doubt
+            told = answer > NEXT_TO_NOTHING
+            told &= hu[i] > DEVICE_HU
+            yield i, answer, told, doubt
 
     for chosen in _batches(seen, batch, "predicting"):
-        for i, answer, doubt in look(chosen, AS_THEY_ARE):
-            found[i] = answer
+        for i, answer, told, doubt in look(chosen, AS_THEY_ARE):
+            found[i, told] = answer[told]
             if doubt >= UNSURE_MM2:
                 unsure.append(i)
     for chosen in _batches(unsure, batch, "looking again"):
-        for i, answer, _ in look(chosen, MIRRORED):
-            found[i] = 0.5 * (found[i] + answer)
+        for i, answer, told, _ in look(chosen, MIRRORED):
+            found[i] *= 0.5
+            found[i, told] += 0.5 * answer[told]
     return found
 
 
@@ -125,13 +127,13 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
 
 
 def batch_probability(
-    hu: np.ndarray, spacing_mm: Sequence[float], model: keras.Model, fewest: int = 1
+    hu: Sequence[np.ndarray], spacing_mm: Sequence[float], model: keras.Model, fewest: int = 1
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Probability of support in some slices, which the network sees at once, and its doubts.
 
     Parameters
     ----------
-    hu : float array (n, rows, columns), in HU.
+    hu : n float arrays (rows, columns), all of one shape, in HU.
     spacing_mm : (y, x) in mm.
     model : keras.Model laid out for use, for square slices of any size.
     fewest : int
@@ -143,7 +145,7 @@ def batch_probability(
     unsure_mm2 : float array (n,), how much of a slice, air apart, lies within `UNSURE`; on the
         network's own pixels, since resampling puts something between 0 and 1 on every edge.
     """
-    shape, mm = hu.shape[1:], min(spacing_mm)
+    shape, mm = hu[0].shape, min(spacing_mm)
     even = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
     square = (max(even),) * 2
     lead = [(max(even) - n) // 2 for n in even]
