@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.masks import filled_body, largest_piece, sum_by_label
+from headrest import masks
+from headrest import refine as refining
+from headrest.masks import filled_body, largest_piece, soft_rim, sum_by_label
 from headrest.refine import STEPS, confidence, refine, states
 
 SPACING = (5.0, 1.0, 1.0)
@@ -116,6 +118,34 @@ def test_air_around_a_scan_changes_nothing(scan, rim):
     padded = refine(np.pad(seen, around), np.pad(hu, around, constant_values=-1000), SPACING)
     for wide, narrow in zip(padded, refine(seen, hu, SPACING)):
         assert np.array_equal(wide, np.pad(narrow, around))
+
+
+def test_looking_only_around_finds_changes_nothing(monkeypatch):
+    def everywhere(mask, rim):
+        return (slice(None),) * mask.ndim
+
+    boxed = [_all_of_it(seed) for seed in range(60)]
+    for module in (masks, refining):
+        monkeypatch.setattr(module, "bounding_box", everywhere)
+    assert boxed == [_all_of_it(seed) for seed in range(60)]
+
+
+def _all_of_it(seed):
+    """What is made of a series of blobs that nobody drew."""
+    rng = np.random.default_rng(seed)
+    blobs = ndimage.gaussian_filter(rng.standard_normal((2, 4, 56, 60)), (0, 0.7, 2, 2))
+    solid, sure = blobs / blobs.std((1, 2, 3), keepdims=True)
+    radius = np.hypot(*np.mgrid[-28:28, -30:30])
+    wall = (radius >= 14) & (radius < 18)  # of a hollow, here and there taken for support
+    solid = np.select([radius < 14, wall, radius < 26], [-1, 1, solid], 0)
+    sure[:, wall] -= 0.7
+    hu = np.where(solid > 0.1, 40.0, -1000 + 300 * (solid > 0))
+    probability = np.where(hu > -500, np.clip(0.6 + 2 * sure, 0, 1), 0)
+    probability[..., : rng.integers(50)] = 0  # few finds, and hollows far from them
+    device, body = refine(probability, hu, SPACING)
+    rims = [soft_rim(mask, one, SPACING[1:], -500) for mask, one in zip(device, hu)]
+    found = [array.tobytes() for array in (device, body, np.stack(rims))]
+    return found, states(device, body, SPACING), int(device.sum())
 
 
 def test_a_scan_of_nothing():
