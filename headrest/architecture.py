@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
+from headrest.backend import keras
 from headrest.colors import DEVICE_COLOR, PADDING_COLOR, SECOND_COLOR
 
 COLORS = {"down": SECOND_COLOR, "up": DEVICE_COLOR}
@@ -43,7 +44,7 @@ def architecture(model):
 
 
 def _convolutions(layers):
-    return sum(type(layer).__name__ == "Conv2D" for layer in layers)
+    return sum(isinstance(layer, keras.layers.Conv2D) for layer in layers)
 
 
 def products(model):
@@ -59,9 +60,8 @@ def products(model):
     """
     total = 0
     for layer in model.layers:
-        name = type(layer).__name__
-        if name.startswith("Conv2D"):
-            grid = layer.input if name == "Conv2DTranspose" else layer.output
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose)):
+            grid = layer.input if isinstance(layer, keras.layers.Conv2DTranspose) else layer.output
             total += 2 * int(np.prod(layer.kernel.shape)) * grid.shape[1] * grid.shape[2]
     return total
 

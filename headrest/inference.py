@@ -6,7 +6,7 @@ import numpy as np
 
 from headrest.backend import keras, layers, ops
 from headrest.errors import HeadrestError
-from headrest.network import Plan, get_weights
+from headrest.network import Plan, get_weights, unfolded
 
 LARGE = 1_000_000
 """Weights of a convolution that are no constant: TensorFlow copies constants again and again while
@@ -113,14 +113,14 @@ class _Constants:
         return ops.max_pool(x, 2, strides=2)
 
     def double(self, x, name, width):
-        return _unfolded(self._convolved(x, name), 2)
+        return unfolded(self._convolved(x, name), 2)
 
     def join(self, skip, x, name):
         rim, size = (skip.shape[1] - x.shape[1]) // 2, x.shape[1]
         return (skip[:, rim : rim + size, rim : rim + size] if rim else skip), x
 
     def answer(self, x, name, step):
-        return _unfolded(self._convolved(x, name, activation=ops.sigmoid), step)
+        return unfolded(self._convolved(x, name, activation=ops.sigmoid), step)
 
 
 def _as_convolutions(weights):
@@ -134,14 +134,3 @@ def _as_convolutions(weights):
             turned[f"{layer}/kernel"] = kernel.transpose(3, 0, 1, 2).reshape(1, 1, inputs, -1)
             turned[f"{layer}/bias"] = np.tile(bias, step**2)
     return turned
-
-
-def _unfolded(x, step):
-    """Features as squares of pixels (depth to space).
-
-    W. Shi et al., CVPR 2016, arXiv:1609.05158.
-    """
-    rows, columns, features = x.shape[1:]
-    x = ops.reshape(x, (-1, rows, columns, step, step, features // step**2))
-    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(x, (-1, step * rows, step * columns, features // step**2))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headrest.arrays import check_finite
-from headrest.backend import keras, layers
+from headrest.backend import keras, layers, ops
 from headrest.errors import HeadrestError
 
 CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
@@ -187,9 +187,7 @@ class _Layers:
 
     def double(self, x, name, width):
         first = keras.initializers.HeNormal(seed=next(self.seeds))
-        return layers.Conv2DTranspose(
-            width, 2, 2, activation="relu", kernel_initializer=first, name=name
-        )(x)
+        return Unfolding(width, 2, 2, activation="relu", kernel_initializer=first, name=name)(x)
 
     def join(self, skip, x, name):
         rim = skip.shape[1] - x.shape[1]
@@ -198,7 +196,31 @@ class _Layers:
 
     def answer(self, x, name, step):
         first = keras.initializers.GlorotUniform(seed=next(self.seeds))
-        return layers.Conv2DTranspose(2, step, step, kernel_initializer=first, name=name)(x)
+        return Unfolding(2, step, step, kernel_initializer=first, name=name)(x)
+
+
+class Unfolding(layers.Conv2DTranspose):
+    """A transposed convolution whose kernel is as large as its step: the same as a convolution of
+    1 x 1 whose features are unfolded, and CPUs are faster at that."""
+
+    def call(self, x):
+        """Tensor (n, rows, columns, inputs) -> (n, step * rows, step * columns, features)."""
+        step = self.strides[0]
+        kernel = ops.transpose(self.kernel, (3, 0, 1, 2))
+        x = ops.conv(x, ops.reshape(kernel, (1, 1, x.shape[-1], -1)))
+        return unfolded(self.activation(ops.add(x, ops.tile(self.bias, step**2))), step)
+
+
+def unfolded(x: Any, step: int) -> Any:
+    """Lay features out as squares of pixels (depth to space).
+
+    Tensor (n, rows, columns, features) -> (n, step * rows, step * columns, features / step ** 2).
+    Source: W. Shi et al., CVPR 2016, arXiv:1609.05158.
+    """
+    rows, columns, features = x.shape[1:]
+    x = ops.reshape(x, (-1, rows, columns, step, step, features // step**2))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, step * rows, step * columns, features // step**2))
 
 
 def output_size(

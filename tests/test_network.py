@@ -143,6 +143,33 @@ def test_laid_out_for_use_a_network_sees_other_sizes_and_learns_no_more():
         inference.for_inference(small)
 
 
+@pytest.mark.parametrize("step", [2, 4])
+def test_unfolding_is_a_transposed_convolution(step):
+    from headrest.backend import keras, layers
+
+    rng = np.random.default_rng(step)
+    x = rng.standard_normal((2, 6, 8, 5)).astype(np.float32)
+    y = rng.standard_normal((2, 6 * step, 8 * step, 3)).astype(np.float32)
+    ends = []
+    for kind in (layers.Conv2DTranspose, network.Unfolding):
+        slices = layers.Input((6, 8, 5))
+        layer = kind(3, step, step, activation="relu", kernel_initializer="he_normal")
+        model = keras.Model(slices, layer(slices))
+        if ends:
+            model.set_weights(ends[0][0])
+        else:
+            model.set_weights([rng.standard_normal(w.shape) for w in model.get_weights()])
+        first, seen = model.get_weights(), model.predict_on_batch(x)
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        model.train_on_batch(x, y)
+        ends.append((first, seen, model.get_weights()))
+    (first, expected, learned), (_, found, again) = ends
+    assert np.allclose(found, expected, atol=1e-5)
+    for before, one, other in zip(first, learned, again):
+        assert np.abs(one - before).max() > 1e-3
+        assert np.allclose(other, one, atol=1e-5)
+
+
 def test_drawing_shows_every_level():
     from headrest.architecture import architecture, draw_architecture
 

@@ -73,9 +73,9 @@ def _training_lines(model, hu, repeats, matrix_product, batch=4, steps=30):
     x, y = next(several.epoch(0))
     square = np.ones((matrix_product, matrix_product), np.float32)
     step, given, product = in_turns(
-        repeats,
+        4 * repeats,
         lambda: model.train_on_batch(x, y),
-        lambda: list(several.epoch(0)),  # to its end, so that no thread works on behind it
+        lambda: deque(several.epoch(0), 0),  # to its end, so that no thread works on behind it
         lambda: keras.ops.convert_to_numpy(keras.ops.matmul(square, square)),
     )
     pace = 2 * matrix_product**3 / product

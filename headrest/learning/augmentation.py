@@ -119,7 +119,8 @@ def augment(hu, label, change, noise):
         hu = turned(hu.astype(np.float32), *change.turn, change.by, FLOOR, change.size)
         label = turned(label, *change.turn, change.by, 0, change.size)
     label = unjudged_in_air(hu, label)
-    scaled = scale(hu + np.float32(change.offset))
+    scaled = hu + np.float32(change.offset)
+    scale(scaled, out=scaled)
     grains = noise[change.start : change.start + scaled.size].reshape(scaled.shape)
     scaled += np.float32(change.noise * 2 / (HIGH - LOW)) * grains
     return scaled, label
