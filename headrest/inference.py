@@ -6,7 +6,7 @@ import numpy as np
 
 from headrest.backend import keras, layers, ops
 from headrest.errors import HeadrestError
-from headrest.network import Plan, get_weights, unfolded
+from headrest.network import Plan, get_weights, unfolding
 
 LARGE = 1_000_000
 """Weights of a convolution that are no constant: TensorFlow copies constants again and again while
@@ -82,7 +82,6 @@ class Fixed(layers.Layer):
 class _Constants:
     """Parts that have learned.
 
-    Transposed convolutions are convolutions of 1 x 1 here, which CPUs are good at, and unfolding.
     What would be joined is convolved by itself, and added. The logits of two classes are their
     difference, whose sigmoid is the probability of a headrest.
     """
@@ -91,46 +90,32 @@ class _Constants:
         self.padding = padding
         self.weights = {
             name: value if value.size < LARGE else ops.convert_to_tensor(value)
-            for name, value in _as_convolutions(weights).items()
+            for name, value in weights.items()
         }
 
-    def _convolved(self, x, name, step=1, activation=ops.relu):
+    def _of(self, name):
+        return self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
+
+    def convolve(self, x, name, width, step=1):
         skip, x = x if isinstance(x, tuple) else (None, x)
         n = 0 if skip is None else skip.shape[-1]
-        kernel, bias = self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
+        kernel, bias = self._of(name)
         x = ops.add(ops.conv(x, kernel[:, :, n:], step, self.padding), bias)
         if skip is not None:
             x = ops.add(x, ops.conv(skip, kernel[:, :, :n], step, self.padding))
-        return activation(x)
-
-    def convolve(self, x, name, width, n, step=1):
-        for i in range(n):
-            x = self._convolved(x, f"{name}_{i}", step)
-            step = 1
-        return x
+        return ops.relu(x)
 
     def halve(self, x, name):
         return ops.max_pool(x, 2, strides=2)
 
     def double(self, x, name, width):
-        return unfolded(self._convolved(x, name), 2)
+        return unfolding(x, *self._of(name), ops.relu)
 
     def join(self, skip, x, name):
         rim, size = (skip.shape[1] - x.shape[1]) // 2, x.shape[1]
         return (skip[:, rim : rim + size, rim : rim + size] if rim else skip), x
 
     def answer(self, x, name, step):
-        return unfolded(self._convolved(x, name, activation=ops.sigmoid), step)
-
-
-def _as_convolutions(weights):
-    turned = dict(weights)
-    for layer in {name.partition("/")[0] for name in weights}:
-        if layer == "logits" or layer.endswith("_double"):
-            kernel, bias = weights[f"{layer}/kernel"], weights[f"{layer}/bias"]
-            if layer == "logits":
-                kernel, bias = np.diff(kernel, axis=2), np.diff(bias)
-            inputs, step = kernel.shape[3], len(kernel)
-            turned[f"{layer}/kernel"] = kernel.transpose(3, 0, 1, 2).reshape(1, 1, inputs, -1)
-            turned[f"{layer}/bias"] = np.tile(bias, step**2)
-    return turned
+        kernel, bias = self._of(name)
+        kernel, bias = kernel[:, :, 1:] - kernel[:, :, :1], bias[1:] - bias[:1]
+        return unfolding(x, kernel, bias, ops.sigmoid)

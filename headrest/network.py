@@ -1,6 +1,6 @@
 """The encoder-decoders, for any backend of Keras 3."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -137,17 +137,40 @@ class Plan(NamedTuple):
         skips = []
         for level, (width, n) in enumerate(zip(self.widths, self.convolutions)):
             x = parts.halve(x, f"down{level}_pool") if level else x
-            x = parts.convolve(x, f"down{level}", width, n, self.fold if level == 0 else 1)
+            for i in range(n):
+                step = self.fold if level == i == 0 else 1
+                x = parts.convolve(x, f"down{level}_{i}", width, step)
             skips.append(x)
         for level in reversed(range(self.levels - 1)):
             x = parts.double(x, f"up{level}_double", self.widths[level])
             x = parts.join(skips[level], x, f"up{level}_join")
-            x = parts.convolve(x, f"up{level}", self.widths[level], self.convolutions[level])
+            for i in range(self.convolutions[level]):
+                x = parts.convolve(x, f"up{level}_{i}", self.widths[level])
         return parts.answer(x, "logits", self.fold)
 
     def output_size(self, size: int) -> int | None:
-        """Rows and columns that come out, or None where such slices cannot be halved so often."""
-        return output_size(size, self.convolutions, self.padding, self.fold)
+        """Rows and columns that come out, or None where such slices cannot be halved so often.
+
+        Examples
+        --------
+        >>> valid = Plan.of(levels=3, convolutions=2, padding="valid")
+        >>> valid.output_size(512), Plan.of().output_size(500)
+        (472, None)
+        """
+        rim = 2 if self.padding == "valid" else 0
+        if size % self.fold:
+            return None
+        size = size // self.fold
+        for n in self.convolutions[:-1]:
+            size -= rim * n
+            if size % 2:
+                return None
+            size //= 2
+        size -= rim * self.convolutions[-1]
+        smallest = size
+        for n in self.convolutions[-2::-1]:
+            size = 2 * size - rim * n
+        return self.fold * size if min(smallest, size) > 0 else None
 
     def check_size(self, size: int) -> None:
         """Refuse sizes that cannot be halved so often, and name the nearest that can."""
@@ -168,19 +191,16 @@ class _Layers:
         self.padding = padding
         self.seeds = count(1000 * seed)
 
-    def convolve(self, x, name, width, n, step=1):
-        for i in range(n):
-            x = layers.Conv2D(
-                width,
-                3 * step,
-                strides=step,
-                padding=self.padding,
-                activation="relu",
-                kernel_initializer=keras.initializers.HeNormal(seed=next(self.seeds)),
-                name=f"{name}_{i}",
-            )(x)
-            step = 1
-        return x
+    def convolve(self, x, name, width, step=1):
+        return layers.Conv2D(
+            width,
+            3 * step,
+            strides=step,
+            padding=self.padding,
+            activation="relu",
+            kernel_initializer=keras.initializers.HeNormal(seed=next(self.seeds)),
+            name=name,
+        )(x)
 
     def halve(self, x, name):
         return layers.MaxPooling2D(name=name)(x)
@@ -200,53 +220,36 @@ class _Layers:
 
 
 class Unfolding(layers.Conv2DTranspose):
-    """A transposed convolution whose kernel is as large as its step: the same as a convolution of
-    1 x 1 whose features are unfolded, and CPUs are faster at that."""
+    """A transposed convolution whose kernel is as large as its step, as `unfolding` does it."""
 
     def call(self, x):
         """Tensor (n, rows, columns, inputs) -> (n, step * rows, step * columns, features)."""
-        step = self.strides[0]
-        kernel = ops.transpose(self.kernel, (3, 0, 1, 2))
-        x = ops.conv(x, ops.reshape(kernel, (1, 1, x.shape[-1], -1)))
-        return unfolded(self.activation(ops.add(x, ops.tile(self.bias, step**2))), step)
+        return unfolding(x, self.kernel, self.bias, self.activation)
 
 
-def unfolded(x: Any, step: int) -> Any:
-    """Lay features out as squares of pixels (depth to space).
+def unfolding(x: Any, kernel: Any, bias: Any, activation: Callable[[Any], Any]) -> Any:
+    """Convolve by 1 x 1 and lay features out as squares of pixels (depth to space).
 
-    Tensor (n, rows, columns, features) -> (n, step * rows, step * columns, features / step ** 2).
-    Source: W. Shi et al., CVPR 2016, arXiv:1609.05158.
+    The same as a transposed convolution whose kernel is as large as its step, and CPUs are faster
+    at it. Source: W. Shi et al., CVPR 2016, arXiv:1609.05158.
+
+    Parameters
+    ----------
+    x : tensor (n, rows, columns, inputs)
+    kernel : tensor or array (step, step, features, inputs)
+    bias : tensor or array (features,)
+    activation : callable, tensor -> tensor
+
+    Returns
+    -------
+    tensor (n, step * rows, step * columns, features)
     """
-    rows, columns, features = x.shape[1:]
-    x = ops.reshape(x, (-1, rows, columns, step, step, features // step**2))
+    (rows, columns, inputs), (step, _, features, _) = x.shape[1:], kernel.shape
+    kernel = ops.reshape(ops.transpose(kernel, (3, 0, 1, 2)), (1, 1, inputs, -1))
+    x = activation(ops.add(ops.conv(x, kernel), ops.tile(bias, step**2)))
+    x = ops.reshape(x, (-1, rows, columns, step, step, features))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(x, (-1, step * rows, step * columns, features // step**2))
-
-
-def output_size(
-    size: int, convolutions: Sequence[int], padding: str = "same", fold: int = 1
-) -> int | None:
-    """Rows and columns that come out of a network, or None where it cannot be built.
-
-    Examples
-    --------
-    >>> output_size(512, (2, 2, 2), "valid"), output_size(500, (2,) * 7)
-    (472, None)
-    """
-    rim = 2 if padding == "valid" else 0
-    if size % fold:
-        return None
-    size = size // fold
-    for n in convolutions[:-1]:
-        size -= rim * n
-        if size % 2:
-            return None
-        size //= 2
-    size -= rim * convolutions[-1]
-    smallest = size
-    for n in convolutions[-2::-1]:
-        size = 2 * size - rim * n
-    return fold * size if min(smallest, size) > 0 else None
+    return ops.reshape(x, (-1, step * rows, step * columns, features))
 
 
 def halve(model: keras.Model) -> keras.Model:

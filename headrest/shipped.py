@@ -141,11 +141,8 @@ class _Shapes:
         self.shapes |= {f"{name}/kernel": kernel, f"{name}/bias": (features,)}
         return features
 
-    def convolve(self, inputs, name, width, n, step=1):
-        for i in range(n):
-            inputs = self._kernel(f"{name}_{i}", (3 * step, 3 * step, inputs, width), width)
-            step = 1
-        return inputs
+    def convolve(self, inputs, name, width, step=1):
+        return self._kernel(name, (3 * step, 3 * step, inputs, width), width)
 
     def halve(self, inputs, name):
         return inputs
