@@ -2,26 +2,26 @@
 
 import os
 
-__version__ = "0.5.0"
-
 # TensorFlow's start-up lines say nothing about a scan. Where it is imported before, they come.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # It leaves oneDNN off on processors without AVX-512, where training is 1.6 times as fast with it.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-from headrest.batch import clean_tree
-from headrest.clean import clean_series
-from headrest.datasets import fetch, fetch_idc
+from headrest.clean.series import clean_series
+from headrest.clean.tree import clean_tree
+from headrest.datasets.download import fetch, fetch_idc
 from headrest.dicom import read_series, write_derived_series
-from headrest.errors import HeadrestError
+from headrest.evaluate.metrics import dice, iou, lost_ml, residual_ml
 from headrest.hounsfield import rescale, window
-from headrest.labels import label_series, label_slice
-from headrest.metrics import dice, iou, lost_ml, residual_ml
-from headrest.support import find_support
+from headrest.segment.labels import label_series, label_slice
+from headrest.segment.support import find_support
+from headrest.util.errors import HeadrestError
+from headrest.util.version import __version__
 
 __all__ = [
     "HeadrestError",
+    "__version__",
     "clean_series",
     "clean_tree",
     "dice",

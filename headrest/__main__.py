@@ -7,10 +7,12 @@ import sys
 
 from tqdm.auto import tqdm
 
-from headrest import HeadrestError, __version__, clean_tree
-from headrest.lean import serve_cleaning_only
-from headrest.report import check_place, write_report
-from headrest.support import METHODS
+from headrest.clean.report import check_place, write_report
+from headrest.clean.tree import clean_tree
+from headrest.segment.support import METHODS
+from headrest.util.errors import HeadrestError
+from headrest.util.lean import serve_cleaning_only
+from headrest.util.version import __version__
 
 
 def main(arguments=None):
@@ -136,7 +138,7 @@ def _add_training(commands):
         "--resume ends with the same weights as if it had never been stopped.",
     )
     train.add_argument(
-        "data", metavar="DATA", help="folder that headrest.training.write_training_set wrote"
+        "data", metavar="DATA", help="folder that headrest.train.dataset.write_training_set wrote"
     )
     train.add_argument("run_folder", metavar="RUN", help="folder for checkpoints and frames")
     train.add_argument(
@@ -213,14 +215,14 @@ def _clean(options):
 
 
 def _score(options):
-    from headrest.score import score
+    from headrest.evaluate.score import score
 
     print(json.dumps(score(options.original, options.cleaned, options.reference)))
     return 0
 
 
 def _fetch(options):
-    from headrest.datasets import fetch, fetch_idc, listing
+    from headrest.datasets.download import fetch, fetch_idc, listing
 
     if options.list or not options.name:
         print(listing())
@@ -238,8 +240,8 @@ def _synthesize(options):
 
 
 def _train(options):
-    from headrest.fit import train
-    from headrest.training import read_training_set
+    from headrest.train.dataset import read_training_set
+    from headrest.train.loop import train
 
     names = ("preset", "epochs", "halved", "labels", "loss", "optimizer", "rate", "batch", "seed")
     choices = {name: getattr(options, name) for name in names}
@@ -253,7 +255,7 @@ def _train(options):
 
 
 def _make_weights(options):
-    from headrest.learning.shipping import make_weights
+    from headrest.train.release import make_weights
 
     card = make_weights(options.folder, options.patients, options.seed, options.jobs)
     print(f"{options.folder}: {card['parameters']} parameters, SHA-256 {card['sha256'][:12]}")
@@ -261,15 +263,17 @@ def _make_weights(options):
 
 
 def _video(options):
-    from headrest.video import write_video
+    from headrest.show.video import write_video
 
     print(f"{options.out}: {write_video(options.run_folder, options.out)} epochs")
     return 0
 
 
 def _benchmark(options):
-    from headrest.benchmark import benchmark
-    from headrest.benchmark.ratios import machine, report
+    from benchmarks import benchmark
+    from benchmarks.ratios import report
+
+    from headrest.util.machine import machine
 
     print(machine())
     lines = list(tqdm(benchmark(options.size, options.repeats), leave=False))

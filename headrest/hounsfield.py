@@ -9,7 +9,7 @@ AIR = -1000.0
 FLOOR = -1024.0
 """HU given to every pixel outside the field of view, whatever the scanner wrote there."""
 
-DEVICE_HU = -500.0
+SUPPORT_HU = -500.0
 """HU half-way from air to soft tissue: above it, a pixel of a support counts as device."""
 
 PADDING_BELOW = -1100.0
@@ -17,6 +17,14 @@ PADDING_BELOW = -1100.0
 
 WIDE = (-300.0, 1400.0)
 """Window Center and Width, in HU, in which plastic, skin and bone can all be told from air."""
+
+IGNORE_LABEL = 255
+"""Label of pixels that no loss looks at: by definition nothing at `SUPPORT_HU` HU or below is
+labelled, so nothing is to be learned there, nor of pixels that a support shares with air."""
+
+INPUT_LOW_HU, INPUT_HIGH_HU = -1024.0, 600.0
+"""HU that a network sees; everything below or above is set to these. Air, foam, plastic, skin
+and the edge of bone lie between, and metal counts as bone."""
 
 
 def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.ndarray:
@@ -107,3 +115,26 @@ def window(hu: np.ndarray, center: float = 40.0, width: float = 400.0) -> np.nda
     array([0. , 0.5, 1. ])
     """
     return np.clip((hu - center) / width + 0.5, 0.0, 1.0)
+
+
+def scale(hu: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Clip HU to `INPUT_LOW_HU`..`INPUT_HIGH_HU` and scale them to -1..1.
+
+    Parameters
+    ----------
+    hu : array of any shape, in HU.
+    out : float32 array of that shape, optional; where the result goes.
+
+    Returns
+    -------
+    float32 array of that shape.
+
+    Examples
+    --------
+    >>> scale(np.array([-3024, -1024, -212, 600, 3071]))
+    array([-1., -1.,  0.,  1.,  1.], dtype=float32)
+    """
+    scaled = np.clip(np.asarray(hu, np.float32), INPUT_LOW_HU, INPUT_HIGH_HU, out=out)
+    scaled -= (INPUT_LOW_HU + INPUT_HIGH_HU) / 2
+    scaled *= 2 / (INPUT_HIGH_HU - INPUT_LOW_HU)
+    return scaled

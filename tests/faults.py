@@ -23,7 +23,7 @@ from pydicom import dcmread
 from tqdm import tqdm
 
 from headrest import HeadrestError, clean_tree
-from headrest.support import METHODS, Removal
+from headrest.segment.support import METHODS, Removal
 
 KILLS, OFFSETS, CROWD = 100, 20, 8
 SLICES = 4
@@ -188,8 +188,8 @@ def main(what, folder, careless=""):
         work = {"kills": kills, "disk": disk, "crowd": crowd}[what]
         if careless:
             with (
-                patch("headrest.dicom.write.whole_folder", carelessly),
-                patch("headrest.files._lock", lambda handle: None),
+                patch("headrest.dicom.write.atomic_folder", carelessly),
+                patch("headrest.util.files._lock", lambda handle: None),
             ):
                 found = work(folder, folder / "source", wanted)
         else:

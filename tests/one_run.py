@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from headrest.training import TrainingSet
+from headrest.train.dataset import TrainingSet
 
 
 def easy_set(patients=6, slices=4, size=64, seed=0):
@@ -29,6 +29,6 @@ def easy_set(patients=6, slices=4, size=64, seed=0):
 SETTINGS = {"preset": "small", "rate": 0.004, "held_out": 0.34, "halved": 1}
 
 if __name__ == "__main__":
-    from headrest.fit import train
+    from headrest.train.loop import train
 
     train(easy_set(), sys.argv[1], epochs=int(sys.argv[2]), **SETTINGS)

@@ -6,7 +6,7 @@ from conftest import make_series
 from pydicom import Dataset
 
 from headrest import clean_series, read_series
-from headrest.anatomy import other_anatomy
+from headrest.segment.anatomy import other_anatomy
 
 SIZE, MM = 256, 2.0
 Y, X = (np.mgrid[:SIZE, :SIZE] - SIZE / 2) * MM

@@ -58,6 +58,10 @@ def test_import_is_light():
 def test_ships_its_types_and_registries():
     toml = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
     options = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-    globs = options["package-data"]["headrest"]
-    shipped = {path.name for glob in globs for path in (ROOT / "headrest").glob(glob)}
+    folders = {
+        ROOT.joinpath(*name.split(".")): globs for name, globs in options["package-data"].items()
+    }
+    shipped = {
+        path.name for place, globs in folders.items() for glob in globs for path in place.glob(glob)
+    }
     assert shipped >= {"py.typed", "ge-head.txt", "philips-phantom.txt", "idc.csv"}

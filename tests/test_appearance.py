@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.comparison.appearance import appearance
+from headrest.evaluate.appearance import appearance
 
 Y, X = np.mgrid[:300, :300]
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrest import HeadrestError, arrays
-from headrest.arrays import read_arrays
-from headrest.files import sha256
-from headrest.learning.checkpoints import FILES, read_checkpoint
+from headrest import HeadrestError
+from headrest.train.checkpoints import FILES, read_checkpoint
+from headrest.util import arrays
+from headrest.util.arrays import read_arrays
+from headrest.util.files import sha256
 
 NAME = "down0_0/kernel"
 SOUND = {NAME: np.ones((3, 3), np.float16)}
@@ -91,7 +92,7 @@ def test_hostile_arrays_are_refused(hostile):
 
 
 def test_hostile_weights_are_refused(hostile):
-    shipped = pytest.importorskip("headrest.shipped", reason="needs Keras and a backend")
+    shipped = pytest.importorskip("headrest.segment.pretrained", reason="needs Keras and a backend")
     with pytest.raises(HeadrestError, match=str(hostile)):
         shipped.read_weights(hostile, {NAME: (3, 3)}, sha256(hostile))
 
@@ -126,7 +127,7 @@ def test_without_its_manifest_a_changed_checkpoint_is_read(tmp_path, monkeypatch
     with pytest.raises(HeadrestError, match="SHA-256"):
         read_checkpoint(place)
     manifest = json.loads((place / "manifest.json").read_text())
-    monkeypatch.setattr("headrest.learning.checkpoints.sha256", lambda path: manifest[path.name])
+    monkeypatch.setattr("headrest.train.checkpoints.sha256", lambda path: manifest[path.name])
     assert read_checkpoint(place).history == [3]
 
 

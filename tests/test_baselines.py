@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.comparison.baselines import BASELINES, ERODED_MM, RUN_MM
-from headrest.hounsfield import DEVICE_HU
+from headrest.evaluate.baselines import BASELINES, ERODED_MM, RUN_MM
+from headrest.hounsfield import SUPPORT_HU
 
 SIZE, SPACING = 256, (0.9, 0.9)
 Y, X = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
@@ -46,7 +46,7 @@ def test_what_each_takes(name, hu, expected):
 @pytest.mark.parametrize("name", BASELINES)
 def test_nothing_but_solid_pixels_and_no_crash_without_any(name):
     noise = np.random.default_rng(0).normal(-500, 400, (40, 33))
-    assert not (BASELINES[name](noise, (1, 2)) & (noise <= DEVICE_HU)).any()
+    assert not (BASELINES[name](noise, (1, 2)) & (noise <= SUPPORT_HU)).any()
     assert not BASELINES[name](np.full((40, 33), -1000.0), (1, 2)).any()
 
 
@@ -57,9 +57,9 @@ def test_runs_agree_with_counting():
     for axis, mm in enumerate(spacing):
         structure = np.zeros((3, 3), int)
         structure[[slice(None), 1][axis], [1, slice(None)][axis]] = 1
-        labels, _ = ndimage.label(hu > DEVICE_HU, structure)
+        labels, _ = ndimage.label(hu > SUPPORT_HU, structure)
         lengths = np.bincount(labels.ravel())[labels] * mm
-        counted += (lengths < RUN_MM) & (hu > DEVICE_HU)
+        counted += (lengths < RUN_MM) & (hu > SUPPORT_HU)
     assert np.array_equal(BASELINES["row and column runs"](hu, spacing), counted > 0)
 
 

@@ -17,13 +17,14 @@ from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
 from pydicom import dcmread
 
 import headrest
-from headrest import HeadrestError, batch
+from headrest import HeadrestError
 from headrest.__main__ import main
+from headrest.clean import tree as batch
+from headrest.clean.failures import series_hash
 from headrest.dicom import find_series, load_series
 from headrest.dicom.recognize import fingerprint_of
-from headrest.failures import series_hash
-from headrest.files import alone
-from headrest.workers import in_order, in_processes
+from headrest.util.files import alone
+from headrest.util.workers import run_ordered, run_unordered
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such processes")
 clean_tree = partial(headrest.clean_tree, method="kmeans")
@@ -307,25 +308,25 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(studies, tmp_path):
 
 
 def test_each_task_is_done_once():
-    done = in_processes(double, range(7), jobs=3)
+    done = run_unordered(double, range(7), jobs=3)
     assert sorted(done) == [(n, 2 * n) for n in range(7)]
 
 
 def test_a_process_that_dies_costs_its_task_only(tmp_path):
     once = str(tmp_path / "once")
     for tasks in (["a", "b", once, "c"], ["a", "always", "b", "c"]):  # two deaths may meet
-        done = dict(in_processes(upper, tasks, 2))
+        done = dict(run_unordered(upper, tasks, 2))
         assert done == {task: None if task == "always" else task.upper() for task in tasks}
 
 
 def test_results_come_in_the_order_of_their_tasks():
     for jobs in (1, 2):
-        assert list(in_order(slowest_first, range(6), jobs)) == [0, -1, -2, -3, -4, -5]
+        assert list(run_ordered(slowest_first, range(6), jobs)) == [0, -1, -2, -3, -4, -5]
 
 
 def test_a_task_that_ends_every_process_is_an_error_where_order_counts():
     with pytest.raises(HeadrestError, match="memory"):
-        list(in_order(upper, ["a", "always"], 2))
+        list(run_ordered(upper, ["a", "always"], 2))
 
 
 def test_two_jobs_write_what_one_does(studies, tmp_path):
@@ -432,7 +433,7 @@ def test_a_cluster_writes_what_one_process_does(studies, tmp_path, cluster):
 
 
 def test_a_worker_that_dies_costs_its_task_only(tmp_path, cluster):
-    from headrest.cluster import on_cluster
+    from headrest.util.cluster import on_cluster
 
     once = str(tmp_path / "once")
     done = dict(on_cluster(upper, ["a", "b", once, "c"], cluster.scheduler_address))
@@ -440,7 +441,7 @@ def test_a_worker_that_dies_costs_its_task_only(tmp_path, cluster):
 
 
 def test_a_task_over_which_each_worker_dies_is_given_up(cluster):
-    from headrest.cluster import on_cluster
+    from headrest.util.cluster import on_cluster
 
     assert dict(on_cluster(upper, ["always", "a"], cluster.scheduler_address))["always"] is None
 
@@ -448,7 +449,7 @@ def test_a_task_over_which_each_worker_dies_is_given_up(cluster):
 def test_a_scheduler_file_is_as_good_as_an_address(tmp_path, cluster):
     import json
 
-    from headrest.cluster import on_cluster
+    from headrest.util.cluster import on_cluster
 
     (tmp_path / "scheduler.json").write_text(json.dumps(cluster.scheduler.identity()))
     done = on_cluster(double, range(3), str(tmp_path / "scheduler.json"))
@@ -456,7 +457,7 @@ def test_a_scheduler_file_is_as_good_as_an_address(tmp_path, cluster):
 
 
 def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
-    from headrest import cluster as module
+    from headrest.util import cluster as module
 
     monkeypatch.setattr(module, "__version__", "0.0.0")
     with pytest.raises(HeadrestError, match=r"headrest \S+, and not 0\.0\.0"):
@@ -476,7 +477,7 @@ def test_no_scheduler_is_said(studies, tmp_path):
 
 def test_a_missing_package_is_named(studies, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "headrest.cluster", raising=False)
+    monkeypatch.delitem(sys.modules, "headrest.util.cluster", raising=False)
     with pytest.raises(HeadrestError, match="pip install distributed"):
         clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 
 from headrest import HeadrestError
-from headrest.hounsfield import DEVICE_HU, FLOOR
-from headrest.learning.augmentation import (
+from headrest.hounsfield import FLOOR, IGNORE_LABEL, INPUT_HIGH_HU, INPUT_LOW_HU, SUPPORT_HU, scale
+from headrest.train.augment import (
     DEGREES,
     NOISE,
     OFFSET,
@@ -20,8 +20,7 @@ from headrest.learning.augmentation import (
     store_of_noise,
     turned,
 )
-from headrest.learning.batches import Batches, split
-from headrest.scaling import HIGH, LOW, UNJUDGED, scale
+from headrest.train.batches import Batches, split
 
 N, SIDE = 12, 32
 
@@ -61,8 +60,8 @@ def test_an_epoch_shows_every_slice_once(slices, labels):
         assert (y.shape, y.dtype) == ((4, SIDE, SIDE), np.uint8)
         for image, label in zip(x[..., 0], y):
             i = next(i for i in range(N) if np.array_equal(image, scale(slices[i])))
-            air = slices[i] <= DEVICE_HU
-            assert (label[air] == UNJUDGED).all()
+            air = slices[i] <= SUPPORT_HU
+            assert (label[air] == IGNORE_LABEL).all()
             assert np.array_equal(label[~air], labels[i][~air])
             seen.append(i)
     assert sorted(seen) == list(range(N))
@@ -116,7 +115,7 @@ def test_labels_move_with_their_slice():
         assert not (off & ~rim).any()
         assert change.turn or not off.any()
         assert image.shape == moved.shape == (change.size,) * 2
-        assert (moved == UNJUDGED).mean() > (0.8 if halved else 0.9)
+        assert (moved == IGNORE_LABEL).mean() > (0.8 if halved else 0.9)
         if not halved:  # a window need not see the whole body
             places.add(tuple(np.argwhere(moved == 1).mean(0)))
     assert len(places) > 25
@@ -192,4 +191,6 @@ def test_fewer_slices_than_a_batch_are_refused(slices, labels):
 
 
 def test_values_beyond_the_window_are_clipped():
-    assert list(scale(np.array([LOW - 1000, LOW, HIGH, HIGH + 2000]))) == [-1, -1, 1, 1]
+    assert list(
+        scale(np.array([INPUT_LOW_HU - 1000, INPUT_LOW_HU, INPUT_HIGH_HU, INPUT_HIGH_HU + 2000]))
+    ) == [-1, -1, 1, 1]

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from benchmarks import batch, slices
+from benchmarks.ratios import Line, in_turns, report
+from benchmarks.slices import bytes_to_hu, least_inertia, simpleitk_to_hu, write_series
 
 from headrest import read_series
 from headrest.__main__ import main
-from headrest.benchmark import batch, slices
-from headrest.benchmark.ratios import Line, in_turns, machine, report
-from headrest.benchmark.slices import bytes_to_hu, least_inertia, simpleitk_to_hu, write_series
+from headrest.util.machine import machine
 
 
 def in_this_one(work, tasks, jobs):
@@ -18,7 +19,7 @@ def test_table(capsys, monkeypatch):
     pytest.importorskip("keras")
     monkeypatch.setattr(slices, "SLICES", 6)
     monkeypatch.setattr(batch, "SERIES", 6)
-    monkeypatch.setattr(batch, "in_processes", in_this_one)  # Keras is there already
+    monkeypatch.setattr(batch, "run_unordered", in_this_one)  # Keras is there already
     assert main(["benchmark", "--size", "256", "--repeats", "1"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(machine())

@@ -34,9 +34,9 @@ from pydicom.uid import (
 import headrest
 from headrest import HeadrestError, read_series, write_derived_series
 from headrest.__main__ import main
-from headrest.clean import Report
+from headrest.clean.series import Report
 from headrest.dicom import find_series
-from headrest.support import METHODS
+from headrest.segment.support import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 

@@ -9,14 +9,15 @@ from conftest import make_series
 from pydicom import dcmread
 from scipy import ndimage, stats
 
-from headrest import HeadrestError, metrics
-from headrest.comparison.intervals import MEASURES, difference, patient_weights, summary
+from headrest import HeadrestError
+from headrest.evaluate import metrics
+from headrest.evaluate.bootstrap import MEASURES, difference, patient_weights, summary
 from headrest.phantom import synthesize_patients
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
-from headrest.comparison.cases import read_patient, read_scan
-from headrest.comparison.comparing import RIM, Compared, by_network, compare, methods
+from headrest.evaluate.cases import read_patient, read_scan
+from headrest.evaluate.compare import RIM, Compared, by_network, compare, methods
 
 SEEDS = (8301, 8302, 8303)
 TESTED = ("fixed ellipse", "row and column runs", "largest component", "K-Means + components")
@@ -50,7 +51,7 @@ def recounted(folder, found):
     spacing = [float(v) for v in files[0].PixelSpacing]
     ml = np.median(gaps) * np.cos(np.deg2rad(files[0].GantryDetectorTilt)) * np.prod(spacing) / 1000
     truth = np.load(folder / "truth.npz")
-    partial = (truth["device_share"] > 0) & ~(truth["device"] | truth["patient"])
+    partial = (truth["support_share"] > 0) & ~(truth["device"] | truth["patient"])
     judged, solid = ~(truth["ignore"] | partial), hu > -500
     true, guess = truth["device"] & judged, found & judged & solid
     table = contingency_table(true[judged].astype(int), guess[judged].astype(int)).toarray()
@@ -178,7 +179,7 @@ def test_nothing_to_find_and_nothing_found_is_right():
 
 
 def test_a_network_without_padding_finds_nothing_in_the_rim(folders):
-    from headrest.network import build
+    from headrest.segment.unet import build
 
     model = build("valid3", size=256, widths=(2, 2, 2))
     series = read_patient(folders[0]).series
@@ -217,8 +218,8 @@ def test_a_truth_that_is_missing_or_cut_is_refused(folders, tmp_path):
         with pytest.raises(HeadrestError, match=r"truth\.npz"):
             read_patient(tmp_path)
     with np.load(folders[0] / "truth.npz") as truth:
-        np.savez(tmp_path / "truth.npz", **{k: truth[k] for k in truth if k != "device_share"})
-    with pytest.raises(HeadrestError, match="no 'device_share'; it must be made anew"):
+        np.savez(tmp_path / "truth.npz", **{k: truth[k] for k in truth if k != "support_share"})
+    with pytest.raises(HeadrestError, match="no 'support_share'; it must be made anew"):
         read_patient(tmp_path)
     (tmp_path / "truth.npz").unlink()
     with pytest.raises(HeadrestError, match=r"truth\.npz"):
@@ -228,7 +229,7 @@ def test_a_truth_that_is_missing_or_cut_is_refused(folders, tmp_path):
 def test_what_a_support_fills_by_less_than_half_and_the_patient_too_is_not_judged(folders):
     case = read_patient(folders[0])
     with np.load(folders[0] / "truth.npz") as truth:
-        share, owned = truth["device_share"], truth["device"] | truth["patient"]
+        share, owned = truth["support_share"], truth["device"] | truth["patient"]
     thin = (share > 0) & (share < 127) & ~owned
     assert thin.any()
     assert not case.judged[thin].any()
@@ -250,7 +251,7 @@ def test_kinds_and_groups_are_the_truth_s(folders):
 )
 def test_a_real_scan_scores_as_its_cleaned_copy_does(scans, tmp_path, name, where):
     from headrest import clean_series
-    from headrest.score import score
+    from headrest.evaluate.score import score
 
     reference = scans.parents[0] / "reference" / f"{name}.npz"
     if not reference.exists():

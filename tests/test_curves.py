@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
-from headrest.learning.curves import JUDGED, SHAPES, loss_curves
-from headrest.training import TrainingSet
+from headrest.train.curves import JUDGED, SHAPES, loss_curves
+from headrest.train.dataset import TrainingSet
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def data():
 
 def test_three_networks_the_same_each_time_and_kept(data, tmp_path, monkeypatch):
     shapes = {"2 levels": (1, 1), "3 levels": (1, 1, 1)}
-    monkeypatch.setattr("headrest.learning.curves.SHAPES", shapes)
+    monkeypatch.setattr("headrest.train.curves.SHAPES", shapes)
     parts = np.array([0, 1, 2]), np.array([3])
     found = loss_curves(data, *parts, tmp_path / "one.json", iterations=16)
     again = loss_curves(data, *parts, tmp_path / "two.json", iterations=16)

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from headrest import HeadrestError, datasets, fetch, fetch_idc, read_series
+from headrest import HeadrestError, fetch, fetch_idc, read_series
 from headrest.__main__ import main
-from headrest.files import sha256
+from headrest.datasets import download as datasets
+from headrest.util.files import sha256
 from tests.conftest import make_series, uid
 
 
@@ -115,11 +116,11 @@ def test_a_full_disk(web, tmp_path):
     code = "\n".join(
         (
             "import resource, signal, pathlib, sys",
-            "from headrest import datasets, fetch",
+            "from headrest.datasets import download as datasets",
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)",
             "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))",
             f"datasets.BASE, datasets.REGISTRY = {datasets.BASE!r}, pathlib.Path(sys.argv[1])",
-            "fetch('ge-head')",
+            "datasets.fetch('ge-head')",
         )
     )
     command = [sys.executable, "-c", code, str(datasets.REGISTRY)]

@@ -16,11 +16,11 @@ from pydicom import dcmread
 import headrest
 from headrest import HeadrestError, read_series
 from headrest.__main__ import main
-from headrest.clean import REPORT
+from headrest.clean.outputs import EXTRAS
+from headrest.clean.series import REPORT
 from headrest.dicom import write_segmentation
-from headrest.extras import EXTRAS
-from headrest.nifti import write_nifti
-from headrest.support import METHODS, find_support
+from headrest.dicom.nifti import write_nifti
+from headrest.segment.support import METHODS, find_support
 
 for package in ("highdicom", "nibabel"):
     pytest.importorskip(package)

@@ -18,19 +18,19 @@ from one_run import SETTINGS, easy_set
 
 from headrest import HeadrestError
 from headrest.__main__ import main
-from headrest.arrays import read_arrays
-from headrest.files import alone
-from headrest.learning.checkpoints import FILES, Checkpoint, load_checkpoint, save_checkpoint
-from headrest.learning.frames import choose_slices, keep_slices, read_frames
-from headrest.plots import training_curves
-from headrest.scaling import UNJUDGED
-from headrest.training import write_training_set
+from headrest.hounsfield import IGNORE_LABEL
+from headrest.show.figures import training_curves
+from headrest.train.checkpoints import FILES, Checkpoint, load_checkpoint, save_checkpoint
+from headrest.train.dataset import write_training_set
+from headrest.train.frames import choose_slices, keep_slices, read_frames
+from headrest.util.arrays import read_arrays
+from headrest.util.files import alone
 
 pytest.importorskip("keras")
-from headrest.fit import held_out, load_network, train
-from headrest.learning.batches import Batches
-from headrest.learning.judging import judge, probability
-from headrest.network import build
+from headrest.evaluate.counts import judge, probability
+from headrest.segment.unet import build
+from headrest.train.batches import Batches
+from headrest.train.loop import held_out, load_network, train
 
 EPOCHS = 6
 ONE_RUN = Path(__file__).with_name("one_run.py")
@@ -74,7 +74,7 @@ def test_what_is_undecided_is_not_judged():
     data = easy_set()
     unsure = np.zeros(data.truth.shape, bool)
     unsure[:, ::2, 5:20] = True  # of what is headrest, of what is not, and of what is found
-    tried = dataclasses.replace(data, truth=np.where(unsure, UNJUDGED, data.truth))
+    tried = dataclasses.replace(data, truth=np.where(unsure, IGNORE_LABEL, data.truth))
     model, indices = build("small", size=data.slices.shape[1]), np.arange(5)
     judged = judge(model, tried, indices)
     found = probability(model, data.slices[indices]) >= 0.5
@@ -89,7 +89,7 @@ def test_what_is_undecided_is_not_judged():
 
 def test_slices_with_nothing_but_undecided_pixels_show_no_headrest(tmp_path):
     data = easy_set()
-    unsure = dataclasses.replace(data, truth=np.where(data.truth == 1, UNJUDGED, 0))
+    unsure = dataclasses.replace(data, truth=np.where(data.truth == 1, IGNORE_LABEL, 0))
     assert set(unsure.group(np.arange(5))) == {"absent"}
     assert list(choose_slices([0, 1], np.stack([unsure.truth[0], data.truth[1]]), 1)) == [1]
     keep_slices(tmp_path, data.slices[:1], unsure.truth[:1])

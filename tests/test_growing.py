@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
-from headrest.learning import growing
-from headrest.learning.growing import GrowingSet, Patient
+from headrest.hounsfield import IGNORE_LABEL
 from headrest.phantom import synthesize
-from headrest.scaling import UNJUDGED
+from headrest.train import growing
+from headrest.train.growing import GrowingSet, Patient
 
 PATIENTS = [Patient(8400), Patient(8401, "touch"), Patient(8402, with_limbs=True)]
 SIZE = 64
 
 
 def in_this_one(work, tasks, jobs):
-    """In place of `in_processes`: quicker than to spawn some."""
+    """In place of `run_unordered`: quicker than to spawn some."""
     for task in tasks:
         yield task, work(task)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(growing, "in_processes", in_this_one)
+    monkeypatch.setattr(growing, "run_unordered", in_this_one)
     return tmp_path / "set"
 
 
@@ -36,13 +36,13 @@ def test_everybody_is_drawn_as_the_phantom_draws_them(folder):
     unsure = 0
     for i, (seed, contact, with_limbs) in enumerate(PATIENTS):
         study = synthesize(seed, matrix=SIZE, slices=1, contact=contact, with_limbs=with_limbs)
-        share, device, patient = study.device_share[0], study.device[0], study.patient[0]
+        share, device, patient = study.support_share[0], study.device[0], study.patient[0]
         assert np.array_equal(data.slices[i], np.maximum(study.hu[0], -1024))
         assert np.array_equal(data.truth[i] == 1, device)
-        assert not (data.truth[i] == UNJUDGED)[patient | (share == 0)].any()
+        assert not (data.truth[i] == IGNORE_LABEL)[patient | (share == 0)].any()
         assert not (data.truth[i] == 0)[(share > 0) & (share < 127) & ~patient & ~device].any()
         assert data.contact[i] == study.contact[0]
-        unsure += (data.truth[i] == UNJUDGED).sum()
+        unsure += (data.truth[i] == IGNORE_LABEL).sum()
     assert unsure > 50
     assert list(data.patient) == ["synthetic-8400", "synthetic-8401", "synthetic-8402"]
     assert set(data.group(np.arange(3))) <= {"free", "touching", "absent"}
@@ -58,7 +58,7 @@ def test_who_is_there_is_not_drawn_again(folder, monkeypatch):
         yield from in_this_one(work, tasks[:-1], jobs)
         raise HeadrestError("no more")
 
-    monkeypatch.setattr(growing, "in_processes", killed_over_the_last)
+    monkeypatch.setattr(growing, "run_unordered", killed_over_the_last)
     patients = GrowingSet(folder, PATIENTS, SIZE)
     with patients.being_drawn(1):
         assert patients.wait(2) == 2
@@ -66,7 +66,7 @@ def test_who_is_there_is_not_drawn_again(folder, monkeypatch):
             patients.wait(3)
     kept = patients.data().slices[:2].copy()
     drawn = []
-    monkeypatch.setattr(growing, "in_processes", in_this_one)
+    monkeypatch.setattr(growing, "run_unordered", in_this_one)
     one = growing._draw_one
     monkeypatch.setattr(
         growing, "_draw_one", lambda task, **where: drawn.append(task[0]) or one(task, **where)
@@ -108,7 +108,7 @@ def test_one_process_at_a_time(folder):
 
 def test_a_patient_over_whom_processes_die_is_told(folder, monkeypatch):
     monkeypatch.setattr(
-        growing, "in_processes", lambda work, tasks, jobs: ((task, None) for task in tasks)
+        growing, "run_unordered", lambda work, tasks, jobs: ((task, None) for task in tasks)
     )
     patients = GrowingSet(folder, PATIENTS, SIZE)
     with patients.being_drawn(1), pytest.raises(HeadrestError, match="patient 8400"):
@@ -130,7 +130,7 @@ def test_drawing_ends_with_its_block(folder, monkeypatch):
             (task, work(task)) for task in itertools.chain(tasks, itertools.repeat(tasks[0]))
         )
 
-    monkeypatch.setattr(growing, "in_processes", endless)
+    monkeypatch.setattr(growing, "run_unordered", endless)
     patients = GrowingSet(folder, PATIENTS, SIZE)
     with patients.being_drawn(1):
         patients.wait(3)

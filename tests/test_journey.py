@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from headrest import read_series
-from headrest.journey import journey
-from headrest.support import Removal
+from headrest.segment.support import Removal
+from headrest.show.pipeline import journey
 from tests.conftest import make_series
 
 

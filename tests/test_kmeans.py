@@ -5,7 +5,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from headrest import HeadrestError
-from headrest.kmeans import hu_histogram, kmeans_centers, kmeans_threshold, optimal_centers
+from headrest.segment.kmeans import hu_histogram, kmeans_centers, kmeans_threshold, optimal_centers
 
 
 def inertia(values, counts, centers):

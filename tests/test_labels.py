@@ -2,9 +2,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.components import DEVICE, PATIENT, find_components, judge, measure
-from headrest.labels import label_series, label_slice
-from headrest.masks import ABSENT, FREE, TOUCHING, _over_window, soft_rim
+from headrest.segment.components import DEVICE, PATIENT, find_components, judge, measure
+from headrest.segment.labels import label_series, label_slice
+from headrest.segment.morphology import (
+    ABSENT,
+    FREE,
+    TOUCHING,
+    _over_window,
+    partial_volume_boundary,
+)
 
 SPACING = (0.8, 0.8)
 Y, X = np.mgrid[:256, :256]
@@ -137,7 +143,7 @@ def test_neighbours_settle_what_is_doubtful():
 
 def test_rail_that_vanishes_into_the_patient_touches(monkeypatch):
     volume = np.stack([blurred(hu) for hu in with_ear_on_a_rail()])
-    monkeypatch.setattr("headrest.labels._looks_like_support", lambda *_: False)
+    monkeypatch.setattr("headrest.segment.labels._looks_like_support", lambda *_: False)
     assert label_slice(volume[1], SPACING).state == ABSENT
     assert label_series(volume, (5, *SPACING))[1].state == TOUCHING
 
@@ -145,7 +151,7 @@ def test_rail_that_vanishes_into_the_patient_touches(monkeypatch):
 def test_rim_is_soft_and_never_beside_the_patient():
     hu = blurred(with_holder(head())[0])
     label = label_slice(hu, SPACING)
-    rim = soft_rim(label.mask, hu, SPACING, label.threshold)
+    rim = partial_volume_boundary(label.mask, hu, SPACING, label.threshold)
     assert rim.any()
     assert not (rim & label.mask).any()
     assert (hu[rim] <= label.threshold).all()
@@ -160,12 +166,14 @@ def test_rim_is_looked_for_around_the_headrest_only_and_is_the_same():
     hu = blurred(with_holder(head())[0])
     mask = label_slice(hu, SPACING).mask
     wide = np.pad(mask, 60)
-    rim = soft_rim(wide, np.pad(hu, 60, mode="edge"), SPACING, -500)
-    assert np.array_equal(rim[60:-60, 60:-60], soft_rim(mask, hu, SPACING, -500))
+    rim = partial_volume_boundary(wide, np.pad(hu, 60, mode="edge"), SPACING, -500)
+    assert np.array_equal(rim[60:-60, 60:-60], partial_volume_boundary(mask, hu, SPACING, -500))
     kept = ndimage.maximum_filter(np.uint8((hu > -500) & ~mask), 3) > 0
     near = ndimage.maximum_filter(np.uint8(mask), 2 * round(1.5 / SPACING[0]) + 1) > 0
-    assert np.array_equal(soft_rim(mask, hu, SPACING, -500), near & (hu <= -500) & ~kept)
-    assert not soft_rim(np.zeros_like(mask), hu, SPACING, -500).any()
+    assert np.array_equal(
+        partial_volume_boundary(mask, hu, SPACING, -500), near & (hu <= -500) & ~kept
+    )
+    assert not partial_volume_boundary(np.zeros_like(mask), hu, SPACING, -500).any()
 
 
 def test_thick_components_are_patient_and_verdicts_are_exclusive():

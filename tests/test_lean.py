@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import gc, os, sys
-from headrest.lean import import_keras, serve_cleaning_only
+from headrest.util.lean import import_keras, serve_cleaning_only
 {}
 import_keras()
 rarely = gc.get_threshold()[0] > 10_000
@@ -37,6 +37,6 @@ def test_all_modules_take_keras_from_one():
 
 def test_keras_is_imported_where_there_is_no_standard_error():
     pytest.importorskip("keras")
-    code = "import os; os.close(2); import headrest.network; print('there')"
+    code = "import os; os.close(2); import headrest.segment.unet; print('there')"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert done.stdout.split() == ["there"]

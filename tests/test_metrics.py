@@ -3,7 +3,8 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import f1_score, jaccard_score
 
-from headrest import HeadrestError, metrics
+from headrest import HeadrestError
+from headrest.evaluate import metrics
 
 EMPTY, FULL = np.zeros((2, 8, 8), bool), np.ones((2, 8, 8), bool)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("keras")
-from headrest.backend import keras
-from headrest.learning.muon import RMS, Muon, orthogonal
-from headrest.learning.objectives import muon
+from headrest.train.losses import muon
+from headrest.train.muon import RMS, Muon, orthogonal
+from headrest.util.backend import keras
 
 
 @pytest.mark.parametrize("shape", [(9, 4), (4, 9), (6, 6), (1, 7), (7, 1)])

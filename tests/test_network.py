@@ -11,8 +11,8 @@ import pytest
 
 from headrest import HeadrestError
 
-network = pytest.importorskip("headrest.network", reason="needs Keras and a backend")
-from headrest import inference  # noqa: E402
+network = pytest.importorskip("headrest.segment.unet", reason="needs Keras and a backend")
+from headrest.segment import inference  # noqa: E402
 
 
 def test_presets():
@@ -145,7 +145,7 @@ def test_laid_out_for_use_a_network_sees_other_sizes_and_learns_no_more():
 
 @pytest.mark.parametrize("step", [2, 4])
 def test_unfolding_is_a_transposed_convolution(step):
-    from headrest.backend import keras, layers
+    from headrest.util.backend import keras, layers
 
     rng = np.random.default_rng(step)
     x = rng.standard_normal((2, 6, 8, 5)).astype(np.float32)
@@ -171,7 +171,7 @@ def test_unfolding_is_a_transposed_convolution(step):
 
 
 def test_drawing_shows_every_level():
-    from headrest.architecture import architecture, draw_architecture
+    from headrest.show.architecture import architecture, draw_architecture
 
     model = network.build("valid3")
     blocks = architecture(model)
@@ -188,7 +188,8 @@ def test_drawing_shows_every_level():
 
 def test_nothing_loads_keras_before_it_is_needed():
     code = (
-        "import sys, headrest.__main__, headrest.training, headrest.video; assert 'keras' not in "
+        "import sys, headrest.__main__, headrest.train.dataset, headrest.show.video; "
+        "assert 'keras' not in "
     )
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, "-c", f"{code}sys.modules"], check=True, cwd=root)
@@ -196,8 +197,9 @@ def test_nothing_loads_keras_before_it_is_needed():
 
 STEP = """
 import sys, numpy as np
-from headrest import inference, network
-from headrest.fit import compile_network
+from headrest.segment import inference
+from headrest.segment import unet as network
+from headrest.train.loop import compile_network
 model = network.build("small", convolutions=1, seed=int(sys.argv[2]))
 x = np.random.default_rng(0).standard_normal((2, 64, 64, 1)).astype(np.float32)
 network.set_weights(model, dict(np.load(sys.argv[1])))

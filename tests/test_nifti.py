@@ -5,7 +5,7 @@ import pytest
 from conftest import CANARY, make_series
 
 from headrest import HeadrestError, read_series
-from headrest.nifti import affine_of, is_sheared, write_nifti
+from headrest.dicom.nifti import affine_of, is_sheared, write_nifti
 
 nibabel = pytest.importorskip("nibabel")
 

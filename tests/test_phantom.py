@@ -15,7 +15,6 @@ import pydicom
 import pytest
 from scipy import ndimage
 
-from headrest.errors import HeadrestError
 from headrest.phantom import (
     EFFECTS,
     SUPPORTS,
@@ -30,6 +29,7 @@ from headrest.phantom.materials import draw
 from headrest.phantom.scanner import scan
 from headrest.phantom.scene import Frame, Scene, Window
 from headrest.phantom.shapes import capsule, cylinder, ellipsoid, sphere
+from headrest.util.errors import HeadrestError
 
 SMALL = {"matrix": 96, "slices": 6}
 
@@ -60,7 +60,7 @@ def volume(shape, thickness_mm, slabs=3, tilt_deg=0.0, pixel_mm=0.8, matrix=100)
         origin = normal * thickness_mm * (number - 0.5) - down * half - np.array([half, 0, 0])
         scene = Scene((slabs, matrix, matrix))
         window = scene.window(Frame(origin, steps, (slabs + 1, matrix, matrix)))
-        window.paint_device(window.share(shape(window.points)), 100.0)
+        window.paint_support(window.share(shape(window.points)), 100.0)
         total += float(scene.device.mean(0).sum()) * pixel_mm**2 * thickness_mm
     return total
 
@@ -111,7 +111,7 @@ def test_shapes_types_and_masks(studies):
         assert not (study.device & study.ignore).any()
         assert not (study.patient & study.ignore).any()
         assert (study.hu[study.device] > -500).all()
-        assert (study.device_share[study.device] >= 127).all()
+        assert (study.support_share[study.device] >= 127).all()
         json.dumps(study.parameters)
 
 
@@ -191,7 +191,7 @@ def test_limbs_give_way_to_hard_supports_and_soft_ones_to_limbs(hard):
         scene = Scene((1, n, n))
         half = np.zeros((1, n, n), np.float32)
         half[:, : n // 2] = share
-        scene.window(frame).paint_device(half, 100.0, hard)
+        scene.window(frame).paint_support(half, 100.0, hard)
         paint_limbs(scene, frame, [limb])
         shapes[name] = scene
     alone, met = (shapes[name].patient for name in ("alone", "met"))

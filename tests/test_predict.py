@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
-from headrest import HeadrestError, predict
-from headrest.inference import for_inference
-from headrest.network import build, sigmoid
-from headrest.scaling import scale
+from headrest import HeadrestError
+from headrest.hounsfield import scale
+from headrest.segment import predict
+from headrest.segment.inference import for_inference
+from headrest.segment.unet import build, sigmoid
 
 SPACING_MM = (5.0, 0.5, 0.5)
 

@@ -11,10 +11,11 @@ from conftest import CANARY, make_series, uid
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from headrest import clean_tree, find_support, plots, read_series
+from headrest import clean_tree, find_support, read_series
 from headrest.__main__ import main
-from headrest.learning import frames
-from headrest.training import write_training_set
+from headrest.show import figures as plots
+from headrest.train import frames
+from headrest.train.dataset import write_training_set
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("PatientName", "OtherPatientNames", "ReferringPhysicianName", "OperatorsName")
@@ -122,7 +123,7 @@ def test_50_hostile_tags_write_nothing_outside(tmp_path):
 
 
 def test_named_by_a_tag_they_would(tmp_path, monkeypatch):
-    monkeypatch.setattr("headrest.clean._folder_name", lambda *_, **__: "../../x")
+    monkeypatch.setattr("headrest.clean.series._folder_name", lambda *_, **__: "../../x")
     make_series(tmp_path / "a" / "b" / "scan", 1)
     clean_tree(tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out", method="kmeans")
     assert sorted(os.listdir(tmp_path)) == ["a", "x"] or "x" in os.listdir(tmp_path / "a")

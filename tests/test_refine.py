@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest import masks
-from headrest import refine as refining
-from headrest.masks import filled_body, largest_piece, soft_rim, sum_by_label
-from headrest.refine import STEPS, confidence, refine, states
+from headrest.segment import morphology as masks
+from headrest.segment import refine as refining
+from headrest.segment.morphology import (
+    fill_holes,
+    largest_component,
+    partial_volume_boundary,
+    sum_by_label,
+)
+from headrest.segment.refine import STEPS, confidence, refine, states
 
 SPACING = (5.0, 1.0, 1.0)
 
@@ -143,7 +148,7 @@ def _all_of_it(seed):
     probability = np.where(hu > -500, np.clip(0.6 + 2 * sure, 0, 1), 0)
     probability[..., : rng.integers(50)] = 0  # few finds, and hollows far from them
     device, body = refine(probability, hu, SPACING)
-    rims = [soft_rim(mask, one, SPACING[1:], -500) for mask, one in zip(device, hu)]
+    rims = [partial_volume_boundary(mask, one, SPACING[1:], -500) for mask, one in zip(device, hu)]
     found = [array.tobytes() for array in (device, body, np.stack(rims))]
     return found, states(device, body, SPACING), int(device.sum())
 
@@ -223,8 +228,8 @@ def test_the_largest_piece_is_that_of_the_series():
     masks = np.zeros((3, 20, 20), bool)
     masks[:, 2:6, 2:6] = True
     masks[1, 10:16, 10:16] = True  # larger, but in one slice only
-    assert np.array_equal(largest_piece(masks)[1], masks[1] & (np.arange(20) < 8))
-    assert not largest_piece(masks & False).any()
+    assert np.array_equal(largest_component(masks)[1], masks[1] & (np.arange(20) < 8))
+    assert not largest_component(masks & False).any()
 
 
 def test_filling_is_that_of_another_hand():
@@ -233,7 +238,7 @@ def test_filling_is_that_of_another_hand():
     ring &= ~((abs(y - 40) < 3) & (x > 60))  # broken: encloses nothing
     masks = np.stack([ring, abs(np.hypot(y - 40, x - 40) - 30) < 5])
     expected = [ndimage.binary_fill_holes(one) for one in masks]
-    assert np.array_equal(filled_body(masks, (1, 1)), expected)
+    assert np.array_equal(fill_holes(masks, (1, 1)), expected)
 
 
 def test_sums_by_label_are_those_of_another_hand():
@@ -249,7 +254,7 @@ def test_states(scan):
     device = device.copy()
     device[2] = False
     device[1, :, 52:55] = False
-    body = filled_body(largest_piece(hu == 40), SPACING[1:])
+    body = fill_holes(largest_component(hu == 40), SPACING[1:])
     body[0, 10:45, 51] = True
     assert states(device, body, SPACING) == ("touching", "free", "absent")
 

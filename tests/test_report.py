@@ -18,10 +18,10 @@ from PIL import Image
 
 from headrest import clean_series, clean_tree, read_series
 from headrest.__main__ import main
-from headrest.clean import Report
-from headrest.errors import HeadrestError
-from headrest.preview import BYTES, FOLDER, GAP, LARGE, SMALL, _webp, choose_slices, triptych
-from headrest.report import read_reports, write_report
+from headrest.clean.preview import BYTES, FOLDER, GAP, LARGE, SMALL, _webp, choose_slices, triptych
+from headrest.clean.report import read_reports, write_report
+from headrest.clean.series import Report
+from headrest.util.errors import HeadrestError
 
 VOID = {"meta", "input", "img"}
 LINKS = {"src", "href", "srcset", "action", "data", "poster", "style"}
@@ -355,7 +355,7 @@ def test_with_more_series_each_shows_less_and_the_flagged_slices_stay(tmp_path, 
     for n in range(4):
         states = {"states": ["free", "free", "touching"]}
         finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), coded), **states)
-    monkeypatch.setattr("headrest.report.PICTURE_BYTES", 3 * BYTES)
+    monkeypatch.setattr("headrest.clean.report.PICTURE_BYTES", 3 * BYTES)
     write_report(tmp_path, tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     assert [image["alt"][:7] for image in page.every("img")] == ["Slice 3"] * 4

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrest import HeadrestError, plots
+from headrest import HeadrestError
+from headrest.show import figures as plots
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
 from test_comparing import made
 
-from headrest.comparison import results
-from headrest.comparison.figures import draw_curves, draw_trade_off
+from headrest.evaluate import tables as results
+from headrest.show.comparison import draw_curves, draw_trade_off
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
-from headrest.files import sha256
-from headrest.weights import PLACE, weights_card
+from headrest.segment.weights import PLACE, weights_card
+from headrest.util.files import sha256
 
-shipped = pytest.importorskip("headrest.shipped", reason="needs Keras and a backend")
-network = pytest.importorskip("headrest.network")
-from headrest.inference import for_inference  # noqa: E402
+shipped = pytest.importorskip("headrest.segment.pretrained", reason="needs Keras and a backend")
+network = pytest.importorskip("headrest.segment.unet")
+from headrest.segment.inference import for_inference  # noqa: E402
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_the_network_that_ships():
 def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
     from dataclasses import replace
 
-    from headrest.learning.shipping import SHIPPED, make_weights
+    from headrest.train.release import SHIPPED, make_weights
 
     settings = replace(SHIPPED, preset="small", epochs=2, examples=7, halved=1, batch=2)
     card = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
@@ -152,8 +152,8 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
 
 
 def test_patients_of_every_kind_come_in_turn_and_nobody_twice():
-    from headrest.learning.shipping import EAR_MM, WIDE_MM, choose_patients
     from headrest.phantom import draw_parameters
+    from headrest.train.release import EAR_MM, WIDE_MM, choose_patients
 
     patients = choose_patients(60, 500)
     assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
@@ -173,8 +173,8 @@ def test_patients_of_every_kind_come_in_turn_and_nobody_twice():
 
 
 def test_limbs_are_in_view():
-    from headrest.learning.shipping import choose_patients
     from headrest.phantom import synthesize
+    from headrest.train.release import choose_patients
 
     gained_mm2 = []
     for one in choose_patients(250, 10_000)[23::25]:

@@ -6,11 +6,12 @@ import numpy as np
 import pydicom.data
 import pytest
 
-from headrest import HeadrestError, clean_series, find_support, metrics, read_series
-from headrest.hounsfield import DEVICE_HU
-from headrest.masks import grown
+from headrest import HeadrestError, clean_series, find_support, read_series
+from headrest.evaluate import metrics
+from headrest.hounsfield import SUPPORT_HU
 from headrest.phantom import draw_parameters, render, synthesize, write_dicom
-from headrest.support import METHODS, SKIN_MM, choose_method, outside_patient
+from headrest.segment.morphology import dilate
+from headrest.segment.support import METHODS, SKIN_MM, choose_method, outside_patient
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
@@ -32,7 +33,7 @@ def test_the_network_takes_what_touches_and_leaves_the_patient(study, series):
     by_network = metrics.dice(study.device & judged, removal.device & judged)
     by_kmeans = metrics.dice(study.device & judged, METHODS["kmeans"](series).device & judged)
     assert by_network > max(0.9, by_kmeans + 0.1)
-    patient = study.patient & (study.hu > DEVICE_HU)
+    patient = study.patient & (study.hu > SUPPORT_HU)
     assert metrics.lost_ml(patient, removal.mask, series.spacing_mm) < 0.5
     assert len(removal.states) == len(removal.confidence) == len(series)
     assert not (removal.device & removal.rim).any()
@@ -59,8 +60,8 @@ def test_outside_blanks_foam_and_keeps_the_patient(study, series, tmp_path):
     cleaned = read_series(tmp_path / report.folder)
     patient = study.patient & ~find_support(series).device
     assert np.array_equal(cleaned.stored[patient], series.stored[patient])
-    solid = study.patient | (cleaned.hu > DEVICE_HU)
-    far = np.stack([~grown(one, 2 * SKIN_MM, series.spacing_mm[1:]) for one in solid])
+    solid = study.patient | (cleaned.hu > SUPPORT_HU)
+    far = np.stack([~dilate(one, 2 * SKIN_MM, series.spacing_mm[1:]) for one in solid])
     air = far & ~series.padding
     assert (cleaned.hu[air] == -1000).all()
     assert report.folder != clean_series(series, tmp_path).folder
@@ -104,7 +105,7 @@ def test_real_scans(scans, name):
     if not reference.exists():
         pytest.skip("no reference beside the scans")
     series, truth = read_series(scans / name), np.load(reference)
-    removal, solid = find_support(series), series.hu > DEVICE_HU
+    removal, solid = find_support(series), series.hu > SUPPORT_HU
     judged = solid & (truth["label"] != 2)
     device = (truth["label"] == 0) & judged
     assert metrics.dice(device, removal.device & judged) >= FLOORS[name]

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
-from headrest.training import fit_to_matrix, read_training_set, write_training_set
+from headrest.train.dataset import read_training_set, write_training_set
+from headrest.util.arrays import fit_to_matrix
 
 
 def study(name, slices, size=40, seed=0):

@@ -10,8 +10,8 @@ from PIL import Image
 
 from headrest import HeadrestError
 from headrest.__main__ import main
-from headrest.learning import frames
-from headrest.video import EXTRA, HIT, MISSED, SIZE, compose, write_video
+from headrest.show.video import EXTRA, HIT, MISSED, SIZE, compose, write_video
+from headrest.train import frames
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
 EPOCHS = 3

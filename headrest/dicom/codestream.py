@@ -16,7 +16,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from headrest.errors import HeadrestError
+from headrest.util.errors import HeadrestError
 
 JPEG = (JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit)
 """JPEG proper, of more than eight bits."""

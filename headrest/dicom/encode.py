@@ -20,7 +20,7 @@ from pydicom.uid import (
 from headrest.dicom.attributes import number
 from headrest.dicom.codestream import JPEG
 from headrest.dicom.pixels import PADDING, PLUGINS, as_stored, decode_jpeg, fits
-from headrest.errors import HeadrestError
+from headrest.util.errors import HeadrestError
 
 LOSSLESS = {
     DeflatedExplicitVRLittleEndian: DeflatedExplicitVRLittleEndian,

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from headrest.dicom.attributes import is_unit_pair, numbers, text, value_of
 from headrest.dicom.header import quiet, read_header
-from headrest.errors import HeadrestError, plain
+from headrest.util.errors import HeadrestError, plain
 
 CT_CLASSES = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}

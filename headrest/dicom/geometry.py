@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 
 from headrest.dicom.attributes import has_place, is_unit_pair, number, numbers
-from headrest.errors import HeadrestError
+from headrest.util.errors import HeadrestError
 
 TOLERANCE_MM = 0.01
 """Slices closer than this lie at one position."""

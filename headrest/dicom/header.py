@@ -22,7 +22,7 @@ from pydicom.uid import (
 
 from headrest.dicom.attributes import value_of
 from headrest.dicom.elements import UNDEFINED, scan
-from headrest.errors import HeadrestError
+from headrest.util.errors import HeadrestError
 
 ROOM = 32 * 2**20
 """Bytes taken from one file at the most, after inflating; a slice of 2048 x 2048 has 8 MiB."""

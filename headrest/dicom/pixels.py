@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from headrest.dicom.attributes import number, text, value_of
 from headrest.dicom.codestream import JPEG, check_frame
-from headrest.errors import HeadrestError, plain
+from headrest.util.errors import HeadrestError, plain
 
 NATIVE = {
     ImplicitVRLittleEndian,

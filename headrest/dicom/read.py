@@ -24,7 +24,7 @@ from headrest.dicom.values import (
     padding_hu,
     rescale_pair,
 )
-from headrest.errors import HeadrestError
+from headrest.util.errors import HeadrestError
 
 ONE_OF_EACH = {
     "PatientID": "two patients",

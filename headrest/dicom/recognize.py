@@ -11,7 +11,7 @@ from headrest.dicom.find import SeriesFiles
 from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.series import Series
-from headrest.files import sha256
+from headrest.util.files import sha256
 
 TAGS = {
     int(Tag(keyword))

@@ -8,12 +8,12 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
-from headrest import __version__
 from headrest.dicom.attributes import has_place, number
 from headrest.dicom.write import DERIVED_NUMBER, appended, derived_uid, digest, numbered_behind
-from headrest.errors import HeadrestError
-from headrest.files import whole_file
-from headrest.packages import require
+from headrest.util.errors import HeadrestError
+from headrest.util.files import atomic_file
+from headrest.util.packages import require
+from headrest.util.version import __version__
 
 PHYSICAL_OBJECT = ("260787004", "SCT", "Physical object")
 HEADREST = ("706683002", "SCT", "Headrest")
@@ -84,7 +84,7 @@ def write_segmentation(series, mask, path, parameters="", family=ARTIFICIAL_INTE
         refusal = f"a mask of {np.shape(mask)} for slices of {series.stored.shape}"
     if refusal:
         raise HeadrestError(f"{path}: not written: {refusal}")
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they may quote the patient's name

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from headrest.dicom.attributes import number
-from headrest.errors import HeadrestError, counted
-from headrest.files import sha256
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
+from headrest.util.errors import HeadrestError, counted
+from headrest.util.files import sha256
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pydicom.uid import HTJ2K, JPEG2000
 
 from headrest.dicom.attributes import number, text
 from headrest.dicom.pixels import PADDING, as_stored, fits
-from headrest.errors import HeadrestError
-from headrest.hounsfield import DEVICE_HU, PADDING_BELOW
+from headrest.hounsfield import PADDING_BELOW, SUPPORT_HU
+from headrest.util.errors import HeadrestError
 
 EXTENDED_INTERCEPT = -8192
 """Scanners that offer an extended CT scale start it here; only there is 57343 HU a value."""
@@ -78,7 +78,7 @@ def check_range(stored, slope, intercept):
         notes.append(f"values up to {highest:.0f} HU")
     if highest < PADDING_BELOW:
         notes.append("nothing above -1100 HU: nothing was measured, or the rescale is wrong")
-    elif lowest > DEVICE_HU:
+    elif lowest > SUPPORT_HU:
         notes.append("no air anywhere: the image is all tissue, or the rescale is wrong")
     if lowest < EXTENDED_INTERCEPT:
         notes.append(f"values down to {lowest:.0f} HU")

@@ -13,14 +13,14 @@ from pydicom.uid import CTImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 from tqdm.auto import tqdm
 
-from headrest import __version__
 from headrest.dicom.attributes import drop_private_elements, number
 from headrest.dicom.encode import output_syntax, set_pixels
 from headrest.dicom.header import quiet
 from headrest.dicom.series import Series
-from headrest.errors import HeadrestError
-from headrest.files import whole_folder
 from headrest.hounsfield import AIR
+from headrest.util.errors import HeadrestError
+from headrest.util.files import atomic_folder
+from headrest.util.version import __version__
 
 IMPLEMENTATION_UID = generate_uid(entropy_srcs=["headrest"])
 DERIVED_NUMBER = 1000
@@ -112,7 +112,7 @@ def write_derived_series(
     if drop_private:
         parameters = f"{parameters}, private elements dropped".removeprefix(", ")
     now, made_of = datetime.now(timezone.utc), (series.fingerprint, parameters, digest(removed))
-    with quiet(), whole_folder(folder) as aside:
+    with quiet(), atomic_folder(folder) as aside:
         rows = tqdm(range(len(series)), desc="writing", unit="slice", delay=2, leave=False)
         for i in rows:
             try:

@@ -163,7 +163,7 @@ def _paint_piece(window, piece, hard):
     rng = np.random.default_rng(int(-10 * piece.hu) if piece.hu < 0 else 0)
     foam = piece.hu < -800
     uneven = window.middle(waves(window.points, rng, 60, 4, 0.5)) if foam else 0.0
-    window.paint_device(window.take(share), piece.hu + 16 * uneven, hard)
+    window.paint_support(window.take(share), piece.hu + 16 * uneven, hard)
     if piece.wall_mm:
         wall = window.between(distance + piece.wall_mm, distance)
         cover = np.clip(0.8 + 0.25 * uneven, 0.3, 1) if foam else 1.0

@@ -173,7 +173,7 @@ class Window:
         device *= 1 - share
         self.paint(share, hu)
 
-    def paint_device(self, share, hu, hard=True):
+    def paint_support(self, share, hu, hard=True):
         """Paint a part of a support; ears give way to hard ones."""
         if hard:
             rigid = self.scene.hard[self.at]

@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tqdm.auto import tqdm
 
-from headrest.errors import HeadrestError
-from headrest.files import whole_folder
 from headrest.phantom.study import draw_parameters, synthesize
-from headrest.workers import in_order
+from headrest.util.errors import HeadrestError
+from headrest.util.files import atomic_folder
+from headrest.util.workers import run_ordered
 
 IMPLEMENTATION = "2.25.291538721960341284512379043716925213771"
 
@@ -107,7 +107,7 @@ def _image(study, index):
 def write_dicom(study, folder):
     """Write a study as a CT series of uncompressed files, with its truth beside it.
 
-    ``0001.dcm`` and on, one a slice; ``truth.npz`` holds device, device_share, patient, ignore and
+    ``0001.dcm`` and on, one a slice; ``truth.npz`` holds device, support_share, patient, ignore and
     contact of `Study` in ascending order along the slice normal (the order of the files);
     ``parameters.json`` all that was drawn.
 
@@ -119,13 +119,13 @@ def write_dicom(study, folder):
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise HeadrestError(f"{folder} is not empty: name a new folder")
-    with whole_folder(folder) as aside:
+    with atomic_folder(folder) as aside:
         for index in range(len(study.hu)):
             _image(study, index).save_as(aside / f"{index + 1:04d}.dcm", enforce_file_format=True)
         np.savez_compressed(
             aside / "truth.npz",
             device=study.device,
-            device_share=study.device_share,
+            support_share=study.support_share,
             patient=study.patient,
             ignore=study.ignore,
             contact=study.contact,
@@ -175,4 +175,6 @@ def synthesize_patients(folder, patients, seed, jobs=1, **options):
     """
     work = partial(_one_patient, folder=folder, options=options)
     seeds = range(seed, seed + patients)
-    return list(tqdm(in_order(work, seeds, jobs), total=patients, desc="patients", unit="patient"))
+    return list(
+        tqdm(run_ordered(work, seeds, jobs), total=patients, desc="patients", unit="patient")
+    )

@@ -6,8 +6,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from headrest.errors import HeadrestError
-from headrest.hounsfield import DEVICE_HU
+from headrest.hounsfield import SUPPORT_HU
 from headrest.phantom import chest, choosing, limbs, plastic, stray
 from headrest.phantom import head as heads
 from headrest.phantom import protocol as protocols
@@ -15,6 +14,7 @@ from headrest.phantom import scanner as scanners
 from headrest.phantom.effects import effects_of
 from headrest.phantom.layout import Layout, outside, render_slice
 from headrest.phantom.materials import LIVING
+from headrest.util.errors import HeadrestError
 
 KINDS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
 PARTS = ("anatomy", "supports", "protocol", "scanner", "stray", "limbs")
@@ -29,7 +29,7 @@ class Study:
     ----------
     hu : int16, Hounsfield units as stored (padding included).
     device : bool, voxels of which supports take half or more and that are above -500 HU.
-    device_share : uint8, share of supports in the voxel, 255 for all of it.
+    support_share : uint8, share of supports in the voxel, 255 for all of it.
     patient : bool, inside the skin with internal air.
     ignore : bool, belongs to nobody (tubes, wires, dense hair) and should not be scored.
     contact : (slices,) bool, a device voxel lies beside a patient voxel.
@@ -41,7 +41,7 @@ class Study:
 
     hu: np.ndarray
     device: np.ndarray
-    device_share: np.ndarray
+    support_share: np.ndarray
     patient: np.ndarray
     ignore: np.ndarray
     contact: np.ndarray
@@ -53,14 +53,14 @@ class Study:
     parameters: dict
 
 
-def undecided(device_share, device, patient):
+def undecided(support_share, device, patient):
     """Where a support takes a part of a voxel, but less than half, and the patient not the rest; or
-    all of one that reads `DEVICE_HU` or less: bool array, from the arrays of a `Study`.
+    all of one that reads `SUPPORT_HU` or less: bool array, from the arrays of a `Study`.
 
-    Nobody can say whose these are. `headrest.learning.growing` does not teach them, nor does
-    `headrest.comparison.cases` judge by them.
+    Nobody can say whose these are. `headrest.train.growing` does not teach them, nor does
+    `headrest.evaluate.cases` judge by them.
     """
-    return (device_share > 0) & ~device & ~patient
+    return (support_share > 0) & ~device & ~patient
 
 
 def draw_parameters(
@@ -155,7 +155,7 @@ def render(drawn):
     """Scan what `draw_parameters` drew."""
     layout = Layout(drawn)
     made = [_slice(layout, index) for index in range(len(drawn["protocol"]["z_mm"]))]
-    names = ("hu", "device", "device_share", "patient", "ignore", "contact")
+    names = ("hu", "device", "support_share", "patient", "ignore", "contact")
     volumes = {name: np.stack(volume) for name, volume in zip(names, zip(*made))}
     return _oriented(drawn | {"supports_placed": layout.placed}, volumes)
 
@@ -175,7 +175,7 @@ def _slice(layout, index):
             truth[name][hidden] = 0
     if protocol["lossy_ratio"]:
         hu = scanners.archived(hu, protocol["lossy_ratio"])
-    device = (truth["device"] >= 0.5) & (hu > DEVICE_HU)
+    device = (truth["device"] >= 0.5) & (hu > SUPPORT_HU)
     ignore = (truth["ignore"] >= 0.3) & ~device
     patient = (truth["patient"] >= 0.5) & ~device & ~ignore
     share = np.rint(255 * np.clip(truth["device"], 0, 1)).astype(np.uint8)

@@ -1,0 +1,222 @@
+"""Clean every series of any number of studies: one task a series, wherever it is done."""
+
+import os
+import traceback
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from headrest.clean.failures import Failures
+from headrest.clean.series import Report, clean_series, existing_report
+from headrest.dicom import SeriesFiles, find_series, load_series
+from headrest.dicom.recognize import fingerprint_of
+from headrest.dicom.values import check_default_rescale
+from headrest.util.errors import HeadrestError
+from headrest.util.stale import held
+from headrest.util.workers import run_unordered
+
+FAILURES = "failures.csv"
+
+DIED = (
+    "each process that tried was ended from outside: out of memory? Or, in a script of your own, "
+    "clean_tree with jobs outside of `if __name__ == '__main__':`?"
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One series to be cleaned; the same task done again changes nothing.
+
+    Attributes
+    ----------
+    files : SeriesFiles
+    name : str, how the report calls the series.
+    destination : str
+    reading : dict, of `headrest.read_series`: acquisition and so on.
+    choices : dict, of `clean_series`.
+    """
+
+    files: SeriesFiles
+    name: str
+    destination: str
+    reading: dict
+    choices: dict
+
+
+def clean_tree(
+    source: str | Path,
+    destination: str | Path,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    tell: Callable[[Any], object] | None = None,
+    *,
+    acquisition: int | None = None,
+    by_instance_number: bool = False,
+    default_rescale: tuple[float, float] | None = None,
+    **choices: Any,
+) -> list[Report]:
+    """Clean every axial CT series of any number of studies.
+
+    A series whose complete output stands is not read again, so a run that was stopped or
+    killed goes on where it was. What cannot be cleaned is listed in ``failures.csv`` in the
+    destination, one row a series with the file and the reason, until a later run succeeds.
+
+    Parameters
+    ----------
+    source : path
+        Walked to the bottom; see `headrest.dicom.find_series`.
+    destination : path
+        Made if needed; gets a folder a series. Must not lie inside the source. One run at a
+        time works in it.
+    jobs : int
+        Series cleaned side by side, each in a process of its own, which takes 1.2 GB. In a script
+        call it under ``if __name__ == "__main__":``, as each process imports the script.
+    scheduler : str, optional
+        Address of a Dask scheduler ("tcp://host:8786"), or path of its scheduler file, that does
+        the work instead; see `headrest.util.cluster`.
+    tell : callable, optional
+        Called with a line about each kind of file that was passed over, and with each Report
+        as soon as it is there.
+    acquisition, by_instance_number, default_rescale
+        How every series is read; see `headrest.read_series`.
+    **choices : of `clean_series`: method, outside and so on.
+
+    Returns
+    -------
+    list of Report, one for each CT file with a broken header, and one a series. A series that
+    cannot be trusted has its reason in `error`, and the rest goes on.
+
+    Raises
+    ------
+    HeadrestError
+        Where there is no CT series at all, the destination cannot be written to or another run
+        works in it, or the method or the scheduler cannot be used.
+
+    Examples
+    --------
+    >>> import shutil, tempfile
+    >>> from pydicom.data import get_testdata_file
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     archive = Path(place, "archive")
+    ...     archive.mkdir()
+    ...     _ = shutil.copy(get_testdata_file("693_UNCR.dcm", download=False), archive)
+    ...     reports = clean_tree(archive, Path(place, "cleaned"), method="kmeans")
+    >>> [report.error for report in reports]
+    ['']
+    """
+    source, destination = Path(source).absolute(), Path(destination).absolute()
+    check_default_rescale(default_rescale)
+    _refuse_early(source, destination, jobs, scheduler, choices)
+    tell = tell or (lambda _: None)
+    with held(destination):
+        contents = find_series(source)
+        if not contents.series and not contents.broken:
+            listed = "; ".join(contents.warnings) or "the folder is empty"
+            raise HeadrestError(f"{source}: no axial CT series found ({listed})")
+        failures = Failures(destination / FAILURES)
+        failures.begin(source, contents.series, contents.broken)
+        reports = [Report(source=source.name, error=str(error)) for error in contents.broken]
+        for known in (*contents.warnings, *reports):
+            tell(known)
+        reading = {
+            "acquisition": acquisition,
+            "by_instance_number": by_instance_number,
+            "default_rescale": default_rescale,
+        }
+        tasks = [
+            Task(files, _name(files, source), str(destination), reading, choices)
+            for files in contents.series
+        ]
+        reports += _clean_all(tasks, _engine(jobs, scheduler), failures, tell)
+        failures.write()
+    return reports
+
+
+def _refuse_early(source, destination, jobs, scheduler, choices):
+    """Refuse before any computing what would fail after it."""
+    if jobs < 1 or (scheduler and jobs > 1):
+        raise HeadrestError(f"{jobs} jobs: choose one or more, or a scheduler")
+    existing_report("", destination, **choices)  # an unknown choice, a method that cannot be used
+    if not os.path.exists(source):
+        raise HeadrestError(f"{source}: there is no such folder or file")
+    if destination.resolve().is_relative_to(source.resolve()):
+        raise HeadrestError(f"{destination}: lies inside {source}; choose a folder beside it")
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HeadrestError(f"{destination}: cannot be made ({error.strerror})") from error
+    if not os.access(destination, os.W_OK):
+        raise HeadrestError(f"{destination}: cannot be written to")
+
+
+def _engine(jobs, scheduler):
+    """Choose who does the tasks: callable (work, tasks) -> iterator of (task, result)."""
+    if scheduler:
+        from headrest.util.cluster import on_cluster  # Dask is loaded only where it is used
+
+        return partial(on_cluster, address=scheduler)
+    if jobs > 1:
+        return partial(run_unordered, jobs=jobs)
+    return lambda work, tasks: ((task, work(task)) for task in tasks)
+
+
+def _clean_all(tasks, engine, failures, tell):
+    """Reports in the order of the tasks, each told as soon as it is there."""
+    reports = {}
+    with closing(engine(clean_one, tasks)) as done:
+        for task, report in tqdm(done, total=len(tasks), desc="cleaning", unit="series"):
+            report = report or Report(source=task.name, error=DIED)
+            failures.note(task.files, report.error)
+            reports[task.files.uid] = report
+            tell(report)
+    return [reports[task.files.uid] for task in tasks]
+
+
+def _name(files, source):
+    return os.path.relpath(files.files[0].parent, source.parent)
+
+
+def clean_one(task: Task) -> Report:
+    """Clean one series, unless its complete output stands.
+
+    Parameters
+    ----------
+    task : Task
+
+    Returns
+    -------
+    Report; whatever is wrong with the series is in its `error`.
+    """
+    try:
+        return _standing(task) or _clean_anew(task)
+    except HeadrestError as error:
+        reason = str(error)
+        with suppress(HeadrestError):  # a worker of a run that was stopped may have been faster
+            if report := _standing(task):
+                return report
+    except MemoryError:
+        reason = "out of memory: too large for this machine"
+    except Exception as error:  # a fault of ours must not end a night's run; it quotes no value
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        where = f"{Path(frame.f_code.co_filename).name}:{line}"
+        reason = f"{type(error).__name__} at {where}: a fault of headrest; please report it"
+    return Report(source=task.name, error=reason)
+
+
+def _clean_anew(task):
+    series = load_series(task.files, **task.reading)
+    return clean_series(series, task.destination, source=task.name, **task.choices)
+
+
+def _standing(task):
+    """The report of the complete output of a series, found by its headers alone, or None."""
+    try:
+        fingerprint = fingerprint_of(task.files, **task.reading)
+    except Exception:  # whatever is odd about a header, the reader says it better
+        return None
+    return existing_report(fingerprint, task.destination, **task.choices)

@@ -1,1 +1,0 @@
-"""What a network learns from, and how; `headrest.fit` puts it together."""

@@ -1,0 +1,168 @@
+"""The network that ships: weights as plain arrays, checked before they are used, and their card."""
+
+import json
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headrest.segment.inference import lay_out
+from headrest.segment.unet import PRESETS, Plan, get_weights
+from headrest.segment.weights import PLACE, weights_card
+from headrest.util.arrays import FAULTS, check_finite, read_arrays
+from headrest.util.backend import keras
+from headrest.util.errors import HeadrestError
+from headrest.util.files import atomic_file, sha256
+
+HEADER_ROOM = 192
+"""Bytes that the header of a .npy file may take."""
+
+
+@lru_cache(maxsize=4)
+def shipped_network(size: int = 512) -> keras.Model:
+    """Build the network that ships, for slices of `size` x `size`.
+
+    Parameters
+    ----------
+    size : int, rows and columns.
+
+    Returns
+    -------
+    keras.Model, an inference model (`headrest.segment.inference.for_inference`). The same one
+    for the same size.
+
+    Raises
+    ------
+    HeadrestError
+        Where the files are damaged, or the size cannot be halved so often.
+    """
+    card = weights_card()
+    preset = card["architecture"]["preset"]
+    plan = Plan.of(**PRESETS[preset])
+    weights = read_weights(PLACE / "headrest.npz", weight_shapes(plan), card["sha256"])
+    return lay_out(plan, weights, size, preset)
+
+
+def write_weights(folder: str | Path, model: keras.Model, card: dict) -> dict:
+    """Write a network's weights as float16 arrays, and their card beside them.
+
+    Parameters
+    ----------
+    folder : path; gets headrest.npz and headrest.json.
+    model : keras.Model
+    card : dict that JSON can hold
+
+    Returns
+    -------
+    dict, the card with "parameters", "keras" and "sha256" added.
+
+    Raises
+    ------
+    HeadrestError
+        Where the network is laid out for use, or a weight is no number that float16 holds.
+    """
+    if model.output_shape[-1] != 2:
+        raise HeadrestError(f"{model.name!r} is laid out for use: write the trained network")
+    weights: dict[str, Any] = {
+        name: value.astype(np.float16) for name, value in get_weights(model).items()
+    }
+    check_finite(weights, "weights")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / "headrest.npz") as aside:
+        np.savez_compressed(aside, **weights)
+    card = card | {
+        "parameters": model.count_params(),
+        "keras": f"{keras.__version__} on {keras.backend.backend()}",
+        "sha256": sha256(folder / "headrest.npz"),
+    }
+    with atomic_file(folder / "headrest.json") as aside:
+        aside.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return json.loads(json.dumps(card))
+
+
+def read_weights(
+    path: str | Path, wanted: dict[str, tuple[int, ...]], digest: str
+) -> dict[str, np.ndarray]:
+    """Read weights, after names, shapes and sizes have been checked.
+
+    Parameters
+    ----------
+    path : path of an .npz file.
+    wanted : dict of str to shape.
+    digest : str, SHA-256 of the file.
+
+    Returns
+    -------
+    dict of str to float32 array
+
+    Raises
+    ------
+    HeadrestError
+        Where the file is another one, or cut, or holds anything but these arrays.
+    """
+    try:
+        if sha256(path) != digest:
+            raise HeadrestError(f"{path}: its SHA-256 differs from its card; install headrest anew")
+        _check_members(path, wanted)
+        weights = read_arrays(path)
+    except FAULTS as error:
+        raise HeadrestError(f"{path}: damaged weights ({type(error).__name__})") from error
+    odd = [name for name, shape in wanted.items() if weights[name].shape != shape]
+    odd += [name for name, value in weights.items() if value.dtype != np.float16]
+    if odd:
+        raise HeadrestError(f"{path}: weights of another network ({odd[0]})")
+    check_finite(weights, "weights")
+    return {name: value.astype(np.float32) for name, value in weights.items()}
+
+
+def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights of a network, before there is one: dict of str to shape.
+
+    Examples
+    --------
+    >>> weight_shapes(Plan.of(levels=1, widths=[8], convolutions=1))["down0_0/kernel"]
+    (3, 3, 1, 8)
+    """
+    parts = _Shapes()
+    plan.lay(1, parts)
+    return parts.shapes
+
+
+class _Shapes:
+    """Parts that are shapes of weights; what they are given, and give, is a number of features."""
+
+    def __init__(self):
+        self.shapes = {}
+
+    def _kernel(self, name, kernel, features):
+        self.shapes |= {f"{name}/kernel": kernel, f"{name}/bias": (features,)}
+        return features
+
+    def convolve(self, inputs, name, width, step=1):
+        return self._kernel(name, (3 * step, 3 * step, inputs, width), width)
+
+    def halve(self, inputs, name):
+        return inputs
+
+    def double(self, inputs, name, width):
+        return self._kernel(name, (2, 2, width, inputs), width)
+
+    def join(self, skip, inputs, name):
+        return skip + inputs
+
+    def answer(self, inputs, name, step):
+        return self._kernel(name, (step, step, 2, inputs), 2)
+
+
+def _check_members(path, wanted):
+    """Names, and sizes as they unpack, before anything is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+    if sorted(sizes) != sorted(wanted):
+        raise HeadrestError(f"{path}: weights of another network")
+    for name, shape in wanted.items():
+        if sizes[name] > 2 * np.prod(shape, dtype=int) + HEADER_ROOM:
+            raise HeadrestError(f"{path}: {name} is larger than its network's")

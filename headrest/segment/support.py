@@ -1,0 +1,164 @@
+"""Find the support in a series, by one of the methods, and say how sure it is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from headrest.dicom.series import Series
+from headrest.hounsfield import SUPPORT_HU
+from headrest.segment.labels import label_series
+from headrest.segment.morphology import (
+    FACES,
+    dilate,
+    fill_holes,
+    partial_volume_boundary,
+    sum_by_label,
+)
+from headrest.segment.refine import confidence, refine, states
+from headrest.segment.weights import weights_card
+from headrest.util.errors import HeadrestError
+from headrest.util.packages import require_keras
+
+SKIN_MM = 3.0
+"""What lies so close to the patient is kept even where all the rest outside is blanked."""
+
+PIECE_ML = 0.5
+"""A solid piece from this size is patient, if it is no device: an arm, the tip of a nose."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a method takes out of a series.
+
+    Attributes
+    ----------
+    device : bool array (slices, rows, columns), the support.
+    rim : bool array of that shape, the soft rim around it, filled as well.
+    states : tuple of str, for each slice "free", "touching" or "absent".
+    confidence : tuple of float, for each slice the Dice that the method expects of itself, 0 to
+        1; empty where it has no opinion.
+    """
+
+    device: np.ndarray
+    rim: np.ndarray
+    states: tuple[str, ...]
+    confidence: tuple[float, ...] = ()
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Everything that is filled: device and rim."""
+        return self.device | self.rim
+
+
+def find_support(series: Series, method: str = "network") -> Removal:
+    """Find the support in a series.
+
+    Parameters
+    ----------
+    series : Series
+    method : str
+        "network": the pretrained network (`headrest.segment.predict`) and the refinement by the
+        series (`headrest.segment.refine`); it also finds supports that touch the patient.
+        "kmeans": K-Means and connected components (`headrest.segment.labels`). Where the support
+        touches the patient it is left, and the slice says so.
+
+    Returns
+    -------
+    Removal
+
+    Raises
+    ------
+    HeadrestError
+        For a method that does not exist, or one whose packages are not installed.
+
+    Examples
+    --------
+    >>> from pydicom.data import get_testdata_file
+    >>> from headrest import read_series
+    >>> series = read_series(get_testdata_file("693_UNCR.dcm", download=False))
+    >>> support = find_support(series, method="kmeans")
+    >>> support.states, support.mask.shape
+    (('free',), (1, 512, 512))
+    """
+    return choose_method(method)(series)
+
+
+def choose_method(name: str) -> Callable[[Series], Removal]:
+    """Take a method by name.
+
+    Raises
+    ------
+    HeadrestError
+        Where there is none of that name, or what it needs is not installed.
+    """
+    if name not in METHODS:
+        raise HeadrestError(f"no method {name!r}; there is: {', '.join(METHODS)}")
+    if name == "network":
+        require_keras(", or choose the method kmeans")
+    return METHODS[name]
+
+
+def describe(name: str) -> str:
+    """Say by what a method finds the support, as derived series record it: str.
+
+    Raises
+    ------
+    HeadrestError
+        As `choose_method` does, or where the weights are damaged.
+    """
+    choose_method(name)
+    weights = f" weights={weights_card()['sha256'][:12]}" if name == "network" else ""
+    return f"method={name}{weights}"
+
+
+def _kmeans(series):
+    labels = label_series(series.hu, series.spacing_mm)
+    rims = [
+        partial_volume_boundary(label.mask, hu, series.spacing_mm[1:], label.threshold)
+        for label, hu in zip(labels, series.hu)
+    ]
+    kinds = tuple(label.state for label in labels)
+    return Removal(np.stack([label.mask for label in labels]), np.stack(rims), kinds)
+
+
+def _network(series):
+    from headrest.segment.predict import series_probability  # Keras is loaded only where it is used
+    from headrest.segment.pretrained import shipped_network
+
+    hu, spacing_mm = series.hu, series.spacing_mm
+    probability = series_probability(hu, spacing_mm, shipped_network)
+    device, body = refine(probability, hu, spacing_mm)
+    rims = [
+        partial_volume_boundary(mask, one, spacing_mm[1:], SUPPORT_HU)
+        for mask, one in zip(device, hu)
+    ]
+    kinds = states(device, body, spacing_mm)
+    return Removal(device, np.stack(rims), kinds, confidence(probability, device, spacing_mm))
+
+
+METHODS: dict[str, Callable[[Series], Removal]] = {"network": _network, "kmeans": _kmeans}
+
+
+def outside_patient(
+    device: np.ndarray, hu: np.ndarray, padding: np.ndarray, spacing_mm: Sequence[float]
+) -> np.ndarray:
+    """Mark everything that is neither patient nor near to them: foam, linen, noise in air.
+
+    Parameters
+    ----------
+    device : bool array (slices, rows, columns), the support.
+    hu : float array of that shape, in HU.
+    padding : bool array of that shape, outside the field of view.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    bool array of that shape; nothing above `SUPPORT_HU` HU is in it, and no padding.
+    """
+    labels, count = ndimage.label((hu > SUPPORT_HU) & ~device, FACES)
+    large = sum_by_label(labels, count) * np.prod(spacing_mm) >= 1000 * PIECE_ML
+    body = fill_holes(large[labels], spacing_mm[1:])
+    near = np.stack([dilate(one, SKIN_MM, spacing_mm[1:]) for one in body])
+    return ~near & (hu <= SUPPORT_HU) & ~padding

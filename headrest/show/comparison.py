@@ -1,0 +1,79 @@
+"""Figures of a comparison."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from headrest.evaluate.baselines import BASELINES
+from headrest.util.colors import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
+
+MARKERS = "os^vDPX*<>hpd"
+
+NAMED = ("shipped", "K-Means + components", "nothing removed")
+"""Methods whose name stands beside their point as well as in the legend."""
+
+
+def draw_trade_off(summaries):
+    """Draw how much of the patient each method loses against how much support it leaves.
+
+    Parameters
+    ----------
+    summaries : as `headrest.evaluate.tables.summarize` returns them.
+
+    Returns
+    -------
+    matplotlib Figure, supports that stand free on the left, those that touch on the right. Bars
+    are 95 % intervals. Best is the corner below on the left.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.6), sharex=True, sharey=True)
+    for axis, group in zip(axes, ("free", "touching")):
+        for i, (name, groups) in enumerate(summaries.items()):
+            left, lost = groups[group]["left_pct"], groups[group]["lost_ml"]
+            style = {"fmt": MARKERS[i % len(MARKERS)], "color": _color(name), "elinewidth": 0.8}
+            axis.errorbar(left[0], lost[0], _bar(lost), _bar(left), label=name, alpha=0.85, **style)
+            if name in NAMED:
+                side, by = ("left", (5, 30)) if left[0] < 10 else ("right", (-7, 7))
+                place = {"xytext": by, "textcoords": "offset points", "ha": side}
+                axis.annotate(name, (left[0], lost[0]), color=_color(name), fontsize=9, **place)
+        axis.set_title(f"support {'free of' if group == 'free' else 'touching'} the patient")
+        axis.set_xscale("symlog", linthresh=1)
+        axis.set_yscale("symlog", linthresh=0.1)
+        axis.set(xlabel="support left, %", xlim=(-0.1, 130), ylim=(-0.01, None))
+        axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+    axes[0].set_ylabel("patient lost, ml a patient")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    return figure
+
+
+def _color(name):
+    if name.startswith("shipped"):
+        return SUPPORT_COLOR
+    return OTHER_COLOR if name in BASELINES else SECOND_COLOR
+
+
+def _bar(values):
+    value, low, high = values
+    return [[max(value - low, 0)], [max(high - value, 0)]]
+
+
+def draw_curves(curves):
+    """Draw loss and Dice against iterations.
+
+    Parameters
+    ----------
+    curves : as `headrest.train.curves.loss_curves` returns them.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
+    for name, curve in curves.items():
+        losses = np.array(curve["loss"])
+        width = max(len(losses) // 20, 1)
+        smooth = np.convolve(losses, np.ones(width) / width, "valid")
+        left.plot(np.arange(len(smooth)) + width, smooth, label=name)
+        right.plot(curve["step"], curve["dice"], marker="o", markersize=4, label=name)
+    left.set(xlabel="iteration", ylabel=f"cross entropy, mean of {width}", yscale="log")
+    right.set(xlabel="iteration", ylabel="Dice, held out", ylim=(-0.02, 1))
+    right.legend(loc="lower right")
+    return figure
