@@ -4,7 +4,6 @@ from dataclasses import asdict, replace
 from itertools import count, cycle, islice
 from pathlib import Path
 
-import headrest
 from headrest.phantom import LIVING, draw_parameters
 from headrest.phantom.limbs import where_cut
 from headrest.segment.pretrained import write_weights
@@ -13,6 +12,7 @@ from headrest.train.growing import GrowingSet, Patient
 from headrest.train.loop import Settings, load_network, train
 from headrest.util.errors import HeadrestError
 from headrest.util.machine import machine
+from headrest.util.version import __version__
 
 SHIPPED = Settings(
     "wide", epochs=40, examples=2400, halved=24, optimizer="muon", rate=1e-3, batch=16
@@ -78,7 +78,7 @@ def make_weights(folder, patients=8000, seed=10_000, jobs=2, settings=SHIPPED):
     network = load_network(folder / "run")
     card = {
         "what": "probability of a head support in a CT slice",
-        "headrest": headrest.__version__,
+        "headrest": __version__,
         "architecture": {"preset": settings.preset} | PRESETS[settings.preset],
         "data": {
             "patients": patients,

@@ -1,0 +1,57 @@
+"""The order of imports, as headrest/README.md draws it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "headrest"
+
+LEVELS = (
+    {"util"},
+    {"hounsfield"},
+    {"dicom"},
+    {"segment", "phantom", "datasets"},
+    {"evaluate"},
+    {"clean"},
+    {"train"},
+    {"show"},
+    {"__main__"},
+)
+"""From the lowest level up; folders of one level do not import each other."""
+
+LEVEL_OF = {name: i for i, names in enumerate(LEVELS) for name in names}
+
+
+def imported_modules(path):
+    """Dotted names of the modules that a file imports anywhere."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def step_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_go_downwards(path):
+    step = step_of(path)
+    if step == "__init__":
+        return
+    for module in imported_modules(path):
+        assert module != "headrest", f"{path} imports the face of the package"
+        if module.startswith("headrest."):
+            other = module.split(".")[1]
+            below = LEVEL_OF[other] < LEVEL_OF[step]
+            assert other == step or below, f"{path} imports {module}, which lies above or beside it"
+
+
+def test_every_entry_has_a_level():
+    entries = {step_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
+    assert entries == set(LEVEL_OF)
