@@ -23,7 +23,7 @@ from pydicom import dcmread
 from tqdm import tqdm
 
 from headrest import HeadrestError, clean_tree
-from headrest.segment.support import METHODS, Removal
+from headrest.segment.support import METHODS, Support
 
 KILLS, OFFSETS, CROWD = 100, 20, 8
 SLICES = 4
@@ -35,8 +35,8 @@ tqdm.monitor_interval = 0  # nor any thread that may hold it while this process 
 
 def quick(series):
     """A method that costs nothing: what is tested is what comes after it."""
-    device = series.hu > 110
-    return Removal(device, np.zeros_like(device), ("free",) * len(series))
+    mask = series.hu > 110
+    return Support(mask, np.zeros_like(mask), ~mask, ("free",) * len(series))
 
 
 @contextmanager

@@ -748,8 +748,8 @@ def test_dcm2niix_reads_the_output_as_the_source(source, tmp_path):
 
 
 @pytest.fixture
-def removals(monkeypatch):
-    """Every Removal that the method finds, in order."""
+def supports(monkeypatch):
+    """Every Support that the method finds, in order."""
     found, method = [], METHODS["kmeans"]
 
     def keep(series):
@@ -763,14 +763,14 @@ def removals(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "slices"), [("ge-head", [28]), ("philips-phantom", [28, 54]), ("lidc-chest", [23])]
 )
-def test_real_scans_keep_every_pixel_outside_the_mask(scans, tmp_path, removals, name, slices):
+def test_real_scans_keep_every_pixel_outside_the_mask(scans, tmp_path, supports, name, slices):
     reports = clean_tree(scans / name, tmp_path / "out")
     assert sorted(report.slices for report in reports) == slices
-    for report, (series, removal) in zip(reports, removals):
+    for report, (series, support) in zip(reports, supports):
         cleaned = read_series(tmp_path / "out" / report.folder)
         assert report.removed_ml > 0
-        assert np.array_equal(cleaned.stored[~removal.mask], series.stored[~removal.mask])
-        assert np.abs(cleaned.hu[removal.mask] + 1000).max() <= 0.5
+        assert np.array_equal(cleaned.stored[~support.removed], series.stored[~support.removed])
+        assert np.abs(cleaned.hu[support.removed] + 1000).max() <= 0.5
         assert np.array_equal(cleaned.positions, series.positions)
         if name == "ge-head":
             assert report.touching

@@ -63,7 +63,7 @@ def test_extras_hold_the_mask_and_come_only_if_asked_for(series, tmp_path):
     assert not FILES & laid(tmp_path / "without" / without.folder)
     report = clean_series(series, tmp_path / "out", **ALL)
     assert laid(tmp_path / "out" / report.folder) > FILES
-    mask = find_support(series, "kmeans").mask
+    mask = find_support(series, "kmeans").removed
     assert mask.any()
     for found in masks(tmp_path / "out" / report.folder):
         assert np.array_equal(found.astype(bool), mask)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headrest import read_series
-from headrest.segment.support import Removal
+from headrest.segment.support import Support
 from headrest.show.pipeline import journey
 from tests.conftest import make_series
 
@@ -13,10 +13,11 @@ from tests.conftest import make_series
 def panels(tmp_path):
     make_series(tmp_path, 3)
     series = read_series(tmp_path)
-    device = series.hu == 120
-    removal = Removal(device, np.roll(device, 1, axis=1) & ~device, ("free",) * 3)
-    figure = journey(series, device.astype(np.float16), removal)
-    yield series, removal, figure.axes[:6]
+    mask = series.hu == 120
+    boundary = np.roll(mask, 1, axis=1) & ~mask
+    support = Support(mask, boundary, series.hu > 120, ("free",) * 3)
+    figure = journey(series, mask.astype(np.float16), support)
+    yield series, support, figure.axes[:6]
     figure.clear()
 
 
@@ -27,13 +28,13 @@ def test_six_steps_in_order(panels):
 
 
 def test_each_step_shows_what_it_says(panels):
-    series, removal, axes = panels
+    series, support, axes = panels
     stored, hu, probability, _, cleaned = (axis.images[0].get_array() for axis in axes[:5])
     assert np.array_equal(stored, series.stored[1])
     assert np.array_equal(hu, series.hu[1])
-    assert np.array_equal(probability, removal.device[1])
-    assert (cleaned[removal.mask[1]] == -1000).all()
-    assert np.array_equal(cleaned[~removal.mask[1]], hu[~removal.mask[1]])
+    assert np.array_equal(probability, support.mask[1])
+    assert (cleaned[support.removed[1]] == -1000).all()
+    assert np.array_equal(cleaned[~support.removed[1]], hu[~support.removed[1]])
 
 
 def test_scales_are_named(panels):

@@ -51,15 +51,15 @@ def test_no_name_leaves_the_headers(tmp_path, capfd, caplog, recwarn, monkeypatc
     found = find_support(series, "kmeans")
     figures = (
         plots.show_slices(series.hu),
-        plots.montage(series.hu, found.device),
+        plots.montage(series.hu, found.mask),
         plots.histogram(series.stored, series.hu),
     )
     for number, figure in enumerate(figures):
         figure.savefig(f"figure-{number}.svg")
         figure.savefig(f"figure-{number}.png")
-    study = ("0", series.hu, found.device, np.array(found.states))
+    study = ("0", series.hu, found.mask, np.array(found.states))
     write_training_set("set", [study], matrix=64)
-    frames.keep_slices("run", series.hu, found.device)
+    frames.keep_slices("run", series.hu, found.mask)
     assert CANARY not in shown(capfd, caplog, recwarn) + repr(series)
     written = [path for path in Path().rglob("*") if path.is_file() and "scan" not in path.parts]
     assert {path.suffix for path in written} >= {".dcm", ".json", ".html", ".png", ".svg", ".npz"}

@@ -28,37 +28,37 @@ def series(study, tmp_path_factory):
 
 
 def test_the_network_takes_what_touches_and_leaves_the_patient(study, series):
-    removal = find_support(series)
+    support = find_support(series)
     judged = ~study.ignore
-    by_network = metrics.dice(study.device & judged, removal.device & judged)
-    by_kmeans = metrics.dice(study.device & judged, METHODS["kmeans"](series).device & judged)
+    by_network = metrics.dice(study.device & judged, support.mask & judged)
+    by_kmeans = metrics.dice(study.device & judged, METHODS["kmeans"](series).mask & judged)
     assert by_network > max(0.9, by_kmeans + 0.1)
     patient = study.patient & (study.hu > SUPPORT_HU)
-    assert metrics.lost_ml(patient, removal.mask, series.spacing_mm) < 0.5
-    assert len(removal.states) == len(removal.confidence) == len(series)
-    assert not (removal.device & removal.rim).any()
+    assert metrics.lost_ml(patient, support.removed, series.spacing_mm) < 0.5
+    assert len(support.states) == len(support.confidence) == len(series)
+    assert not (support.mask & support.boundary).any()
 
 
 def test_one_slice_is_enough():
     series = read_series(pydicom.data.get_testdata_file("693_UNCR.dcm", download=False))
-    removal = find_support(series)
-    reference = METHODS["kmeans"](series).device  # its holder stands free: K-Means takes it whole
-    assert metrics.dice(reference, removal.device) > 0.97
-    assert not removal.mask[0, 130:380, 240:330].any()
+    support = find_support(series)
+    reference = METHODS["kmeans"](series).mask  # its holder stands free: K-Means takes it whole
+    assert metrics.dice(reference, support.mask) > 0.97
+    assert not support.removed[0, 130:380, 240:330].any()
 
 
 def test_a_head_without_a_support_stays_whole(tmp_path):
     drawn = draw_parameters(8200, matrix=512, slices=4, contact=False)
     drawn["supports_drawn"]["list"] = []
     series = read_series(write_dicom(render(drawn), tmp_path / "scan"))
-    removal = find_support(series)
-    assert metrics.volume_ml(removal.mask, series.spacing_mm) <= 0.1
+    support = find_support(series)
+    assert metrics.volume_ml(support.removed, series.spacing_mm) <= 0.1
 
 
 def test_outside_blanks_foam_and_keeps_the_patient(study, series, tmp_path):
     report = clean_series(series, tmp_path, outside=True)
     cleaned = read_series(tmp_path / report.folder)
-    patient = study.patient & ~find_support(series).device
+    patient = study.patient & ~find_support(series).mask
     assert np.array_equal(cleaned.stored[patient], series.stored[patient])
     solid = study.patient | (cleaned.hu > SUPPORT_HU)
     far = np.stack([~dilate(one, 2 * SKIN_MM, series.spacing_mm[1:]) for one in solid])
@@ -105,7 +105,7 @@ def test_real_scans(scans, name):
     if not reference.exists():
         pytest.skip("no reference beside the scans")
     series, truth = read_series(scans / name), np.load(reference)
-    removal, solid = find_support(series), series.hu > SUPPORT_HU
+    support, solid = find_support(series), series.hu > SUPPORT_HU
     judged = solid & (truth["label"] != 2)
     device = (truth["label"] == 0) & judged
-    assert metrics.dice(device, removal.device & judged) >= FLOORS[name]
+    assert metrics.dice(device, support.mask & judged) >= FLOORS[name]

@@ -26,7 +26,7 @@ class Extra:
         that whoever opens it finds one CT series.
     package : str, what it needs.
     why_not : callable(series), says why a series cannot have it, or an empty str.
-    write : callable(series, removal, path, method), writes it whole or not at all.
+    write : callable(series, support, path, method), writes it whole or not at all.
     """
 
     file: str
@@ -34,20 +34,20 @@ class Extra:
     why_not: Callable
     write: Callable
 
-    def lay(self, folder, series, removal, method):
-        """Write the file for one `Removal` below a folder."""
+    def lay(self, folder, series, support, method):
+        """Write the file for one `Support` below a folder."""
         path = Path(folder, self.file)
         path.parent.mkdir(exist_ok=True)
-        self.write(series, removal, path, method)
+        self.write(series, support, path, method)
 
 
-def _segmentation(series, removal, path, method):
+def _segmentation(series, support, path, method):
     family = CLUSTER_ANALYSIS if method == "kmeans" else ARTIFICIAL_INTELLIGENCE
-    write_segmentation(series, removal.mask, path, describe(method), family)
+    write_segmentation(series, support.removed, path, describe(method), family)
 
 
-def _nifti(series, removal, path, method):
-    write_nifti(series, removal.mask, path, describe(method))
+def _nifti(series, support, path, method):
+    write_nifti(series, support.removed, path, describe(method))
 
 
 EXTRAS = {

@@ -13,10 +13,9 @@ from headrest.clean.preview import write_previews
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.encode import left_uncompressed
 from headrest.dicom.write import fill_hu
-from headrest.evaluate.metrics import volume_ml
 from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy
-from headrest.segment.morphology import ABSENT, TOUCHING
+from headrest.segment.morphology import ABSENT, TOUCHING, volume_ml
 from headrest.segment.support import describe, find_support, outside_patient
 from headrest.util.errors import HeadrestError, counted, plain
 from headrest.util.version import __version__
@@ -160,20 +159,20 @@ def clean_series(
     folder = Path(destination, _folder_name(series.fingerprint, parameters, **form))
     if (folder / REPORT).exists():
         return _add_extras(folder, series, method, extras, notes)
-    removal = find_support(series, method)
-    mask = removal.mask
+    support = find_support(series, method)
+    mask = support.removed
     if outside:
-        mask |= outside_patient(removal.device, series.hu, series.padding, series.spacing_mm)
+        mask |= outside_patient(support.mask, series.hu, series.padding, series.spacing_mm)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # two stacks of a head lie unevenly
     report = Report(
         source=str(source),
         folder=folder.name,
         method=method,
         slices=len(series),
-        removed_ml=round(volume_ml(removal.device, spacing_mm), 3),
-        states=removal.states,
-        confidence=removal.confidence,
-        warnings=(*series.warnings, *other_anatomy(series, removal.device), *notes),
+        removed_ml=round(volume_ml(support.mask, spacing_mm), 3),
+        states=support.states,
+        confidence=support.confidence,
+        warnings=(*series.warnings, *other_anatomy(series, support.mask), *notes),
         seconds=round(time.monotonic() - began, 2),
     )
 
@@ -182,7 +181,7 @@ def clean_series(
         (aside / REPORT).write_text(text, encoding="utf-8")
         write_previews(aside, series, mask, (report.uncertain, report.touching), report.absent)
         for extra in extras:
-            extra.lay(aside, series, removal, method)
+            extra.lay(aside, series, support, method)
 
     write_derived_series(series, mask, folder, parameters, lay_beside, **form)
     return report
@@ -244,9 +243,9 @@ def _add_extras(folder, series, method, extras, notes):
     report = read_report(folder / REPORT)
     missing = [extra for extra in extras if not (folder / extra.file).exists()]
     if missing:
-        removal = find_support(series, method)
+        support = find_support(series, method)
         for extra in missing:
-            extra.lay(folder, series, removal, method)
+            extra.lay(folder, series, support, method)
     return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *notes))))
 
 

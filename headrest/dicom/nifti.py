@@ -94,7 +94,7 @@ def write_nifti(series, mask, path, parameters=""):
     Examples
     --------
     >>> import nibabel
-    >>> write_nifti(series, support.mask, "headrest.nii.gz")      # doctest: +SKIP
+    >>> write_nifti(series, support.removed, "headrest.nii.gz")      # doctest: +SKIP
     >>> nibabel.load("headrest.nii.gz").shape                     # doctest: +SKIP
     (512, 512, 28)
     """

@@ -72,7 +72,7 @@ def write_segmentation(series, mask, path, parameters="", family=ARTIFICIAL_INTE
     Examples
     --------
     >>> import highdicom
-    >>> write_segmentation(series, support.mask, "headrest.dcm")       # doctest: +SKIP
+    >>> write_segmentation(series, support.removed, "headrest.dcm")       # doctest: +SKIP
     >>> uids = [header.SOPInstanceUID for header in series.headers]    # doctest: +SKIP
     >>> highdicom.seg.segread("headrest.dcm").get_pixels_by_source_instance(uids).shape
     ...                                                                # doctest: +SKIP

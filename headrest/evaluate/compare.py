@@ -80,10 +80,10 @@ def methods(networks=None):
     trained = {name: by_network(model) for name, model in (networks or {}).items()}
     return {
         **baselines,
-        "K-Means + components": lambda series: find_support(series, "kmeans").mask,
+        "K-Means + components": lambda series: find_support(series, "kmeans").removed,
         **trained,
         "shipped, slices alone": _shipped_alone,
-        "shipped": lambda series: find_support(series).mask,
+        "shipped": lambda series: find_support(series).removed,
     }
 
 

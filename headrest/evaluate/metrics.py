@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
+from headrest.segment.morphology import volume_ml
 from headrest.util.errors import HeadrestError
 
 
@@ -95,24 +96,6 @@ def pixel_accuracy(mask_true: ArrayLike, mask_pred: ArrayLike) -> tuple[float, f
     if not a.size:
         return 1.0, 1.0
     return float((a == b).mean()), float((~a).mean())
-
-
-def volume_ml(mask: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
-    """Volume of a mask in millilitres.
-
-    Parameters
-    ----------
-    mask : bool array (slices, rows, columns) or (rows, columns).
-    spacing_mm : (z, y, x) in mm; z may be an array (slices,), as `Series.extent_mm` is.
-
-    Examples
-    --------
-    >>> volume_ml(np.ones((10, 10, 10), bool), (1, 1, 1))
-    1.0
-    """
-    z, y, x = spacing_mm
-    pixels = np.count_nonzero(mask, axis=(-2, -1))
-    return float(np.sum(pixels * np.asarray(z)) * y * x) / 1000
 
 
 def residual_ml(device: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from headrest.hounsfield import FLOOR
@@ -18,6 +19,24 @@ FACES = ndimage.generate_binary_structure(3, 1)
 
 RING_MM = 1.0
 """What is thinner than this encloses nothing: a strap round head and holder is no body."""
+
+
+def volume_ml(mask: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
+    """Volume of a mask in millilitres.
+
+    Parameters
+    ----------
+    mask : bool array (slices, rows, columns) or (rows, columns).
+    spacing_mm : (z, y, x) in mm; z may be an array (slices,), as `Series.extent_mm` is.
+
+    Examples
+    --------
+    >>> volume_ml(np.ones((10, 10, 10), bool), (1, 1, 1))
+    1.0
+    """
+    z, y, x = spacing_mm
+    pixels = np.count_nonzero(mask, axis=(-2, -1))
+    return float(np.sum(pixels * np.asarray(z)) * y * x) / 1000
 
 
 def open_mask(mask: np.ndarray, width_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:

@@ -10,9 +10,13 @@ from headrest.dicom.series import Series
 from headrest.hounsfield import SUPPORT_HU
 from headrest.segment.labels import label_series
 from headrest.segment.morphology import (
+    ABSENT,
     FACES,
+    FREE,
+    TOUCHING,
     dilate,
     fill_holes,
+    largest_component,
     partial_volume_boundary,
     sum_by_label,
 )
@@ -28,31 +32,40 @@ PIECE_ML = 0.5
 """A solid piece from this size is patient, if it is no device: an arm, the tip of a nose."""
 
 
-@dataclass(frozen=True)
-class Removal:
-    """What a method takes out of a series.
+@dataclass(frozen=True, eq=False)
+class Support:
+    """The support found in a series, and the patient beside it.
 
     Attributes
     ----------
-    device : bool array (slices, rows, columns), the support.
-    rim : bool array of that shape, the soft rim around it, filled as well.
+    mask : bool array (slices, rows, columns), the support: voxels above `SUPPORT_HU` HU.
+    boundary : bool array of that shape, the partial-volume boundary between support and air.
+    patient : bool array of that shape, the largest component that is not support, with the air
+        it encloses in each slice.
     states : tuple of str, for each slice "free", "touching" or "absent".
-    confidence : tuple of float, for each slice the Dice that the method expects of itself, 0 to
-        1; empty where it has no opinion.
+    confidence : tuple of float, for each slice the Dice that the method expects, 0 to 1; empty
+        for a method without probabilities.
+    probability : float16 array of that shape, 0 to 1, or None for such a method.
     """
 
-    device: np.ndarray
-    rim: np.ndarray
+    mask: np.ndarray
+    boundary: np.ndarray
+    patient: np.ndarray
     states: tuple[str, ...]
     confidence: tuple[float, ...] = ()
+    probability: np.ndarray | None = None
 
     @property
-    def mask(self) -> np.ndarray:
-        """Everything that is filled: device and rim."""
-        return self.device | self.rim
+    def removed(self) -> np.ndarray:
+        """Voxels that cleaning fills with air: support and boundary, bool array."""
+        return self.mask | self.boundary
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.states.count(s)} {s}" for s in (FREE, TOUCHING, ABSENT))
+        return f"Support({len(self.states)} slices: {counts})"
 
 
-def find_support(series: Series, method: str = "network") -> Removal:
+def find_support(series: Series, method: str = "network") -> Support:
     """Find the support in a series.
 
     Parameters
@@ -66,7 +79,7 @@ def find_support(series: Series, method: str = "network") -> Removal:
 
     Returns
     -------
-    Removal
+    Support
 
     Raises
     ------
@@ -79,13 +92,15 @@ def find_support(series: Series, method: str = "network") -> Removal:
     >>> from headrest import read_series
     >>> series = read_series(get_testdata_file("693_UNCR.dcm", download=False))
     >>> support = find_support(series, method="kmeans")
-    >>> support.states, support.mask.shape
-    (('free',), (1, 512, 512))
+    >>> support
+    Support(1 slices: 1 free, 0 touching, 0 absent)
+    >>> support.mask.shape
+    (1, 512, 512)
     """
     return choose_method(method)(series)
 
 
-def choose_method(name: str) -> Callable[[Series], Removal]:
+def choose_method(name: str) -> Callable[[Series], Support]:
     """Take a method by name.
 
     Raises
@@ -115,12 +130,11 @@ def describe(name: str) -> str:
 
 def _kmeans(series):
     labels = label_series(series.hu, series.spacing_mm)
-    rims = [
-        partial_volume_boundary(label.mask, hu, series.spacing_mm[1:], label.threshold)
-        for label, hu in zip(labels, series.hu)
-    ]
-    kinds = tuple(label.state for label in labels)
-    return Removal(np.stack([label.mask for label in labels]), np.stack(rims), kinds)
+    mask = np.stack([label.mask for label in labels])
+    boundary = _boundary(series, mask, [label.threshold for label in labels])
+    rest = (series.hu > SUPPORT_HU) & ~mask
+    patient = fill_holes(largest_component(rest), series.spacing_mm[1:]) & ~mask
+    return Support(mask, boundary, patient, tuple(label.state for label in labels))
 
 
 def _network(series):
@@ -129,16 +143,24 @@ def _network(series):
 
     hu, spacing_mm = series.hu, series.spacing_mm
     probability = series_probability(hu, spacing_mm, shipped_network)
-    device, body = refine(probability, hu, spacing_mm)
-    rims = [
-        partial_volume_boundary(mask, one, spacing_mm[1:], SUPPORT_HU)
-        for mask, one in zip(device, hu)
-    ]
-    kinds = states(device, body, spacing_mm)
-    return Removal(device, np.stack(rims), kinds, confidence(probability, device, spacing_mm))
+    mask, patient = refine(probability, hu, spacing_mm)
+    return Support(
+        mask,
+        _boundary(series, mask, [SUPPORT_HU] * len(series)),
+        patient,
+        states(mask, patient, spacing_mm),
+        confidence(probability, mask, spacing_mm),
+        probability,
+    )
 
 
-METHODS: dict[str, Callable[[Series], Removal]] = {"network": _network, "kmeans": _kmeans}
+def _boundary(series, mask, thresholds):
+    slices = zip(mask, series.hu, thresholds)
+    spacing_mm = series.spacing_mm[1:]
+    return np.stack([partial_volume_boundary(m, hu, spacing_mm, t) for m, hu, t in slices])
+
+
+METHODS: dict[str, Callable[[Series], Support]] = {"network": _network, "kmeans": _kmeans}
 
 
 def outside_patient(

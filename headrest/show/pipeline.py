@@ -7,7 +7,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from headrest.dicom.series import Series
 from headrest.hounsfield import AIR, WIDE
-from headrest.segment.support import Removal
+from headrest.segment.support import Support
 from headrest.show.figures import overlay, plt
 from headrest.util.colors import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
@@ -16,14 +16,14 @@ WINDOW = f"HU (window: center {WIDE[0]:.0f}, width {WIDE[1]:.0f})"
 STEPS = ("Read", "Rescale", "Predict", "Refine", "Write", "Check")
 
 
-def journey(series: Series, probability: np.ndarray, removal: Removal) -> Figure:
+def journey(series: Series, probability: np.ndarray, support: Support) -> Figure:
     """Draw the middle slice of a series on its way to its cleaned file.
 
     Parameters
     ----------
     series : Series
     probability : float array (slices, rows, columns), 0 to 1, of `headrest.segment.predict`.
-    removal : Removal, of `headrest.find_support`.
+    support : Support, of `headrest.find_support`.
 
     Returns
     -------
@@ -31,10 +31,10 @@ def journey(series: Series, probability: np.ndarray, removal: Removal) -> Figure
     soft rim; HU without them; how many pixels have which HU, before and after.
     """
     i = len(series) // 2
-    hu, device, rim = series.hu[i], removal.device[i], removal.rim[i]
-    cleaned = np.where(device | rim, np.float32(AIR), hu)
-    marked = overlay(hu, device)
-    marked[rim] = to_rgb(PADDING_COLOR)
+    hu, mask, boundary = series.hu[i], support.mask[i], support.boundary[i]
+    cleaned = np.where(mask | boundary, np.float32(AIR), hu)
+    marked = overlay(hu, mask)
+    marked[boundary] = to_rgb(PADDING_COLOR)
     room = ConstrainedLayoutEngine(h_pad=0.14)
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 8.3), layout=room)
     flat = axes.ravel()
