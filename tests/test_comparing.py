@@ -51,9 +51,9 @@ def recounted(folder, found):
     spacing = [float(v) for v in files[0].PixelSpacing]
     ml = np.median(gaps) * np.cos(np.deg2rad(files[0].GantryDetectorTilt)) * np.prod(spacing) / 1000
     truth = np.load(folder / "truth.npz")
-    partial = (truth["support_share"] > 0) & ~(truth["device"] | truth["patient"])
+    partial = (truth["support_share"] > 0) & ~(truth["support"] | truth["patient"])
     judged, solid = ~(truth["ignore"] | partial), hu > -500
-    true, guess = truth["device"] & judged, found & judged & solid
+    true, guess = truth["support"] & judged, found & judged & solid
     table = contingency_table(true[judged].astype(int), guess[judged].astype(int)).toarray()
     table = np.pad(table, ((0, 2 - table.shape[0]), (0, 2 - table.shape[1])))
     rows = []
@@ -219,7 +219,7 @@ def test_a_truth_that_is_missing_or_cut_is_refused(folders, tmp_path):
             read_patient(tmp_path)
     with np.load(folders[0] / "truth.npz") as truth:
         np.savez(tmp_path / "truth.npz", **{k: truth[k] for k in truth if k != "support_share"})
-    with pytest.raises(HeadrestError, match="no 'support_share'; it must be made anew"):
+    with pytest.raises(HeadrestError, match="no array 'support_share'"):
         read_patient(tmp_path)
     (tmp_path / "truth.npz").unlink()
     with pytest.raises(HeadrestError, match=r"truth\.npz"):
@@ -229,7 +229,7 @@ def test_a_truth_that_is_missing_or_cut_is_refused(folders, tmp_path):
 def test_what_a_support_fills_by_less_than_half_and_the_patient_too_is_not_judged(folders):
     case = read_patient(folders[0])
     with np.load(folders[0] / "truth.npz") as truth:
-        share, owned = truth["support_share"], truth["device"] | truth["patient"]
+        share, owned = truth["support_share"], truth["support"] | truth["patient"]
     thin = (share > 0) & (share < 127) & ~owned
     assert thin.any()
     assert not case.judged[thin].any()

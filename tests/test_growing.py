@@ -36,11 +36,11 @@ def test_everybody_is_drawn_as_the_phantom_draws_them(folder):
     unsure = 0
     for i, (seed, contact, with_limbs) in enumerate(PATIENTS):
         study = synthesize(seed, matrix=SIZE, slices=1, contact=contact, with_limbs=with_limbs)
-        share, device, patient = study.support_share[0], study.device[0], study.patient[0]
+        share, support, patient = study.support_share[0], study.support[0], study.patient[0]
         assert np.array_equal(data.slices[i], np.maximum(study.hu[0], -1024))
-        assert np.array_equal(data.truth[i] == 1, device)
+        assert np.array_equal(data.truth[i] == 1, support)
         assert not (data.truth[i] == IGNORE_LABEL)[patient | (share == 0)].any()
-        assert not (data.truth[i] == 0)[(share > 0) & (share < 127) & ~patient & ~device].any()
+        assert not (data.truth[i] == 0)[(share > 0) & (share < 127) & ~patient & ~support].any()
         assert data.contact[i] == study.contact[0]
         unsure += (data.truth[i] == IGNORE_LABEL).sum()
     assert unsure > 50

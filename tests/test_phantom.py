@@ -18,8 +18,9 @@ from scipy import ndimage
 from headrest.phantom import (
     EFFECTS,
     SUPPORTS,
-    draw_parameters,
+    read_truth,
     render,
+    sample_parameters,
     synthesize,
     synthesize_patients,
     write_dicom,
@@ -44,7 +45,7 @@ def studies():
 @pytest.fixture(scope="module")
 def drawn():
     """The parameters of two hundred patients."""
-    return [draw_parameters(seed) for seed in range(200)]
+    return [sample_parameters(seed) for seed in range(200)]
 
 
 def volume(shape, thickness_mm, slabs=3, tilt_deg=0.0, pixel_mm=0.8, matrix=100):
@@ -61,7 +62,7 @@ def volume(shape, thickness_mm, slabs=3, tilt_deg=0.0, pixel_mm=0.8, matrix=100)
         scene = Scene((slabs, matrix, matrix))
         window = scene.window(Frame(origin, steps, (slabs + 1, matrix, matrix)))
         window.paint_support(window.share(shape(window.points)), 100.0)
-        total += float(scene.device.mean(0).sum()) * pixel_mm**2 * thickness_mm
+        total += float(scene.support.mean(0).sum()) * pixel_mm**2 * thickness_mm
     return total
 
 
@@ -104,14 +105,14 @@ def test_shapes_types_and_masks(studies):
         assert (count, rows, columns) == (6, 96, 96)
         assert study.positions.shape == (count, 3)
         assert study.contact.shape == (count,)
-        for mask in (study.device, study.patient, study.ignore):
+        for mask in (study.support, study.patient, study.ignore):
             assert mask.shape == study.hu.shape
             assert mask.dtype == bool
-        assert not (study.device & study.patient).any()
-        assert not (study.device & study.ignore).any()
+        assert not (study.support & study.patient).any()
+        assert not (study.support & study.ignore).any()
         assert not (study.patient & study.ignore).any()
-        assert (study.hu[study.device] > -500).all()
-        assert (study.support_share[study.device] >= 127).all()
+        assert (study.hu[study.support] > -500).all()
+        assert (study.support_share[study.support] >= 127).all()
         json.dumps(study.parameters)
 
 
@@ -134,11 +135,11 @@ def test_the_patient_is_whole_and_in_air(studies):
 
 def test_contact_is_what_the_masks_show(studies):
     for study in studies:
-        for touching, device, patient in zip(study.contact, study.device, study.patient):
+        for touching, support, patient in zip(study.contact, study.support, study.patient):
             near = (
-                ndimage.distance_transform_edt(~device)
-                if device.any()
-                else np.full(device.shape, 9.0)
+                ndimage.distance_transform_edt(~support)
+                if support.any()
+                else np.full(support.shape, 9.0)
             )
             assert touching == ((near[patient] < 1.5).sum() >= 3)
 
@@ -150,8 +151,8 @@ def test_at_least_a_third_touch_as_drawn_and_as_scanned(drawn):
 
 
 def test_contact_can_be_asked_for():
-    assert draw_parameters(5, contact=False)["contact_kind"] == "gap"
-    assert draw_parameters(5, contact=True)["contact_kind"] != "gap"
+    assert sample_parameters(5, contact=False)["contact_kind"] == "gap"
+    assert sample_parameters(5, contact=True)["contact_kind"] != "gap"
     assert synthesize(5, contact="strap", matrix=128, slices=12).contact.any()
 
 
@@ -159,7 +160,7 @@ def test_pressed_ears_touch_along_their_height_and_are_drawn_only_when_asked_for
     assert not any(d["contact_kind"] == "pressed" for d in drawn)
     touching = {}
     for kind in ("ear", "pressed"):
-        parameters = draw_parameters(7, contact=kind, matrix=128, slices=1)
+        parameters = sample_parameters(7, contact=kind, matrix=128, slices=1)
         parameters["protocol"]["z_mm"] = [-50.0, -40.0, -30.0]
         touching[kind] = int(render(parameters).contact.sum())
     assert touching["pressed"] >= 2 > touching["ear"]
@@ -167,7 +168,7 @@ def test_pressed_ears_touch_along_their_height_and_are_drawn_only_when_asked_for
 
 def test_limbs_are_the_patients_and_drawn_only_when_asked_for(drawn):
     assert not any(d["limbs"] for d in drawn)
-    assert not draw_parameters(3, region="chest", with_limbs=True)["limbs"]
+    assert not sample_parameters(3, region="chest", with_limbs=True)["limbs"]
     more = 0
     for seed in (3117, 3128, 3149):
         plain, limbs = (
@@ -183,7 +184,7 @@ def test_limbs_are_the_patients_and_drawn_only_when_asked_for(drawn):
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_limbs_give_way_to_hard_supports_and_soft_ones_to_limbs(hard):
-    n, limb = 64, draw_parameters(3117, with_limbs=True)["limbs"][0]
+    n, limb = 64, sample_parameters(3117, with_limbs=True)["limbs"][0]
     limb |= {"round_deg": 0.0, "middle_z": 0.0, "across": False}
     frame = Frame((50.0, -64.0, -1.0), np.diag([2.0, 2.0, 2.0])[::-1], (2, n, n))
     shapes = {}
@@ -198,7 +199,7 @@ def test_limbs_give_way_to_hard_supports_and_soft_ones_to_limbs(hard):
     assert alone[:, : n // 2].sum() > 50
     assert np.array_equal(met[:, n // 2 :], alone[:, n // 2 :])
     assert np.array_equal(met[:, : n // 2], alone[:, : n // 2] * (0 if hard else 1))
-    assert np.allclose(shapes["met"].device[:, : n // 2], 1 if hard else 1 - alone[:, : n // 2])
+    assert np.allclose(shapes["met"].support[:, : n // 2], 1 if hard else 1 - alone[:, : n // 2])
 
 
 def test_every_support_and_effect_occurs_in_two_hundred_patients(drawn):
@@ -209,13 +210,13 @@ def test_every_support_and_effect_occurs_in_two_hundred_patients(drawn):
 
 
 def test_a_new_part_leaves_the_others_as_they_were():
-    plain, chosen = draw_parameters(8), draw_parameters(8, contact="dense", slices=5)
-    assert plain["body"] == chosen["body"]
+    plain, chosen = sample_parameters(8), sample_parameters(8, contact="dense", slices=5)
+    assert plain["anatomy"] == chosen["anatomy"]
     assert plain["scanner"] == chosen["scanner"]
 
 
 def test_uniform_water_keeps_its_value_through_the_scanner():
-    scanner = draw_parameters(1)["scanner"] | {
+    scanner = sample_parameters(1)["scanner"] | {
         "hardening": 0.0,
         "starvation": 0.0,
         "rings": False,
@@ -231,7 +232,7 @@ def test_uniform_water_keeps_its_value_through_the_scanner():
 
 
 def test_metal_casts_dark_and_bright_streaks():
-    scanner = draw_parameters(1)["scanner"] | {
+    scanner = sample_parameters(1)["scanner"] | {
         "hardening": 1.0,
         "rings": False,
         "noise_hu": 0.1,
@@ -307,8 +308,19 @@ def test_other_readers_see_the_same_hounsfield_units(studies, tmp_path):
         hu = [ds.pixel_array * float(ds.RescaleSlope) + float(ds.RescaleIntercept) for ds in slices]
         assert np.array_equal(np.stack(hu), study.hu)
         with np.load(folder / "truth.npz", allow_pickle=False) as truth:
-            assert np.array_equal(truth["device"], study.device)
+            assert np.array_equal(truth["support"], study.support)
             assert np.array_equal(truth["contact"], study.contact)
+
+
+def test_truth_is_read_back_and_one_of_an_older_version_refused(studies, tmp_path):
+    folder = write_dicom(studies[0], tmp_path / "new")
+    truth = read_truth(folder)
+    for name in ("support", "support_share", "patient", "ignore", "contact"):
+        assert np.array_equal(truth[name], getattr(studies[0], name))
+    truth["device"] = truth.pop("support")
+    np.savez(folder / "truth.npz", **truth)
+    with pytest.raises(HeadrestError, match="synthesize the patient again"):
+        read_truth(folder)
 
 
 def test_identifiers_follow_from_the_seed(studies, tmp_path):
@@ -357,7 +369,9 @@ def test_unknown_regions_are_refused():
 
 
 def test_lossy_padding_rings_and_says_so(tmp_path):
-    seed = next(s for s in range(99) if "padding_ringing" in draw_parameters(s, **SMALL)["effects"])
+    seed = next(
+        s for s in range(99) if "padding_ringing" in sample_parameters(s, **SMALL)["effects"]
+    )
     study = synthesize(seed, **SMALL)
     beyond = study.hu[study.hu < -1100]
     assert beyond.min() < study.padding[0] < beyond.max()
@@ -386,5 +400,5 @@ def test_bodies_are_drawn_in_single_precision(monkeypatch):
 def _first_with(name):
     """Seed of a patient with such a support."""
     for seed in itertools.count():
-        if name in draw_parameters(seed, slices=1)["supports"]:
+        if name in sample_parameters(seed, slices=1)["supports"]:
             return seed

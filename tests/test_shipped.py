@@ -152,7 +152,7 @@ def test_weights_are_made_from_seeds_and_go_on_where_they_stopped(tmp_path):
 
 
 def test_patients_of_every_kind_come_in_turn_and_nobody_twice():
-    from headrest.phantom import draw_parameters
+    from headrest.phantom import sample_parameters
     from headrest.train.release import EAR_MM, WIDE_MM, choose_patients
 
     patients = choose_patients(60, 500)
@@ -163,11 +163,11 @@ def test_patients_of_every_kind_come_in_turn_and_nobody_twice():
     assert choose_patients(30, 500) == patients[:30]  # whoever comes later changes nobody before
     assert [n for n, one in enumerate(patients) if one.with_limbs] == [23, 48]
     for seed, _, with_limbs in (patients[23], patients[48]):
-        drawn = draw_parameters(seed, with_limbs=with_limbs, matrix=512, slices=1)
+        drawn = sample_parameters(seed, with_limbs=with_limbs, matrix=512, slices=1)
         assert drawn["limbs"]
         assert drawn["protocol"]["pixel_mm"] * 512 >= WIDE_MM
     for seed, contact, _ in patients[4::5]:
-        drawn = draw_parameters(seed, contact=contact, matrix=512, slices=1)
+        drawn = sample_parameters(seed, contact=contact, matrix=512, slices=1)
         assert EAR_MM[0] <= drawn["protocol"]["z_mm"][0] <= EAR_MM[1]
         assert drawn["kind"] in ("adult", "old", "child")
 

@@ -9,7 +9,7 @@ import pytest
 from headrest import HeadrestError, clean_series, find_support, read_series
 from headrest.evaluate import metrics
 from headrest.hounsfield import SUPPORT_HU
-from headrest.phantom import draw_parameters, render, synthesize, write_dicom
+from headrest.phantom import render, sample_parameters, synthesize, write_dicom
 from headrest.segment.morphology import dilate
 from headrest.segment.support import METHODS, SKIN_MM, choose_method, outside_patient
 
@@ -30,8 +30,8 @@ def series(study, tmp_path_factory):
 def test_the_network_takes_what_touches_and_leaves_the_patient(study, series):
     support = find_support(series)
     judged = ~study.ignore
-    by_network = metrics.dice(study.device & judged, support.mask & judged)
-    by_kmeans = metrics.dice(study.device & judged, METHODS["kmeans"](series).mask & judged)
+    by_network = metrics.dice(study.support & judged, support.mask & judged)
+    by_kmeans = metrics.dice(study.support & judged, METHODS["kmeans"](series).mask & judged)
     assert by_network > max(0.9, by_kmeans + 0.1)
     patient = study.patient & (study.hu > SUPPORT_HU)
     assert metrics.lost_ml(patient, support.removed, series.spacing_mm) < 0.5
@@ -48,8 +48,8 @@ def test_one_slice_is_enough():
 
 
 def test_a_head_without_a_support_stays_whole(tmp_path):
-    drawn = draw_parameters(8200, matrix=512, slices=4, contact=False)
-    drawn["supports_drawn"]["list"] = []
+    drawn = sample_parameters(8200, matrix=512, slices=4, contact=False)
+    drawn["support_parameters"]["list"] = []
     series = read_series(write_dicom(render(drawn), tmp_path / "scan"))
     support = find_support(series)
     assert metrics.volume_ml(support.removed, series.spacing_mm) <= 0.1

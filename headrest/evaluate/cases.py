@@ -10,12 +10,10 @@ from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
 from headrest.evaluate.score import OUTSIDE, PATIENT, UNKNOWN
 from headrest.hounsfield import SUPPORT_HU
-from headrest.phantom import undecided
+from headrest.phantom import ambiguous_voxels, read_truth
 from headrest.segment.morphology import ABSENT, FREE, TOUCHING
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError
-
-TRUTH = ("device", "support_share", "patient", "ignore", "contact")
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,13 @@ def read_patient(folder):
         Where the slices or their truth cannot be read.
     """
     folder = Path(folder)
-    series, truth = read_series(folder), read_arrays(folder / "truth.npz", TRUTH)
+    series, truth = read_series(folder), read_truth(folder)
     drawn = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
     groups = np.where(truth["contact"], TOUCHING, FREE)
-    groups[~truth["device"].any((1, 2))] = ABSENT
-    unsure = undecided(*(truth[name] for name in ("support_share", "device", "patient")))
+    groups[~truth["support"].any((1, 2))] = ABSENT
+    unsure = ambiguous_voxels(truth["support_share"], truth["support"], truth["patient"])
     judged, solid = ~truth["ignore"] & ~unsure, series.hu > SUPPORT_HU
-    device, patient = truth["device"] & judged & solid, truth["patient"] & solid
+    device, patient = truth["support"] & judged & solid, truth["patient"] & solid
     return Case(folder.name, series, device, patient, judged, groups, drawn["contact_kind"])
 
 

@@ -42,10 +42,10 @@ TESTS = {
     "old": lambda d: d["kind"] == "old",
     "plastic_skull": lambda d: d["kind"] == "plastic",
     "water_cylinder": lambda d: d["kind"] == "water",
-    "turned_head": lambda d: abs(d["body"]["turn_deg"]) > 15,
-    "craniotomy": lambda d: d["kind"] in LIVING and bool(d["body"]["skull"]["craniotomy"]),
-    "brain_lesion": lambda d: d["kind"] in LIVING and bool(d["body"]["brain"]["lesion"]),
-    "fillings": lambda d: d["kind"] in ("adult", "old") and d["body"]["face"]["fillings"] > 0,
+    "turned_head": lambda d: abs(d["anatomy"]["turn_deg"]) > 15,
+    "craniotomy": lambda d: d["kind"] in LIVING and bool(d["anatomy"]["skull"]["craniotomy"]),
+    "brain_lesion": lambda d: d["kind"] in LIVING and bool(d["anatomy"]["brain"]["lesion"]),
+    "fillings": lambda d: d["kind"] in ("adult", "old") and d["anatomy"]["face"]["fillings"] > 0,
     "ear_flattened": lambda d: _ear(d, "flattened"),
     "ear_folded": lambda d: _ear(d, "folded"),
     **{
@@ -71,13 +71,13 @@ TESTS = {
 
 
 def _ear(drawn, shape):
-    ears = drawn["body"].get("ears", {}) if drawn["kind"] in LIVING else {}
+    ears = drawn["anatomy"].get("ears", {}) if drawn["kind"] in LIVING else {}
     return any(ears.get(side, {}).get("shape") == shape for side in ("left", "right"))
 
 
 def _has_metal(drawn):
     metal = {"wires", "electrodes", "staples", "earrings"} & set(drawn["stray"]["present"])
-    filled = drawn["kind"] in ("adult", "old") and drawn["body"]["face"]["fillings"] > 0
+    filled = drawn["kind"] in ("adult", "old") and drawn["anatomy"]["face"]["fillings"] > 0
     return (
         bool(metal) or filled or bool({"bolts", "skull_clamp", "cables"} & set(drawn["supports"]))
     )

@@ -16,7 +16,7 @@ class Layout:
     """The body at its place on the table, and the supports resting against it."""
 
     def __init__(self, drawn):
-        self.drawn, self.protocol, self.body = drawn, drawn["protocol"], drawn["body"]
+        self.drawn, self.protocol, self.body = drawn, drawn["protocol"], drawn["anatomy"]
         self.anatomy = BODIES.get(drawn["kind"], heads)
         turn = heads.rotation(self.body)
         if self.protocol["prone"] and drawn["kind"] != "chest":
@@ -30,8 +30,10 @@ class Layout:
         )
         to_table = np.linalg.inv(self.to_body)
         skin, ears = (points @ to_table.T for points in self.anatomy.surface(self.body))
-        self.wraps = any(KINDS[p["name"]][2] == "around" for p in drawn["supports_drawn"]["list"])
-        self.placed = placing.place(drawn["supports_drawn"], skin, ears)
+        self.wraps = any(
+            KINDS[p["name"]][2] == "around" for p in drawn["support_parameters"]["list"]
+        )
+        self.placed = placing.place(drawn["support_parameters"], skin, ears)
         if self.anatomy is heads:
             self._press_ears(ears)
 
@@ -65,7 +67,7 @@ class Layout:
 
 
 def render_slice(layout, index):
-    """What lies in the voxels of a slice: dict of (rows, columns) float32 "hu", "device",
+    """What lies in the voxels of a slice: dict of (rows, columns) float32 "hu", "support",
     "patient", "ignore"."""
     table, frame = layout.frames(index)
     scene = Scene((frame.shape[0] - 1, *frame.shape[1:]))
@@ -77,7 +79,7 @@ def render_slice(layout, index):
     if window is not None:
         layout.anatomy.paint_body(window, skin, layout.body)
         stray.paint_stray(window, skin, layout.drawn["stray"])
-    return {name: getattr(scene, name).mean(0) for name in ("hu", "device", "patient", "ignore")}
+    return {name: getattr(scene, name).mean(0) for name in ("hu", "support", "patient", "ignore")}
 
 
 def _met_by_wraps(layout, window, skin):

@@ -45,8 +45,8 @@ def draw_limbs(rng):
     return [draw(rng, RANGES) | {"across": chance(rng, ACROSS)} for _ in range(rng.integers(1, 3))]
 
 
-def where_cut(limb, z):
-    """Where a height is crossed by the middle of a limb, or by the side of one that lies across.
+def limb_center(limb, z):
+    """Position of the axis of a limb at height z, or of its middle where it lies across the head.
 
     Returns
     -------

@@ -64,7 +64,7 @@ class Scene:
     def __init__(self, shape):
         self.hu = np.full(shape, AIR, np.float32)
         self.patient = np.zeros(shape, np.float32)
-        self.device = np.zeros(shape, np.float32)
+        self.support = np.zeros(shape, np.float32)
         self.ignore = np.zeros(shape, np.float32)
         self.hard = np.zeros(shape, np.float32)
 
@@ -165,12 +165,12 @@ class Window:
     def paint_patient(self, share, hu, yields=False):
         """Paint tissue; what is soft gives way to it, and tissue that `yields` gives way to
         hard supports."""
-        device = self.scene.device[self.at]
+        support = self.scene.support[self.at]
         if yields:
             share = share * (1 - self.scene.hard[self.at])
         patient = self.scene.patient[self.at]
         patient += share * (1 - patient)
-        device *= 1 - share
+        support *= 1 - share
         self.paint(share, hu)
 
     def paint_support(self, share, hu, hard=True):
@@ -178,8 +178,8 @@ class Window:
         if hard:
             rigid = self.scene.hard[self.at]
             rigid += share * (1 - rigid)
-        device = self.scene.device[self.at]
-        device += share * (1 - device)
+        support = self.scene.support[self.at]
+        support += share * (1 - support)
         self.paint(share, hu)
 
     def paint_ignored(self, share, hu):

@@ -9,12 +9,16 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tqdm.auto import tqdm
 
-from headrest.phantom.study import draw_parameters, synthesize
+from headrest.phantom.study import sample_parameters, synthesize
+from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder
 from headrest.util.workers import run_ordered
 
 IMPLEMENTATION = "2.25.291538721960341284512379043716925213771"
+TRUTH_FILE = "truth.npz"
+TRUTH = ("support", "support_share", "patient", "ignore", "contact")
+"""Arrays of `Study` that are written beside the slices."""
 
 
 def _uid(study, *names):
@@ -107,9 +111,9 @@ def _image(study, index):
 def write_dicom(study, folder):
     """Write a study as a CT series of uncompressed files, with its truth beside it.
 
-    ``0001.dcm`` and on, one a slice; ``truth.npz`` holds device, support_share, patient, ignore and
-    contact of `Study` in ascending order along the slice normal (the order of the files);
-    ``parameters.json`` all that was drawn.
+    ``0001.dcm`` and on, one per slice; ``truth.npz`` holds support, support_share, patient, ignore
+    and contact of `Study` in ascending order along the slice normal (the order of the files);
+    ``parameters.json`` all sampled parameters.
 
     Returns
     -------
@@ -122,16 +126,36 @@ def write_dicom(study, folder):
     with atomic_folder(folder) as aside:
         for index in range(len(study.hu)):
             _image(study, index).save_as(aside / f"{index + 1:04d}.dcm", enforce_file_format=True)
-        np.savez_compressed(
-            aside / "truth.npz",
-            device=study.device,
-            support_share=study.support_share,
-            patient=study.patient,
-            ignore=study.ignore,
-            contact=study.contact,
-        )
+        truth = {name: getattr(study, name) for name in TRUTH}
+        np.savez_compressed(aside / TRUTH_FILE, **truth)
         (aside / "parameters.json").write_text(json.dumps(study.parameters, indent=1))
     return folder
+
+
+def read_truth(folder):
+    """Read the truth that `write_dicom` wrote.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    dict of arrays: support, support_share, patient, ignore, contact, as in `Study`.
+
+    Raises
+    ------
+    HeadrestError
+        Where the file cannot be read, or an older version wrote it.
+    """
+    path = Path(folder) / TRUTH_FILE
+    truth = read_arrays(path)
+    if missing := [name for name in TRUTH if name not in truth]:
+        raise HeadrestError(
+            f"{path}: no array {missing[0]!r}, an older version wrote this file; synthesize the "
+            "patient again (python -m headrest synthesize)"
+        )
+    return {name: truth[name] for name in TRUTH}
 
 
 def _one_patient(seed, folder, options):
@@ -151,7 +175,7 @@ def _is_there(target, seed, options):
         held = json.loads((target / "parameters.json").read_text())
     except (OSError, ValueError):
         return False
-    wanted = json.loads(json.dumps(draw_parameters(seed, **options)))
+    wanted = json.loads(json.dumps(sample_parameters(seed, **options)))
     return wanted.items() <= held.items() if isinstance(held, dict) else False
 
 

@@ -55,7 +55,7 @@ def paint_stray(window, skin, stray):
 
 def _free(window):
     at = window.at
-    return (1 - window.scene.device[at]) * (1 - window.scene.patient[at])
+    return (1 - window.scene.support[at]) * (1 - window.scene.patient[at])
 
 
 def _hair(window, skin, stray):

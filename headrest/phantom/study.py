@@ -28,11 +28,11 @@ class Study:
     Attributes
     ----------
     hu : int16, Hounsfield units as stored (padding included).
-    device : bool, voxels of which supports take half or more and that are above -500 HU.
+    support : bool, voxels of which supports take half or more and that are above -500 HU.
     support_share : uint8, share of supports in the voxel, 255 for all of it.
     patient : bool, inside the skin with internal air.
     ignore : bool, belongs to nobody (tubes, wires, dense hair) and should not be scored.
-    contact : (slices,) bool, a device voxel lies beside a patient voxel.
+    contact : (slices,) bool, a support voxel lies beside a patient voxel.
     spacing_mm : (z, y, x); positions : (slices, 3) ImagePositionPatient; orientation : (6,)
         ImageOrientationPatient.
     tilt : gantry tilt in degrees; padding : (value or None, tagged).
@@ -40,7 +40,7 @@ class Study:
     """
 
     hu: np.ndarray
-    device: np.ndarray
+    support: np.ndarray
     support_share: np.ndarray
     patient: np.ndarray
     ignore: np.ndarray
@@ -53,17 +53,17 @@ class Study:
     parameters: dict
 
 
-def undecided(support_share, device, patient):
+def ambiguous_voxels(support_share, support, patient):
     """Where a support takes a part of a voxel, but less than half, and the patient not the rest; or
     all of one that reads `SUPPORT_HU` or less: bool array, from the arrays of a `Study`.
 
     Nobody can say whose these are. `headrest.train.growing` does not teach them, nor does
     `headrest.evaluate.cases` judge by them.
     """
-    return (support_share > 0) & ~device & ~patient
+    return (support_share > 0) & ~support & ~patient
 
 
-def draw_parameters(
+def sample_parameters(
     seed, *, matrix=None, slices=None, region="head", contact=None, with_limbs=False
 ):
     """Draw everything that makes a study, without rendering it.
@@ -89,20 +89,20 @@ def draw_parameters(
         "plastic": plastic.draw_plastic,
         "water": plastic.draw_plastic,
     }
-    drawn["body"] = makers.get(kind, heads.draw_head)(rng, kind)
+    drawn["anatomy"] = makers.get(kind, heads.draw_head)(rng, kind)
     drawn["protocol"] = protocols.draw_protocol(
-        streams["protocol"], matrix, slices, 97 * drawn["body"]["height"], region
+        streams["protocol"], matrix, slices, 97 * drawn["anatomy"]["height"], region
     )
     if kind == "chest":
-        drawn["supports_drawn"] = chest.draw_couch(streams["supports"], contact)
+        drawn["support_parameters"] = chest.draw_couch(streams["supports"], contact)
     else:
         couch = drawn["protocol"]["with_neck"]
-        drawn["supports_drawn"] = choosing.draw_supports(streams["supports"], contact, couch)
+        drawn["support_parameters"] = choosing.draw_supports(streams["supports"], contact, couch)
     drawn["scanner"] = scanners.draw_scanner(streams["scanner"])
     drawn["stray"] = stray.draw_stray(streams["stray"], kind)
     drawn["limbs"] = limbs.draw_limbs(streams["limbs"]) if with_limbs and kind in LIVING else []
-    drawn["supports"] = [s["name"] for s in drawn["supports_drawn"]["list"]]
-    drawn["contact_kind"] = drawn["supports_drawn"]["contact"]
+    drawn["supports"] = [s["name"] for s in drawn["support_parameters"]["list"]]
+    drawn["contact_kind"] = drawn["support_parameters"]["contact"]
     drawn["effects"] = effects_of(drawn)
     return drawn
 
@@ -132,7 +132,7 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None, w
     >>> study = synthesize(7, matrix=64, slices=3)
     >>> study.hu.shape, study.hu.dtype
     ((3, 64, 64), dtype('int16'))
-    >>> bool((study.device & study.patient).any())
+    >>> bool((study.support & study.patient).any())
     False
     """
     if region not in ("head", "chest"):
@@ -140,7 +140,7 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None, w
     if isinstance(contact, str) and contact not in choosing.CONTACT:
         raise HeadrestError(f"contact is one of {sorted(choosing.CONTACT)}, not {contact!r}")
     return render(
-        draw_parameters(
+        sample_parameters(
             seed,
             matrix=matrix,
             slices=slices,
@@ -152,16 +152,16 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None, w
 
 
 def render(drawn):
-    """Scan what `draw_parameters` drew."""
+    """Scan what `sample_parameters` drew."""
     layout = Layout(drawn)
     made = [_slice(layout, index) for index in range(len(drawn["protocol"]["z_mm"]))]
-    names = ("hu", "device", "support_share", "patient", "ignore", "contact")
+    names = ("hu", "support", "support_share", "patient", "ignore", "contact")
     volumes = {name: np.stack(volume) for name, volume in zip(names, zip(*made))}
     return _oriented(drawn | {"supports_placed": layout.placed}, volumes)
 
 
 def _slice(layout, index):
-    """HU, device, share, patient, ignore and contact of one slice."""
+    """HU, support, share, patient, ignore and contact of one slice."""
     protocol, drawn = layout.protocol, layout.drawn
     truth = render_slice(layout, index)
     image = scanners.scan(
@@ -171,16 +171,16 @@ def _slice(layout, index):
     hidden = outside(protocol)
     if hidden is not None:
         hu[hidden] = int(protocol["padding"])
-        for name in ("device", "patient", "ignore"):
+        for name in ("support", "patient", "ignore"):
             truth[name][hidden] = 0
     if protocol["lossy_ratio"]:
         hu = scanners.archived(hu, protocol["lossy_ratio"])
-    device = (truth["device"] >= 0.5) & (hu > SUPPORT_HU)
-    ignore = (truth["ignore"] >= 0.3) & ~device
-    patient = (truth["patient"] >= 0.5) & ~device & ~ignore
-    share = np.rint(255 * np.clip(truth["device"], 0, 1)).astype(np.uint8)
-    beside = ndimage.binary_dilation(device, np.ones((3, 3), bool)) & patient
-    return hu, device, share, patient, ignore, bool(beside.sum() >= 3)
+    support = (truth["support"] >= 0.5) & (hu > SUPPORT_HU)
+    ignore = (truth["ignore"] >= 0.3) & ~support
+    patient = (truth["patient"] >= 0.5) & ~support & ~ignore
+    share = np.rint(255 * np.clip(truth["support"], 0, 1)).astype(np.uint8)
+    beside = ndimage.binary_dilation(support, np.ones((3, 3), bool)) & patient
+    return hu, support, share, patient, ignore, bool(beside.sum() >= 3)
 
 
 def _oriented(drawn, volumes):

@@ -36,7 +36,7 @@ class TrainingSet:
     patient : str array (n,), slice : int array (n,), from 0 along the slice normal.
     state : str array (n,), "free", "touching" or "absent", as the labels' maker judges.
     truth : uint8 memory map (n, rows, columns), 1 for the exact headrest, 0 for the rest; or None
-        where nobody knows. Of a `headrest.train.growing.GrowingSet` 255 where it is undecided.
+        where nobody knows. Of a `headrest.train.growing.GrowingSet` 255 where a voxel is ambiguous.
     contact : bool array (n,), support and patient do touch, or None where nobody knows.
     """
 

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.hounsfield import IGNORE_LABEL
-from headrest.phantom import synthesize, undecided
+from headrest.phantom import ambiguous_voxels, synthesize
 from headrest.train.dataset import TrainingSet
 from headrest.util.errors import HeadrestError
 from headrest.util.files import alone, atomic_folder
@@ -127,7 +127,7 @@ class GrowingSet:
     def data(self):
         """Everybody, also those to come, whose slices are empty yet: TrainingSet.
 
-        Labels are the exact truth, `IGNORE_LABEL` where it is undecided; of contacts is known
+        Labels are the exact truth, `IGNORE_LABEL` where a voxel is ambiguous; of contacts is known
         what is known when this is called.
         """
         n = len(self.patients)
@@ -150,9 +150,9 @@ def _mapped(path):
 def _draw_one(task, folder, matrix):
     index, patient = task
     study = synthesize(**patient._asdict(), matrix=matrix, slices=1)
-    unsure = undecided(study.support_share[0], study.device[0], study.patient[0])
+    unsure = ambiguous_voxels(study.support_share[0], study.support[0], study.patient[0])
     _write(folder / "slices.npy", index, np.maximum(study.hu[0], -1024))
-    _write(folder / "truth.npy", index, np.where(unsure, IGNORE_LABEL, study.device[0]))
+    _write(folder / "truth.npy", index, np.where(unsure, IGNORE_LABEL, study.support[0]))
     _write(folder / DRAWN_FILE, index, np.array(TOUCHING if study.contact[0] else DRAWN))
     return True
 

@@ -4,8 +4,7 @@ from dataclasses import asdict, replace
 from itertools import count, cycle, islice
 from pathlib import Path
 
-from headrest.phantom import LIVING, draw_parameters
-from headrest.phantom.limbs import where_cut
+from headrest.phantom import LIVING, limb_center, sample_parameters
 from headrest.segment.pretrained import write_weights
 from headrest.segment.unet import PRESETS
 from headrest.train.growing import GrowingSet, Patient
@@ -128,16 +127,16 @@ def known(epoch, epochs, patients):
 
 
 def _crosses_pressed_ears(seed):
-    drawn = draw_parameters(seed, contact="pressed", matrix=512, slices=1)
+    drawn = sample_parameters(seed, contact="pressed", matrix=512, slices=1)
     low, high = EAR_MM
     return drawn["kind"] in LIVING and low <= drawn["protocol"]["z_mm"][0] <= high
 
 
 def _shows_limbs(seed):
-    drawn = draw_parameters(seed, with_limbs=True, matrix=512, slices=1)
+    drawn = sample_parameters(seed, with_limbs=True, matrix=512, slices=1)
     protocol = drawn["protocol"]
     field_mm = protocol["pixel_mm"] * protocol["matrix"]
-    cut = [where_cut(limb, protocol["z_mm"][0]) for limb in drawn["limbs"]]
+    cut = [limb_center(limb, protocol["z_mm"][0]) for limb in drawn["limbs"]]
     seen = any(at is not None and abs(at).max() < field_mm / 2 for at in cut)
     return seen and field_mm >= WIDE_MM
 

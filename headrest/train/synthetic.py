@@ -47,6 +47,6 @@ def _labelled(seed, drawn):
         hu=hu,
         labels=np.array([label.mask for label in labels]),
         states=[label.state for label in labels],
-        truth=study.device,
+        truth=study.support,
         contact=study.contact,
     )
