@@ -27,7 +27,7 @@ from headrest.util.arrays import read_arrays
 from headrest.util.files import alone
 
 pytest.importorskip("keras")
-from headrest.evaluate.counts import judge, probability
+from headrest.evaluate.counts import evaluate_slices, slice_probability
 from headrest.segment.unet import build
 from headrest.train.batches import Batches
 from headrest.train.loop import held_out, load_network, train
@@ -63,7 +63,7 @@ def test_learns_what_it_never_saw(tmp_path):
     assert history[-1]["accuracy"] > history[-1]["all_background"]
     assert history[-1]["all_background"] == pytest.approx(1 - data.truth.mean())
     out = held_out(data, held_out=0.34)
-    judged = judge(load_network(tmp_path), data, out)
+    judged = evaluate_slices(load_network(tmp_path), data, out)
     assert judged.scores() == {k: history[-1][k] for k in judged.scores()}
     assert judged.scores("touching")["dice"] == history[-1]["dice_touching"]
     assert judged.scores("absent")["dice"] is None
@@ -76,8 +76,8 @@ def test_what_is_undecided_is_not_judged():
     unsure[:, ::2, 5:20] = True  # of what is headrest, of what is not, and of what is found
     tried = dataclasses.replace(data, truth=np.where(unsure, IGNORE_LABEL, data.truth))
     model, indices = build("small", size=data.slices.shape[1]), np.arange(5)
-    judged = judge(model, tried, indices)
-    found = probability(model, data.slices[indices]) >= 0.5
+    judged = evaluate_slices(model, tried, indices)
+    found = slice_probability(model, data.slices[indices]) >= 0.5
     assert (found & unsure[indices]).any()
     assert (data.truth[indices][unsure[indices]] == 1).any()
     kept = ~unsure[indices]
@@ -133,7 +133,7 @@ def test_every_epoch_is_kept(whole):
     kept = read_frames(run)
     assert list(kept.epoch) == list(range(1, EPOCHS + 1))
     assert list(kept.dice) == [row["dice"] for row in history]
-    last = probability(load_network(run), kept.hu[:1])[0]
+    last = slice_probability(load_network(run), kept.hu[:1])[0]
     assert np.allclose(kept.probability(EPOCHS - 1)[0], last, atol=1 / 255)
     assert len(list((run / "checkpoints").iterdir())) == 2
     state = json.loads(next((run / "checkpoints").glob("*6/state.json")).read_text())

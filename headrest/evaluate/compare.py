@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from headrest.evaluate.baselines import BASELINES
-from headrest.evaluate.counts import AT_ONCE, Judged, probability
+from headrest.evaluate.counts import EVALUATION_BATCH, SliceCounts, slice_probability
 from headrest.evaluate.metrics import surface_distance_mm
 from headrest.hounsfield import FLOOR, SUPPORT_HU
 from headrest.segment.predict import series_probability
@@ -23,7 +23,7 @@ SOLVED = 0.95
 
 
 @dataclass(frozen=True)
-class Compared(Judged):
+class Compared(SliceCounts):
     """What a method made of many slices; a slice an entry. Unjudged pixels count for nothing
     but `lost`.
 
@@ -99,15 +99,15 @@ def by_network(model):
     """
     return lambda series: np.concatenate(
         [
-            _found(model, series.hu[start : start + AT_ONCE])
-            for start in range(0, len(series.hu), AT_ONCE)
+            _found(model, series.hu[start : start + EVALUATION_BATCH])
+            for start in range(0, len(series.hu), EVALUATION_BATCH)
         ]
     )
 
 
 def _found(model, hu):
     seen = fit_to_matrix(hu, model.input_shape[1], FLOOR)
-    square = fit_to_matrix(probability(model, seen), max(hu.shape[1:]), 0) >= 0.5
+    square = fit_to_matrix(slice_probability(model, seen), max(hu.shape[1:]), 0) >= 0.5
     lead = [(n - m) // 2 for n, m in zip(square.shape[1:], hu.shape[1:])]
     rows, columns = (slice(start, start + m) for start, m in zip(lead, hu.shape[1:]))
     return square[:, rows, columns]

@@ -1,27 +1,36 @@
-"""How well a network finds the headrest in slices that it never saw."""
+"""Pixel counts of a network in training on slices that it was not trained on."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from headrest.evaluate.metrics import dice_from_counts, iou_from_counts
 from headrest.hounsfield import IGNORE_LABEL, SUPPORT_HU, scale
 from headrest.segment.unet import logit, sigmoid
 from headrest.util.arrays import crop
 
-AT_ONCE = 10
-"""Slices of a set that a network sees at once."""
+if TYPE_CHECKING:
+    import keras
+
+
+EVALUATION_BATCH = 10
+"""Slices per batch of a network; ten of 512 x 512 fit into memory beside a training run."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Counts of pixels, a slice an entry.
+class SliceCounts:
+    """Pixel counts, one entry per slice.
 
     Attributes
     ----------
-    indices : int array (n,), of the slices in their training set.
+    indices : int array (n,), of the slices in their training set or series.
     groups : str array (n,), "free", "touching" or "absent".
-    true, found, shared, pixels : int arrays (n,), headrest by the labels, by the network, by
-        both, and pixels of a slice; where the labels say `IGNORE_LABEL`, none of them.
+    true, found, shared, pixels : int arrays (n,), pixels of support by the labels, of support by
+        the network, of both, and all pixels; none of them counts pixels of `IGNORE_LABEL`.
     """
 
     indices: np.ndarray
@@ -31,18 +40,17 @@ class Judged:
     shared: np.ndarray
     pixels: np.ndarray
 
-    def dice(self):
-        """Dice of every slice: float array (n,), 1.0 where nothing was there and nothing found."""
-        both = self.true + self.found
-        return np.where(both, 2 * self.shared / np.maximum(both, 1), 1.0)
+    def dice(self) -> np.ndarray:
+        """Dice of every slice: float array (n,), 1.0 without support and without detection."""
+        return dice_from_counts(self.true, self.found, self.shared)
 
-    def scores(self, group=None):
-        """Scores over the pixels of all slices, or of a group's.
+    def scores(self, group: str | None = None) -> dict[str, float | None]:
+        """Scores over the pixels of all slices, or of the slices of one group.
 
         Returns
         -------
-        dict of "dice", "iou", "accuracy", and "all_background", the accuracy of a network that
-        finds nothing anywhere; floats, or None where there are no slices.
+        dict of "dice", "iou", "accuracy", and "all_background", the accuracy of an empty mask;
+        floats, or None where there are no slices.
         """
         chosen = slice(None) if group is None else self.groups == group
         true, found, shared, pixels = (
@@ -52,55 +60,56 @@ class Judged:
         if not pixels:
             return dict.fromkeys(("dice", "iou", "accuracy", "all_background"))
         return {
-            "dice": 2 * shared / (true + found) if true + found else 1.0,
-            "iou": shared / (true + found - shared) if true + found else 1.0,
+            "dice": float(dice_from_counts(true, found, shared)),
+            "iou": float(iou_from_counts(true, found, shared)),
             "accuracy": 1 - (true + found - 2 * shared) / pixels,
             "all_background": 1 - true / pixels,
         }
 
 
-def probability(model, hu):
-    """Probability of headrest in slices; 0 at `SUPPORT_HU` HU and below, where nothing is labelled.
+def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
+    """Probability of support in slices; 0 at `SUPPORT_HU` HU and below, where no label is support.
 
     Parameters
     ----------
     model : keras.Model of `headrest.segment.unet`
-    hu : array (n, rows, columns), in HU; the network sees all of them at once.
+    hu : array (n, rows, columns), in HU; one batch.
 
     Returns
     -------
-    float32 array (n, output, output), 0 to 1; smaller than the slices for a network without
-    padding.
+    float32 array (n, output, output), 0 to 1; smaller than the slices for a VALID network.
     """
     found = sigmoid(logit(model, scale(hu)))
     return found * (crop(hu, found.shape[-1]) > SUPPORT_HU)
 
 
-def judge(model, data, indices, labels="truth"):
-    """Compare a network with the labels.
+def evaluate_slices(
+    model: keras.Model, data: Any, indices: ArrayLike, labels: str = "truth"
+) -> SliceCounts:
+    """Compare the predictions of a network with labels.
 
     Parameters
     ----------
     model : keras.Model of `headrest.segment.unet`
-    data : headrest.train.dataset.TrainingSet
-    indices : int array, of slices the network was not trained on.
-    labels : "truth" or "kmeans", what is held against it.
+    data : headrest.train.dataset.TrainingSet, or any object with its `slices`, `target`, `group`.
+    indices : int array (n,), slices that the network was not trained on.
+    labels : str, "truth" or "kmeans".
 
     Returns
     -------
-    Judged
+    SliceCounts
     """
     target, size = data.target(labels), model.output_shape[1]
     indices = np.asarray(indices)
     counts = [np.zeros((4, 0), int)]
-    for start in range(0, len(indices), AT_ONCE):
-        chosen = indices[start : start + AT_ONCE]
-        found = probability(model, data.slices[chosen]) >= 0.5
+    for start in range(0, len(indices), EVALUATION_BATCH):
+        chosen = indices[start : start + EVALUATION_BATCH]
+        found = slice_probability(model, data.slices[chosen]) >= 0.5
         counts.append(_count(found, crop(target[chosen], size)))
-    return Judged(indices, data.group(indices), *np.concatenate(counts, 1))
+    return SliceCounts(indices, data.group(indices), *np.concatenate(counts, 1))
 
 
 def _count(found, labels):
-    true, judged = labels == 1, labels != IGNORE_LABEL
-    masks = (true, found & judged, true & found, judged)
+    true, known = labels == 1, labels != IGNORE_LABEL
+    masks = (true, found & known, true & found, known)
     return np.stack([mask.sum((1, 2)) for mask in masks])

@@ -1,4 +1,4 @@
-"""How much support is left, how much patient was lost, and how well two masks agree."""
+"""Overlap of two masks, residual support and removed patient in ml, and surface distance."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,39 @@ def _same_shape(*masks):
     return masks
 
 
+def _counts(mask_true, mask_pred):
+    true, found = _same_shape(mask_true, mask_pred)
+    return np.count_nonzero(true), np.count_nonzero(found), np.count_nonzero(true & found)
+
+
+def dice_from_counts(true: ArrayLike, found: ArrayLike, shared: ArrayLike) -> np.ndarray:
+    """Dice coefficient from pixel counts of two masks and of their intersection.
+
+    Parameters
+    ----------
+    true, found, shared : array of any one shape, whole numbers.
+
+    Returns
+    -------
+    float array of that shape; 1.0 where both masks are empty.
+
+    Examples
+    --------
+    >>> dice_from_counts([2, 0], [1, 0], [1, 0]).round(3).tolist()
+    [0.667, 1.0]
+    """
+    both = np.add(true, found)
+    return np.where(both > 0, 2 * np.asarray(shared) / np.maximum(both, 1), 1.0)
+
+
+def iou_from_counts(true: ArrayLike, found: ArrayLike, shared: ArrayLike) -> np.ndarray:
+    """Intersection over union from the counts of `dice_from_counts`; 1.0 for empty masks."""
+    union = np.add(true, found) - shared
+    return np.where(union > 0, np.asarray(shared) / np.maximum(union, 1), 1.0)
+
+
 def dice(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
-    """Dice coefficient: twice the shared pixels over the sum of both masks.
+    """Dice coefficient: twice the intersection over the sum of both masks.
 
     Parameters
     ----------
@@ -26,7 +57,7 @@ def dice(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
 
     Returns
     -------
-    float from 0 to 1; 1.0 where both masks are empty (nothing was there, nothing was found).
+    float from 0 to 1; 1.0 where both masks are empty (no support, and none found).
 
     Raises
     ------
@@ -42,26 +73,13 @@ def dice(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
     >>> dice([1, 1, 0, 0], [1, 0, 0, 0])
     0.6666666666666666
     """
-    a, b = _same_shape(mask_true, mask_pred)
-    total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0
+    return float(dice_from_counts(*_counts(mask_true, mask_pred)))
 
 
 def iou(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
     """Intersection over union (Jaccard index).
 
-    Parameters
-    ----------
-    mask_true, mask_pred : bool array, of one shape.
-
-    Returns
-    -------
-    float from 0 to 1; 1.0 where both masks are empty.
-
-    Raises
-    ------
-    HeadrestError
-        For masks of different shapes.
+    Parameters, Returns and Raises are those of `dice`.
 
     Notes
     -----
@@ -72,15 +90,13 @@ def iou(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
     >>> iou([1, 1, 0, 0], [1, 0, 0, 0])
     0.5
     """
-    a, b = _same_shape(mask_true, mask_pred)
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 1.0
+    return float(iou_from_counts(*_counts(mask_true, mask_pred)))
 
 
 def pixel_accuracy(mask_true: ArrayLike, mask_pred: ArrayLike) -> tuple[float, float]:
-    """Share of pixels that agree, beside the share that an empty mask would reach.
+    """Share of equal pixels, beside the share that an empty mask reaches.
 
-    A headrest fills about 2 % of a slice, so "no headrest anywhere" scores 98 %: read the
+    A support fills about 2 % of a slice, so an empty mask has an accuracy of 98 %: read the
     first figure only beside the second.
 
     Returns
@@ -93,22 +109,20 @@ def pixel_accuracy(mask_true: ArrayLike, mask_pred: ArrayLike) -> tuple[float, f
     (0.75, 0.75)
     """
     a, b = _same_shape(mask_true, mask_pred)
-    if not a.size:
-        return 1.0, 1.0
-    return float((a == b).mean()), float((~a).mean())
+    return (float((a == b).mean()), float((~a).mean())) if a.size else (1.0, 1.0)
 
 
-def residual_ml(device: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:
-    """Device that was left standing.
+def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:
+    """Residual support: the volume of support that was not removed.
 
     Parameters
     ----------
-    device, removed : bool array, of one shape.
+    support, removed : bool array (slices, rows, columns), of one shape.
     spacing_mm : (z, y, x) in mm.
 
     Returns
     -------
-    float, in ml; 0.0 where there was no device.
+    float, in ml; 0.0 where there was no support.
 
     Raises
     ------
@@ -120,16 +134,16 @@ def residual_ml(device: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[floa
     >>> residual_ml([[[1, 1, 0]]], [[[1, 0, 0]]], (10, 10, 10))
     1.0
     """
-    there, taken = _same_shape(device, removed)
+    there, taken = _same_shape(support, removed)
     return volume_ml(there & ~taken, spacing_mm)
 
 
 def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:
-    """Patient that was removed.
+    """Removed patient: the volume of patient that was removed.
 
     Parameters
     ----------
-    patient, removed : bool array, of one shape.
+    patient, removed : bool array (slices, rows, columns), of one shape.
     spacing_mm : (z, y, x) in mm.
 
     Returns
@@ -156,7 +170,7 @@ def surface_distance_mm(
     spacing_mm: Sequence[float],
     percent: float = 95.0,
 ) -> float:
-    """Distance between the surfaces of two masks that so many per cent of both do not exceed.
+    """Percentile of the distances between the surfaces of two masks, in both directions.
 
     Parameters
     ----------
@@ -175,22 +189,22 @@ def surface_distance_mm(
 
     Notes
     -----
-    The surface of a mask are its pixels with a 4-neighbour outside it (faces, in a volume); beyond
-    the image counts as outside. From each to the nearest of the other mask's, both ways taken
-    together: D. P. Huttenlocher et al., IEEE PAMI 15 (1993) 850.
+    A surface consists of the pixels with a 4-neighbour (in a volume, a voxel that shares a face)
+    outside the mask; pixels beyond the image are outside. D. P. Huttenlocher et al., IEEE PAMI 15
+    (1993) 850.
 
     Examples
     --------
     >>> surface_distance_mm([[1, 0, 0, 0]], [[0, 0, 0, 1]], (1, 0.5))
     1.5
     """
-    from scipy.spatial import KDTree  # its import takes as long as that of all metrics
+    from scipy.spatial import KDTree  # imported here: it takes as long as this whole module
 
     a, b = (_surface(mask) * spacing_mm for mask in _same_shape(mask_true, mask_pred))
     if not (len(a) and len(b)):
         return 0.0 if len(a) == len(b) else float("inf")
-    ways = [KDTree(there).query(here)[0] for here, there in ((a, b), (b, a))]
-    return float(np.percentile(np.concatenate(ways), percent))
+    distances = [KDTree(there).query(here)[0] for here, there in ((a, b), (b, a))]
+    return float(np.percentile(np.concatenate(distances), percent))
 
 
 def _surface(mask):

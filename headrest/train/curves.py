@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.evaluate.counts import judge
+from headrest.evaluate.counts import evaluate_slices
 from headrest.segment.unet import CONVOLUTIONS, PRESETS, build
 from headrest.train.batches import Batches
 from headrest.train.checkpoints import epoch_seed
@@ -70,7 +70,7 @@ def _curve(model, batches, data, held_out, iterations, seed):
     for step in tqdm(range(iterations + 1), desc="steps", leave=False):
         if step in stops:
             steps.append(step)
-            dices.append(judge(model, data, held_out).scores()["dice"])
+            dices.append(evaluate_slices(model, data, held_out).scores()["dice"])
         if step < iterations:
             model.reset_metrics()  # or Keras gives the mean since the run began
             losses.append(float(model.train_on_batch(*next(examples))))

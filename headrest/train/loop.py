@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.evaluate.counts import judge, probability
+from headrest.evaluate.counts import evaluate_slices, slice_probability
 from headrest.segment.unet import build, get_weights, halve, set_weights
 from headrest.train import frames
 from headrest.train.batches import Batches, split
@@ -234,13 +234,13 @@ class _Session:
         return there
 
     def _row(self, number, loss):
-        judged = judge(self.model, self.data, self.held_out, self.judged_by)
+        judged = evaluate_slices(self.model, self.data, self.held_out, self.judged_by)
         groups = {f"dice_{name}": judged.scores(name)["dice"] for name in GROUPS}
         return {"epoch": number, "loss": loss, **judged.scores(), **groups}
 
     def _keep_frames(self, row):
         size = self.data.slices.shape[1]
-        predicted = probability(self.model, self.data.slices[self.watched])
+        predicted = slice_probability(self.model, self.data.slices[self.watched])
         whole = fit_to_matrix(predicted, size, 0)
         frames.keep_epoch(self.run, whole, row["epoch"], row["loss"], row["dice"])
 
