@@ -11,7 +11,6 @@ from headrest.clean.report import check_place, write_report
 from headrest.clean.tree import clean_tree
 from headrest.segment.support import METHODS
 from headrest.util.errors import HeadrestError
-from headrest.util.lean import serve_cleaning_only
 from headrest.util.version import __version__
 
 
@@ -204,7 +203,6 @@ def _clean(options):
     choices = {name: getattr(options, name) for name in names}
     if options.report:
         check_place(options.report)
-    serve_cleaning_only()
     where = (options.source, options.destination, options.jobs, options.scheduler)
     reports = clean_tree(*where, tell=_tell, **choices)
     if options.report:

@@ -79,7 +79,7 @@ HOSTILE = {
 
 @pytest.fixture(params=HOSTILE)
 def hostile(request, tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "MOST", 1 << 20)
+    monkeypatch.setattr(arrays, "MAX_UNPACKED_BYTES", 1 << 20)
     path, ran = tmp_path / "model.npz", tmp_path / "ran"
     HOSTILE[request.param](path, ran)
     yield path

@@ -23,7 +23,7 @@ from headrest.clean import tree as batch
 from headrest.clean.failures import series_hash
 from headrest.dicom import find_series, load_series
 from headrest.dicom.recognize import fingerprint_of
-from headrest.util.files import alone
+from headrest.util.files import lock_folder
 from headrest.util.workers import run_ordered, run_unordered
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such processes")
@@ -278,7 +278,7 @@ def test_what_cannot_be_done_is_refused_at_once(studies, tmp_path, wrong, error)
 
 
 def test_a_second_run_into_a_destination_is_refused(studies, tmp_path, capsys):
-    with alone(tmp_path / "out" / ".headrest"):
+    with lock_folder(tmp_path / "out" / ".headrest"):
         assert main(["clean", str(studies), str(tmp_path / "out"), "--method", "kmeans"]) == 1
     assert "another process is at work" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("ct-*"))
@@ -433,26 +433,26 @@ def test_a_cluster_writes_what_one_process_does(studies, tmp_path, cluster):
 
 
 def test_a_worker_that_dies_costs_its_task_only(tmp_path, cluster):
-    from headrest.util.cluster import on_cluster
+    from headrest.util.cluster import run_on_cluster
 
     once = str(tmp_path / "once")
-    done = dict(on_cluster(upper, ["a", "b", once, "c"], cluster.scheduler_address))
+    done = dict(run_on_cluster(upper, ["a", "b", once, "c"], cluster.scheduler_address))
     assert done == {"a": "A", "b": "B", once: once.upper(), "c": "C"}
 
 
 def test_a_task_over_which_each_worker_dies_is_given_up(cluster):
-    from headrest.util.cluster import on_cluster
+    from headrest.util.cluster import run_on_cluster
 
-    assert dict(on_cluster(upper, ["always", "a"], cluster.scheduler_address))["always"] is None
+    assert dict(run_on_cluster(upper, ["always", "a"], cluster.scheduler_address))["always"] is None
 
 
 def test_a_scheduler_file_is_as_good_as_an_address(tmp_path, cluster):
     import json
 
-    from headrest.util.cluster import on_cluster
+    from headrest.util.cluster import run_on_cluster
 
     (tmp_path / "scheduler.json").write_text(json.dumps(cluster.scheduler.identity()))
-    done = on_cluster(double, range(3), str(tmp_path / "scheduler.json"))
+    done = run_on_cluster(double, range(3), str(tmp_path / "scheduler.json"))
     assert sorted(done) == [(0, 0), (1, 2), (2, 4)]
 
 
@@ -461,7 +461,7 @@ def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
 
     monkeypatch.setattr(module, "__version__", "0.0.0")
     with pytest.raises(HeadrestError, match=r"headrest \S+, and not 0\.0\.0"):
-        list(module.on_cluster(double, [1], cluster.scheduler_address))
+        list(module.run_on_cluster(double, [1], cluster.scheduler_address))
 
 
 def test_no_scheduler_is_said(studies, tmp_path):
@@ -473,6 +473,12 @@ def test_no_scheduler_is_said(studies, tmp_path):
         pytest.raises(HeadrestError, match="no scheduler answers"),
     ):
         clean_tree(studies, tmp_path / "out", **nowhere)
+
+
+def test_refuses_a_scheduler_that_is_neither_file_nor_address(studies, tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(HeadrestError, match="neither a scheduler file nor an address"):
+        clean_tree(studies, tmp_path / "out", scheduler=str(tmp_path / "missing.json"))
 
 
 def test_a_missing_package_is_named(studies, tmp_path, monkeypatch):

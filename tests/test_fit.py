@@ -24,7 +24,7 @@ from headrest.train.checkpoints import FILES, Checkpoint, load_checkpoint, save_
 from headrest.train.dataset import write_training_set
 from headrest.train.frames import choose_slices, keep_slices, read_frames
 from headrest.util.arrays import read_arrays
-from headrest.util.files import alone
+from headrest.util.files import lock_folder
 
 pytest.importorskip("keras")
 from headrest.evaluate.counts import evaluate_slices, slice_probability
@@ -225,7 +225,7 @@ def test_another_run_in_the_same_folder_is_refused(whole):
     ):
         with pytest.raises(HeadrestError, match=text):
             train(data, whole[0], **{**SETTINGS, **changes})
-    with alone(whole[0]), pytest.raises(HeadrestError, match="another process"):
+    with lock_folder(whole[0]), pytest.raises(HeadrestError, match="another process"):
         train(data, whole[0], epochs=EPOCHS, **SETTINGS)
 
 

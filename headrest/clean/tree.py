@@ -17,7 +17,7 @@ from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.dicom.recognize import fingerprint_of
 from headrest.dicom.values import check_default_rescale
 from headrest.util.errors import HeadrestError
-from headrest.util.stale import held
+from headrest.util.files import lock_destination
 from headrest.util.workers import run_unordered
 
 FAILURES = "failures.csv"
@@ -113,7 +113,7 @@ def clean_tree(
     check_default_rescale(default_rescale)
     _refuse_early(source, destination, jobs, scheduler, choices)
     tell = tell or (lambda _: None)
-    with held(destination):
+    with lock_destination(destination):
         contents = find_series(source)
         if not contents.series and not contents.broken:
             listed = "; ".join(contents.warnings) or "the folder is empty"
@@ -157,9 +157,9 @@ def _refuse_early(source, destination, jobs, scheduler, choices):
 def _engine(jobs, scheduler):
     """Choose who does the tasks: callable (work, tasks) -> iterator of (task, result)."""
     if scheduler:
-        from headrest.util.cluster import on_cluster  # Dask is loaded only where it is used
+        from headrest.util.cluster import run_on_cluster  # Dask is loaded only where it is used
 
-        return partial(on_cluster, address=scheduler)
+        return partial(run_on_cluster, address=scheduler)
     if jobs > 1:
         return partial(run_unordered, jobs=jobs)
     return lambda work, tasks: ((task, work(task)) for task in tasks)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from headrest.util.errors import HeadrestError
-from headrest.util.files import alone, sha256
+from headrest.util.files import lock_folder, sha256
 
 REGISTRY = Path(__file__).with_name("registry")
 """Lists of files with their SHA-256, and of series; they are part of the installed package."""
@@ -158,7 +158,7 @@ def data_folder() -> Path:
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
     """Fill a folder aside, and name it when it is whole; what came is kept until then."""
-    with alone(folder.parent):
+    with lock_folder(folder.parent):
         aside = folder.with_name(f".{folder.name}.incomplete")
         try:
             aside.mkdir(exist_ok=True)

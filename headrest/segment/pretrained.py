@@ -11,7 +11,7 @@ import numpy as np
 from headrest.segment.inference import lay_out
 from headrest.segment.unet import PRESETS, Plan, get_weights
 from headrest.segment.weights import PLACE, weights_card
-from headrest.util.arrays import FAULTS, check_finite, read_arrays
+from headrest.util.arrays import READ_ERRORS, check_finite, read_arrays
 from headrest.util.backend import keras
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file, sha256
@@ -108,7 +108,7 @@ def read_weights(
             raise HeadrestError(f"{path}: its SHA-256 differs from its card; install headrest anew")
         _check_members(path, wanted)
         weights = read_arrays(path)
-    except FAULTS as error:
+    except READ_ERRORS as error:
         raise HeadrestError(f"{path}: damaged weights ({type(error).__name__})") from error
     odd = [name for name, shape in wanted.items() if weights[name].shape != shape]
     odd += [name for name, value in weights.items() if value.dtype != np.float16]

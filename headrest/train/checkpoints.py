@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.util.arrays import FAULTS, check_finite, read_arrays
+from headrest.util.arrays import READ_ERRORS, check_finite, read_arrays
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder, sha256
 
@@ -138,7 +138,7 @@ def read_checkpoint(place):
         state = json.loads((place / "state.json").read_bytes())
         history, settings = list(state["history"]), dict(state["settings"])
         weights, optimizer = (read_arrays(place / name) for name in FILES[:2])
-    except FAULTS as error:
+    except READ_ERRORS as error:
         raise HeadrestError(f"{place}: damaged checkpoint ({type(error).__name__})") from error
     return Checkpoint(weights, optimizer, history, settings)
 

@@ -16,7 +16,7 @@ from headrest.hounsfield import IGNORE_LABEL
 from headrest.phantom import ambiguous_voxels, synthesize
 from headrest.train.dataset import TrainingSet
 from headrest.util.errors import HeadrestError
-from headrest.util.files import alone, atomic_folder
+from headrest.util.files import atomic_folder, lock_folder
 from headrest.util.version import __version__
 from headrest.util.workers import run_unordered
 
@@ -82,7 +82,7 @@ class GrowingSet:
     @contextmanager
     def being_drawn(self, jobs):
         """Draw who is missing, in `jobs` processes, while the block runs; what is there stays."""
-        with alone(self.folder):
+        with lock_folder(self.folder):
             over = threading.Event()
             self.thread = threading.Thread(target=self._draw, args=(jobs, over))
             self.thread.start()

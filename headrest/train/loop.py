@@ -16,7 +16,7 @@ from headrest.train.losses import LOSSES, OPTIMIZERS, choose
 from headrest.util.arrays import fit_to_matrix
 from headrest.util.backend import keras
 from headrest.util.errors import HeadrestError
-from headrest.util.files import alone
+from headrest.util.files import lock_folder
 
 GROUPS = ("free", "touching")
 
@@ -91,7 +91,7 @@ def train(data, run, resume=True, tell=None, known=None, **choices):
         memory is short, or the folder holds another run.
     """
     settings = Settings(**choices)
-    with alone(run):
+    with lock_folder(run):
         session = _Session(data, Path(run), settings, known)
         session.start(resume)
         steps = len(session.batches)

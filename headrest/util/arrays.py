@@ -1,6 +1,5 @@
-"""Read arrays from an .npz file that may come from a stranger: numbers, and nothing else."""
+"""Read arrays from untrusted .npz files; pad and crop images."""
 
-import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -10,91 +9,68 @@ import numpy as np
 
 from headrest.util.errors import HeadrestError
 
-MOST = 2**31
-"""Bytes that the arrays of one file may take: twice what the optimizer of the largest net has."""
+MAX_UNPACKED_BYTES = 2**31
+"""Limit for all arrays of a file: twice the optimizer state of the largest network."""
 
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-FAULTS = (
-    *(OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError),
+READ_ERRORS = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError),
     *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
 )
-"""What a damaged file, or one made to do harm, makes the readers raise."""
+"""Exceptions of NumPy and zipfile on damaged or hostile files."""
 
 
 def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read arrays of an .npz file.
-
-    Pickled objects, which would be programs, are refused, and so is what unpacks to more than
-    it should: sizes are looked at before memory is set aside.
+    """Read arrays of an .npz file. Pickled objects, which can run code, are refused.
 
     Parameters
     ----------
     path : path
-    names : sequence of str, optional; all of them otherwise.
-
-    Returns
-    -------
-    dict of str to array
+    names : sequence of str, optional
+        Default: all.
 
     Raises
     ------
     HeadrestError
-        Where the file is cut or changed, lacks a name, or holds anything but numbers.
+        If the file is damaged, lacks a name, unpacks to more than `MAX_UNPACKED_BYTES`, or holds
+        anything but arrays of numbers or text.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > MOST:
-                raise HeadrestError(f"{path}: unpacks to more than {MOST >> 20} MiB")
-            found = {member.filename.removesuffix(".npy"): member for member in members}
-            if absent := sorted(set(names or ()) - set(found)):
-                raise HeadrestError(f"{path}: holds no {absent[0]!r}; it must be made anew")
-            return {name: _read_array(archive, found[name]) for name in names or found}
-    except FAULTS as error:
+        with np.load(path, allow_pickle=False) as archive:
+            if sum(member.file_size for member in archive.zip.infolist()) > MAX_UNPACKED_BYTES:
+                raise HeadrestError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB")
+            if missing := sorted(set(names or ()) - set(archive.files)):
+                raise HeadrestError(f"{path}: has no {missing[0]!r}; write the file again")
+            arrays = {name: archive[name] for name in names or archive.files}
+        if any(isinstance(value, bytes) for value in arrays.values()):  # not in NumPy's format
+            raise ValueError
+        return arrays
+    except READ_ERRORS as error:
         raise HeadrestError(f"{path}: damaged or missing ({type(error).__name__})") from error
 
 
-def _read_array(archive, member):
-    with archive.open(member) as file:
-        shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
-        size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or size != member.file_size - file.tell():
-            raise ValueError(member.filename)
-    with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def check_finite(arrays: dict[str, np.ndarray], what: str) -> None:
-    """Refuse a dict of arrays that holds NaN or infinity."""
+def check_finite(arrays: dict[str, np.ndarray], description: str) -> None:
+    """Raise HeadrestError if an array holds NaN or infinity."""
     bad = [name for name, value in arrays.items() if not np.isfinite(value).all()]
     if bad:
-        raise HeadrestError(f"{what} that are not finite: {bad[0]} and {len(bad) - 1} more")
+        raise HeadrestError(f"{description} that are not finite: {bad[0]} and {len(bad) - 1} more")
 
 
-def fit_to_matrix(images, matrix, fill):
-    """Pad or crop the last two axes to a square, about their centre.
+def fit_to_matrix(images: np.ndarray, matrix: int, fill: float) -> np.ndarray:
+    """Pad or crop images (..., rows, columns) around their centre to (..., matrix, matrix).
 
     Examples
     --------
     >>> fit_to_matrix(np.ones((1, 2, 4)), 3, 0).sum(axis=2)
     array([[3., 3., 0.]])
     """
-    for axis in (-2, -1):
-        size = images.shape[axis]
-        lead = max(size - matrix, 0) // 2
-        images = np.take(images, range(lead, lead + min(size, matrix)), axis)
-        before = max(matrix - size, 0) // 2
-        width = [(0, 0)] * images.ndim
-        width[axis] = (before, max(matrix - size, 0) - before)
-        images = np.pad(images, width, constant_values=fill)
-    return images
+    out = np.full((*images.shape[:-2], matrix, matrix), fill, images.dtype)
+    size = [min(n, matrix) for n in images.shape[-2:]]
+    out[_centre(out, size)] = images[_centre(images, size)]
+    return out
 
 
-def crop(masks, size):
-    """Cut the last two axes to a square about their centre: a view.
+def crop(masks: np.ndarray, size: int) -> np.ndarray:
+    """Crop the last two axes around their centre to (size, size): a view.
 
     Examples
     --------
@@ -102,5 +78,9 @@ def crop(masks, size):
     array([[ 5,  6],
            [ 9, 10]])
     """
-    lead = (masks.shape[-1] - size) // 2
-    return masks[..., lead : lead + size, lead : lead + size]
+    return masks[_centre(masks, (size, size))]
+
+
+def _centre(images, size):
+    first = [(whole - part) // 2 for whole, part in zip(images.shape[-2:], size)]
+    return (..., *(slice(start, start + part) for start, part in zip(first, size)))

@@ -1,75 +1,75 @@
-"""The same tasks on a Dask cluster that stands already.
+"""Tasks on an existing Dask cluster.
 
-Each worker needs this version of headrest, and must find source and destination under the same
-paths. It is best started with one thread, ``dask worker tcp://host:8786 --nthreads 1``: TensorFlow
-takes 1.2 GB for each series that is cleaned at a time.
+Each worker needs this version of headrest, and the same paths to source and destination. Start
+workers with one thread, ``dask worker tcp://host:8786 --nthreads 1``: each thread cleans a series
+of its own, which takes memory.
 """
 
-import ctypes
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from headrest.util.errors import HeadrestError
 from headrest.util.version import __version__
-from headrest.util.workers import settle
+from headrest.util.workers import configure_worker
 
 try:
     from distributed import Client, KilledWorker, as_completed
 except ImportError as error:
     raise HeadrestError("distributed: pip install distributed, to use a scheduler") from error
 
-AHEAD = 2000
-"""Tasks that the scheduler knows of at a time: more than it has workers."""
-
-MALLOPT = {-1: 268435456, -3: 67108864}
-"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc, in bytes (mallopt(3)). Dask has its workers give
-memory back to the system so eagerly that half their time goes into taking it anew."""
+SUBMITTED_TASKS = 2000
+"""Tasks that the scheduler gets at a time: more than it has workers."""
 
 
-def on_cluster(
+def run_on_cluster(
     work: Callable[[Any], Any], tasks: Iterable[Any], address: str
 ) -> Iterator[tuple[Any, Any]]:
-    """Do tasks on a cluster. A task whose worker dies is done by another one.
+    """Run tasks on a cluster. If a worker dies, another one repeats its task.
 
     Parameters
     ----------
-    work : callable, task -> result; a name of a module that the workers have.
+    work : callable, task -> result
+        A function of a module that the workers can import.
     tasks : iterable
     address : str
-        Of the scheduler, such as "tcp://host:8786", or the path of its scheduler file.
+        Address of the scheduler ("tcp://host:8786"), or path of its scheduler file.
 
     Yields
     ------
-    (task, result) as they come; the result is None where one worker after the other has died over
-    a task.
+    (task, result) in the order of completion. The result is None if several workers died over it.
 
     Raises
     ------
     HeadrestError
-        Where no scheduler answers, or it goes away, or the workers cannot do such tasks.
+        If no scheduler answers, it goes away, or the workers cannot run the tasks.
     """
-    with _connected(address) as client:
-        waiting, given = iter(tasks), {}
+    with _connect(address) as client:
+        waiting, submitted = iter(tasks), {}
 
-        def give(count):
+        def submit(count):
             for task in islice(waiting, count):
-                future = client.submit(_on_worker, work, task, __version__, pure=False)
-                given[future.key] = task
+                future = client.submit(_run_on_worker, work, task, __version__, pure=False)
+                submitted[future.key] = task
                 yield future
 
-        done = as_completed(list(give(AHEAD)), loop=client.loop)
-        for future in done:
-            yield given.pop(future.key), _result(future, address)
-            done.update(list(give(1)))
+        completed = as_completed(list(submit(SUBMITTED_TASKS)), loop=client.loop)
+        for future in completed:
+            yield submitted.pop(future.key), _result(future, address)
+            completed.update(list(submit(1)))
 
 
 @contextmanager
-def _connected(address):
-    where = {"scheduler_file": str(address)} if os.path.isfile(address) else {"address": address}
+def _connect(address):
+    is_file = os.path.isfile(address)
+    if not is_file and "://" not in address and not re.search(r":\d+$", address):
+        raise HeadrestError(
+            f"{address}: neither a scheduler file nor an address such as tcp://host:8786"
+        )
+    where = {"scheduler_file": str(address)} if is_file else {"address": address}
     try:
         client = Client(**where, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -92,16 +92,8 @@ def _result(future, address):
         ) from error
 
 
-def _on_worker(work, task, version):
+def _run_on_worker(work, task, version):
     if version != __version__:
         raise HeadrestError(f"a worker has headrest {__version__}, and not {version} as you")
-    _settle()
+    configure_worker(threads=1)
     return work(task)
-
-
-@cache
-def _settle():
-    settle(threads=1)
-    with suppress(AttributeError, OSError, TypeError):  # another system than Linux with glibc
-        for parameter, value in MALLOPT.items():
-            ctypes.CDLL(None).mallopt(parameter, value)

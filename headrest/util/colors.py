@@ -1,4 +1,4 @@
-"""The colours of every figure, page and video, which colour-blind people tell apart as well.
+"""Colours of all figures, pages and videos, distinguishable for colour-blind people.
 
 Source: M. Okabe and K. Ito, Color Universal Design, 2008.
 """

@@ -1,21 +1,21 @@
-"""The one exception that a user of headrest has to know."""
+"""HeadrestError, and words for messages."""
 
 import unicodedata
 
 
 class HeadrestError(Exception):
-    """Input that cannot be trusted, or a place that cannot be written to.
+    """Input that cannot be trusted, or a place that cannot be written.
 
-    The text names the file and what to do about it, never a patient. Names of files and values
-    from a header may hold anything: what a terminal would obey is written out.
+    The text names the file and the remedy, never a patient. Control characters, which file names
+    and header values may contain, are escaped.
     """
 
-    def __init__(self, text=""):
+    def __init__(self, text: object = ""):
         super().__init__("\n".join(map(plain, str(text).split("\n"))))
 
 
-def plain(text):
-    r"""Write text from a file or a folder so that it can be shown on one line.
+def plain(text: object) -> str:
+    r"""Escape everything in a text that a terminal would not print as one line.
 
     Examples
     --------
@@ -25,19 +25,19 @@ def plain(text):
     text = str(text)
     if text.isprintable():
         return text
-    return "".join(c if _is_shown(c) else ascii(c)[1:-1] for c in text)
+    return "".join(c if _is_printable(c) else ascii(c)[1:-1] for c in text)
 
 
-def counted(n, what):
-    """Write how many there are of a thing.
+def counted(n: int, noun: str) -> str:
+    """Write a number with its noun.
 
     Examples
     --------
     >>> counted(1, "slice"), counted(2, "slice")
     ('1 slice', '2 slices')
     """
-    return f"{n} {what}{'s' * (n != 1)}"
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
-def _is_shown(character):
+def _is_printable(character):
     return character.isprintable() or unicodedata.category(character) == "Zs"

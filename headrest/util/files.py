@@ -1,155 +1,204 @@
-"""Write a file or a folder whole or not at all, and one process at a time."""
+"""Atomic writes, locks on folders, and removal of stale files.
+
+A temporary path is named ``.NAME.PID.partial``, PID being the process that writes it. It gets its
+final name when it is complete and on the disk. Temporary paths of killed processes are stale.
+"""
 
 import errno
 import hashlib
 import os
+import re
 import shutil
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headrest.util.errors import HeadrestError
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What network shares without locks answer."""
+"""Errors of flock(2) on network shares without locks."""
 
-NO_FLUSH = (errno.EINVAL, errno.EOPNOTSUPP)
-"""What network shares answer that do not flush folders."""
+NO_FOLDER_FSYNC = (errno.EINVAL, errno.EOPNOTSUPP)
+"""Errors of fsync(2) on network shares that cannot flush a folder."""
+
+TEMPORARY_NAME = re.compile(r"\..+\.(\d{1,9})\.partial(\.\w+)*")
+
+RUN_FOLDER = ".headrest"
+"""Folder that lies in a destination while a run writes there."""
+
+DESTINATION_PATTERNS = (".ct-*", ".failures.*", "ct-*/.headrest.*", "ct-*/*/.headrest.*")
+"""Where a run of `clean` has its temporary paths: a destination may hold other files too."""
 
 
 @contextmanager
-def atomic_folder(folder):
-    """Fill a folder aside, and give it its name only when everything in it is on the disk.
+def atomic_folder(folder: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; rename it once all its files are on the disk.
 
-    A kill, a full disk or an error in between leaves no folder of that name, so whoever sees
-    the name sees a complete folder.
+    After a kill, a full disk or an error there is no folder of that name.
 
     Parameters
     ----------
     folder : path
-        Must not exist yet, or be empty; its parents are made.
-
-    Yields
-    ------
-    Path of the folder to write into.
+        Must not exist, or be empty. Its parents are created.
 
     Raises
     ------
     HeadrestError
-        Where the place cannot be written to.
+        If it cannot be written.
     """
-    folder = Path(folder)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        _flush(aside)
-        os.replace(aside, folder)
-        _flush_one(folder.parent)
-    except OSError as error:
-        raise HeadrestError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    path = Path(folder)
+    with _replace(path, f".{path.name}.{os.getpid()}.partial") as temporary:
+        temporary.mkdir(parents=True)
+        yield temporary
 
 
 @contextmanager
-def atomic_file(path):
-    """Write a file aside, and give it its name only when all of it is on the disk.
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path to write; rename it once it is on the disk.
 
     Parameters
     ----------
     path : path
-        A file of that name is replaced, at once and whole; its folder must exist.
-
-    Yields
-    ------
-    Path of the file to write, with the same suffix.
+        An existing file is replaced. The folder must exist. The temporary path has its suffix.
 
     Raises
     ------
     HeadrestError
-        Where the place cannot be written to.
+        If it cannot be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield aside
-        _flush_one(aside)
-        os.replace(aside, path)
-        _flush_one(path.parent)
-    except OSError as error:
-        raise HeadrestError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        aside.unlink(missing_ok=True)
+    with _replace(path, f".{path.stem}.{os.getpid()}.partial{path.suffix}") as temporary:
+        yield temporary
 
 
 @contextmanager
-def alone(folder):
-    """Hold a folder for one process; the system lets go of it however that process ends.
+def _replace(path, name):
+    temporary = path.with_name(name)
+    try:
+        yield temporary
+        for written in (*temporary.rglob("*"), temporary):
+            _fsync(written)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
+        _delete(temporary)
 
-    What a killed process left half-written in there is swept out. The folder is made
-    if need be. On a share without locks nobody is kept out, and nothing is swept.
+
+@contextmanager
+def lock_folder(folder: str | Path) -> Iterator[None]:
+    """Lock a folder for this process, and remove stale files from it.
+
+    The folder is created if needed. The system releases the lock when the process ends, killed
+    or not. On a network share without locks nothing is locked or removed.
 
     Raises
     ------
     HeadrestError
-        Where another process holds it, or it cannot be written to.
+        If another process has locked it, or it cannot be written.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise HeadrestError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        raise _not_written(folder, error) from error
     try:
         try:
             locked = _lock(handle)
         except OSError:
             raise HeadrestError(f"{folder}: another process is at work in it") from None
-        for left in list(folder.rglob(".*.partial*")) if locked else []:
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        if locked:
+            remove_stale_files(folder)
         yield
     finally:
         os.close(handle)
 
 
+@contextmanager
+def lock_destination(destination: str | Path) -> Iterator[None]:
+    """Lock a destination of `clean` for one run, and remove stale files before and after it.
+
+    The lock lies in `RUN_FOLDER`, which is deleted at the end. Raises as `lock_folder`.
+    """
+    run_folder = Path(destination, RUN_FOLDER)
+    with lock_folder(run_folder):
+        remove_stale_files(destination, DESTINATION_PATTERNS)
+        try:
+            yield
+        finally:
+            remove_stale_files(destination, DESTINATION_PATTERNS)
+            shutil.rmtree(run_folder, ignore_errors=True)
+
+
+def remove_stale_files(folder: str | Path, patterns: Iterable[str] = ("**/.*",)) -> None:
+    """Delete temporary paths below a folder whose process no longer runs on this machine."""
+    for path in [path for pattern in patterns for path in Path(folder).glob(pattern)]:
+        name = TEMPORARY_NAME.fullmatch(path.name)
+        if name and not _is_running(int(name[1])):
+            # Renamed first: a process on another machine cannot publish a half-deleted folder.
+            stale = path.with_name(f"{path.name}.stale")
+            with suppress(OSError):
+                os.replace(path, stale)
+                _delete(stale)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _not_written(path, error):
+    return HeadrestError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def _delete(path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _lock(handle):
-    """Lock a file, or fail as another process holds it; False where there are no locks."""
+    """Lock an open file; return False where the file system has no locks."""
     if os.name == "nt":
         import msvcrt
 
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
+        return True
+    import fcntl
 
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return False
     return True
 
 
-def sha256(path):
-    """SHA-256 of a file: str of hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _is_running(pid):
+    if pid == os.getpid() or os.name == "nt":
+        return False  # Windows cannot be asked like this, and does not rename files in use
+    try:
+        os.kill(pid, 0)
+        # Linux keeps the numbers of ended processes until their parent reads the status (proc(5)).
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except ProcessLookupError:
+        return False
+    except OSError:  # a process of another user, or no /proc
+        return True
 
 
-def _flush(folder):
-    for root, _, names in os.walk(folder):
-        for name in names:
-            _flush_one(Path(root, name))
-        _flush_one(root)
-
-
-def _flush_one(path):
-    if os.name == "nt" and Path(path).is_dir():
-        return  # Windows gives no handle to a folder
+def _fsync(path):
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in NO_FLUSH or not Path(path).is_dir():
+        if error.errno not in NO_FOLDER_FSYNC or not path.is_dir():
             raise
     finally:
         os.close(handle)

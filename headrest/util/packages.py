@@ -1,4 +1,4 @@
-"""Packages that only some of headrest needs."""
+"""Optional packages."""
 
 import importlib.util
 import os
@@ -6,19 +6,13 @@ import os
 from headrest.util.errors import HeadrestError
 
 
-def require(package, otherwise=""):
-    """Say what to install where a package is missing, or what to do otherwise.
-
-    Raises
-    ------
-    HeadrestError
-        With the line for pip.
-    """
+def require(package: str, advice: str = "") -> None:
+    """Raise HeadrestError with the line for pip, and the advice, if a package is not installed."""
     if importlib.util.find_spec(package) is None:
-        raise HeadrestError(f"{package} is not installed: pip install {package}{otherwise}")
+        raise HeadrestError(f"{package} is not installed: pip install {package}{advice}")
 
 
-def require_keras(otherwise=""):
-    """The same for Keras and the backend that KERAS_BACKEND names, TensorFlow by default."""
+def require_keras(advice: str = "") -> None:
+    """`require` for Keras and the backend that KERAS_BACKEND names, by default TensorFlow."""
     for package in ("keras", os.environ.get("KERAS_BACKEND", "tensorflow")):
-        require(package, otherwise)
+        require(package, advice)

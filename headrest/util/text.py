@@ -1,4 +1,4 @@
-"""Aligned text tables."""
+"""Text tables."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def table(columns: Mapping[str, Iterable], digits: int = 1) -> str:
-    """Write columns of numbers or words as an aligned text table.
+    """Write columns as an aligned text table.
 
     Parameters
     ----------

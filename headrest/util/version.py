@@ -1,3 +1,3 @@
-"""The version of the package: it is part of derived UIDs and of folder names."""
+"""Version of the package: part of derived UIDs and of folder names."""
 
 __version__ = "0.5.0"

@@ -1,7 +1,7 @@
-"""Processes that work for another: spawned, silent, and gone as soon as it is.
+"""A pool of worker processes that end with the process that started them.
 
-A task whose process dies, as the system ends one that takes too much memory, does not end the run:
-whatever was in work at that moment is tried once more by itself.
+If a worker process dies, for example because the system is out of memory, the tasks that were
+running are tried once more, each in a process of its own.
 """
 
 import os
@@ -11,35 +11,36 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext, suppress
-from functools import partial, partialmethod
+from contextlib import contextmanager, suppress
+from functools import cache, partial, partialmethod
 from multiprocessing import get_context
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from headrest.util.errors import HeadrestError
-from headrest.util.lean import serve_cleaning_only
 
-THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-"""Environment variables by which OpenMP and TensorFlow are told how many threads to make."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+"""Environment variables that set the number of threads of OpenMP and TensorFlow."""
 
 
 def run_unordered(
     work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Do tasks side by side.
+    """Run tasks in worker processes.
 
     Parameters
     ----------
-    work : callable, task -> result; a name of a module, so that another process can find it.
+    work : callable, task -> result
+        A function of a module, so that a worker can import it.
     tasks : iterable
-    jobs : int, processes. The cores are shared out among them.
+    jobs : int
+        Number of processes. They share the cores.
 
     Yields
     ------
-    (task, result) as they come; the result is None where two processes have died over a task,
-    the second one with nothing beside it.
+    (task, result) in the order of completion. The result is None if a process died over the task
+    twice, the second time with no other task running.
     """
     waiting = deque(tasks)
     while waiting:
@@ -47,31 +48,28 @@ def run_unordered(
         with _pool(jobs) as pool, suppress(BrokenProcessPool):
             yield from _keep_busy(pool, work, waiting, running, jobs)
         for task in running.values():
-            yield task, _alone(work, task)
+            yield task, _run_alone(work, task)
 
 
 def run_ordered(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
-    """Do tasks side by side, and give their results in the order of the tasks.
+    """Run tasks in worker processes; yield the results in the order of the tasks.
 
     Parameters
     ----------
-    work, tasks, jobs : as for `run_unordered`; with one job, this process does the work.
-
-    Yields
-    ------
-    The results.
+    work, tasks, jobs : see `run_unordered`
+        With one job the calling process does the work.
 
     Raises
     ------
     HeadrestError
-        Where two processes have died over a task.
+        If a process died over the same task twice.
     """
     if jobs == 1:
         yield from map(work, tasks)
         return
     done: dict[int, Any] = {}
     following = 0
-    for (index, _), result in run_unordered(partial(_numbered, work), enumerate(tasks), jobs):
+    for (index, _), result in run_unordered(partial(_second, work), enumerate(tasks), jobs):
         if result is None:
             raise HeadrestError("a process died, most likely of too little memory; take fewer jobs")
         done[index] = result
@@ -80,15 +78,24 @@ def run_ordered(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> 
             following += 1
 
 
-def _numbered(work, task):
-    return work(task[1])
+@cache
+def configure_worker(threads: int) -> None:
+    """Switch off progress bars in this process, and limit its threads."""
+    tqdm.set_lock(threading.RLock())  # the default lock of several processes outlives a kill
+    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(threads))
+
+
+def _second(work, pair):
+    return work(pair[1])
 
 
 def _keep_busy(pool, work, waiting, running, jobs):
-    """No task waits in the pool: those in `running` are all that a dying process can concern."""
+    """Submit at most `jobs` tasks at a time: those in `running` are all that a death can lose."""
     while waiting or running:
         while waiting and len(running) < jobs:
-            with _unheard():
+            with _ignore_ctrl_c():
                 running[pool.submit(work, waiting[0])] = waiting[0]
             waiting.popleft()
         done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -97,9 +104,9 @@ def _keep_busy(pool, work, waiting, running, jobs):
             yield running.pop(future), result
 
 
-def _alone(work, task):
+def _run_alone(work, task):
     with _pool(1) as pool, suppress(BrokenProcessPool):
-        with _unheard():
+        with _ignore_ctrl_c():
             future = pool.submit(work, task)
         return future.result()
     return None
@@ -107,53 +114,41 @@ def _alone(work, task):
 
 @contextmanager
 def _pool(jobs):
-    """Processes that end with this block, however it is left, and whoever kills this process."""
-    context = get_context("spawn")  # a notebook's kernel has threads, which no fork survives
-    leash, holder = context.Pipe(duplex=False)
+    """Processes that end with this block, or with this process if it is killed."""
+    context = get_context("spawn")  # a forked copy of a process with threads may hang
+    parent_alive, write_end = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, context, _start, (leash, threads))
+    pool = ProcessPoolExecutor(jobs, context, _start_worker, (parent_alive, threads))
     try:
         yield pool
         pool.shutdown()
     finally:
-        holder.close()
+        write_end.close()
         pool.shutdown(cancel_futures=True)
-        leash.close()
+        parent_alive.close()
 
 
-def _start(leash, threads):
+def _start_worker(parent_alive, threads):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
-    serve_cleaning_only()
-    settle(threads)
+    threading.Thread(target=_exit_with_parent, args=(parent_alive,), daemon=True).start()
+    configure_worker(threads)
 
 
-def _end_with(leash):
-    # Nobody ever writes to it: it can be read once its other end is closed, by whatever means.
+def _exit_with_parent(parent_alive):
+    # Nothing is ever written: the pipe becomes readable when its other end closes.
     with suppress(OSError):
-        leash.poll(None)
+        parent_alive.poll(None)
     os._exit(1)
 
 
-def settle(threads: int) -> None:
-    """Prepare a process to work for another: no progress bars of its own, and few threads."""
-    tqdm.set_lock(threading.RLock())  # its own lock outlives a process that is ended
-    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
-    for name in THREADS:
-        os.environ.setdefault(name, str(threads))
-
-
-def _unheard():
-    """While a process is started: Ctrl-C is meant for the one that starts it, not for both."""
-    if threading.current_thread() is threading.main_thread():
-        return _ignoring(signal.SIGINT)
-    return nullcontext()
-
-
 @contextmanager
-def _ignoring(number):
-    before = signal.signal(number, signal.SIG_IGN)
+def _ignore_ctrl_c():
+    """Ignore Ctrl-C while a process is started, which would get it too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(number, before)
+        signal.signal(signal.SIGINT, before)
