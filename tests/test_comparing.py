@@ -179,15 +179,15 @@ def test_nothing_to_find_and_nothing_found_is_right():
 
 
 def test_a_network_without_padding_finds_nothing_in_the_rim(folders):
-    from headrest.segment.unet import build
+    from headrest.segment.unet import build_unet, output_size
 
-    model = build("valid3", size=256, widths=(2, 2, 2))
+    model = build_unet("valid3", widths=(2, 2, 2))
     series = read_patient(folders[0]).series
     logits = model.get_layer("logits")
     logits.set_weights([0 * logits.get_weights()[0], np.array([-9.0, 9.0])])  # headrest everywhere
     found = by_network(model)(series)
     solid = series.hu > -500
-    lead = (256 - model.output_shape[1]) // 2
+    lead = (256 - output_size(model, 256)) // 2
     inner = np.s_[:, lead:-lead, lead:-lead]
     assert np.array_equal(found[inner], solid[inner])
     assert found.sum() == solid[inner].sum()

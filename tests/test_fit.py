@@ -28,7 +28,7 @@ from headrest.util.files import lock_folder
 
 pytest.importorskip("keras")
 from headrest.evaluate.counts import evaluate_slices, slice_probability
-from headrest.segment.unet import build
+from headrest.segment.unet import build_unet
 from headrest.train.batches import Batches
 from headrest.train.loop import held_out, load_network, train
 
@@ -75,7 +75,7 @@ def test_what_is_undecided_is_not_judged():
     unsure = np.zeros(data.truth.shape, bool)
     unsure[:, ::2, 5:20] = True  # of what is headrest, of what is not, and of what is found
     tried = dataclasses.replace(data, truth=np.where(unsure, IGNORE_LABEL, data.truth))
-    model, indices = build("small", size=data.slices.shape[1]), np.arange(5)
+    model, indices = build_unet("small"), np.arange(5)
     judged = evaluate_slices(model, tried, indices)
     found = slice_probability(model, data.slices[indices]) >= 0.5
     assert (found & unsure[indices]).any()

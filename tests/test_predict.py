@@ -1,45 +1,43 @@
-"""From HU to probability: any matrix comes back as it went in."""
+"""From HU to probability: any matrix, uncertain slices, and networks that do not fit."""
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
-pytest.importorskip("keras", reason="needs Keras and a backend")
 from headrest import HeadrestError
 from headrest.hounsfield import scale
 from headrest.segment import predict
-from headrest.segment.inference import for_inference
-from headrest.segment.unet import build, sigmoid
 
 SPACING_MM = (5.0, 0.5, 0.5)
 
 
 class Bright:
-    """A network that calls headrest whatever is brighter than 0 HU, and knows only of the left."""
+    """A network that finds support above 0 HU in the left half, and is undecided in the right."""
 
-    def __init__(self, size):
-        self.input_shape = self.output_shape = (None, size, size, 1)
-        self.left = np.arange(size) < size // 2
+    def __init__(self):
         self.seen = []
 
-    def predict_on_batch(self, x):
+    def decided(self, size):
+        return np.arange(size) < size // 2
+
+    def __call__(self, x):
         self.seen.append(x)
         z = np.where(x > float(scale(np.array(0.0))), 9.0, -9.0)
-        return sigmoid(z * self.left[..., None])
+        return expit(z * self.decided(x.shape[-1]))
 
 
-class Sure(Bright):
-    """A network that knows it everywhere."""
+class Certain(Bright):
+    """A network that is decided everywhere."""
 
-    def __init__(self, size):
-        super().__init__(size)
-        self.left = np.ones(size)
+    def decided(self, size):
+        return np.ones((size, size))
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (256, 256), (1024, 1024), (480, 512), (300, 700)])
 def test_any_matrix(shape):
     hu = np.full((2, *shape), -1000.0)
     hu[1, shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = 100
-    found = predict.series_probability(hu, (5, 0.5, 0.5), Bright)
+    found = predict.series_probability(hu, SPACING_MM, Bright())
     assert found.shape == hu.shape
     assert found[0].max() == 0
     edge = 2 * max(max(shape) / 512, 1)
@@ -48,87 +46,77 @@ def test_any_matrix(shape):
     assert found[1].min() >= 0
 
 
-def test_where_a_network_is_not_sure_it_looks_again_in_a_mirror():
-    network = Bright(512)  # right of the middle it is at even odds
-    found = predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, lambda _: network)
-    assert found == pytest.approx((sigmoid(9) + 0.5) / 2, abs=1e-3)
+def test_an_uncertain_slice_is_averaged_with_its_horizontal_flip():
+    network = Bright()
+    found = predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, network)
+    assert found == pytest.approx((expit(9) + 0.5) / 2, abs=1e-3)
     once, again = network.seen
     assert np.array_equal(again, once[:, :, ::-1])
 
 
-@pytest.mark.parametrize(("pixels", "looks"), [(0, [1]), (15, [1]), (16, [1, 1])])
-def test_a_speck_of_doubt_is_not_worth_a_second_look(pixels, looks):
-    network = Bright(512)
-    network.left = np.arange(512 * 512).reshape(512, 512) >= pixels
-    predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, lambda _: network)
-    assert [len(x) for x in network.seen] == looks
+@pytest.mark.parametrize(("pixels", "batches"), [(0, [1]), (15, [1]), (16, [1, 1])])
+def test_augmentation_starts_at_an_uncertain_area(pixels, batches):
+    network = Bright()
+    network.decided = lambda size: np.arange(size * size).reshape(size, size) >= pixels
+    predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, network)
+    assert [len(x) for x in network.seen] == batches
 
 
 @pytest.mark.parametrize(
     ("slices", "mm", "batches"),
-    [(8, 0.5, [6]), (8, 1.4, [3, 3]), (14, 0.5, [8, 8]), (5, 1.4, [3, 3])],
+    [(8, 0.5, [6]), (8, 1.4, [3, 3]), (14, 0.5, [8, 4]), (5, 1.4, [3, 1])],
 )
-def test_slices_are_seen_some_at_once_and_empty_ones_not_at_all(slices, mm, batches):
+def test_slices_are_predicted_in_batches_and_empty_ones_not_at_all(slices, mm, batches):
     hu = np.full((slices, 512, 512), -1000.0)
     for i in set(range(slices)) - {3, 6}:
         hu[i, 30 * i + 10 : 30 * i + 40] = 100
-    networks = []
-    found = predict.series_probability(
-        hu, (5, mm, mm), lambda size: networks.append(Sure(size)) or networks[0]
-    )
-    assert [len(x) for x in networks[0].seen] == batches
+    network = Certain()
+    found = predict.series_probability(hu, (5, mm, mm), network)
+    assert [len(x) for x in network.seen] == batches
     assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 2 * slices * 512)
 
 
-def test_a_second_look_at_few_slices_is_filled_up_to_the_first(monkeypatch):
-    network = Sure(512)
-    network.left = np.ones((512, 512))
-    first = predict.batch_probability
-    hu = np.full((3, 512, 512), -1000.0)
+def test_only_uncertain_slices_are_augmented():
+    network, hu = Bright(), np.full((3, 512, 512), -1000.0)
     hu[:, 100:200] = 100
-
-    def unsure_of_one(*given):
-        answers, unsure_mm2 = first(*given)
-        return answers, np.arange(len(unsure_mm2)) * predict.UNSURE_MM2 / 2
-
-    monkeypatch.setattr(predict, "batch_probability", unsure_of_one)
-    predict.series_probability(hu, SPACING_MM, lambda _: network)
-    assert [len(x) for x in network.seen] == [3, 3]
+    hu[:2, :, 256:] = -1000
+    found = predict.series_probability(hu, SPACING_MM, network)
+    assert [len(x) for x in network.seen] == [3, 1]
+    assert (found[:2, 100:200, :256] > 0.99).all()
+    assert found[2, 100:200] == pytest.approx((expit(9) + 0.5) / 2, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"preset": "small"}, {"preset": "valid3", "widths": (1, 1, 1)}]
-)
-def test_a_network_in_training_or_without_padding_is_refused(changes):
-    hu = np.full((1, 64, 64), 100.0)
-    given = for_inference if changes["preset"] == "valid3" else lambda trained: trained
-    with pytest.raises(HeadrestError, match="laid out for use"):
-        predict.series_probability(hu, SPACING_MM, lambda size: given(build(**changes, size=size)))
+@pytest.mark.parametrize("preset", ["small", "valid3"])
+def test_refuses_a_keras_model_itself_and_valid_padding(preset):
+    pytest.importorskip("keras")
+    from headrest.segment.unet import build_unet, keras_probability
+
+    hu, model = np.full((1, 64, 64), 100.0), build_unet(preset, widths=(1, 1, 1))
+    given = keras_probability(model) if preset == "valid3" else model
+    with pytest.raises(HeadrestError, match="one probability per pixel"):
+        predict.series_probability(hu, SPACING_MM, given)
 
 
 def test_no_subnormal_numbers_are_stored():
-    network = Sure(512)
-    network.predict_on_batch = lambda x: np.full(x.shape, 1e-5, np.float32)
     hu = np.full((1, 512, 512), 100.0)
-    assert predict.series_probability(hu, SPACING_MM, lambda _: network).max() == 0
+    found = predict.series_probability(hu, SPACING_MM, lambda x: np.full_like(x, 1e-5))
+    assert found.max() == 0
 
 
 def test_nothing_at_half_way_to_air_or_below():
     hu = np.full((1, 512, 512), -500.0)
     hu[0, 100, 100] = -499
-    model = build("standard")
-    model.get_layer("logits").bias.assign([-50.0, 50.0])
-    found = predict.series_probability(hu, SPACING_MM, lambda size: for_inference(model, size))
+    found = predict.series_probability(hu, SPACING_MM, np.ones_like)
     assert np.argwhere(found).tolist() == [[0, 100, 100]]
 
 
-def test_pixels_that_are_no_squares_are_made_square():
-    network = Bright(512)
+def test_oblong_pixels_are_resampled_to_square_ones():
+    network = Bright()
     y, x = np.mgrid[:256, :512]
     disc = np.hypot(2 * (y - 127.5), x - 255.5) < 100
     hu = np.where(disc, 100.0, -1000.0)[None]
-    found = predict.series_probability(hu, (5, 1.0, 0.5), lambda _: network)[0] >= 0.5
-    bright = network.seen[0][0, ..., 0] > 0
+    found = predict.series_probability(hu, (5, 1.0, 0.5), network)[0] >= 0.5
+    bright = network.seen[0][0] > 0
     assert bright.any(0).sum() == pytest.approx(bright.any(1).sum(), abs=2)
     assert (found != disc).sum() < 300
 
@@ -147,5 +135,5 @@ def test_pixels_that_are_no_squares_are_made_square():
         ((300, 700), 0.5, 512),
     ],
 )
-def test_the_size_a_network_sees(shape, mm, size):
+def test_network_size_keeps_pixels_in_range(shape, mm, size):
     assert predict.network_size(shape, (mm, mm)) == size

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, fields
+from itertools import count
 
 import numpy as np
 
@@ -10,9 +11,10 @@ from headrest.evaluate.counts import EVALUATION_BATCH, SliceCounts, slice_probab
 from headrest.evaluate.metrics import surface_distance_mm
 from headrest.hounsfield import FLOOR, SUPPORT_HU
 from headrest.segment.predict import series_probability
-from headrest.segment.pretrained import shipped_network
+from headrest.segment.pretrained import load_pretrained
 from headrest.segment.refine import FOUND
 from headrest.segment.support import find_support
+from headrest.segment.unet import layer_sizes
 from headrest.util.arrays import fit_to_matrix
 
 RIM = 20
@@ -106,7 +108,8 @@ def by_network(model):
 
 
 def _found(model, hu):
-    seen = fit_to_matrix(hu, model.input_shape[1], FLOOR)
+    size = next(n for n in count(max(hu.shape[1:])) if layer_sizes(model, n))
+    seen = fit_to_matrix(hu, size, FLOOR)
     square = fit_to_matrix(slice_probability(model, seen), max(hu.shape[1:]), 0) >= 0.5
     lead = [(n - m) // 2 for n, m in zip(square.shape[1:], hu.shape[1:])]
     rows, columns = (slice(start, start + m) for start, m in zip(lead, hu.shape[1:]))
@@ -114,7 +117,7 @@ def _found(model, hu):
 
 
 def _shipped_alone(series):
-    return series_probability(series.hu, series.spacing_mm, shipped_network) >= FOUND
+    return series_probability(series.hu, series.spacing_mm, load_pretrained()) >= FOUND
 
 
 def compare(cases, chosen):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from headrest.evaluate.metrics import dice_from_counts, iou_from_counts
 from headrest.hounsfield import IGNORE_LABEL, SUPPORT_HU, scale
-from headrest.segment.unet import logit, sigmoid
+from headrest.segment.unet import keras_probability, output_size
 from headrest.util.arrays import crop
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
     -------
     float32 array (n, output, output), 0 to 1; smaller than the slices for a VALID network.
     """
-    found = sigmoid(logit(model, scale(hu)))
+    found = keras_probability(model)(scale(hu))
     return found * (crop(hu, found.shape[-1]) > SUPPORT_HU)
 
 
@@ -99,7 +99,7 @@ def evaluate_slices(
     -------
     SliceCounts
     """
-    target, size = data.target(labels), model.output_shape[1]
+    target, size = data.target(labels), output_size(model, data.slices.shape[1])
     indices = np.asarray(indices)
     counts = [np.zeros((4, 0), int)]
     for start in range(0, len(indices), EVALUATION_BATCH):

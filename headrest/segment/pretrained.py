@@ -2,14 +2,14 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headrest.segment.inference import lay_out
-from headrest.segment.unet import PRESETS, Plan, get_weights
+from headrest.segment.unet import build_unet, get_weights, keras_probability, set_weights
 from headrest.segment.weights import PLACE, weights_card
 from headrest.util.arrays import READ_ERRORS, check_finite, read_arrays
 from headrest.util.backend import keras
@@ -20,29 +20,25 @@ HEADER_ROOM = 192
 """Bytes that the header of a .npy file may take."""
 
 
-@lru_cache(maxsize=4)
-def shipped_network(size: int = 512) -> keras.Model:
-    """Build the network that ships, for slices of `size` x `size`.
-
-    Parameters
-    ----------
-    size : int, rows and columns.
+@lru_cache(maxsize=1)
+def load_pretrained() -> Callable[[np.ndarray], np.ndarray]:
+    """Load the pretrained network.
 
     Returns
     -------
-    keras.Model, an inference model (`headrest.segment.inference.for_inference`). The same one
-    for the same size.
+    callable, float32 (n, rows, columns), scaled as by `headrest.hounsfield.scale` -> float32 (n,
+    rows, columns), probability of support.
 
     Raises
     ------
     HeadrestError
-        Where the files are damaged, or the size cannot be halved so often.
+        If the files are damaged.
     """
     card = weights_card()
-    preset = card["architecture"]["preset"]
-    plan = Plan.of(**PRESETS[preset])
-    weights = read_weights(PLACE / "headrest.npz", weight_shapes(plan), card["sha256"])
-    return lay_out(plan, weights, size, preset)
+    model = build_unet(card["architecture"]["preset"])
+    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
+    set_weights(model, read_weights(PLACE / "headrest.npz", shapes, card["sha256"]))
+    return keras_probability(model)
 
 
 def write_weights(folder: str | Path, model: keras.Model, card: dict) -> dict:
@@ -61,10 +57,8 @@ def write_weights(folder: str | Path, model: keras.Model, card: dict) -> dict:
     Raises
     ------
     HeadrestError
-        Where the network is laid out for use, or a weight is no number that float16 holds.
+        Where a weight is no number that float16 holds.
     """
-    if model.output_shape[-1] != 2:
-        raise HeadrestError(f"{model.name!r} is laid out for use: write the trained network")
     weights: dict[str, Any] = {
         name: value.astype(np.float16) for name, value in get_weights(model).items()
     }
@@ -116,45 +110,6 @@ def read_weights(
         raise HeadrestError(f"{path}: weights of another network ({odd[0]})")
     check_finite(weights, "weights")
     return {name: value.astype(np.float32) for name, value in weights.items()}
-
-
-def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
-    """Shapes of all weights of a network, before there is one: dict of str to shape.
-
-    Examples
-    --------
-    >>> weight_shapes(Plan.of(levels=1, widths=[8], convolutions=1))["down0_0/kernel"]
-    (3, 3, 1, 8)
-    """
-    parts = _Shapes()
-    plan.lay(1, parts)
-    return parts.shapes
-
-
-class _Shapes:
-    """Parts that are shapes of weights; what they are given, and give, is a number of features."""
-
-    def __init__(self):
-        self.shapes = {}
-
-    def _kernel(self, name, kernel, features):
-        self.shapes |= {f"{name}/kernel": kernel, f"{name}/bias": (features,)}
-        return features
-
-    def convolve(self, inputs, name, width, step=1):
-        return self._kernel(name, (3 * step, 3 * step, inputs, width), width)
-
-    def halve(self, inputs, name):
-        return inputs
-
-    def double(self, inputs, name, width):
-        return self._kernel(name, (2, 2, width, inputs), width)
-
-    def join(self, skip, inputs, name):
-        return skip + inputs
-
-    def answer(self, inputs, name, step):
-        return self._kernel(name, (step, step, 2, inputs), 2)
 
 
 def _check_members(path, wanted):

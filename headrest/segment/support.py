@@ -139,10 +139,10 @@ def _kmeans(series):
 
 def _network(series):
     from headrest.segment.predict import series_probability  # Keras is loaded only where it is used
-    from headrest.segment.pretrained import shipped_network
+    from headrest.segment.pretrained import load_pretrained
 
     hu, spacing_mm = series.hu, series.spacing_mm
-    probability = series_probability(hu, spacing_mm, shipped_network)
+    probability = series_probability(hu, spacing_mm, load_pretrained())
     mask, patient = refine(probability, hu, spacing_mm)
     return Support(
         mask,

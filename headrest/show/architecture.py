@@ -1,43 +1,51 @@
-"""What a network is made of, as a table and as a drawing, both read from the model itself."""
+"""The levels of a network, as a table and as a drawing."""
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
+from headrest.segment.unet import PixelShuffle, layer_sizes, output_size
 from headrest.util.backend import keras
 from headrest.util.colors import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 COLORS = {"down": SECOND_COLOR, "up": SUPPORT_COLOR}
 
 
-def architecture(model):
-    """List a network's levels on the way down and up.
+def architecture(model: keras.Model, size: int = 512) -> dict[str, list]:
+    """List the levels of the encoder and of the decoder.
 
     Parameters
     ----------
     model : keras.Model of `headrest.segment.unet`
+    size : int, rows and columns of a slice.
 
     Returns
     -------
     dict of columns for `headrest.util.text.table`: "block" (down0, down1, ..., up0), "size" (rows
-    and columns that leave it), "features", "convolutions", "parameters".
+    and columns of its output), "features", "convolutions", "parameters".
+
+    Raises
+    ------
+    HeadrestError
+        If slices of this size cannot be pooled so often.
 
     Examples
     --------
-    >>> from headrest.segment.unet import build
-    >>> architecture(build("small"))["size"]
+    >>> from headrest.segment.unet import build_unet
+    >>> architecture(build_unet("small"), 64)["size"]
     [32, 16, 8, 16, 32]
     """
-    blocks = {}
+    output_size(model, size)
+    sizes, blocks = layer_sizes(model, size), {}
     for layer in model.layers:
         block, _, _ = layer.name.partition("_")
         if block.startswith(("down", "up")):
             blocks.setdefault(block, []).append(layer)
-    outputs = [layers[-1].output.shape for layers in blocks.values()]
     return {
         "block": list(blocks),
-        "size": [shape[1] for shape in outputs],
-        "features": [shape[-1] for shape in outputs],
+        "size": [sizes[layers[-1].name] for layers in blocks.values()],
+        "features": [layers[-1].output.shape[-1] for layers in blocks.values()],
         "convolutions": [_convolutions(layers) for layers in blocks.values()],
         "parameters": [sum(la.count_params() for la in layers) for layers in blocks.values()],
     }
@@ -47,37 +55,38 @@ def _convolutions(layers):
     return sum(isinstance(layer, keras.layers.Conv2D) for layer in layers)
 
 
-def products(model):
-    """Floating-point operations of a slice on its way through a network, convolutions only.
+def operations(model: keras.Model, size: int = 512) -> int:
+    """Floating-point operations of the convolutions for one slice.
 
     A training step takes three times as many: forward, and backward to inputs and weights.
 
     Examples
     --------
-    >>> from headrest.segment.unet import build
-    >>> round(products(build("original")) / 1e9, 1)
+    >>> from headrest.segment.unet import build_unet
+    >>> round(operations(build_unet("original")) / 1e9, 1)
     57.3
     """
-    total = 0
+    sizes, total = layer_sizes(model, size), 0
     for layer in model.layers:
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose)):
-            grid = layer.input if isinstance(layer, keras.layers.Conv2DTranspose) else layer.output
-            total += 2 * int(np.prod(layer.kernel.shape)) * grid.shape[1] * grid.shape[2]
+        if layer.weights:
+            shuffle = layer.strides[0] if isinstance(layer, PixelShuffle) else 1
+            total += 2 * int(np.prod(layer.kernel.shape)) * (sizes[layer.name] // shuffle) ** 2
     return total
 
 
-def draw_architecture(model):
-    """Draw a network: a box a level, high as its slices are large, wide as its features are many.
+def draw_architecture(model: keras.Model, size: int = 512) -> Figure:
+    """Draw a network: one box per level, its height by the size, its width by the features.
 
     Parameters
     ----------
     model : keras.Model of `headrest.segment.unet`
+    size : int, rows and columns of a slice.
 
     Returns
     -------
     matplotlib Figure
     """
-    blocks = architecture(model)
+    blocks = architecture(model, size)
     n = len(blocks["block"])
     figure, axis = plt.subplots(figsize=(12, 0.7 + 0.75 * (n + 1) / 2))
     depth = (n - 1) // 2
@@ -88,7 +97,10 @@ def draw_architecture(model):
         _arrow(axis, one, two, 0.22)
     for level in range(depth):
         _arrow(axis, places[f"down{level}"], places[f"up{level}"], 0.3, dashed=True)
-    _ends(axis, model, n)
+    for x, text in ((-1, f"slice\n{size}²"), (n, f"logits\n{output_size(model, size)}² x 2")):
+        axis.text(x, 0.1, text, ha="center", va="bottom", fontsize=9)
+    _arrow(axis, (-1, 0), (0, 0), 0.35)
+    _arrow(axis, (n - 1, 0), (n, 0), 0.35)
     parameters = f"{model.count_params():,} parameters"
     axis.set(xlim=(-1.9, n + 0.9), ylim=(-depth - 0.75, 0.75), title=f"{model.name}: {parameters}")
     axis.set_axis_off()
@@ -113,11 +125,3 @@ def _arrow(axis, one, two, gap, dashed=False):
     axis.add_patch(
         FancyArrowPatch(one + lead, two - lead, arrowstyle="-|>", mutation_scale=9, **style)
     )
-
-
-def _ends(axis, model, n):
-    given, logits = model.input_shape, model.output_shape
-    for x, text in ((-1, f"slice\n{given[1]}²"), (n, f"logits\n{logits[1]}² x {logits[3]}")):
-        axis.text(x, 0.1, text, ha="center", va="bottom", fontsize=9)
-    _arrow(axis, (-1, 0), (0, 0), 0.35)
-    _arrow(axis, (n - 1, 0), (n, 0), 0.35)

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.counts import evaluate_slices
-from headrest.segment.unet import CONVOLUTIONS, PRESETS, build
+from headrest.segment.unet import CONVOLUTIONS, PRESETS, build_unet
 from headrest.train.batches import Batches
 from headrest.train.checkpoints import epoch_seed
 from headrest.train.loop import compile_network
@@ -46,9 +46,7 @@ def loss_curves(data, training, held_out, path, iterations, batch=2, seed=0):
         size = data.slices.shape[1]
         batches = Batches(data.slices, data.target("truth"), training, batch, size)
         curves = {
-            name: _curve(
-                _network(convolutions, size, seed), batches, data, held_out, iterations, seed
-            )
+            name: _curve(_network(convolutions, seed), batches, data, held_out, iterations, seed)
             for name, convolutions in tqdm(SHAPES.items(), desc="shapes")
         }
         with atomic_file(path) as aside:
@@ -56,10 +54,9 @@ def loss_curves(data, training, held_out, path, iterations, batch=2, seed=0):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _network(convolutions, size, seed):
-    n = len(convolutions)
-    shape = {"levels": n, "widths": PRESETS["standard"]["widths"][:n], "convolutions": convolutions}
-    return build("standard", size=size, seed=seed, **shape)
+def _network(convolutions, seed):
+    widths = PRESETS["standard"]["widths"][: len(convolutions)]
+    return build_unet("standard", seed, widths=widths, convolutions=convolutions)
 
 
 def _curve(model, batches, data, held_out, iterations, seed):

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.counts import evaluate_slices, slice_probability
-from headrest.segment.unet import build, get_weights, halve, set_weights
+from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
 from headrest.train import frames
 from headrest.train.batches import Batches, split
 from headrest.train.checkpoints import Checkpoint, epoch_seed, load_checkpoint, save_checkpoint
@@ -30,7 +30,7 @@ class Settings:
 
     Attributes
     ----------
-    preset : str, of `headrest.segment.unet.build`.
+    preset : str, of `headrest.segment.unet.build_unet`.
     epochs : int, times that the network is judged and kept.
     examples : int or None, slices that are seen in an epoch; each of them once if None.
     halved : int, epochs, the first ones, that see slices at half to all of their size through a
@@ -121,10 +121,10 @@ def load_network(run):
     if checkpoint is None:
         raise HeadrestError(f"{run}: no checkpoint there; train into it first")
     try:
-        preset, size = str(checkpoint.settings["preset"]), int(checkpoint.settings["size"])
-    except (KeyError, TypeError, ValueError):
+        preset = str(checkpoint.settings["preset"])
+    except KeyError:
         raise HeadrestError(f"{run}: a checkpoint of no network") from None
-    model = build(preset, size=size)
+    model = build_unet(preset)
     set_weights(model, checkpoint.weights)
     return model
 
@@ -141,13 +141,10 @@ def compile_network(model, steps, epochs, loss="dice", optimizer="muon", rate=No
     rate : float, optional, highest learning rate.
     """
     chosen = {} if rate is None else {"rate": rate}
-    _compile(model, choose(optimizer, OPTIMIZERS)(steps, epochs, **chosen), choose(loss, LOSSES))
-    model.optimizer.build(model.trainable_variables)
-
-
-def _compile(model, optimizer, loss):
+    optimizer = choose(optimizer, OPTIMIZERS)(steps, epochs, **chosen)
     xla = keras.backend.backend() == "jax"  # on a CPU it is slower than TensorFlow's own
-    model.compile(optimizer, loss, jit_compile=xla)
+    model.compile(optimizer, choose(loss, LOSSES), jit_compile=xla)
+    model.optimizer.build(model.trainable_variables)
 
 
 class _Session:
@@ -167,14 +164,14 @@ class _Session:
         if settings.labels == "kmeans":  # where support and patient are one piece, they are wrong
             training = training[data.state[training] != "touching"]
         size = data.slices.shape[1]
-        self.model = build(settings.preset, size=size, seed=settings.seed)
-        out = self.model.output_shape[1]
+        self.model = build_unet(settings.preset, settings.seed)
+        out = output_size(self.model, size)
         shown = (data.slices, target, training, settings.batch)
         changed = (settings.augment, settings.examples)
         self.batches = Batches(*shown, out, *changed)
         if settings.halved:
-            self.half = halve(self.model)
-            self.half_batches = Batches(*shown, self.half.output_shape[1], *changed, halved=True)
+            half = output_size(self.model, size // 2)
+            self.half_batches = Batches(*shown, half, *changed, halved=True)
         compile_network(
             self.model,
             len(self.batches),
@@ -183,8 +180,6 @@ class _Session:
             settings.optimizer,
             settings.rate,
         )
-        if settings.halved:
-            _compile(self.half, self.model.optimizer, self.model.loss)
         self.watched = frames.choose_slices(self.held_out, data.target(self.judged_by))
         self.history = []
 
@@ -204,15 +199,14 @@ class _Session:
     def epoch(self, bar):
         """Train an epoch, judge it, keep it; return its row."""
         number = len(self.history) + 1
-        model, batches = self.model, self.batches
-        if number <= self.settings.halved:
-            model, batches = self.half, self.half_batches
+        halved = number <= self.settings.halved
+        batches = self.half_batches if halved else self.batches
         losses = []
         with _memory_hint(self.settings.batch):
             seed = epoch_seed(self.settings.seed, number)
             for x, y in batches.epoch(seed, self._there(number)):
-                model.reset_metrics()  # or Keras gives the mean since the run began
-                losses.append(float(model.train_on_batch(x, y)))
+                self.model.reset_metrics()  # or Keras gives the mean since the run began
+                losses.append(float(self.model.train_on_batch(x, y)))
                 bar.update()
             weights, optimizer = get_weights(self.model), _state(self.model.optimizer)
             _check_numbers(losses, weights, number)

@@ -53,15 +53,15 @@ def _slice(size):
 
 def network_lines(hu, repeats, matrix_product):
     """Training step, its input, and inference, of the standard network."""
-    from headrest.segment.unet import build
+    from headrest.segment.unet import build_unet
 
-    model = build("standard", size=len(hu))
+    model = build_unet("standard")
     yield from _training_lines(model, hu, repeats, matrix_product)
     yield from _inference_lines(model, hu, repeats)
 
 
 def _training_lines(model, hu, repeats, matrix_product, batch=4, steps=30):
-    from headrest.show.architecture import products
+    from headrest.show.architecture import operations
     from headrest.train.batches import Batches
     from headrest.train.loop import compile_network
     from headrest.util.backend import keras
@@ -79,30 +79,25 @@ def _training_lines(model, hu, repeats, matrix_product, batch=4, steps=30):
         lambda: keras.ops.convert_to_numpy(keras.ops.matmul(square, square)),
     )
     pace = 2 * matrix_product**3 / product
-    ratio = 3 * batch * products(model) / step / pace
+    ratio = 3 * batch * operations(model, len(hu)) / step / pace
     yield Line("training step: its products a second / matrix product's", ratio, "at least", 0.5)
     yield Line("training: input / step", given / steps / step, "at most", 0.05)
 
 
 def _inference_lines(model, hu, repeats):
     from headrest.hounsfield import scale
-    from headrest.segment.inference import for_inference
-    from headrest.segment.predict import TOGETHER, batch_probability
+    from headrest.segment.predict import batch_probability
+    from headrest.segment.unet import keras_probability
 
     _bias(model)
-    slices = np.stack([hu] * TOGETHER)
-    x, laid_out = scale(slices)[..., None], for_inference(model)
+    slices, network = np.stack([hu] * 8), keras_probability(model)
+    x = scale(slices)[..., None]
 
     def helper():
-        return batch_probability(slices, (0.5, 0.5), laid_out)
+        return batch_probability(slices, (0.5, 0.5), network)
 
-    for network in (model, laid_out):
-        network.predict_on_batch(x)  # Keras exports no network that was never called
-    others = [
-        ("bare tf.function", _bare(laid_out, x), 1.1),
-        ("ONNX Runtime", _onnx(model, x), 1.0),
-        ("ONNX Runtime, laid out too", _onnx(laid_out, x), 1.0),
-    ]
+    model.predict_on_batch(x)  # Keras exports no network that was never called
+    others = [("bare tf.function", _bare(model, x), 1.1), ("ONNX Runtime", _onnx(model, x), 1.0)]
     calls = [helper, *(call for _, call, _ in others if call)]
     spent = dict(zip(calls, in_turns(4 * repeats, *calls)))
     for name, other, wanted in others:

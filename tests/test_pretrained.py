@@ -12,13 +12,12 @@ from headrest.util.files import sha256
 
 shipped = pytest.importorskip("headrest.segment.pretrained", reason="needs Keras and a backend")
 network = pytest.importorskip("headrest.segment.unet")
-from headrest.segment.inference import for_inference  # noqa: E402
 
 
 @pytest.fixture
 def made(tmp_path):
     """A small network, its folder and what it wants."""
-    model = network.build("small", seed=5)
+    model = network.build_unet("small", seed=5)
     shipped.write_weights(tmp_path, model, {"seed": 5})
     card = json.loads((tmp_path / "headrest.json").read_text())
     wanted = {v.path: tuple(v.shape) for v in model.weights}
@@ -94,33 +93,18 @@ def test_a_damaged_card_is_refused(tmp_path, text):
 
 
 def test_weights_too_large_for_their_type_are_refused(tmp_path):
-    model = network.build("small")
+    model = network.build_unet("small")
     model.weights[0].assign(np.full(model.weights[0].shape, 1e6))
     with pytest.raises(HeadrestError, match="finite"), np.errstate(over="ignore"):
         shipped.write_weights(tmp_path, model, {})
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_is_laid_out_for_use_is_not_written(tmp_path):
-    with pytest.raises(HeadrestError, match="laid out for use"):
-        shipped.write_weights(tmp_path, for_inference(network.build("small")), {})
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("preset", ["valid3", "standard", "wide"])
-def test_shapes_of_weights_are_those_of_the_network(preset):
-    model = network.build(preset)
-    shapes = {name: value.shape for name, value in network.get_weights(model).items()}
-    assert shipped.weight_shapes(model.plan) == shapes
-
-
-def test_the_network_that_ships():
+def test_the_pretrained_network():
     card = weights_card()
-    model = shipped.shipped_network(512)
-    trained = network.build(card["architecture"]["preset"])
+    trained = network.build_unet(card["architecture"]["preset"])
     assert trained.count_params() == card["parameters"]
-    assert model is shipped.shipped_network(512)
-    assert shipped.shipped_network(256).input_shape == (None, 256, 256, 1)
+    assert shipped.load_pretrained() is shipped.load_pretrained()
     files = list(PLACE.glob("headrest.*"))
     assert sum(path.stat().st_size for path in files) <= 10e6
 
