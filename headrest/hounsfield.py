@@ -1,4 +1,4 @@
-"""Stored values, Hounsfield units (HU), and what lies outside the field of view."""
+"""Hounsfield units (HU): rescale, pixels outside the field of view, windows, network input."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,24 +7,24 @@ AIR = -1000.0
 """HU of air, by definition of the scale."""
 
 FLOOR = -1024.0
-"""HU given to every pixel outside the field of view, whatever the scanner wrote there."""
+"""HU that every pixel outside the field of view is set to."""
 
 SUPPORT_HU = -500.0
-"""HU half-way from air to soft tissue: above it, a pixel of a support counts as device."""
+"""Threshold of support, half-way from air to soft tissue; support below it is called foam."""
 
 PADDING_BELOW = -1100.0
-"""No tissue and no air reads below this; scanners pad with -1500, -2000 or -3024 HU."""
+"""HU below which a pixel is padding: air with noise is above, scanners pad with -1500 to -3024."""
 
 WIDE = (-300.0, 1400.0)
-"""Window Center and Width, in HU, in which plastic, skin and bone can all be told from air."""
+"""Window Center and Width in HU that shows plastic, skin and bone apart from air."""
 
 IGNORE_LABEL = 255
-"""Label of pixels that no loss looks at: by definition nothing at `SUPPORT_HU` HU or below is
-labelled, so nothing is to be learned there, nor of pixels that a support shares with air."""
+"""Label of pixels that losses and metrics ignore: those at `SUPPORT_HU` or below, which no label
+covers, and those in which neither support nor patient fills half."""
 
 INPUT_LOW_HU, INPUT_HIGH_HU = -1024.0, 600.0
-"""HU that a network sees; everything below or above is set to these. Air, foam, plastic, skin
-and the edge of bone lie between, and metal counts as bone."""
+"""Range of the network's input, to which HU are clipped. Air, foam, plastic, skin and the edge of
+bone lie between; metal counts as bone."""
 
 
 def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.ndarray:
@@ -35,7 +35,7 @@ def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.nda
     stored : array of int
         Stored values of one slice (rows, columns) or of a series (slices, rows, columns).
     slope, intercept : float, or array of shape (slices,)
-        Rescale Slope (0028,1053) and Rescale Intercept (0028,1052), one pair a slice.
+        Rescale Slope (0028,1053) and Rescale Intercept (0028,1052), one pair per slice.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.nda
 
 
 def outside_field_of_view(hu: np.ndarray, padding: tuple[float, float] | None = None) -> np.ndarray:
-    """Mark the pixels that the scanner never measured.
+    """Find the pixels that were not measured.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def outside_field_of_view(hu: np.ndarray, padding: tuple[float, float] | None = 
 
     Notes
     -----
-    The tag alone is not enough: some scanners pad and do not say so, and lossy compression
-    makes the padding ring. So everything below `PADDING_BELOW` counts as well.
+    The tag alone is not enough: some scanners pad without it, and lossy compression changes the
+    padding value. Therefore everything below `PADDING_BELOW` counts as well.
 
     Examples
     --------
@@ -118,16 +118,19 @@ def window(hu: np.ndarray, center: float = 40.0, width: float = 400.0) -> np.nda
 
 
 def scale(hu: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Clip HU to `INPUT_LOW_HU`..`INPUT_HIGH_HU` and scale them to -1..1.
+    """Scale HU to the input of the network: clip to -1024..600 HU, then map linearly to -1..1.
 
     Parameters
     ----------
-    hu : array of any shape, in HU.
-    out : float32 array of that shape, optional; where the result goes.
+    hu : array of any shape
+        In HU.
+    out : float32 array of that shape, optional
+        Gets the result; a new array is made otherwise.
 
     Returns
     -------
-    float32 array of that shape.
+    float32 array of that shape
+        -1 at `INPUT_LOW_HU` and below, 0 at -212 HU, 1 at `INPUT_HIGH_HU` and above.
 
     Examples
     --------

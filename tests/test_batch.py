@@ -22,7 +22,6 @@ from headrest.__main__ import main
 from headrest.clean import tree as batch
 from headrest.clean.failures import series_hash
 from headrest.dicom import find_series, load_series
-from headrest.dicom.recognize import fingerprint_of
 from headrest.util.files import lock_folder
 from headrest.util.workers import run_ordered, run_unordered
 
@@ -89,7 +88,7 @@ def times(folder):
 def test_headers_alone_tell_a_series(tmp_path, changes):
     make_series(tmp_path, 5, **changes)
     (files,) = find_series(tmp_path).series
-    assert fingerprint_of(files) == load_series(files).fingerprint
+    assert files.fingerprint() == load_series(files).fingerprint
 
 
 def test_other_files_under_the_same_uids_are_cleaned_by_themselves(tmp_path):
@@ -161,7 +160,7 @@ def test_what_is_refused_as_it_comes_can_be_cleaned_as_it_is_said(
     assert switches[0] in refused.error
     (files,) = find_series(tmp_path / "in").series
     series = load_series(files, **reading)
-    assert fingerprint_of(files, **reading) == series.fingerprint
+    assert files.fingerprint(**reading) == series.fingerprint
     (report,) = clean_tree(tmp_path / "in", tmp_path / "out", **reading)
     assert (report.error, report.slices) == ("", len(series))
     before = times(tmp_path / "out")

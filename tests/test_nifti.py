@@ -130,7 +130,7 @@ def test_a_rerun_writes_the_same_bytes(tmp_path, name):
         pytest.param(
             {"ImagePositionPatient": None},
             {"by_instance_number": True},
-            "where they lie",
+            "have no position",
             id="lost",
         ),
     ],

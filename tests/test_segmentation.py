@@ -263,7 +263,7 @@ def test_a_mask_of_another_shape_is_refused(tmp_path):
 def test_slices_of_unknown_place_are_refused(tmp_path):
     make_series(tmp_path / "scan", ImagePositionPatient=None)
     series = read_series(tmp_path / "scan", by_instance_number=True)
-    with pytest.raises(HeadrestError, match="where they lie"):
+    with pytest.raises(HeadrestError, match="have no position"):
         write_segmentation(series, a_mask(series), tmp_path / "headrest.dcm")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 

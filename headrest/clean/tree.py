@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from headrest.clean.failures import Failures
 from headrest.clean.series import Report, clean_series, existing_report
 from headrest.dicom import SeriesFiles, find_series, load_series
-from headrest.dicom.recognize import fingerprint_of
 from headrest.dicom.values import check_default_rescale
 from headrest.util.errors import HeadrestError
 from headrest.util.files import lock_destination
@@ -216,7 +215,7 @@ def _clean_anew(task):
 def _standing(task):
     """The report of the complete output of a series, found by its headers alone, or None."""
     try:
-        fingerprint = fingerprint_of(task.files, **task.reading)
+        fingerprint = task.files.fingerprint(**task.reading)
     except Exception:  # whatever is odd about a header, the reader says it better
         return None
     return existing_report(fingerprint, task.destination, **task.choices)

@@ -1,14 +1,16 @@
-"""What a compressed image says of itself, checked before any decoder sees it.
+"""Check a compressed image against its header before it is decoded.
 
-Decoders set memory aside for whatever size the compressed image claims, and fill up or leave
-out what does not fit, without a word.
+Decoders allocate memory for the size that the compressed image declares, and pad or crop pixels
+that do not fit without an error.
 """
 
 import re
 import struct
 
+from pydicom import Dataset
 from pydicom.encaps import get_frame, parse_basic_offsets
 from pydicom.uid import (
+    UID,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -18,32 +20,24 @@ from pydicom.uid import (
 
 from headrest.util.errors import HeadrestError
 
-JPEG = (JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit)
-"""JPEG proper, of more than eight bits."""
+JPEG_SYNTAXES = (JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit)
+"""ITU-T T.81 JPEG of more than eight bits."""
 
 SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
 SOF, SOS = 0xFFF7, 0xFFDA  # JPEG-LS, ISO/IEC 14495-1 Annex C
 SOF1, SOF3 = 0xFFC1, 0xFFC3  # JPEG, ITU-T T.81 Annex B: sequential of 12 bits, and lossless
-END = b"\xff\xd9"
-TILES = 1024
-"""Parts of one image; real ones have a handful, and each costs a decoder memory."""
+END_OF_IMAGE = b"\xff\xd9"
+MAX_TILES = 1024
+"""JPEG 2000 tiles of one image at most; each costs a decoder memory, and real images have few."""
 
 
-def check_frame(header, syntax):
-    """Refuse a compressed image that contradicts its header, or is not whole.
-
-    Parameters
-    ----------
-    header : pydicom.Dataset
-    syntax : pydicom.uid.UID, its compressed transfer syntax.
+def check_frame(header: Dataset, syntax: UID) -> bool:
+    """Refuse a compressed image that contradicts its header, or is cut short.
 
     Returns
     -------
-    bool, whether the image itself says that it was compressed with loss.
-
-    Raises
-    ------
-    HeadrestError
+    bool
+        Whether the image itself declares lossy compression.
     """
     if len(parse_basic_offsets(header.PixelData)) > 1:
         raise HeadrestError("several images in one file; not a CT slice")
@@ -51,17 +45,17 @@ def check_frame(header, syntax):
     if syntax == RLELossless:
         _check_run_lengths(frame, header.Rows * header.Columns)
         return False
-    if not frame.rstrip(b"\0").endswith(END):
+    if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
         raise HeadrestError("its compressed pixel data are cut short; copy the file again")
-    size, samples, bits, signed, lossy = KINDS.get(syntax, _jpeg_2000)(_segments(frame))
-    # Its first bytes may come again inside an image by chance, but never behind its end.
-    another = re.search(END + b"\0*" + re.escape(frame[:3]), frame)
+    size, samples, bits, signed, lossy = PARSERS.get(syntax, _jpeg_2000)(_segments(frame))
+    # The first bytes may occur inside an image by chance, but not after an end marker.
+    another = re.search(END_OF_IMAGE + b"\0*" + re.escape(frame[:3]), frame)
     if (*size, samples) != (header.Rows, header.Columns, 1) or another:
         raise HeadrestError(
             f"its compressed image is {size[0]} x {size[1]}, its header says "
             f"{header.Rows} x {header.Columns}: damaged, or declared wrongly"
         )
-    # Where the signs differ, the sign bit is looked for at Bits Stored.
+    # Where the signs differ, the sign bit is taken at Bits Stored.
     if bits > 16 or (signed != header.PixelRepresentation and bits < header.BitsStored):
         raise HeadrestError(
             f"its compressed image has {bits} bits, its header says {header.BitsStored}: "
@@ -71,7 +65,7 @@ def check_frame(header, syntax):
 
 
 def _segments(frame):
-    """Marker segments up to the first part of the image: dict of marker to content."""
+    """Marker segments before the image data: dict of marker to content."""
     found, at = {}, 2
     while at + 4 <= len(frame):
         marker, length = struct.unpack_from(">HH", frame, at)
@@ -87,18 +81,18 @@ def _jpeg_2000(found):
         _, *box, samples, depth, dx, dy = struct.unpack_from(">H8IHBBB", found[SIZ])
         x1, y1, x0, y0, tile_x, tile_y = box[:6]
         tiles = -(-x1 // tile_x) * -(-y1 // tile_y)
-        lossy = found[COD][9] == 0  # the wavelet that cannot be undone exactly
+        lossy = found[COD][9] == 0  # the irreversible 9-7 wavelet
     except (KeyError, IndexError, ZeroDivisionError, struct.error) as error:
         raise HeadrestError("its pixel data are no JPEG 2000 image, or damaged") from error
-    if (dx, dy) != (1, 1) or tiles > TILES:
-        raise HeadrestError("a JPEG 2000 image of no CT slice: damaged, or declared wrongly")
+    if (dx, dy) != (1, 1) or tiles > MAX_TILES:
+        raise HeadrestError("not the JPEG 2000 image of a CT slice: damaged, or declared wrongly")
     return (y1 - y0, x1 - x0), samples, (depth & 0x7F) + 1, depth >> 7, lossy
 
 
 def _jpeg_ls(found):
     try:
         bits, rows, columns, samples = struct.unpack_from(">BHHB", found[SOF])
-        lossy = found[SOS][1 + 2 * samples] > 0  # how far a value may be off
+        lossy = found[SOS][1 + 2 * samples] > 0  # NEAR, the largest error
     except (KeyError, IndexError, struct.error) as error:
         raise HeadrestError("its pixel data are no JPEG-LS image, or damaged") from error
     return (rows, columns), samples, bits, 0, lossy
@@ -108,23 +102,23 @@ def _jpeg(found):
     try:
         frame = found[SOF3] if SOF3 in found else found[SOF1]
         bits, rows, columns, samples = struct.unpack_from(">BHHB", frame)
-        shift = found[SOS][3 + 2 * samples] & 15  # bits that were cut off before
+        shift = found[SOS][3 + 2 * samples] & 15  # point transform: low bits that were dropped
     except (KeyError, IndexError, struct.error) as error:
         raise HeadrestError("its pixel data are no JPEG image, or damaged") from error
     return (rows, columns), samples, bits, 0, SOF1 in found or shift > 0
 
 
-KINDS = {
+PARSERS = {
     **dict.fromkeys(JPEGLSTransferSyntaxes, _jpeg_ls),
-    **dict.fromkeys(JPEG, _jpeg),
+    **dict.fromkeys(JPEG_SYNTAXES, _jpeg),
 }
-"""How an image says what it is; one of JPEG 2000 where none of these."""
+"""Parser of the segments of each syntax; all others are JPEG 2000."""
 
 
 def _check_run_lengths(frame, pixels):
-    """Each byte of a pixel has a run of its own, of as many bytes as pixels (PS3.5 Annex G).
+    """Each byte of a pixel has one segment, of as many bytes as pixels (PS3.5 Annex G).
 
-    One more is padding; more are rows that the header denies, or a bomb.
+    One more byte is padding; more would be additional rows, or a decompression bomb.
     """
     count, high, low = struct.unpack("<3L", frame[:12].ljust(12, b"\0"))
     sizes = [_unpacked(run, pixels + 1) for run in (frame[high:low], frame[low:])]
@@ -136,7 +130,7 @@ def _check_run_lengths(frame, pixels):
 
 
 def _unpacked(run, most):
-    """Length that a run unpacks to; counting ends above `most`."""
+    """Unpacked length of a segment; counting ends above `most`."""
     size, at, end = 0, 0, len(run)
     while at < end and size <= most:
         head = run[at]

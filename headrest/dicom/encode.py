@@ -1,11 +1,15 @@
-"""Put stored values into a derived slice: as they are, or losslessly compressed."""
+"""Write stored values into a derived slice, uncompressed or losslessly compressed."""
+
+from collections.abc import Iterable
 
 import numpy as np
+from pydicom import Dataset
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from pydicom.uid import (
     JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -18,33 +22,30 @@ from pydicom.uid import (
 )
 
 from headrest.dicom.attributes import number
-from headrest.dicom.codestream import JPEG
-from headrest.dicom.pixels import PADDING, PLUGINS, as_stored, decode_jpeg, fits
+from headrest.dicom.codestream import JPEG_SYNTAXES
+from headrest.dicom.pixels import PADDING_KEYWORDS, PLUGINS, as_stored, decode_jpeg, fits
 from headrest.util.errors import HeadrestError
 
-LOSSLESS = {
+LOSSLESS_SYNTAX = {
     DeflatedExplicitVRLittleEndian: DeflatedExplicitVRLittleEndian,
     RLELossless: RLELossless,
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), JPEGLSLossless),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), JPEG2000Lossless),
-    **dict.fromkeys(JPEG, JPEGLosslessSV1),
+    **dict.fromkeys(JPEG_SYNTAXES, JPEGLosslessSV1),
 }
-"""What a compressed source is written back as; nothing at hand writes HTJ2K."""
+"""Output syntax of a compressed source. No installed encoder writes HTJ2K."""
 
 
-def output_syntax(syntax, compress=False):
+def output_syntax(syntax: UID, compress: bool = False) -> UID:
     """Choose the transfer syntax of a derived slice.
 
     Parameters
     ----------
-    syntax : pydicom.uid.UID, of its source.
+    syntax : pydicom.uid.UID
+        Of the source.
     compress : bool
-        Compress as the source is, but losslessly: JPEG 2000 stays JPEG 2000 and loses nothing
-        more. Without it a compressed source comes out as Explicit VR Little Endian.
-
-    Returns
-    -------
-    pydicom.uid.UID. What cannot be written (HTJ2K) comes out uncompressed.
+        Use the lossless syntax of the same codec. Otherwise, and for HTJ2K, which cannot be
+        written, a compressed source becomes Explicit VR Little Endian.
 
     Examples
     --------
@@ -52,23 +53,16 @@ def output_syntax(syntax, compress=False):
     >>> output_syntax(JPEG2000).name, output_syntax(JPEG2000, compress=True).name
     ('Explicit VR Little Endian', 'JPEG 2000 Image Compression (Lossless Only)')
     """
-    # A native syntax stays what it is, so that unknown private elements keep their bytes.
+    # A native syntax is kept, so that unknown private elements keep their bytes.
     if syntax in (ImplicitVRLittleEndian, ExplicitVRBigEndian):
         return syntax
-    return LOSSLESS.get(syntax, ExplicitVRLittleEndian) if compress else ExplicitVRLittleEndian
+    return (
+        LOSSLESS_SYNTAX.get(syntax, ExplicitVRLittleEndian) if compress else ExplicitVRLittleEndian
+    )
 
 
-def left_uncompressed(syntaxes):
-    """Name the compressed transfer syntaxes that `output_syntax` cannot keep.
-
-    Parameters
-    ----------
-    syntaxes : iterable of pydicom.uid.UID, of the sources.
-
-    Returns
-    -------
-    set of str
-    """
+def left_uncompressed(syntaxes: Iterable[UID]) -> set[str]:
+    """Names of the compressed transfer syntaxes that `output_syntax` cannot keep."""
     return {
         syntax.name
         for syntax in syntaxes
@@ -76,39 +70,41 @@ def left_uncompressed(syntaxes):
     }
 
 
-def set_pixels(derived, words):
-    """Write stored values in the transfer syntax that the file meta information names.
+def set_pixels(derived: Dataset, words: np.ndarray) -> None:
+    """Set Pixel Data (7FE0,0010) in the transfer syntax of the file meta information.
 
     Parameters
     ----------
     derived : pydicom.Dataset
-        Gets Pixel Data (7FE0,0010); High Bit and the padding attributes are made to fit it.
+        High Bit and the padding attributes are made to fit the pixels.
     words : int16 or uint16 array (rows, columns)
+        Stored values.
 
     Raises
     ------
     HeadrestError
-        Where what was compressed does not decode to the same values.
+        Where the compressed pixels do not decode to the same values.
     """
     derived.HighBit = derived.BitsStored - 1
     vr = "SS" if derived.PixelRepresentation else "US"
-    padding = {k: value for k in PADDING if (value := number(derived, k)) is not None}
+    padding = {k: value for k in PADDING_KEYWORDS if (value := number(derived, k)) is not None}
     believed = all(fits(value, derived) for value in padding.values())
     for keyword, value in padding.items():
         if believed:
             derived[keyword] = DataElement(keyword, vr, as_stored(value, derived))
-        else:  # no pixel has it; in the bits that pixels have it would be the value of tissue
+        else:  # no pixel can have it; masked to Bits Stored it could equal tissue
             del derived[keyword]
     syntax = derived.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:
         _compress(derived, words, syntax)
         return
-    order = ">" if syntax == ExplicitVRBigEndian else "<"
-    derived.add_new("PixelData", "OW", words.astype(words.dtype.newbyteorder(order)).tobytes())
+    if syntax == ExplicitVRBigEndian:
+        words = words.astype(words.dtype.newbyteorder(">"))
+    derived.add_new("PixelData", "OW", words.tobytes())
 
 
 def _compress(derived, words, syntax):
-    if syntax in JPEG:
+    if syntax in JPEG_SYNTAXES:
         derived.add_new("PixelData", "OB", encapsulate([_encoded_jpeg(words, derived.BitsStored)]))
         back = decode_jpeg(derived)
     else:

@@ -1,11 +1,8 @@
-"""Walk a folder as scanners write it and sort its axial CT images into series.
-
-Only headers are read here, and only the few attributes that tell a series from its
-neighbours; pixels are for `headrest.dicom.read`.
-"""
+"""Walk a folder and sort its axial CT images into series, by their headers alone."""
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,32 +15,31 @@ from pydicom.uid import (
 )
 from tqdm.auto import tqdm
 
-from headrest.dicom.attributes import is_unit_pair, numbers, text, value_of
+from headrest.dicom.attributes import is_unit_pair, number, numbers, text, value_of
 from headrest.dicom.header import quiet, read_header
+from headrest.dicom.series import fingerprint_of_files
 from headrest.util.errors import HeadrestError, plain
 
 CT_CLASSES = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
-HEADER = {
-    int(Tag(keyword))
-    for keyword in (
-        "SOPClassUID",
-        "ImageType",
-        "Modality",
-        "SeriesInstanceUID",
-        "SeriesNumber",
-        "SeriesDescription",
-        "ImageOrientationPatient",
-        "BitsAllocated",
-    )
-}
-NEEDED = {int(Tag(keyword)) for keyword in ("SOPClassUID", "Modality", "SeriesInstanceUID")}
-SHOWN = ("SeriesNumber", "SeriesDescription")
-AXIAL = 0.7
-"""Cosine of the angle up to which a tilted slice still counts as axial, about 45 degrees."""
+"""Values of Image Type (0008,0008) of images that are no slice."""
 
-LONGEST = 64
-"""Characters of a value that is shown; DICOM's own limit for a short text (PS3.5 6.2)."""
+
+def _tags(*keywords):
+    return {int(Tag(keyword)) for keyword in keywords}
+
+
+NEEDED_TAGS = _tags("SOPClassUID", "Modality", "SeriesInstanceUID")
+HEADER_TAGS = NEEDED_TAGS | _tags(
+    "ImageType", "SeriesNumber", "SeriesDescription", "ImageOrientationPatient", "BitsAllocated"
+)
+READING_TAGS = _tags("AcquisitionNumber", "RescaleSlope")
+
+AXIAL_COSINE = 0.7
+"""Cosine of the angle up to which a tilted slice counts as axial, about 45 degrees."""
+
+MAX_SHOWN = 64
+"""Characters of a value that a message shows; DICOM's own limit for a short text (PS3.5 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +51,51 @@ class SeriesFiles:
     description: str
     files: tuple[Path, ...]
 
-    def __str__(self):
+    def __str__(self) -> str:
         about = f"series {self.number or '?'}, {self.description or 'no description'}"
-        return f"{plain(self.uid)[:LONGEST]} ({len(self.files)} images, {about})"
+        return f"{plain(self.uid)[:MAX_SHOWN]} ({len(self.files)} images, {about})"
+
+    def fingerprint(
+        self,
+        acquisition: int | None = None,
+        by_instance_number: bool = False,
+        default_rescale: tuple[float, float] | None = None,
+    ) -> str:
+        """Fingerprint of the series that `load_series` reads from these files, without reading it.
+
+        Parameters are those of `load_series`. Headers are read only where an option needs them.
+
+        Raises
+        ------
+        HeadrestError
+            Where a file cannot be read or its header is damaged.
+        """
+        files, given = list(self.files), ""
+        if acquisition is not None or default_rescale is not None:
+            with quiet():
+                headers = [read_header(path, READING_TAGS, READING_TAGS) for path in files]
+            kept = [
+                (path, header)
+                for path, header in zip(files, headers)
+                if header and acquisition in (None, number(header, "AcquisitionNumber"))
+            ]
+            files = [path for path, _ in kept]
+            if default_rescale and any(header.get("RescaleSlope") is None for _, header in kept):
+                given = "{} {}".format(*map(float, default_rescale))
+        return fingerprint_of_files(self.uid, files, [given] if given else [])
 
 
 @dataclass(frozen=True)
 class FolderContents:
-    """What a walk found.
+    """Result of `find_series`.
 
     Attributes
     ----------
     series : tuple of SeriesFiles
     warnings : tuple of str
-        One line for each kind of file that was passed over.
+        One line for each kind of file that was skipped.
     broken : tuple of HeadrestError
-        CT files whose header cannot be read to the end, and what cannot be opened.
+        CT files with a damaged header, and files or folders that cannot be opened.
     """
 
     series: tuple[SeriesFiles, ...]
@@ -78,19 +103,19 @@ class FolderContents:
     broken: tuple[HeadrestError, ...]
 
 
-def find_series(folder):
+def find_series(folder: str | Path) -> FolderContents:
     """Find every axial CT series below a folder.
 
     Parameters
     ----------
     folder : path
-        A single file, or a folder that is walked to the bottom. Names and extensions do not
-        matter; symbolic links to folders and the references inside a DICOMDIR are not followed.
+        A single file, or a folder that is searched with all its subfolders. File names do not
+        matter. Symbolic links to folders and the references of a DICOMDIR are not followed.
 
     Returns
     -------
-    FolderContents. Localizers, captures, other modalities and whatever is not DICOM are
-    counted in its `warnings`.
+    FolderContents
+        Its `warnings` count localizers, captures, other modalities and files that are not DICOM.
 
     Raises
     ------
@@ -99,10 +124,11 @@ def find_series(folder):
     """
     if not os.path.exists(folder):
         raise HeadrestError(f"{folder}: there is no such folder or file")
-    groups, skipped, broken = defaultdict(list), defaultdict(list), []
-    for path in tqdm(_walk(folder, broken), desc="looking", unit="file", delay=2, leave=False):
+    groups, skipped = defaultdict(list), defaultdict(list)
+    broken: list[HeadrestError] = []
+    for path in tqdm(_walk(folder, broken), desc="searching", unit="file", delay=2, leave=False):
         try:
-            label, reason = _sort_out(path)
+            label, reason = _classify(path)
         except HeadrestError as error:
             broken.append(error)
             continue
@@ -111,11 +137,11 @@ def find_series(folder):
         else:
             groups[label[0]].append((path, label))
     series = tuple(_series_files(members) for members in groups.values())
-    told = tuple(_skip_line(reason, paths) for reason, paths in skipped.items())
-    return FolderContents(series, told, tuple(broken))
+    warnings = tuple(_skip_line(reason, paths) for reason, paths in skipped.items())
+    return FolderContents(series, warnings, tuple(broken))
 
 
-def _walk(folder, broken):
+def _walk(folder, broken) -> Iterator[Path]:
     def unreadable(error):
         broken.append(HeadrestError(f"{error.filename}: cannot be searched ({error.strerror})"))
 
@@ -128,21 +154,18 @@ def _walk(folder, broken):
         yield from (Path(root, name) for name in sorted(names) + links)
 
 
-def _sort_out(path):
-    """Return (label, None) for a CT slice and (None, reason) for anything else.
-
-    A label is (series UID, number, description).
-    """
+def _classify(path):
+    """Return ((series UID, number, description), None) for a CT slice, else (None, reason)."""
     try:
         with quiet():
-            header = read_header(path, HEADER, NEEDED)
+            header = read_header(path, HEADER_TAGS, NEEDED_TAGS)
             if header is None:
                 return None, "a link, not followed" if path.is_dir() else "not DICOM"
             reason = _reason_to_skip(header)
             return (None, reason) if reason else (_label(header), None)
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from None
-    except Exception as error:  # pydicom lets whatever a broken header causes through
+    except Exception as error:  # a damaged header makes pydicom raise any exception
         raise HeadrestError(
             f"{path}: the header cannot be read ({type(error).__name__}); copy the file again"
         ) from error
@@ -152,8 +175,8 @@ def _label(header):
     uid = value_of(header, "SeriesInstanceUID")
     if not isinstance(uid, str) or not uid:
         raise HeadrestError("SeriesInstanceUID is missing or malformed; export the series again")
-    shown = (plain(text(header, keyword))[:LONGEST] for keyword in SHOWN)
-    return uid, *shown
+    shown = (text(header, keyword) for keyword in ("SeriesNumber", "SeriesDescription"))
+    return uid, *(plain(value)[:MAX_SHOWN] for value in shown)
 
 
 def _reason_to_skip(header):
@@ -184,8 +207,8 @@ def _image_type(header):
 def _is_axial(header):
     axes = numbers(header, "ImageOrientationPatient", 6)
     if axes is None or not is_unit_pair(axes):
-        return True  # that is for the reader to say
-    return abs(axes[0] * axes[4] - axes[1] * axes[3]) >= AXIAL  # z of the slices' normal
+        return True  # the reader refuses it and names the attribute
+    return abs(axes[0] * axes[4] - axes[1] * axes[3]) >= AXIAL_COSINE  # z of the slice normal
 
 
 def _series_files(members):

@@ -1,26 +1,34 @@
-"""Where the slices of a series lie: order, spacing, tilt, and what is odd about them."""
+"""Positions of the slices of a series: order, spacing, tilt."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from headrest.dicom.attributes import has_place, is_unit_pair, number, numbers
 from headrest.util.errors import HeadrestError
 
-TOLERANCE_MM = 0.01
-"""Slices closer than this lie at one position."""
+SAME_POSITION_MM = 0.01
+"""Slices closer than this share a position."""
 
-FARTHEST_MM = 1e5
-"""No scanner is longer."""
+MAX_POSITION_MM = 1e5
+"""Largest plausible coordinate; no scanner is longer."""
 
-ALIKE = 1e-4
-"""Share by which two pixel spacings may differ and be one, written with fewer digits: 0.05 mm over
+SPACING_TOLERANCE = 1e-4
+"""Relative difference of two pixel spacings that are one, written with fewer digits: 0.05 mm over
 a whole field of view."""
 
-PIXELS_MM = (0.01, 20)
-"""Smallest and largest distance of pixels that is believed."""
+ORIENTATION_TOLERANCE = 0.02
+"""Difference of direction cosines of two orientations that are one."""
+
+PIXEL_SPACING_RANGE_MM = (0.01, 20)
+"""Plausible pixel spacing of a head CT."""
+
+GAP_RATIO, CLOSE_RATIO = 1.5, 0.9
+"""Slice distance, relative to the median, above and below which the series is called uneven."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +39,17 @@ class Geometry:
     orientation: np.ndarray
     spacing_mm: tuple[float, float, float]
     tilt_deg: float
-    warnings: list
+    warnings: list[str]
 
 
-def order_slices(slices, by_instance_number=False):
-    """Sort slices along their normal (PS3.3 C.7.6.2.1.1) and describe the grid they form.
+def order_slices(
+    slices: Sequence[Any], by_instance_number: bool = False
+) -> tuple[list[Any], Geometry]:
+    """Sort slices along their normal (PS3.3 C.7.6.2.1.1) and describe their grid.
 
     Parameters
     ----------
-    slices : list of objects with `path` and `header`
+    slices : sequence of objects with `path`, `header` and `stored`
     by_instance_number : bool
         Accept slices without position or orientation, in the order of Instance Number.
 
@@ -53,21 +63,20 @@ def order_slices(slices, by_instance_number=False):
         Missing or malformed geometry, two images at one position, mixed orientations, matrices or
         pixel spacings.
     """
-    notes = []
+    notes: list[str] = []
     if by_instance_number and not all(has_place(s.header) for s in slices):
         return _by_instance_number(slices)
-    orientation = _one_orientation(slices)
+    orientation = common_orientation(slices)
     positions = np.array([_required(s, "ImagePositionPatient", 3) for s in slices])
     normal = np.cross(orientation[:3], orientation[3:])
     depths = positions @ normal
     order = np.argsort(depths, kind="stable")
     slices, positions, depths = [slices[i] for i in order], positions[order], depths[order]
-    _refuse_shared_positions(slices, depths)
+    refuse_shared_positions(slices, depths)
     _refuse_interleaved(slices)
-    spacing = (_slice_spacing(slices, depths, notes), *_in_plane_spacing(slices))
-    tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0)))) * (
-        -1 if orientation[5] > 0 else 1
-    )
+    spacing = (slice_spacing(slices, depths, notes), *_in_plane_spacing(slices))
+    tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0))))
+    tilt *= -1 if orientation[5] > 0 else 1
     if abs(tilt) > 0.5:
         notes.append(f"slices tilted by {tilt:.1f} degrees; the native grid is kept")
     return slices, Geometry(positions, orientation, spacing, tilt, notes)
@@ -75,19 +84,19 @@ def order_slices(slices, by_instance_number=False):
 
 def _required(one, keyword, count):
     values = numbers(one.header, keyword, count)
-    if values is None or np.abs(values).max() > FARTHEST_MM:
+    if values is None or np.abs(values).max() > MAX_POSITION_MM:
         raise HeadrestError(
-            f"{one.path}: {keyword} is missing or malformed, so its place is unknown; "
+            f"{one.path}: {keyword} is missing or malformed, so its position is unknown; "
             "by_instance_number=True (--by-instance-number) sorts such images by number"
         )
     return values
 
 
-def _one_orientation(slices):
-    """Orientation of all slices (6,). Slices across the head never come here; see `find`."""
+def common_orientation(slices: Sequence[Any]) -> np.ndarray:
+    """Orientation (6,) of all slices; refuse a series of several orientations."""
     each = np.array([_axes(s) for s in slices])
     common = np.array(Counter(map(tuple, np.round(each, 2))).most_common(1)[0][0])
-    same = (abs(each - common) <= 0.02).all(axis=1)
+    same = (abs(each - common) <= ORIENTATION_TOLERANCE).all(axis=1)
     if not same.all():
         odd = slices[int(np.argmin(same))].path
         raise HeadrestError(
@@ -104,12 +113,13 @@ def _axes(one):
     return axes
 
 
-def _refuse_shared_positions(slices, depths):
-    numbered = [number(s.header, "AcquisitionNumber") for s in slices]
-    for i in np.flatnonzero(np.diff(depths) < TOLERANCE_MM):
-        known = set(numbered[i : i + 2]) - {None}
-        # Where each slice has a number of its own, none is that of a stack.
-        apart = len(known) > 1 and max(map(numbered.count, known)) > 1
+def refuse_shared_positions(slices: Sequence[Any], depths: np.ndarray) -> None:
+    """Refuse two images at one position."""
+    acquisitions = [number(s.header, "AcquisitionNumber") for s in slices]
+    for i in np.flatnonzero(np.diff(depths) < SAME_POSITION_MM).tolist():
+        known = {n for n in acquisitions[i : i + 2] if n is not None}
+        # If each slice has its own number, none is the number of a stack.
+        apart = len(known) > 1 and max(map(acquisitions.count, known)) > 1
         listed = ", ".join(f"{n:g}" for n in sorted(known))
         way_out = f"choose an acquisition of {listed} (acquisition=..., --acquisition)"
         raise HeadrestError(
@@ -119,35 +129,38 @@ def _refuse_shared_positions(slices, depths):
 
 
 def _refuse_interleaved(slices):
-    """Two scans of one head, the slices of one between those of the other, are no stack."""
-    numbered = [number(s.header, "AcquisitionNumber") for s in slices]
-    known = sorted(set(numbered) - {None})
-    runs = len(list(groupby(numbered)))
+    """Refuse two scans whose slices alternate."""
+    acquisitions = [number(s.header, "AcquisitionNumber") for s in slices]
+    known = sorted(set(acquisitions) - {None})
+    runs = len(list(groupby(acquisitions)))
     if len(known) > 1 and runs > 2 * len(known):
         listed = ", ".join(f"{n:g}" for n in known)
         raise HeadrestError(
-            f"{slices[0].path}: acquisitions {listed} lie between each other's slices; "
+            f"{slices[0].path}: slices of acquisitions {listed} alternate; "
             "choose one (acquisition=..., --acquisition)"
         )
 
 
-def _one_of_all(slices, what, value_of):
+def common_value(
+    slices: Sequence[Any], name: str, value_of: Callable[[Any], tuple]
+) -> tuple[float, ...]:
+    """Most frequent value (a tuple of numbers) of the slices; refuse a series of several."""
     values = [value_of(s) for s in slices]
     common = Counter(values).most_common(1)[0][0]
-    same = np.isclose(values, common, rtol=ALIKE, atol=0).all(axis=1)
+    same = np.isclose(values, common, rtol=SPACING_TOLERANCE, atol=0).all(axis=1)
     if not same.all():
         i = int(np.argmin(same))
         odd, usual = (" x ".join(f"{v:g}" for v in pair) for pair in (values[i], common))
-        raise HeadrestError(f"{slices[i].path}: {what} {odd} among images of {usual}")
+        raise HeadrestError(f"{slices[i].path}: {name} {odd} among images of {usual}")
     return common
 
 
 def _in_plane_spacing(slices):
-    _one_of_all(slices, "matrix", lambda s: s.stored.shape)
-    spacing = _one_of_all(slices, "pixel spacing", _pixel_spacing)
-    if not PIXELS_MM[0] <= min(spacing) <= max(spacing) <= PIXELS_MM[1]:
-        told = " x ".join(f"{s:g}" for s in spacing)
-        raise HeadrestError(f"{slices[0].path}: PixelSpacing {told} mm is none of a head CT")
+    common_value(slices, "matrix", lambda s: s.stored.shape)
+    spacing = common_value(slices, "pixel spacing", _pixel_spacing)
+    if not PIXEL_SPACING_RANGE_MM[0] <= min(spacing) <= max(spacing) <= PIXEL_SPACING_RANGE_MM[1]:
+        shown = " x ".join(f"{s:g}" for s in spacing)
+        raise HeadrestError(f"{slices[0].path}: PixelSpacing {shown} mm is not one of a head CT")
     return float(spacing[0]), float(spacing[1])
 
 
@@ -158,7 +171,8 @@ def _pixel_spacing(one):
     return tuple(spacing)
 
 
-def _slice_spacing(slices, depths, notes):
+def slice_spacing(slices: Sequence[Any], depths: np.ndarray, notes: list[str]) -> float:
+    """Median distance of neighbouring slices in mm; add a warning to `notes` if it is uneven."""
     gaps = np.diff(depths)
     if not len(gaps):
         thickness = _thickness(slices[0])
@@ -166,8 +180,8 @@ def _slice_spacing(slices, depths, notes):
             notes.append("one slice of unknown thickness: 1 mm assumed for volumes")
         return thickness or 1.0
     median = float(np.median(gaps))
-    wide = np.flatnonzero(gaps > 1.5 * median)
-    if len(wide) or gaps.min() < 0.9 * median:
+    wide = np.flatnonzero(gaps > GAP_RATIO * median)
+    if len(wide) or gaps.min() < CLOSE_RATIO * median:
         where = f", the widest after slice {', '.join(str(i + 1) for i in wide[:5])}"
         more = f" and {len(wide) - 5} more" if len(wide) > 5 else ""
         notes.append(
@@ -178,9 +192,9 @@ def _slice_spacing(slices, depths, notes):
 
 
 def _thickness(one):
-    """Slice Thickness in mm, or None where it is missing or none."""
+    """Slice Thickness in mm, or None where it is missing or implausible."""
     thickness = number(one.header, "SliceThickness")
-    return thickness if thickness and TOLERANCE_MM < thickness < FARTHEST_MM else None
+    return thickness if thickness and SAME_POSITION_MM < thickness < MAX_POSITION_MM else None
 
 
 def _by_instance_number(slices):

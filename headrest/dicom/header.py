@@ -1,4 +1,4 @@
-"""Parse one DICOM file, and never take from it more than it holds."""
+"""Parse one DICOM file with pydicom, within bounds: no value is read that the file cannot hold."""
 
 import io
 import logging
@@ -6,8 +6,9 @@ import os
 import stat
 import warnings
 import zlib
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import partial
+from typing import BinaryIO
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -21,37 +22,37 @@ from pydicom.uid import (
 )
 
 from headrest.dicom.attributes import value_of
-from headrest.dicom.elements import UNDEFINED, scan
 from headrest.util.errors import HeadrestError
 
-ROOM = 32 * 2**20
-"""Bytes taken from one file at the most, after inflating; a slice of 2048 x 2048 has 8 MiB."""
+MAX_FILE_BYTES = 32 * 2**20
+"""Bytes read from one file at most, after inflating; a slice of 2048 x 2048 has 8 MiB."""
 
-FIRST = 1 << 16
-"""Bytes that hold all of a header that tells one series from another."""
+BYTES_PER_READ = 1024
+"""Bytes that each read counts at least, so that a file of millions of tiny elements ends too."""
 
-PER_READ = 1024
-"""Bytes that each reach into a file counts for, so that millions of tiny elements end too."""
-
-PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+PIXEL_DATA_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Float, Double Float and plain Pixel Data."""
 
-BULKY = 0x00290000
-"""From here on come private blocks, frames and reports: nothing that tells a series by."""
+FIRST_BULKY_TAG = 0x00290000
+"""From here on come private blocks, frames and reports; no attribute that names a series."""
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
-def read_header(path, tags=None, needed=frozenset()):
-    """Read a DICOM file.
-
-    Values are converted when they are asked for, and may then raise anything.
+def read_header(
+    path: str | os.PathLike,
+    tags: Collection[int] | None = None,
+    needed: Collection[int] = frozenset(),
+) -> Dataset | None:
+    """Read a DICOM file. Values are converted on access, and may then raise any exception.
 
     Parameters
     ----------
     path : path
-    tags : set of int, optional
-        Only these elements, from what comes before the pixels.
-    needed : set of int
-        Those of them that must have been seen before reading may stop earlier still.
+    tags : collection of int, optional
+        Read only these elements, of those before the pixels.
+    needed : collection of int
+        Tags after which reading may stop before `FIRST_BULKY_TAG`.
 
     Returns
     -------
@@ -60,20 +61,20 @@ def read_header(path, tags=None, needed=frozenset()):
     Raises
     ------
     HeadrestError
-        Where the file cannot be opened, or contradicts itself; its text does not name the file.
+        Where the file cannot be opened or is damaged; the text does not name the file.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            return None  # to open a pipe would be to wait for ever
+            return None  # opening a pipe would block
         file = open(path, "rb")  # noqa: SIM115
     except OSError as error:
         raise HeadrestError(f"cannot be opened ({error.strerror or error})") from error
     with file:
-        return _parse(file, tags, needed)
+        return _parse(_Bounded(file), tags, needed)
 
 
 @contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Silence pydicom: its warnings and log lines quote values, which may name the patient."""
     log = logging.getLogger("pydicom")
     was, log.disabled = log.disabled, True
@@ -85,85 +86,79 @@ def quiet():
         log.disabled = was
 
 
-def _parse(file, tags, needed):
-    source, data = _Bounded(file), file.read(FIRST if tags else ROOM)
-    preamble, prefix = data[:128], data[128:132]
+def _parse(source, tags, needed):
+    preamble, prefix = source.read(128), source.read(4)
     if prefix != b"DICM":
         return None
-    meta, at = _elements(source, data, 132, (False, True), lambda: _after_meta)
-    meta = FileMetaDataset(meta)
+    meta = FileMetaDataset(_elements(source, False, True, lambda tag, *_: tag >> 16 != 2))
     syntax = value_of(meta, "TransferSyntaxUID")
     if value_of(meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        header = Dataset()  # a directory is long, and nothing in it is followed
+        header = Dataset()  # its references are not followed
     elif not syntax:
-        raise HeadrestError("does not say how it is written (transfer syntax); export it again")
+        raise HeadrestError("does not name its transfer syntax; export it again")
     else:
         if syntax == DeflatedExplicitVRLittleEndian:
-            data, at = _inflated(source.rest(at)), 0
-            source = _Bounded(io.BytesIO(data))
-        how = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-        watch = partial(_Watch, source.size, tags is not None, needed)
-        header, at = _elements(source, data, at, how, watch, tags)
-        if tags is None and source.rest(at).strip(b"\0"):
+            source = _Bounded(io.BytesIO(_inflated(source.rest())))
+        implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+        watch = _Watch(source, tags is not None, needed)
+        header = _elements(source, implicit, little, watch, tags)
+        if tags is None and source.rest().strip(b"\0"):
             raise HeadrestError("ends early, or holds more than one image; copy or export it again")
     header.file_meta, header.preamble = meta, preamble
     return header
 
 
-def _elements(source, data, at, how, make_watch, tags=None):
-    """Elements from a place on, and where they end; by pydicom where anything is odd."""
-    if found := scan(source, data, at, *how, make_watch(), tags):
-        return found
-    source.left = ROOM
-    source.seek(at)
-    watch = make_watch()
-    found = read_dataset(
-        *(source, *how),
-        stop_when=lambda tag, _, length: watch(int(tag), length, source.tell()),
+def _elements(
+    source: "_Bounded",
+    implicit: bool,
+    little: bool,
+    stop: Callable[[int, int], bool],
+    tags: Collection[int] | None = None,
+) -> Dataset:
+    return read_dataset(
+        source,  # type: ignore[arg-type]
+        implicit,
+        little,
+        stop_when=lambda tag, _, length: stop(int(tag), length),
         specific_tags=None if tags is None else list(tags),
     )
-    return found, source.tell()
-
-
-def _after_meta(tag, *_):
-    return tag >> 16 != 2
 
 
 class _Bounded:
-    """A file that gives no more than it has, and no more than ROOM."""
+    """A file that returns no more than it holds, and no more than MAX_FILE_BYTES."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO):
         self.size = file.seek(0, os.SEEK_END)
         file.seek(0)
-        self.left = ROOM
+        self.left = MAX_FILE_BYTES
         self._read, self.seek, self.tell = file.read, file.seek, file.tell
 
-    def read(self, size):
-        size = min(size, self.size)  # Python sets aside what is asked for before it reads
-        self.left -= size + PER_READ
+    def read(self, size: int) -> bytes:
+        size = min(size, self.size)  # Python allocates the size asked for before it reads
+        self.left -= size + BYTES_PER_READ
         if self.left < 0:
             raise HeadrestError("holds more than a CT slice can; it is damaged, or no CT slice")
         return self._read(size)
 
-    def rest(self, at):
-        self.seek(at)
-        return self.read(self.size - at)
+    def rest(self) -> bytes:
+        return self.read(self.size - self.tell())
 
 
 class _Watch:
-    """Looks at each element before its value is read, and says whether to stop there."""
+    """Check each element before its value is read; True stops before it."""
 
-    def __init__(self, size, before_pixels, needed):
-        self.size, self.before_pixels, self.needed = size, before_pixels, needed
-        self.seen = set()
+    def __init__(self, source: _Bounded, before_pixels: bool, needed: Collection[int]):
+        self.source, self.before_pixels, self.needed = source, before_pixels, needed
+        self.seen: set[int] = set()
 
-    def __call__(self, tag, length, start):
-        if self.before_pixels and (tag in PIXELS or (tag >= BULKY and self.needed <= self.seen)):
+    def __call__(self, tag: int, length: int) -> bool:
+        bulky = tag >= FIRST_BULKY_TAG and self.seen.issuperset(self.needed)
+        if self.before_pixels and (bulky or tag in PIXEL_DATA_TAGS):
             return True
-        if tag == 0 and PIXELS[-1] in self.seen:
-            return True  # zeros behind the image; what is left is looked at later
-        left = self.size - start
-        if left < length != UNDEFINED:
+        if tag == 0 and PIXEL_DATA_TAGS[-1] in self.seen:
+            return True  # zeros after the image; `_parse` checks the rest
+        left = self.source.size - self.source.tell()
+        if left < length != UNDEFINED_LENGTH:
             raise HeadrestError(
                 f"cut short or damaged: {_named(tag)} has {length} bytes, {left} are left"
             )
@@ -180,7 +175,7 @@ def _named(tag):
 def _inflated(data):
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        found = inflate.decompress(data, ROOM)
+        found = inflate.decompress(data, MAX_FILE_BYTES)
     except zlib.error as error:
         raise HeadrestError("its deflated data are damaged; copy the file again") from error
     if inflate.unconsumed_tail or not inflate.eof:

@@ -1,43 +1,37 @@
-"""Write a mask as NIfTI, for the tools of neuroimaging."""
+"""Write a mask as NIfTI."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 
 from headrest.dicom.attributes import has_place
+from headrest.dicom.series import Series
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
 from headrest.util.packages import require
 from headrest.util.version import __version__
 
-EVEN_MM = 0.05
-"""How far a slice may lie from where one even step puts it; rounding alone is less."""
+EVEN_GRID_MM = 0.05
+"""Largest distance of a slice from an evenly spaced grid; rounding of positions gives less."""
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""DICOM counts towards left and posterior (PS3.3 C.7.6.2.1.1), NIfTI towards right and anterior."""
+"""From DICOM axes (left, posterior, superior; PS3.3 C.7.6.2.1.1) to those of NIfTI."""
 
 
-def affine_of(series):
-    """Where the voxels of a series lie, as NIfTI asks for it.
+def affine_of(series: Series) -> np.ndarray:
+    """Affine (4, 4) of a series, from (column, row, slice) to mm in RAS.
 
-    Parameters
-    ----------
-    series : Series
-
-    Returns
-    -------
-    float array (4, 4)
-        From (column, row, slice) to mm in RAS. Where the gantry was tilted its slice axis does
-        not stand on the others: it is sheared, as the scan is.
+    A tilted gantry gives a sheared affine.
 
     Raises
     ------
     HeadrestError
-        Where no affine can say it: slices of unknown place, or unevenly spaced.
+        Where slices have no position, or are unevenly spaced.
     """
     if refusal := why_no_nifti(series):
         raise HeadrestError(f"no affine: {refusal}")
-    # Rounded in the files to less than one: over a whole row that is more than a micron.
+    # Rounded in the files to a length below one, which over a whole row exceeds a micron.
     row, column = (axis / np.linalg.norm(axis) for axis in series.orientation.reshape(2, 3))
     _, y_mm, x_mm = series.spacing_mm
     affine = np.eye(4)
@@ -46,50 +40,50 @@ def affine_of(series):
 
 
 def _step(series):
-    """Way in mm (x, y, z) from one slice to the next, were all steps the same."""
+    """Mean step (x, y, z) from one slice to the next, in mm."""
     if len(series) > 1:
         return (series.positions[-1] - series.positions[0]) / (len(series) - 1)
     return np.cross(series.orientation[:3], series.orientation[3:]) * series.spacing_mm[0]
 
 
-def why_no_nifti(series):
-    """Say why a series cannot have a NIfTI: str, empty where it can."""
+def why_no_nifti(series: Series) -> str:
+    """Reason why a series cannot be written as NIfTI; empty where it can."""
     if not all(has_place(header) for header in series.headers):
-        return "its slices do not say where they lie"
+        return "its slices have no position"
     even = series.positions[0] + np.outer(np.arange(len(series)), _step(series))
     off = np.linalg.norm(series.positions - even, axis=1).max()
-    if off > EVEN_MM:
-        return f"slices lie up to {off:.2f} mm from an even grid, and NIfTI has no other"
+    if off > EVEN_GRID_MM:
+        return f"slices lie up to {off:.2f} mm from an even grid, which NIfTI requires"
     return ""
 
 
-def is_sheared(series):
-    """Whether the slices are stacked aslant, as a tilted gantry does it (bool)."""
+def is_sheared(series: Series) -> bool:
+    """Whether the slice axis is not normal to the slices, as with a tilted gantry."""
     within_slice = series.orientation.reshape(2, 3) @ _step(series)
-    return bool(np.linalg.norm(within_slice) * (len(series) - 1) > EVEN_MM)
+    return bool(np.linalg.norm(within_slice) * (len(series) - 1) > EVEN_GRID_MM)
 
 
-def write_nifti(series, mask, path, parameters=""):
+def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: str = "") -> None:
     """Write a mask as a NIfTI-1 file on the native grid. Needs nibabel.
 
-    Slices of a tilted gantry give a sheared affine, which is the truth, and stands in the sform
-    alone: nibabel, dcm2niix and SPM read it as it is, SimpleITK and whatever else builds on ITK
-    refuse the file. No qform is given, as it cannot hold shear and would be believed.
+    A tilted gantry gives a sheared affine. It is stored in the sform alone, as a qform cannot hold
+    shear: nibabel, dcm2niix and SPM read it, ITK and SimpleITK refuse the file.
 
     Parameters
     ----------
     series : Series
     mask : bool array (slices, rows, columns)
-        Laid down as uint8 (columns, rows, slices).
+        Written as uint8 (columns, rows, slices).
     path : path
-        Written whole or not at all; compressed where it ends in .gz.
-    parameters : str, how the mask was made; the first 80 bytes of the description.
+        Written atomically; compressed where it ends in .gz.
+    parameters : str
+        How the mask was made, for the description (80 bytes).
 
     Raises
     ------
     HeadrestError
-        Where nibabel is missing, the mask does not fit the series, no affine can say where its
-        slices lie, or the file cannot be written.
+        Where nibabel is missing, the mask does not fit the series, the series has no affine, or
+        the file cannot be written.
 
     Examples
     --------
@@ -111,5 +105,7 @@ def write_nifti(series, mask, path, parameters=""):
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = f"headrest {__version__} {parameters}".encode()[:79]
     content = image.to_bytes()
-    with atomic_file(path) as aside:
-        aside.write_bytes(gzip.compress(content, 6, mtime=0) if aside.suffix == ".gz" else content)
+    if Path(path).suffix == ".gz":
+        content = gzip.compress(content, 6, mtime=0)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)

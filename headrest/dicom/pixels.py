@@ -1,6 +1,7 @@
-"""Decode the stored values of one CT image, checked against what its header declares."""
+"""Decode the stored values of one CT image and check them against its header."""
 
 import numpy as np
+from pydicom import Dataset
 from pydicom.dataelem import DataElement
 from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
@@ -23,7 +24,7 @@ from pydicom.uid import (
 )
 
 from headrest.dicom.attributes import number, text, value_of
-from headrest.dicom.codestream import JPEG, check_frame
+from headrest.dicom.codestream import JPEG_SYNTAXES, check_frame
 from headrest.util.errors import HeadrestError, plain
 
 NATIVE = {
@@ -32,17 +33,18 @@ NATIVE = {
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 }
-# One decoder a syntax, named: pydicom would else take any plugin that is installed, and some
-# end the Python process on a damaged file. JPEG itself has only such, or under the GPL: imagecodecs
-# decodes it, by libjpeg-turbo.
+
 PLUGINS = {
     RLELossless: "pydicom",
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
     **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
 }
-ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+"""The decoder of each syntax. pydicom alone takes any installed plugin, and some crash the process
+on a damaged file. For JPEG it has only such plugins, or GPL ones: imagecodecs decodes it."""
+
+ENHANCED_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 MATRIX = (
     "Rows",
     "Columns",
@@ -51,54 +53,54 @@ MATRIX = (
     "SamplesPerPixel",
     "PixelRepresentation",
 )
-LARGEST = 2048 * 2048
-"""Pixels of one slice; no scanner makes larger ones, and nothing larger is decoded."""
+MAX_PIXELS = 2048 * 2048
+"""Pixels of one slice at most; no scanner makes larger ones."""
 
 
-def decode(header):
-    """Decode the pixel data of one CT image, and take it out of its header.
+def decode(header: Dataset) -> tuple[np.ndarray, list[str]]:
+    """Decode the pixel data of one CT image and delete it from the header.
 
     Parameters
     ----------
     header : pydicom.Dataset
-        Loses its Pixel Data (7FE0,0010); overlays hidden in the unused bits of the pixels
-        move to Overlay Data (60xx,3000), where they belong (PS3.3 C.9.2).
+        Changed: Pixel Data (7FE0,0010) is deleted; overlays in the unused bits of the pixels
+        move to Overlay Data (60xx,3000) (PS3.3 C.9.2).
 
     Returns
     -------
     stored : int16 or uint16 array (rows, columns)
-        Masked to Bits Stored (0028,0101), as PS3.5 8.1.1 demands.
+        Masked to Bits Stored (0028,0101) (PS3.5 8.1.1).
     notes : list of str
+        Warnings.
 
     Raises
     ------
     HeadrestError
         Where header and pixel data contradict each other.
     """
-    _check_declared(header)
+    check_declared(header)
     raw = _decoded(header)
-    stored = _mask_to_bits_stored(raw, header)
-    notes = _bit_notes(raw, stored, header)
+    stored = mask_to_bits_stored(raw, header)
+    notes = bit_notes(raw, stored, header)
     if raw is not stored:
         _move_overlays(header, raw)
     del header.PixelData
     return stored, notes
 
 
-def as_stored(value, header):
+def as_stored(value: float, header: Dataset) -> int:
     """Read a padding value as a stored value of this image.
 
-    Its VR is ambiguous (US or SS, PS3.5 A.2), and files declare the wrong one: 63536 is then
-    what -2000 looks like.
+    Its VR is ambiguous (US or SS, PS3.5 A.2). Files with the wrong one give 63536 for -2000.
     """
     bits = header.BitsStored
-    value = int(value) & ((1 << bits) - 1)
-    signed = header.PixelRepresentation and value >= 1 << (bits - 1)
-    return value - (1 << bits) if signed else value
+    masked = int(value) & ((1 << bits) - 1)
+    signed = header.PixelRepresentation and masked >= 1 << (bits - 1)
+    return masked - (1 << bits) if signed else masked
 
 
-def fits(value, header):
-    """Whether a padding value, of whichever sign, is one that a pixel of this image can have."""
+def fits(value: float, header: Dataset) -> bool:
+    """Whether a pixel of this image can have a padding value, read as signed or unsigned."""
     in_word = -(1 << 15) <= value < 1 << 16
     return in_word and (as_stored(value, header) - int(value)) % (1 << 16) == 0
 
@@ -107,15 +109,14 @@ def _whole_number(header, keyword):
     value = number(header, keyword)
     if value is None or value != int(value):
         raise HeadrestError(f"{keyword} is missing or not a number")
-    if (
-        header.get_item(keyword).VR != "US" and value >= 0
-    ):  # from here on everybody reads it as it is
+    if header.get_item(keyword).VR != "US" and value >= 0:  # later code reads it with its VR
         header[keyword] = DataElement(keyword, "US", int(value))
     return int(value)
 
 
-def _check_declared(header):
-    if text(header, "SOPClassUID") in ENHANCED:
+def check_declared(header: Dataset) -> None:
+    """Refuse a header that does not describe one CT slice."""
+    if text(header, "SOPClassUID") in ENHANCED_CLASSES:
         raise HeadrestError("enhanced multi-frame CT; convert it to single-frame CT first")
     if "PixelData" not in header:
         raise HeadrestError("no pixel data; the file ends early or holds no image")
@@ -133,7 +134,7 @@ def _check_declared(header):
         raise HeadrestError(
             f"{stored} of {allocated} bits, PixelRepresentation {signed}; a CT slice has 16 bits"
         )
-    if min(rows, columns) < 1 or rows * columns > LARGEST:
+    if min(rows, columns) < 1 or rows * columns > MAX_PIXELS:
         raise HeadrestError(f"a matrix of {rows} x {columns} pixels")
 
 
@@ -141,7 +142,7 @@ def _decoded(header):
     syntax = value_of(header.file_meta, "TransferSyntaxUID")
     if syntax in NATIVE:
         return _native(header, ">" if syntax == ExplicitVRBigEndian else "<")
-    if syntax not in (*PLUGINS, *JPEG):
+    if syntax not in (*PLUGINS, *JPEG_SYNTAXES):
         name = plain(getattr(syntax, "name", syntax))[:64]
         raise HeadrestError(
             f"transfer syntax {name} is not supported; "
@@ -149,7 +150,7 @@ def _decoded(header):
         )
     for table in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         if table in header:
-            del header[table]  # where the one image lies is known without it
+            del header[table]  # not needed for a single frame
     try:
         lossy = check_frame(header, syntax)
         pixels = _decompressed(header, syntax)
@@ -160,24 +161,24 @@ def _decoded(header):
     if pixels.shape != (header.Rows, header.Columns):
         raise HeadrestError("several images in one file; not a CT slice")
     if lossy:
-        header.LossyImageCompression = "01"  # whether the file admits it or not
+        header.LossyImageCompression = "01"
     return pixels.astype(_type_of_stored(header), copy=False)
 
 
 def _decompressed(header, syntax):
-    if syntax in JPEG:
+    if syntax in JPEG_SYNTAXES:
         return decode_jpeg(header)
     plugin = PLUGINS[syntax]
     return pixel_array(header, raw=True, correct_unused_bits=False, decoding_plugin=plugin)
 
 
-def decode_jpeg(header):
-    """Decode an image in one of the syntaxes `JPEG`: int16 or uint16 array (rows, columns)."""
+def decode_jpeg(header: Dataset) -> np.ndarray:
+    """Decode an image in one of `JPEG_SYNTAXES`: int16 or uint16 array (rows, columns)."""
     from imagecodecs import jpeg8_decode
 
     words = jpeg8_decode(get_frame(header.PixelData, 0, number_of_frames=1)).astype(np.uint16)
     bits = header.BitsStored
-    if header.PixelRepresentation and words.max() < 1 << bits:  # nothing above the sign is kept
+    if header.PixelRepresentation and words.max() < 1 << bits:  # the encoder dropped the sign bits
         return np.left_shift(words, 16 - bits).view(np.int16) >> (16 - bits)
     return words
 
@@ -209,17 +210,18 @@ def _native(header, byte_order):
     return words.astype(stored, copy=False).reshape(header.Rows, header.Columns)
 
 
-def _mask_to_bits_stored(raw, header):
-    """The same array where nothing lies beyond Bits Stored."""
+def mask_to_bits_stored(raw: np.ndarray, header: Dataset) -> np.ndarray:
+    """Clear the bits above Bits Stored; the same array where there are none."""
     bits, signed = header.BitsStored, header.PixelRepresentation
     highest = 1 << (bits - 1 if signed else bits)
     if raw.max() < highest and (not signed or raw.min() >= -highest):
         return raw
-    # Left and back again drops the unused bits, and spreads the sign of signed values.
+    # Shifting left and back clears the unused bits and extends the sign of signed values.
     return np.right_shift(np.left_shift(raw, 16 - bits), 16 - bits)
 
 
-def _bit_notes(raw, stored, header):
+def bit_notes(raw: np.ndarray, stored: np.ndarray, header: Dataset) -> list[str]:
+    """Warnings about bits above Bits Stored that are no overlay, and about High Bit."""
     notes = []
     if raw is not stored:
         hidden = sum(1 << bit for _, bit in _embedded_overlays(header))
@@ -231,7 +233,7 @@ def _bit_notes(raw, stored, header):
 
 
 def _embedded_overlays(header):
-    """Group and bit of each overlay that hides in the unused bits of the pixels (retired)."""
+    """Group and bit of each overlay in the unused bits of the pixels (retired)."""
     matrix = [header.Rows, header.Columns]
     for group in range(0x6000, 0x601F, 2):
         if (group, 0x0102) in header and (group, 0x3000) not in header:

@@ -1,12 +1,12 @@
-"""Read one axial CT series into HU, slice by slice, and refuse what cannot be trusted.
+"""Read one axial CT series into HU, slice by slice; refuse values or geometry that are not safe.
 
-Every rule is a small function; `_read_slice` and `load_series` list them in order. Those about
-the values of one slice are in `headrest.dicom.values`.
+`_read_slice` and `load_series` list the rules in order.
 """
 
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -26,10 +26,7 @@ from headrest.dicom.values import (
 )
 from headrest.util.errors import HeadrestError
 
-ONE_OF_EACH = {
-    "PatientID": "two patients",
-    "StudyInstanceUID": "two studies",
-}
+UNIQUE_IN_SERIES = {"PatientID": "two patients", "StudyInstanceUID": "two studies"}
 
 
 def read_series(
@@ -45,8 +42,8 @@ def read_series(
     Parameters
     ----------
     folder : path
-        A single file, or a folder that is walked to the bottom; localizers, captures and files
-        that are not DICOM are skipped.
+        A single file, or a folder that is searched with all its subfolders; localizers,
+        captures and files that are not DICOM are skipped.
     series_uid : str, optional
         Which series, where the folder holds several.
     acquisition : int, optional
@@ -54,8 +51,8 @@ def read_series(
     by_instance_number : bool
         Accept images without position or orientation, and sort them by Instance Number.
     default_rescale : (slope, intercept), optional
-        For images without rescale attributes. Without it they are refused: their stored
-        values would pass for HU.
+        For images without rescale attributes. Without it they are refused, because their
+        stored values could be taken for HU.
 
     Returns
     -------
@@ -64,8 +61,8 @@ def read_series(
     Raises
     ------
     HeadrestError
-        Where there is no series, more than one, or one whose values or geometry cannot be
-        trusted; the text names the file.
+        Where there is no series, more than one, or one with unsafe values or geometry; the
+        text names the file.
 
     Examples
     --------
@@ -83,7 +80,7 @@ def read_series(
         by_instance_number=by_instance_number,
         default_rescale=default_rescale,
     )
-    broken = [str(error) for error in contents.broken]  # which series it is of, nobody knows
+    broken = [str(error) for error in contents.broken]  # their series is unknown
     return replace(series, warnings=(*contents.warnings, *broken, *series.warnings))
 
 
@@ -100,8 +97,8 @@ def _choose(folder, contents, series_uid):
 
 @dataclass(frozen=True)
 class _Slice:
-    path: object
-    header: object
+    path: Path
+    header: Any
     stored: np.ndarray
     slope: float
     intercept: float
@@ -110,18 +107,24 @@ class _Slice:
 
 
 def load_series(
-    series_files: SeriesFiles, *, acquisition=None, by_instance_number=False, default_rescale=None
-):
+    series_files: SeriesFiles,
+    *,
+    acquisition: int | None = None,
+    by_instance_number: bool = False,
+    default_rescale: tuple[float, float] | None = None,
+) -> Series:
     """Read the pixels of one series that `find_series` found; see `read_series`."""
     check_default_rescale(default_rescale)
-    with quiet():  # what matters of it is said again in our words
+    with quiet():
         try:
-            slices, left = _read_slices(series_files, acquisition, default_rescale)
-            _refuse_mixture(slices)
-            slices, copies = _drop_copies(slices)
+            read, notes = _read_slices(series_files, acquisition, default_rescale)
+            _refuse_mixture(read)
+            slices, copies = _drop_copies(read)
+            if copies:
+                notes.append(f"{len(copies)} copies of the same image dropped")
             slices, geometry = order_slices(slices, by_instance_number)
-            notes = left + copies + geometry.warnings + _value_notes(slices)
-            return _series(slices, geometry, notes)
+            notes += geometry.warnings + _value_notes(slices)
+            return _series(slices, geometry, notes, copies)
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
@@ -140,7 +143,7 @@ def _read_slices(series_files, acquisition, default_rescale):
     return slices, [f"{others} images of other acquisitions left out"] if others else []
 
 
-def _series(slices, geometry, notes):
+def _series(slices, geometry, notes, copies):
     return Series(
         headers=tuple(s.header for s in slices),
         stored=np.stack([s.stored for s in slices]),
@@ -153,15 +156,16 @@ def _series(slices, geometry, notes):
         tilt_deg=geometry.tilt_deg,
         warnings=tuple(notes),
         files=tuple(s.path for s in slices),
+        copies=tuple(s.path for s in copies),
     )
 
 
 def _read_slice(path, default_rescale):
-    """Read one file, with every failure of it turned into a HeadrestError that names it."""
+    """Read one file; every failure becomes a HeadrestError that names it."""
     try:
         header = read_header(path)
         if header is None:
-            raise HeadrestError("not DICOM any more; something has changed it")
+            raise HeadrestError("no longer DICOM; it was changed since the folder was searched")
         stored, notes = decode(header)
         slope, intercept = rescale_pair(header, default_rescale)
         notes += check_range(stored, slope, intercept)
@@ -169,8 +173,8 @@ def _read_slice(path, default_rescale):
         notes += padding_note + declared_notes(header)
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from error.__cause__
-    except Exception as error:  # a damaged element surfaces wherever it is first touched
-        # What pydicom says quotes values, and a value may name the patient.
+    except Exception as error:  # a damaged element raises any exception when it is accessed
+        # The text of pydicom is left out: it quotes values, which may name the patient.
         raise HeadrestError(
             f"{path}: its header is damaged ({type(error).__name__}); export it again"
         ) from error
@@ -178,17 +182,19 @@ def _read_slice(path, default_rescale):
 
 
 def _drop_copies(slices):
-    """One image a SOP Instance UID; the same UID on another image is refused."""
-    kept = {}
+    """Return one slice per SOP Instance UID, and its copies; refuse a UID of two images."""
+    kept, copies = {}, []
     for one in slices:
         twin = kept.setdefault(text(one.header, "SOPInstanceUID"), one)
-        if twin is not one and not _is_copy(one, twin):
+        if twin is one:
+            continue
+        if not _is_copy(one, twin):
             raise HeadrestError(
                 f"{one.path} and {twin.path.name} share a SOP Instance UID but not their "
                 "pixels or place; keep the right one"
             )
-    copies = len(slices) - len(kept)
-    return list(kept.values()), [f"{copies} copies of the same image dropped"] if copies else []
+        copies.append(one)
+    return list(kept.values()), copies
 
 
 def _is_copy(one, twin):
@@ -201,17 +207,17 @@ def _is_copy(one, twin):
 
 
 def _refuse_mixture(slices):
-    for keyword, what in ONE_OF_EACH.items():
+    for keyword, kind in UNIQUE_IN_SERIES.items():
         first = _first_of_each(slices, keyword)
         if len(first) > 1:
             raise HeadrestError(
-                f"{first[1].path}: images of {what} ({keyword}) bear one series UID; "
+                f"{first[1].path}: images of {kind} ({keyword}) have one series UID; "
                 "put each into a folder of its own"
             )
 
 
 def _first_of_each(slices, keyword):
-    """The first slice with each value of an attribute, but for empty ones."""
+    """The first slice with each value of an attribute that is not empty."""
     first = {}
     for one in slices:
         first.setdefault(text(one.header, keyword), one)
@@ -223,7 +229,7 @@ def _value_notes(slices):
     counts = Counter(note for s in slices for note in s.warnings)
     notes = [f"{note} ({n} of {len(slices)} slices)" for note, n in counts.items()]
     if len(_first_of_each(slices, "FrameOfReferenceUID")) > 1:
-        notes.append("several frames of reference: the slices may not lie where it seems")
+        notes.append("several frames of reference: positions may not be comparable")
     if len({(s.slope, s.intercept) for s in slices}) > 1:
-        notes.append("rescale differs from slice to slice: each has its own applied")
+        notes.append("rescale differs between slices: applied per slice")
     return notes

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from pathlib import Path
 
 import numpy as np
 from pydicom import config
@@ -9,7 +10,14 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
 from headrest.dicom.attributes import has_place, number
-from headrest.dicom.write import DERIVED_NUMBER, appended, derived_uid, digest, numbered_behind
+from headrest.dicom.series import Series
+from headrest.dicom.write import (
+    SERIES_NUMBER_OFFSET,
+    appended,
+    derived_uid,
+    mask_digest,
+    offset_series_number,
+)
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
 from headrest.util.packages import require
@@ -20,7 +28,6 @@ HEADREST = ("706683002", "SCT", "Headrest")
 ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
 CLUSTER_ANALYSIS = ("123107", "DCM", "Cluster Analysis")
 """Codes: category and type of the segment, families of algorithms (PS3.16 CID 7162)."""
-
 
 TYPE_2 = (
     "PatientName",
@@ -33,41 +40,47 @@ TYPE_2 = (
     "StudyDate",
     "StudyTime",
 )
-"""What must be there, but may be empty."""
+"""Type 2 attributes of patient and study: required, may be empty."""
 
-CHECKED = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")
-"""Value representations that are held to their form in what is copied of patient and study."""
+CHECKED_VRS = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")
+"""Value representations whose form is checked in the attributes of patient and study."""
 
 
-def why_no_segmentation(series):
-    """Say why a series cannot have a segmentation: str, empty where it can."""
+def why_no_segmentation(series: Series) -> str:
+    """Reason why a series cannot have a segmentation; empty where it can."""
     placed = all(has_place(header) for header in series.headers)
-    return "" if placed else "its slices do not say where they lie"
+    return "" if placed else "its slices have no position"
 
 
-def write_segmentation(series, mask, path, parameters="", family=ARTIFICIAL_INTELLIGENCE):
-    """Write a mask as a segmentation of one segment, coded as headrest.
+def write_segmentation(
+    series: Series,
+    mask: np.ndarray,
+    path: str | Path,
+    parameters: str = "",
+    family: tuple[str, str, str] = ARTIFICIAL_INTELLIGENCE,
+) -> None:
+    """Write a mask as a binary segmentation of one segment, coded as headrest. Needs highdicom.
 
-    It is binary, with one frame a slice on the native grid, tilted and uneven series included;
-    slices in which nothing was found have a frame too, so that nobody takes them for slices
-    that were not looked at. Needs highdicom.
+    One frame per slice on the native grid, also for tilted and uneven series. Slices without
+    support have an empty frame, which distinguishes them from slices that were not processed.
 
     Parameters
     ----------
     series : Series
-        The source. What its headers must hold and do not is filled in empty.
+        The source. Required attributes that its headers lack are added empty.
     mask : bool array (slices, rows, columns)
     path : path
-        File to write, whole or not at all. The same mask with the same parameters gets the same
-        UIDs.
-    parameters : str, how the mask was made.
-    family : (value, scheme, meaning), code of the family of the algorithm.
+        Written atomically. The same mask with the same parameters gets the same UIDs.
+    parameters : str
+        How the mask was made.
+    family : (value, scheme, meaning)
+        Code of the family of the algorithm.
 
     Raises
     ------
     HeadrestError
-        Where highdicom is missing, the mask does not fit the series, the series does not say
-        where it lies, or the file cannot be written.
+        Where highdicom is missing, the mask does not fit the series, slices have no position, or
+        the file cannot be written.
 
     Examples
     --------
@@ -84,14 +97,14 @@ def write_segmentation(series, mask, path, parameters="", family=ARTIFICIAL_INTE
         refusal = f"a mask of {np.shape(mask)} for slices of {series.stored.shape}"
     if refusal:
         raise HeadrestError(f"{path}: not written: {refusal}")
-    with atomic_file(path) as aside:
+    with atomic_file(path) as temporary:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they may quote the patient's name
-                _segmentation(series, mask, parameters, family).save_as(aside)
+                _segmentation(series, mask, parameters, family).save_as(temporary)
         except OSError:
             raise
-        except Exception as error:  # an odd element of the source may fail in any way
+        except Exception as error:  # a malformed element of the source raises any exception
             reason = f"its source makes no segmentation ({type(error).__name__})"
             raise HeadrestError(f"{path}: {reason}") from error
 
@@ -100,14 +113,14 @@ def _segmentation(series, mask, parameters, family):
     from highdicom.seg import Segmentation
 
     sources = _sources(series)
-    made_of = (series.fingerprint, parameters, digest(mask), "segmentation")
+    made_of = (series.fingerprint, parameters, mask_digest(mask), "segmentation")
     segmentation = Segmentation(
         source_images=sources,
         pixel_array=mask.astype(np.uint8),
         segmentation_type="BINARY",
         segment_descriptions=[_segment(parameters, family)],
         series_instance_uid=derived_uid(*made_of, "series"),
-        series_number=numbered_behind(sources[0], 2 * DERIVED_NUMBER),
+        series_number=offset_series_number(sources[0], 2 * SERIES_NUMBER_OFFSET),
         series_description=appended(sources[0], "SeriesDescription", " ", "headrest", 64),
         sop_instance_uid=derived_uid(*made_of),
         instance_number=1,
@@ -116,12 +129,12 @@ def _segmentation(series, mask, parameters, family):
         software_versions=__version__,
         device_serial_number=__version__,
         content_label="HEADREST",
-        content_description="Patient support and its soft rim",
-        specific_character_set="ISO_IR 192",  # highdicom takes over no odd set of the source
+        content_description="Patient support and its partial-volume boundary",
+        specific_character_set="ISO_IR 192",  # highdicom copies no invalid set of the source
         omit_empty_frames=False,
     )
     dimensions = [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]
-    for item in dimensions:  # highdicom draws this UID by chance
+    for item in dimensions:  # highdicom makes this UID random
         item.DimensionOrganizationUID = derived_uid(*made_of, "dimensions")
     if "PatientName" in series.headers[0]:
         segmentation["PatientName"] = series.headers[0]["PatientName"]
@@ -140,9 +153,9 @@ def _segment(parameters, family):
 
 
 def _sources(series):
-    """A header a slice as highdicom wants them: all of the first, places and UIDs of each."""
+    """One header per slice for highdicom: that of the first slice with own position and UID."""
     first = _sound(copy.deepcopy(series.headers[0]))
-    first.PatientName = ""  # highdicom quotes odd names to the log; it is set at the end
+    first.PatientName = ""  # highdicom logs malformed names; `_segmentation` sets it
     for keyword in TYPE_2:
         first.setdefault(keyword, "")
     method = first.get("DeidentificationMethod") or "DeidentificationMethodCodeSequence" in first
@@ -160,7 +173,7 @@ def _sources(series):
 
 
 def _sound(header):
-    """Leave out what cannot be read, and what would be an error in the segmentation too."""
+    """Drop elements that are damaged or would be an error in the segmentation."""
     kept = Dataset()
     for tag in header.keys():  # noqa: SIM118  (iterating a Dataset reads each element)
         try:
@@ -172,20 +185,20 @@ def _sound(header):
 
 
 def _check(element):
-    """Raise where the form of an element of patient or study is wrong: a weight of "72,5"."""
-    about_whom = element.tag.group == 0x0010 or element.keyword in TYPE_2
-    if about_whom and element.VR in CHECKED and element.VM == 1:
+    """Raise where an element of patient or study is malformed, such as a weight of "72,5"."""
+    of_patient_or_study = element.tag.group == 0x0010 or element.keyword in TYPE_2
+    if of_patient_or_study and element.VR in CHECKED_VRS and element.VM == 1:
         validate_value(element.VR, str(element.value), config.RAISE)
     if element.keyword == "PatientSex" and element.value not in (None, "", "M", "F", "O"):
         raise ValueError
 
 
 def _fill_geometry(source, series):
-    # A series has one frame of reference (PS3.3 C.7.4.1). Some files have none, some one each.
+    # A series has one frame of reference (PS3.3 C.7.4.1). Some files have none, or one per slice.
     frames = {header.get("FrameOfReferenceUID") or "" for header in series.headers}
     if len(frames) > 1 or "" in frames:
         source.FrameOfReferenceUID = derived_uid(series.fingerprint, "frame of reference")
     if not number(source, "SliceThickness"):
         source.SliceThickness = series.spacing_mm[0]
     if "SpacingBetweenSlices" in source:
-        del source.SpacingBetweenSlices  # highdicom measures it, where there is one
+        del source.SpacingBetweenSlices  # highdicom computes it where it is even

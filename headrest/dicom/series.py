@@ -1,6 +1,7 @@
 """One axial CT series in memory."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ class Series:
     Attributes
     ----------
     headers : tuple of pydicom.Dataset
-        One a slice, without pixel data, for writing back.
+        One per slice, without pixel data, for the derived series.
     stored : int array (slices, rows, columns)
         Stored values, masked to Bits Stored.
     slopes, intercepts : float array (slices,)
@@ -36,8 +37,10 @@ class Series:
     tilt_deg : float
         Angle between the slice normal and the long axis of the table.
     warnings : tuple of str
-        What was unusual and how it was dealt with.
-    files : tuple of Path, one a slice.
+        Findings in the input and how each was handled.
+    files : tuple of Path, one per slice.
+    copies : tuple of Path
+        Files of images that other files hold too; not used.
     """
 
     headers: tuple
@@ -51,19 +54,20 @@ class Series:
     tilt_deg: float
     warnings: tuple[str, ...]
     files: tuple[Path, ...]
+    copies: tuple[Path, ...] = ()
 
     @property
-    def uid(self):
+    def uid(self) -> str:
         """Series Instance UID (0020,000E)."""
         return str(self.headers[0].SeriesInstanceUID)
 
     @property
-    def hu(self):
+    def hu(self) -> np.ndarray:
         """HU, float32 (slices, rows, columns); -1024 outside the field of view."""
         return self._measured[0]
 
     @property
-    def padding(self):
+    def padding(self) -> np.ndarray:
         """Bool (slices, rows, columns): outside the field of view."""
         return self._measured[1]
 
@@ -71,7 +75,7 @@ class Series:
     def _measured(self):
         hu = np.empty(self.stored.shape, np.float32)
         padding = np.empty(hu.shape, bool)
-        for i, limits in enumerate(self.padding_hu):  # slice by slice, as a cache holds no series
+        for i, limits in enumerate(self.padding_hu):  # per slice, which fits the processor's cache
             hu[i] = rescale(self.stored[i], self.slopes[i], self.intercepts[i])
             padding[i] = outside_field_of_view(hu[i], limits)
             if padding[i].any():
@@ -79,11 +83,11 @@ class Series:
         return hu, padding
 
     @property
-    def extent_mm(self):
-        """What each slice stands for along the normal, in mm: float array (slices,).
+    def extent_mm(self) -> np.ndarray:
+        """Extent of each slice along the normal, in mm: float array (slices,).
 
-        Half of the way to each of its neighbours; where one is missing, no more than Slice
-        Thickness (0018,0050) or the usual distance.
+        Half the distance to each neighbour; at a gap, at most Slice Thickness (0018,0050) or
+        the median distance.
         """
         normal = np.cross(self.orientation[:3], self.orientation[3:])
         gaps = abs(np.diff(self.positions @ normal))
@@ -95,32 +99,27 @@ class Series:
         return (np.minimum(before, most) + np.minimum(after, most)) / 2
 
     @cached_property
-    def fingerprint(self):
-        """The same for the same files of the same series, read alike, and for no others (str).
+    def fingerprint(self) -> str:
+        """Identify the input: the same files of one series, read with the same rescale.
 
-        UIDs alone do not tell: a defaced copy, or one exported anew, may bear those of the first.
+        UIDs alone do not identify: a defaced or re-exported copy may keep those of the original.
 
         Raises
         ------
         HeadrestError
-            Where a file is gone since it was read.
+            Where a file was deleted after it was read.
         """
-        known = [self.uid, *(str(header.SOPInstanceUID) for header in self.headers)]
-        try:
-            known += map(sha256, self.files)
-        except OSError as error:
-            raise HeadrestError(f"{error.filename}: {error.strerror}; read it again") from error
-        known += [  # where an image does not say what its values mean, whoever read it did
+        given = [
             f"{float(slope)} {float(intercept)}"
             for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
             if header.get("RescaleSlope") is None
         ]
-        return hashlib.sha256(" ".join(known).encode()).hexdigest()
+        return fingerprint_of_files(self.uid, self.files + self.copies, given)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.headers)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         slices, rows, columns = self.stored.shape
         z, y, x = self.spacing_mm
         return (
@@ -128,3 +127,18 @@ class Series:
             f"{z:.2f} x {y:.3f} x {x:.3f} mm, tilt {self.tilt_deg:.1f} degrees, "
             f"{counted(len(self.warnings), 'warning')})"
         )
+
+
+def fingerprint_of_files(uid: str, files: Iterable[Path], rescale: Iterable[str] = ()) -> str:
+    """Hash a Series Instance UID, the bytes of its files in any order, and a given rescale.
+
+    Raises
+    ------
+    HeadrestError
+        Where a file cannot be read.
+    """
+    try:
+        contents = sorted(set(map(sha256, files)))
+    except OSError as error:
+        raise HeadrestError(f"{error.filename}: {error.strerror}; read it again") from error
+    return hashlib.sha256(" ".join([uid, *contents, *sorted(set(rescale))]).encode()).hexdigest()

@@ -1,5 +1,6 @@
-"""Write a derived CT series (PS3.3 C.7.6.1.1.2 to .5): what was removed reads as air,
-every other pixel is the source's to the bit."""
+"""Write a derived CT series (PS3.3 C.7.6.1.1.2 to .5).
+
+Removed pixels are set to air; every other pixel keeps its stored bits."""
 
 import copy
 import hashlib
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.uid import UID, CTImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 from tqdm.auto import tqdm
 
@@ -23,10 +24,11 @@ from headrest.util.files import atomic_folder
 from headrest.util.version import __version__
 
 IMPLEMENTATION_UID = generate_uid(entropy_srcs=["headrest"])
-DERIVED_NUMBER = 1000
-"""Added to Series Number (0020,0011), so that the derived series sorts behind its source."""
 
-STALE = [
+SERIES_NUMBER_OFFSET = 1000
+"""Added to Series Number (0020,0011), so that the derived series sorts after its source."""
+
+SOURCE_ONLY = [
     "IconImageSequence",
     "SmallestImagePixelValue",
     "LargestImagePixelValue",
@@ -39,11 +41,11 @@ STALE = [
     "InstanceCreatorUID",
     "DataSetTrailingPadding",
 ]
-"""True of the source file only."""
+"""Attributes that describe the source file and are deleted."""
 
 
-def derived_uid(*sources):
-    """Make a UID that is the same whenever the same sources are given.
+def derived_uid(*sources: object) -> UID:
+    """Make the UID that follows from these sources and the version of headrest.
 
     Examples
     --------
@@ -63,7 +65,7 @@ def write_derived_series(
     compress: bool = False,
     drop_private: bool = False,
 ) -> None:
-    """Write a copy of a series in which `removed` reads as air.
+    """Write a copy of a series in which the pixels of `removed` are air.
 
     Parameters
     ----------
@@ -71,23 +73,17 @@ def write_derived_series(
     removed : bool array (slices, rows, columns)
         Filled with -1000 HU, or with the nearest value that can be stored; see `fill_hu`.
     folder : path
-        Gets one file a slice, 0001.dcm and so on along the slice normal; it appears only when
-        it is complete.
+        Written atomically, with one file per slice, 0001.dcm and so on along the slice normal.
     parameters : str
         How the mask was made, for the derivation description. The UIDs depend on it and on the
-        mask: a rerun writes the same ones, another mask others.
+        mask, so that a rerun writes the same UIDs.
     extra : callable, optional
-        Called with the folder before it is given its name, to lay more files beside the slices.
+        Called with the temporary folder after the slices, to write additional outputs.
     compress : bool
-        Compress each slice as its source is, without loss; see `headrest.dicom.encode`. It is
-        the same image then, with the same UIDs. Without it slices come out uncompressed.
+        Compress losslessly with the codec of the source; see `headrest.dicom.encode`. The UIDs
+        stay the same. Without it slices are uncompressed.
     drop_private : bool
-        Leave the private elements out (PS3.5 7.8); they may name the patient. They are kept
-        otherwise, as everything is that the pixels do not contradict.
-
-    Returns
-    -------
-    None
+        Delete private elements (PS3.5 7.8), which may name the patient.
 
     Raises
     ------
@@ -111,46 +107,49 @@ def write_derived_series(
         raise HeadrestError(f"{folder}: not written: {shapes}")
     if drop_private:
         parameters = f"{parameters}, private elements dropped".removeprefix(", ")
-    now, made_of = datetime.now(timezone.utc), (series.fingerprint, parameters, digest(removed))
-    with quiet(), atomic_folder(folder) as aside:
+    now, made_of = (
+        datetime.now(timezone.utc),
+        (series.fingerprint, parameters, mask_digest(removed)),
+    )
+    with quiet(), atomic_folder(folder) as temporary:
         rows = tqdm(range(len(series)), desc="writing", unit="slice", delay=2, leave=False)
         for i in rows:
             try:
                 derived = _derive(series, i, made_of, now)
-                _say_what_was_done(derived, series, i, parameters, now)
+                _describe_derivation(derived, series, i, parameters, now)
                 if drop_private:
                     drop_private_elements(derived)
                 _renew_file_meta(derived, compress)
                 set_pixels(derived, _filled(series, removed, i))
-                derived.save_as(aside / f"{i + 1:04d}.dcm", enforce_file_format=True)
+                derived.save_as(temporary / f"{i + 1:04d}.dcm", enforce_file_format=True)
             except OSError:
                 raise
-            except Exception as error:  # an odd element of the source may fail in any way
-                said = error if isinstance(error, HeadrestError) else type(error).__name__
-                raise HeadrestError(f"{folder}: slice {i + 1} makes no DICOM ({said})") from error
+            except Exception as error:  # a malformed element of the source raises any exception
+                reason = error if isinstance(error, HeadrestError) else type(error).__name__
+                raise HeadrestError(f"{folder}: slice {i + 1} makes no DICOM ({reason})") from error
         if extra:
-            extra(aside)
+            extra(temporary)
 
 
-def digest(mask):
-    """Tell one mask from another: str."""
-    return hashlib.sha256(np.packbits(mask)).hexdigest()
+def mask_digest(mask: np.ndarray) -> str:
+    """SHA-256 of a bool mask."""
+    return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 
 def fill_hu(series: Series, i: int) -> float:
-    """What slice i reads where its support was: -1000 HU, or the nearest that can be stored."""
+    """HU of the removed pixels of slice i: -1000 HU, or the nearest value that can be stored."""
     return float(_fill(series, i) * series.slopes[i] + series.intercepts[i])
 
 
 def _fill(series, i):
-    """The stored value of `fill_hu`."""
+    """Stored value of `fill_hu`."""
     bits, signed = series.headers[i].BitsStored, series.headers[i].PixelRepresentation
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     return min(max(round((AIR - series.intercepts[i]) / series.slopes[i]), low), high)
 
 
 def _filled(series, removed, i):
-    """Stored values of slice i with the fill value over what was removed."""
+    """Stored values of slice i with the removed pixels filled."""
     signed = series.headers[i].PixelRepresentation
     words = series.stored[i].astype(np.int16 if signed else np.uint16)
     words[removed[i]] = _fill(series, i)
@@ -160,42 +159,42 @@ def _filled(series, removed, i):
 def _derive(series, i, made_of, now):
     source = series.headers[i]
     derived = copy.deepcopy(source)
-    for keyword in STALE:
+    for keyword in SOURCE_ONLY:
         if keyword in derived:
             del derived[keyword]
     derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, *made_of)
     derived.SeriesInstanceUID = derived_uid(*made_of)
-    derived.SeriesNumber = numbered_behind(source, DERIVED_NUMBER)
+    derived.SeriesNumber = offset_series_number(source, SERIES_NUMBER_OFFSET)
     derived.SeriesDescription = appended(source, "SeriesDescription", " ", "headrest removed", 64)
     derived.ImageType = ["DERIVED", *_image_type_rest(source)]
     local = _local(source, now)
     for kind in ("InstanceCreation", "Content"):
         setattr(derived, f"{kind}Date", local.strftime("%Y%m%d"))
         setattr(derived, f"{kind}Time", local.strftime("%H%M%S"))
-    if "RescaleSlope" not in source:  # the reader was told what the file does not say
+    if "RescaleSlope" not in source:  # given by the user
         derived.RescaleSlope = DSfloat(series.slopes[i], auto_format=True)
         derived.RescaleIntercept = DSfloat(series.intercepts[i], auto_format=True)
     return derived
 
 
 def _local(source, now):
-    """The time in the zone that a file declares for its dates and times (PS3.3 C.12.1.1.8)."""
+    """The time in the time zone that a file declares (PS3.3 C.12.1.1.8)."""
     try:
         return now.astimezone(datetime.strptime(source.TimezoneOffsetFromUTC, "%z").tzinfo)
     except (AttributeError, TypeError, ValueError):
         return now.astimezone()
 
 
-def appended(source, keyword, between, text, longest):
-    """What a file says already and what is new; where it gets too long the new stays whole."""
-    value = source.get(keyword) or ""  # several where it holds a backslash
+def appended(source: Dataset, keyword: str, between: str, text: str, longest: int) -> str:
+    """Append text to the value of an attribute; shorten the old value where it gets too long."""
+    value = source.get(keyword) or ""  # a list where it holds a backslash
     before = value if isinstance(value, str) else " ".join(map(str, value))
     before = before[: longest - len(between) - len(text)]
     return f"{before}{between}{text}" if before else text
 
 
-def numbered_behind(source, more):
-    """Series Number of a source and so many more; an IS goes no further than 2**31 - 1."""
+def offset_series_number(source: Dataset, more: int) -> int:
+    """Series Number plus an offset, within the range of an IS: 1 to 2**31 - 1."""
     return min(max(int(number(source, "SeriesNumber") or 0) + more, 1), 2**31 - 1)
 
 
@@ -205,7 +204,7 @@ def _image_type_rest(source):
     return rest or ["PRIMARY", "AXIAL"]
 
 
-def _say_what_was_done(derived, series, i, parameters, now):
+def _describe_derivation(derived, series, i, parameters, now):
     source, how = series.headers[i], f" ({parameters})" if parameters else ""
     fill = f"filled with {fill_hu(series, i):.0f} HU"
     done = f"Support removed by headrest {__version__}{how}: {fill}"
@@ -248,4 +247,4 @@ def _renew_file_meta(derived, compress):
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     meta.ImplementationVersionName = f"HEADREST_{__version__}"[:16]
     derived.file_meta = meta
-    derived.preamble = bytes(128)  # a preamble can carry a program; ours is empty
+    derived.preamble = bytes(128)  # a preamble can carry a program
