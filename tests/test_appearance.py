@@ -16,27 +16,27 @@ def ball(noise=0.0, blur=1.0, pixel=0.6):
     return appearance(hu[None].astype(np.float32), (5, pixel, pixel))
 
 
-def test_noise_is_what_was_put_in():
+def test_measures_the_added_noise():
     found = ball(noise=4)
-    expected = 4 * np.sqrt(1 - 1 / 25)  # a 5 x 5 mean takes its share of white noise away
+    expected = 4 * np.sqrt(1 - 1 / 25)  # a 5 x 5 mean removes 1/25 of the variance
     assert found["air noise (HU)"] == pytest.approx(expected, rel=0.03)
     assert found["brain noise (HU)"] == pytest.approx(expected, rel=0.03)
 
 
-def test_hu_of_air_and_brain():
+def test_measures_hu_of_air_and_brain():
     found = ball(noise=2)
     assert found["air (HU)"] == pytest.approx(-1000, abs=0.2)
     assert found["brain (HU)"] == pytest.approx(30, abs=0.2)
 
 
 @pytest.mark.parametrize("blur", [1.0, 1.5, 2.5])
-def test_edge_follows_the_blur(blur):
+def test_edge_width_follows_the_blur(blur):
     # A step blurred by a Gaussian rises at its steepest over sqrt(2 pi) of its sigma.
     expected = np.sqrt(2 * np.pi) * blur * 0.6
     assert ball(blur=blur)["edge of the skin (mm)"] == pytest.approx(expected, rel=0.15)
 
 
-def test_what_is_not_there_is_nan():
+def test_missing_parts_are_nan():
     found = ball()
     assert np.isnan(found["support, median (HU)"])
     assert all(

@@ -1,10 +1,10 @@
-"""The usual ways, each on a slice drawn so that what it does can be counted by hand."""
+"""Each baseline on a small slice where its result is known."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.evaluate.baselines import BASELINES, ERODED_MM, RUN_MM
+from headrest.evaluate.baselines import BASELINES, EROSION_MM, MIN_RUN_MM
 from headrest.hounsfield import SUPPORT_HU
 
 SIZE, SPACING = 256, (0.9, 0.9)
@@ -13,7 +13,7 @@ HEAD = np.hypot(Y, X) * 0.9 < 80
 
 
 def slice_with(*supports, head=HEAD):
-    """Air, a head of 40 HU about the centre, and supports: pairs of a mask and its HU."""
+    """Air, a head of 40 HU in the centre, and supports: pairs of a mask and its HU."""
     hu = np.where(head, 40.0, -1000.0)
     for mask, value in supports:
         hu[mask & ~head] = value
@@ -22,7 +22,7 @@ def slice_with(*supports, head=HEAD):
 
 BOARD = (abs(Y * 0.9 - 110) < 2) & (abs(X) < 100)
 DARK = (abs(Y * 0.9 + 110) < 2) & (abs(X) < 100)
-RAIL = (abs(X * 0.9 - 82) < 2) & (abs(Y) < 60)  # lies against the head
+RAIL = (abs(X * 0.9 - 82) < 2) & (abs(Y) < 60)  # touches the head
 FAR_BEHIND = slice_with((BOARD, 200))
 
 CASES = [
@@ -30,27 +30,27 @@ CASES = [
     ("fixed threshold", slice_with((BOARD, 200), (DARK, -300)), DARK),
     ("fixed ellipse", FAR_BEHIND, BOARD),
     ("largest component", FAR_BEHIND, BOARD),
-    ("largest component", slice_with((RAIL, 200)), BOARD & False),  # one piece with the head
+    ("largest component", slice_with((RAIL, 200)), BOARD & False),  # one component with the head
     ("erode, keep, dilate", FAR_BEHIND, BOARD),
     ("convex hull", FAR_BEHIND, BOARD),
 ]
 
 
 @pytest.mark.parametrize(("name", "hu", "expected"), CASES)
-def test_what_each_takes(name, hu, expected):
+def test_each_removes_the_expected_support(name, hu, expected):
     found = BASELINES[name](hu, SPACING)
     assert found.dtype == bool
     assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_nothing_but_solid_pixels_and_no_crash_without_any(name):
+def test_removes_solid_pixels_only(name):
     noise = np.random.default_rng(0).normal(-500, 400, (40, 33))
     assert not (BASELINES[name](noise, (1, 2)) & (noise <= SUPPORT_HU)).any()
     assert not BASELINES[name](np.full((40, 33), -1000.0), (1, 2)).any()
 
 
-def test_runs_agree_with_counting():
+def test_short_runs_equal_a_count_by_labels():
     hu = np.where(np.random.default_rng(1).random((30, 40)) < 0.7, 40.0, -1000.0)
     spacing = (1.7, 0.8)
     counted = np.zeros(hu.shape)
@@ -59,11 +59,11 @@ def test_runs_agree_with_counting():
         structure[[slice(None), 1][axis], [1, slice(None)][axis]] = 1
         labels, _ = ndimage.label(hu > SUPPORT_HU, structure)
         lengths = np.bincount(labels.ravel())[labels] * mm
-        counted += (lengths < RUN_MM) & (hu > SUPPORT_HU)
+        counted += (lengths < MIN_RUN_MM) & (hu > SUPPORT_HU)
     assert np.array_equal(BASELINES["row and column runs"](hu, spacing), counted > 0)
 
 
-def test_a_rail_against_the_head_is_parted_by_eroding():
+def test_erosion_separates_a_touching_rail():
     hu = slice_with((RAIL, 200))
     taken = BASELINES["erode, keep, dilate"](hu, SPACING)
     far = RAIL & ~HEAD & (ndimage.distance_transform_edt(~HEAD, SPACING) > 3)
@@ -71,16 +71,16 @@ def test_a_rail_against_the_head_is_parted_by_eroding():
     assert not taken[np.hypot(Y, X) * 0.9 < 78].any()
 
 
-def test_a_head_too_thin_to_erode_is_kept():
-    thin = np.hypot(Y, X) * 0.9 < ERODED_MM - 1
+def test_keeps_a_head_too_thin_to_erode():
+    thin = np.hypot(Y, X) * 0.9 < EROSION_MM - 1
     hu = slice_with((BOARD, 200), head=thin)
     board_is_larger = BASELINES["largest component"](hu, SPACING)
     assert np.array_equal(BASELINES["erode, keep, dilate"](hu, SPACING), board_is_larger)
 
 
-def test_the_hull_keeps_a_dent_and_what_lies_in_it():
+def test_hull_keeps_objects_in_a_dent():
     dent = HEAD & (np.hypot(Y * 0.9 - 85, X * 0.9) > 25)
-    crumb = np.hypot(Y * 0.9 - 70, X * 0.9) < 2
-    hu = slice_with((crumb, 200), head=dent)
-    assert BASELINES["erode, keep, dilate"](hu, SPACING)[crumb].all()
-    assert not BASELINES["convex hull"](hu, SPACING)[crumb].any()
+    speck = np.hypot(Y * 0.9 - 70, X * 0.9) < 2
+    hu = slice_with((speck, 200), head=dent)
+    assert BASELINES["erode, keep, dilate"](hu, SPACING)[speck].all()
+    assert not BASELINES["convex hull"](hu, SPACING)[speck].any()

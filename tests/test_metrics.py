@@ -21,30 +21,30 @@ def test_empty_masks_agree_and_one_empty_mask_does_not():
     assert metrics.dice(FULL, EMPTY) == metrics.iou(EMPTY, FULL) == 0
 
 
-def test_accuracy_stands_beside_its_baseline():
-    device = EMPTY.copy()
-    device[0, 0] = True
-    assert metrics.pixel_accuracy(device, EMPTY) == (1 - 8 / 128, 1 - 8 / 128)
+def test_accuracy_comes_with_that_of_an_empty_mask():
+    support = EMPTY.copy()
+    support[0, 0] = True
+    assert metrics.pixel_accuracy(support, EMPTY) == (1 - 8 / 128, 1 - 8 / 128)
     assert metrics.pixel_accuracy(np.empty(0), np.empty(0)) == (1, 1)
 
 
-def test_millilitres():
-    device, removed, patient = EMPTY.copy(), EMPTY.copy(), EMPTY.copy()
-    device[:, :4], removed[:, 3:6], patient[:, 5:] = True, True, True
+def test_residual_and_lost_volumes():
+    support, removed, patient = EMPTY.copy(), EMPTY.copy(), EMPTY.copy()
+    support[:, :4], removed[:, 3:6], patient[:, 5:] = True, True, True
     spacing = (5, 2, 2.5)  # 25 cubic millimetres a voxel
-    assert metrics.residual_ml(device, removed, spacing) == 2 * 3 * 8 * 25 / 1000
+    assert metrics.residual_ml(support, removed, spacing) == 2 * 3 * 8 * 25 / 1000
     assert metrics.lost_ml(patient, removed, spacing) == 2 * 1 * 8 * 25 / 1000
     assert metrics.residual_ml(EMPTY, FULL, spacing) == metrics.lost_ml(FULL, EMPTY, spacing) == 0
 
 
-def test_different_shapes_are_refused():
+def test_refuses_masks_of_different_shapes():
     with pytest.raises(HeadrestError, match="shapes"):
         metrics.dice(FULL, FULL[0])
 
 
 @pytest.mark.parametrize("percent", [50, 95, 100])
-def test_surface_distance_by_another_way(percent):
-    """Borders by scikit-image, distances by a distance transform instead of a tree."""
+def test_surface_distance_equals_a_distance_transform(percent):
+    """Borders by scikit-image, distances by a distance transform."""
     from skimage.segmentation import find_boundaries
 
     rng = np.random.default_rng(2)
@@ -59,7 +59,7 @@ def test_surface_distance_by_another_way(percent):
     assert metrics.surface_distance_mm(*masks, spacing, percent) == pytest.approx(expected)
 
 
-def test_surface_distance_of_empty_masks_and_of_other_shapes():
+def test_surface_distance_of_empty_masks_and_other_shapes():
     full, empty = np.ones((4, 4)), np.zeros((4, 4))
     assert metrics.surface_distance_mm(empty, empty, (1, 1)) == 0
     assert metrics.surface_distance_mm(full, empty, (1, 1)) == float("inf")

@@ -22,7 +22,7 @@ SMALL = {
     "04": {"PATIENTS": 4, "SLICES": 2, "MATRIX": 128, "EPOCHS": 2},
     "05": {
         "PROFILE": "tiny",
-        "SIZES": {"tiny": {"patients": 2, "taught": 10, "passes": 1, "iterations": 2}},
+        "SIZES": {"tiny": {"patients": 2, "training": 10, "passes": 1, "iterations": 2}},
         **{"SLICES": 2, "MATRIX": 256, "SCANS": ""},
     },
     "06": {

@@ -1,4 +1,4 @@
-"""Series whose truth is known: synthetic patients, and real scans that have a reference."""
+"""Series with a known truth: synthetic patients, and real scans that have a reference."""
 
 import json
 from dataclasses import dataclass
@@ -8,48 +8,46 @@ import numpy as np
 
 from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
-from headrest.evaluate.score import OUTSIDE, PATIENT, UNKNOWN
 from headrest.hounsfield import SUPPORT_HU
 from headrest.phantom import ambiguous_voxels, read_truth
 from headrest.segment.morphology import ABSENT, FREE, TOUCHING
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError
 
+LABEL_OUTSIDE, LABEL_PATIENT, LABEL_UNKNOWN = 0, 1, 2
+"""Labels of a reference, see data/reference."""
+
 
 @dataclass(frozen=True)
 class Case:
-    """A series whose truth is known.
+    """A series with a known truth.
 
     Attributes
     ----------
     name : str
     series : Series
-    device, patient : bool array (slices, rows, columns), both above `SUPPORT_HU` HU.
-    judged : bool array of that shape, where the truth is known. Nobody can tell what a voxel is
-        that a support fills by less than half, and the patient too: in references it is unknown.
+    support, patient : bool array (slices, rows, columns), both above `SUPPORT_HU` HU.
+    known : bool array of that shape, voxels whose class is known. Voxels in which neither support
+        nor patient fills half are ignored, as they are unknown in the references.
     groups : str array (slices,), "free", "touching" or "absent".
-    kind : str, how a synthetic head meets its support; empty where nobody knows.
+    kind : str, how a synthetic head meets its support; empty for a real scan.
     """
 
     name: str
     series: Series
-    device: np.ndarray
+    support: np.ndarray
     patient: np.ndarray
-    judged: np.ndarray
+    known: np.ndarray
     groups: np.ndarray
     kind: str = ""
 
 
-def read_patient(folder):
+def read_patient(folder: str | Path) -> Case:
     """Read a synthetic patient.
 
     Parameters
     ----------
-    folder : path, as `headrest.phantom.write_dicom` left it.
-
-    Returns
-    -------
-    Case
+    folder : path, written by `headrest.phantom.write_dicom`.
 
     Raises
     ------
@@ -58,42 +56,43 @@ def read_patient(folder):
     """
     folder = Path(folder)
     series, truth = read_series(folder), read_truth(folder)
-    drawn = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+    parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
     groups = np.where(truth["contact"], TOUCHING, FREE)
     groups[~truth["support"].any((1, 2))] = ABSENT
-    unsure = ambiguous_voxels(truth["support_share"], truth["support"], truth["patient"])
-    judged, solid = ~truth["ignore"] & ~unsure, series.hu > SUPPORT_HU
-    device, patient = truth["support"] & judged & solid, truth["patient"] & solid
-    return Case(folder.name, series, device, patient, judged, groups, drawn["contact_kind"])
+    ambiguous = ambiguous_voxels(truth["support_share"], truth["support"], truth["patient"])
+    known, solid = ~truth["ignore"] & ~ambiguous, series.hu > SUPPORT_HU
+    support, patient = truth["support"] & known & solid, truth["patient"] & solid
+    return Case(folder.name, series, support, patient, known, groups, parameters["contact_kind"])
 
 
-def read_scan(folder, reference):
+def read_scan(folder: str | Path, reference: str | Path) -> Case:
     """Read a real scan that has a reference.
 
     Parameters
     ----------
-    folder : path, walked to the bottom.
+    folder : path, searched with all its subfolders for the series with as many slices as the
+        reference.
     reference : path of an .npz file of data/reference.
 
     Returns
     -------
-    Case, of the one series below the folder with as many slices as the reference. Whether its
-    support touches is not known: its slices are "free" or "absent".
+    Case. Its slices are "free" or "absent": a reference does not say where the support touches.
 
     Raises
     ------
     HeadrestError
         Where no series fits, or several do.
     """
-    name, labels = Path(reference).stem, read_arrays(reference, ("label", "label_tight"))
+    labels = read_arrays(reference, ("label", "label_tight"))
     label, tight = labels["label"], labels["label_tight"]
     fitting = [found for found in find_series(folder).series if len(found.files) == len(label)]
     if len(fitting) != 1:
         raise HeadrestError(f"{folder}: {len(fitting)} series of {len(label)} slices, not one")
     series = load_series(fitting[0])
     if series.hu.shape != label.shape:
-        raise HeadrestError(f"{folder}: {series.hu.shape}, but {name} has {label.shape}")
+        raise HeadrestError(f"{folder}: {series.hu.shape}, but {reference} has {label.shape}")
     solid = series.hu > SUPPORT_HU
-    device, patient = (label == OUTSIDE) & solid, (tight == PATIENT) & solid
-    groups = np.where(device.any((1, 2)), FREE, ABSENT)
-    return Case(name, series, device, patient, label != UNKNOWN, groups)
+    support, patient = (label == LABEL_OUTSIDE) & solid, (tight == LABEL_PATIENT) & solid
+    groups = np.where(support.any((1, 2)), FREE, ABSENT)
+    known = label != LABEL_UNKNOWN
+    return Case(Path(reference).stem, series, support, patient, known, groups)

@@ -1,14 +1,17 @@
-"""Methods side by side, on series whose truth is known."""
+"""Methods side by side, on series with a known truth."""
 
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from itertools import count
 
 import numpy as np
 
 from headrest.evaluate.baselines import BASELINES
+from headrest.evaluate.cases import Case
 from headrest.evaluate.counts import EVALUATION_BATCH, SliceCounts, slice_probability
-from headrest.evaluate.metrics import surface_distance_mm
+from headrest.evaluate.metrics import count_slices, surface_distance_mm
+from headrest.evaluate.score import MIN_SUPPORT_PIXELS
 from headrest.hounsfield import FLOOR, SUPPORT_HU
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained
@@ -17,87 +20,88 @@ from headrest.segment.support import find_support
 from headrest.segment.unet import layer_sizes
 from headrest.util.arrays import fit_to_matrix
 
-RIM = 20
-"""Pixels along every edge of 512 x 512 for which the network "valid3" has no answer."""
+BORDER_PX = 20
+"""Border band: pixels along each edge of 512 x 512 that the VALID network cannot answer for."""
 
-SOLVED = 0.95
-"""Dice from which a slice is solved, if nothing of the patient is lost besides."""
+SOLVED_DICE = 0.95
+"""A slice is solved with this Dice or more and no patient voxel removed."""
+
+Method = Callable[..., np.ndarray]
+"""From a Series to the voxels to remove, a bool array (slices, rows, columns)."""
 
 
 @dataclass(frozen=True)
-class Compared(SliceCounts):
-    """What a method made of many slices; a slice an entry. Unjudged pixels count for nothing
-    but `lost`.
+class MethodCounts(SliceCounts):
+    """Pixel counts of one method; pixels of unknown class count in `lost` only.
 
     Attributes
     ----------
-    names, kinds : str arrays (n,), of the slice's Case.
-    rim_true, rim_found, rim_shared : int arrays (n,), pixels less than `RIM` from an edge.
-    lost : int array (n,), pixels of the patient that the method takes.
+    names, kinds : str arrays (n,), name and kind of the slice's Case.
+    border_true, border_found, border_shared : int arrays (n,), pixels within `BORDER_PX` of an
+        edge.
+    lost : int array (n,), pixels of the patient that the method removes.
     voxel_ml : float array (n,), volume of a pixel of the slice.
     distance_mm : float array (n,), see `headrest.evaluate.metrics.surface_distance_mm`.
-    cpu_ms : float array (n,), CPU time, the mean over the slices of the Case.
+    cpu_ms : float array (n,), CPU time per slice, a mean over the Case.
     """
 
     names: np.ndarray
     kinds: np.ndarray
-    rim_true: np.ndarray
-    rim_found: np.ndarray
-    rim_shared: np.ndarray
+    border_true: np.ndarray
+    border_found: np.ndarray
+    border_shared: np.ndarray
     lost: np.ndarray
     voxel_ml: np.ndarray
     distance_mm: np.ndarray
     cpu_ms: np.ndarray
 
-    def take(self, chosen):
-        """Some of the slices, by a bool or int array: Compared."""
-        return Compared(*(getattr(self, field.name)[chosen] for field in fields(self)))
+    def take(self, chosen: np.ndarray | slice) -> "MethodCounts":
+        """Select slices by a bool or int array, or a slice object."""
+        return MethodCounts(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
-    def solved(self):
-        """Slices with a Dice of `SOLVED` and nothing of the patient lost: bool array (n,)."""
-        return (self.dice() >= SOLVED) & (self.lost == 0)
+    def solved(self) -> np.ndarray:
+        """Slices with Dice >= `SOLVED_DICE` and no patient pixel removed: bool array (n,)."""
+        return (self.dice() >= SOLVED_DICE) & (self.lost == 0)
 
-    def hardest(self, count=5, at_least=30):
-        """The slices with the lowest Dice, the lowest first: int array (count,).
+    def worst(self, count: int = 5, at_least: int = MIN_SUPPORT_PIXELS) -> np.ndarray:
+        """Indices of the slices with the lowest Dice, ascending: int array (count,).
 
-        Only slices with so many true pixels are asked: the Dice of fewer is noise.
+        Slices with fewer than `at_least` pixels of support are skipped.
         """
-        asked = np.flatnonzero(self.true >= at_least)
-        return asked[np.argsort(self.dice()[asked], kind="stable")[:count]]
+        shows = np.flatnonzero(self.true >= at_least)
+        return shows[np.argsort(self.dice()[shows], kind="stable")[:count]]
 
 
-def methods(networks=None):
-    """Every method, by name.
+def methods(networks: Mapping | None = None) -> dict[str, Method]:
+    """All methods by name.
 
     Parameters
     ----------
-    networks : dict of str to keras.Model, optional; more of them.
+    networks : dict of str to keras.Model, optional; further networks.
 
     Returns
     -------
-    dict of str to callable, from a Series to what is to be removed from it, a bool array (slices,
-    rows, columns). All but "shipped" and K-Means see each slice by itself.
+    dict of str to callable, from a Series to the voxels to remove, a bool array (slices, rows,
+    columns). All but "pretrained" and K-Means work on single slices.
     """
-    baselines = {name: by_slice(function) for name, function in BASELINES.items()}
-    trained = {name: by_network(model) for name, model in (networks or {}).items()}
     return {
-        **baselines,
+        **{name: by_slice(function) for name, function in BASELINES.items()},
         "K-Means + components": lambda series: find_support(series, "kmeans").removed,
-        **trained,
-        "shipped, slices alone": _shipped_alone,
-        "shipped": lambda series: find_support(series).removed,
+        **{name: by_network(model) for name, model in (networks or {}).items()},
+        "pretrained, no refinement": _pretrained_alone,
+        "pretrained": lambda series: find_support(series).removed,
     }
 
 
-def by_slice(function):
+def by_slice(function: Callable) -> Method:
     """Make a method of a function of `headrest.evaluate.baselines`."""
     return lambda series: np.stack([function(hu, series.spacing_mm[1:]) for hu in series.hu])
 
 
-def by_network(model):
-    """Make a method of a network that sees each slice by itself, pixel for pixel.
+def by_network(model) -> Method:
+    """Make a method of a keras.Model that sees single slices, without resampling.
 
-    Where it has no answer, beyond the output of one without padding, it finds nothing.
+    In the border band of a VALID network it finds nothing.
     """
     return lambda series: np.concatenate(
         [
@@ -116,54 +120,51 @@ def _found(model, hu):
     return square[:, rows, columns]
 
 
-def _shipped_alone(series):
+def _pretrained_alone(series):
     return series_probability(series.hu, series.spacing_mm, load_pretrained()) >= FOUND
 
 
-def compare(cases, chosen):
-    """Let methods find the support of cases, and judge them.
+def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, MethodCounts]:
+    """Run methods on cases and count their pixels.
 
     Parameters
     ----------
-    cases : iterable of Case; of a generator, one at a time is kept in memory.
-    chosen : dict of str to callable, as `methods` gives them. What they take at `SUPPORT_HU` HU and
-        below does not count.
+    cases : iterable of Case; only one of a generator's is in memory at a time.
+    chosen : dict of str to callable, as `methods` returns them. Voxels at `SUPPORT_HU` HU and
+        below do not count.
 
     Returns
     -------
-    dict of str to Compared, all of the same slices in the same order.
+    dict of str to MethodCounts, all of the same slices in the same order.
     """
-    rows = {name: [] for name in chosen}
+    rows: dict[str, list] = {name: [] for name in chosen}
     for case in cases:
-        hu = case.series.hu  # rescaled here, so that no method pays for it
+        hu = case.series.hu  # rescaled before the clock starts
         for name, method in chosen.items():
-            began = time.process_time()
+            start = time.process_time()
             found = method(case.series)
-            cpu_ms = 1000 * (time.process_time() - began) / len(hu)
-            rows[name] += _judged(case, found, cpu_ms)
-    return {name: Compared(*map(np.array, zip(*row))) for name, row in rows.items()}
+            cpu_ms = 1000 * (time.process_time() - start) / len(hu)
+            rows[name] += _count(case, found, cpu_ms)
+    return {name: MethodCounts(*map(np.array, zip(*row))) for name, row in rows.items()}
 
 
-def _judged(case, found, cpu_ms):
-    """A row a slice, in the order of the fields of Compared."""
+def _count(case, found, cpu_ms):
+    """One row per slice, in the order of the fields of MethodCounts."""
     spacing_mm = case.series.spacing_mm
     found = found & (case.series.hu > SUPPORT_HU)
-    lost = (case.patient & found).sum((1, 2))  # skin, too, beside what nobody can tell
-    found &= case.judged
-    counts = np.stack(_overlap(case.device, found))
-    inner = np.s_[:, RIM:-RIM, RIM:-RIM]
-    rim = counts - np.stack(_overlap(case.device[inner], found[inner]))
-    pixels = case.judged.sum((1, 2))
+    lost = (case.patient & found).sum((1, 2))  # unknown voxels of the skin included
+    found &= case.known
+    masks = (case.support, found, case.known)
+    inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
+    counts = count_slices(*masks)
+    border = (counts - count_slices(*(mask[inner] for mask in masks)))[:3]
+    voxel_ml = np.prod(spacing_mm) / 1000
     return [
         (
-            *(i, case.groups[i], *counts[:, i], pixels[i], case.name, case.kind, *rim[:, i]),
-            *(lost[i], np.prod(spacing_mm) / 1000),
-            surface_distance_mm(case.device[i], found[i], spacing_mm[1:]),
+            *(i, case.groups[i], *counts[:, i], case.name, case.kind, *border[:, i]),
+            *(lost[i], voxel_ml),
+            surface_distance_mm(case.support[i], found[i], spacing_mm[1:]),
             cpu_ms,
         )
         for i in range(len(found))
     ]
-
-
-def _overlap(true, found):
-    return [mask.sum((1, 2)) for mask in (true, found, true & found)]

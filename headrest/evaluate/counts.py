@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from headrest.evaluate.metrics import dice_from_counts, iou_from_counts
+from headrest.evaluate.metrics import count_slices, dice_from_counts, scores_from_counts
 from headrest.hounsfield import IGNORE_LABEL, SUPPORT_HU, scale
 from headrest.segment.unet import keras_probability, output_size
 from headrest.util.arrays import crop
 
 if TYPE_CHECKING:
     import keras
-
 
 EVALUATION_BATCH = 10
 """Slices per batch of a network; ten of 512 x 512 fit into memory beside a training run."""
@@ -29,8 +28,8 @@ class SliceCounts:
     ----------
     indices : int array (n,), of the slices in their training set or series.
     groups : str array (n,), "free", "touching" or "absent".
-    true, found, shared, pixels : int arrays (n,), pixels of support by the labels, of support by
-        the network, of both, and all pixels; none of them counts pixels of `IGNORE_LABEL`.
+    true, found, shared, pixels : int arrays (n,), pixels of support by the labels, by the
+        network, by both, and all; pixels of unknown class (`IGNORE_LABEL`) do not count.
     """
 
     indices: np.ndarray
@@ -45,7 +44,7 @@ class SliceCounts:
         return dice_from_counts(self.true, self.found, self.shared)
 
     def scores(self, group: str | None = None) -> dict[str, float | None]:
-        """Scores over the pixels of all slices, or of the slices of one group.
+        """Scores over the pixels of all slices, or of one group.
 
         Returns
         -------
@@ -53,18 +52,10 @@ class SliceCounts:
         floats, or None where there are no slices.
         """
         chosen = slice(None) if group is None else self.groups == group
-        true, found, shared, pixels = (
-            int(counts[chosen].sum())
-            for counts in (self.true, self.found, self.shared, self.pixels)
-        )
-        if not pixels:
-            return dict.fromkeys(("dice", "iou", "accuracy", "all_background"))
-        return {
-            "dice": float(dice_from_counts(true, found, shared)),
-            "iou": float(iou_from_counts(true, found, shared)),
-            "accuracy": 1 - (true + found - 2 * shared) / pixels,
-            "all_background": 1 - true / pixels,
-        }
+        counts = (self.true, self.found, self.shared, self.pixels)
+        sums = [int(one[chosen].sum()) for one in counts]
+        scores = scores_from_counts(*sums)
+        return {name: float(value) if sums[-1] else None for name, value in scores.items()}
 
 
 def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
@@ -91,7 +82,7 @@ def evaluate_slices(
     Parameters
     ----------
     model : keras.Model of `headrest.segment.unet`
-    data : headrest.train.dataset.TrainingSet, or any object with its `slices`, `target`, `group`.
+    data : headrest.train.dataset.TrainingSet
     indices : int array (n,), slices that the network was not trained on.
     labels : str, "truth" or "kmeans".
 
@@ -105,11 +96,6 @@ def evaluate_slices(
     for start in range(0, len(indices), EVALUATION_BATCH):
         chosen = indices[start : start + EVALUATION_BATCH]
         found = slice_probability(model, data.slices[chosen]) >= 0.5
-        counts.append(_count(found, crop(target[chosen], size)))
+        label = crop(target[chosen], size)
+        counts.append(count_slices(label == 1, found, label != IGNORE_LABEL))
     return SliceCounts(indices, data.group(indices), *np.concatenate(counts, 1))
-
-
-def _count(found, labels):
-    true, known = labels == 1, labels != IGNORE_LABEL
-    masks = (true, found & known, true & found, known)
-    return np.stack([mask.sum((1, 2)) for mask in masks])

@@ -10,44 +10,6 @@ from headrest.segment.morphology import volume_ml
 from headrest.util.errors import HeadrestError
 
 
-def _same_shape(*masks):
-    masks = [np.asarray(m, bool) for m in masks]
-    if len({m.shape for m in masks}) > 1:
-        raise HeadrestError(f"masks of different shapes: {[m.shape for m in masks]}")
-    return masks
-
-
-def _counts(mask_true, mask_pred):
-    true, found = _same_shape(mask_true, mask_pred)
-    return np.count_nonzero(true), np.count_nonzero(found), np.count_nonzero(true & found)
-
-
-def dice_from_counts(true: ArrayLike, found: ArrayLike, shared: ArrayLike) -> np.ndarray:
-    """Dice coefficient from pixel counts of two masks and of their intersection.
-
-    Parameters
-    ----------
-    true, found, shared : array of any one shape, whole numbers.
-
-    Returns
-    -------
-    float array of that shape; 1.0 where both masks are empty.
-
-    Examples
-    --------
-    >>> dice_from_counts([2, 0], [1, 0], [1, 0]).round(3).tolist()
-    [0.667, 1.0]
-    """
-    both = np.add(true, found)
-    return np.where(both > 0, 2 * np.asarray(shared) / np.maximum(both, 1), 1.0)
-
-
-def iou_from_counts(true: ArrayLike, found: ArrayLike, shared: ArrayLike) -> np.ndarray:
-    """Intersection over union from the counts of `dice_from_counts`; 1.0 for empty masks."""
-    union = np.add(true, found) - shared
-    return np.where(union > 0, np.asarray(shared) / np.maximum(union, 1), 1.0)
-
-
 def dice(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
     """Dice coefficient: twice the intersection over the sum of both masks.
 
@@ -73,13 +35,11 @@ def dice(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
     >>> dice([1, 1, 0, 0], [1, 0, 0, 0])
     0.6666666666666666
     """
-    return float(dice_from_counts(*_counts(mask_true, mask_pred)))
+    return float(_scores(mask_true, mask_pred)["dice"])
 
 
 def iou(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
-    """Intersection over union (Jaccard index).
-
-    Parameters, Returns and Raises are those of `dice`.
+    """Intersection over union (Jaccard index); parameters, returns and errors as for `dice`.
 
     Notes
     -----
@@ -90,7 +50,7 @@ def iou(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
     >>> iou([1, 1, 0, 0], [1, 0, 0, 0])
     0.5
     """
-    return float(iou_from_counts(*_counts(mask_true, mask_pred)))
+    return float(_scores(mask_true, mask_pred)["iou"])
 
 
 def pixel_accuracy(mask_true: ArrayLike, mask_pred: ArrayLike) -> tuple[float, float]:
@@ -108,8 +68,64 @@ def pixel_accuracy(mask_true: ArrayLike, mask_pred: ArrayLike) -> tuple[float, f
     >>> pixel_accuracy([1, 0, 0, 0], [0, 0, 0, 0])
     (0.75, 0.75)
     """
-    a, b = _same_shape(mask_true, mask_pred)
-    return (float((a == b).mean()), float((~a).mean())) if a.size else (1.0, 1.0)
+    scores = _scores(mask_true, mask_pred)
+    return float(scores["accuracy"]), float(scores["all_background"])
+
+
+def _scores(mask_true, mask_pred):
+    true, found = _same_shape(mask_true, mask_pred)
+    counts = [np.count_nonzero(mask) for mask in (true, found, true & found)]
+    return scores_from_counts(*counts, true.size)
+
+
+def _same_shape(*masks):
+    masks = [np.asarray(m, bool) for m in masks]
+    if len({m.shape for m in masks}) > 1:
+        raise HeadrestError(f"masks of different shapes: {[m.shape for m in masks]}")
+    return masks
+
+
+def count_slices(true: np.ndarray, found: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Count the pixels of two masks, of their intersection, and all, where the truth is known.
+
+    Parameters
+    ----------
+    true, found, known : bool array (slices, rows, columns)
+
+    Returns
+    -------
+    int array (4, slices)
+    """
+    masks = (true & known, found & known, true & found & known, known)
+    return np.stack([np.count_nonzero(mask, axis=(1, 2)) for mask in masks])
+
+
+def dice_from_counts(true: ArrayLike, found: ArrayLike, shared: ArrayLike) -> np.ndarray:
+    """Dice from pixel counts of two masks and of their intersection, arrays of any one shape.
+
+    Examples
+    --------
+    >>> dice_from_counts([2, 0], [1, 0], [1, 0]).round(3).tolist()
+    [0.667, 1.0]
+    """
+    return _ratio(2 * np.asarray(shared), np.add(true, found))
+
+
+def scores_from_counts(
+    true: ArrayLike, found: ArrayLike, shared: ArrayLike, pixels: ArrayLike
+) -> dict[str, np.ndarray]:
+    """Dice, IoU, accuracy and the accuracy of an empty mask, from the counts of `count_slices`."""
+    wrong = np.add(true, found) - 2 * np.asarray(shared)
+    return {
+        "dice": dice_from_counts(true, found, shared),
+        "iou": _ratio(shared, wrong + shared),
+        "accuracy": _ratio(pixels - wrong, pixels),
+        "all_background": _ratio(np.subtract(pixels, true), pixels),
+    }
+
+
+def _ratio(part, whole):
+    return np.where(np.equal(whole, 0), 1.0, part / np.maximum(whole, 1))
 
 
 def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:
@@ -139,21 +155,7 @@ def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[flo
 
 
 def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:
-    """Removed patient: the volume of patient that was removed.
-
-    Parameters
-    ----------
-    patient, removed : bool array (slices, rows, columns), of one shape.
-    spacing_mm : (z, y, x) in mm.
-
-    Returns
-    -------
-    float, in ml; 0.0 where nothing was removed.
-
-    Raises
-    ------
-    HeadrestError
-        For masks of different shapes.
+    """Removed patient: the volume of patient that was removed; otherwise as `residual_ml`.
 
     Examples
     --------
@@ -180,12 +182,7 @@ def surface_distance_mm(
 
     Returns
     -------
-    float, in mm; 0.0 where both masks are empty, infinite where one of them is.
-
-    Raises
-    ------
-    HeadrestError
-        For masks of different shapes.
+    float, in mm; 0.0 where both masks are empty, infinite where one of them is. Errors as `dice`.
 
     Notes
     -----

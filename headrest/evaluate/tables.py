@@ -1,130 +1,134 @@
-"""The tables of a comparison: printed, kept as JSON, and written as README shows them."""
+"""Results of a comparison as text tables, as JSON, and as the Markdown tables of README."""
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headrest.evaluate.bootstrap import summary
+from headrest.evaluate.compare import MethodCounts
 from headrest.segment.weights import weights_card
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
 from headrest.util.version import __version__
 
-GROUPS = ("all", "free", "touching")
+TABLE_GROUPS = ("all", "free", "touching")
 
-SHIPPED = "shipped"
-"""The method of which README tells how it does on real scans."""
+Counts = Mapping[str, MethodCounts]
+Summaries = dict[str, dict[str, dict[str, list[float]]]]
+
+DICE, ML, SHARE = "{:.3f} ({:.3f}-{:.3f})", "{:.2f} ({:.2f}-{:.2f})", "{:.0%} ({:.0%}-{:.0%})"
+"""Formats of a value and its interval."""
+
+METHOD_COLUMNS = {
+    "Dice": ("dice", DICE),
+    "IoU": ("iou", "{:.3f}"),
+    "accuracy": ("accuracy", "{:.4f}"),
+    "surface mm": ("distance_mm", "{:.1f}"),
+    "residual support ml": ("residual_ml", "{:.1f} ({:.1f}-{:.1f})"),
+    "removed patient ml": ("lost_ml", ML),
+    "worst": ("worst", "{:.2f}"),
+    "solved": ("solved", SHARE),
+    "CPU ms": ("cpu_ms", "{:.0f}"),
+}
+SCAN_COLUMNS = {
+    "Dice": ("dice", "{:.3f}"),
+    "worst slice": ("worst", "{:.3f}"),
+    "surface mm": ("distance_mm", "{:.1f}"),
+    "support ml": ("support_ml", "{:.1f}"),
+    "residual support ml": ("residual_ml", "{:.2f}"),
+    "removed patient ml": ("lost_ml", "{:.2f}"),
+}
+README_COLUMNS = {
+    "Dice, free": (("free", "dice"), DICE),
+    "Dice, touching": (("touching", "dice"), DICE),
+    "residual support, %": (("all", "residual_pct"), "{:.1f}"),
+    "removed patient, ml": (("all", "lost_ml"), ML),
+    "solved, free": (("free", "solved"), SHARE),
+    "solved, touching": (("touching", "solved"), SHARE),
+    "CPU ms per slice": (("all", "cpu_ms"), "{:.0f}"),
+}
+"""Columns of the tables: heading, measure of `headrest.evaluate.bootstrap.measures`, format."""
 
 
-def summarize(compared):
-    """Measure every method on all slices and on those of each group.
-
-    Parameters
-    ----------
-    compared : dict of str to headrest.evaluate.compare.Compared
+def summarize(counts: Counts) -> Summaries:
+    """Measures of every method, over all slices and over those of each group.
 
     Returns
     -------
-    dict of method to dict of group ("all", "free", "touching") to what
-    `headrest.evaluate.bootstrap.summary` returns.
+    dict of method to dict of group ("all", "free", "touching") to the measures of
+    `headrest.evaluate.bootstrap.summary`.
     """
     return {
-        name: {group: summary(one, None if group == "all" else group) for group in GROUPS}
-        for name, one in compared.items()
+        name: {group: summary(one, None if group == "all" else group) for group in TABLE_GROUPS}
+        for name, one in counts.items()
     }
 
 
-def columns(summaries, group="all"):
-    """Lay the measures of a group out for `headrest.util.text.table`, intervals in brackets."""
+def method_columns(summaries: Summaries, group: str = "all") -> dict[str, list[str]]:
+    """Columns of a group for `headrest.util.text.table`, with intervals in brackets."""
     rows = {name: groups[group] for name, groups in summaries.items()}
+    return _columns("method", rows, METHOD_COLUMNS)
 
-    def plain(measure, digits):
-        return [_number(row[measure][0], digits) for row in rows.values()]
 
-    return {
-        "method": list(rows),
-        "Dice": [_with_interval(row["dice"], 3) for row in rows.values()],
-        "IoU": plain("iou", 3),
-        "accuracy": plain("accuracy", 4),
-        "surface mm": plain("distance_mm", 1),
-        "left ml": [_with_interval(row["left_ml"], 1) for row in rows.values()],
-        "lost ml": [_with_interval(row["lost_ml"], 2) for row in rows.values()],
-        "worst": plain("worst", 2),
-        "solved %": [_with_interval(row["solved"], 0, 100) for row in rows.values()],
-        "CPU ms": plain("cpu_ms", 0),
+def scan_columns(counts: Counts) -> dict[str, list[str]]:
+    """Columns of one real scan for `headrest.util.text.table`, one row per method."""
+    return _columns("method", {name: summary(one) for name, one in counts.items()}, SCAN_COLUMNS)
+
+
+def _columns(head, rows, columns):
+    return {head: list(rows)} | {
+        name: [_text(row[measure], form) for row in rows.values()]
+        for name, (measure, form) in columns.items()
     }
 
 
-def scan_columns(compared):
-    """Lay what methods made of one real scan out for `headrest.util.text.table`."""
-    rows = {name: _of_one(one) for name, one in compared.items()}
-    shown = {
-        "Dice": ("dice", 3),
-        "worst": ("worst", 3),
-        "surface mm": ("distance_mm", 1),
-        "left ml": ("left_ml", 2),
-        "of ml": ("device_ml", 2),
-        "lost ml": ("lost_ml", 2),
-    }
-    return {"method": list(rows)} | {
-        name: [_number(row[measure], n) for row in rows.values()]
-        for name, (measure, n) in shown.items()
-    }
+def _text(values, form):
+    value = values[0]
+    return "none" if value is None or not np.isfinite(value) else form.format(*values)
 
 
-def _with_interval(values, digits, times=1):
-    value, low, high = (_number(v, digits, times) for v in values)
-    return f"{value} ({low}-{high})" if value != "none" else value
+def describe(counts: Counts, profile: str) -> str:
+    """Describe a comparison of synthetic patients in one line."""
+    names = next(iter(counts.values())).names
+    patients = len(np.unique(names))
+    return f"profile {profile}: {len(names)} slices of {patients} synthetic patients"
 
 
-def _number(value, digits, times=1):
-    return "none" if value is None or not np.isfinite(value) else f"{times * value:.{digits}f}"
-
-
-def describe(compared, profile):
-    """Say in a line what was compared: str."""
-    one = next(iter(compared.values()))
-    patients = len(np.unique(one.names))
-    return f"profile {profile}: {len(one.names)} slices of {patients} synthetic patients"
-
-
-def write_results(path, compared, profile, scans=None):
-    """Keep what a comparison came to.
+def write_results(
+    path: str | Path, counts: Counts, profile: str, scans: Mapping[str, Counts] | None = None
+) -> dict[str, Any]:
+    """Write the results of a comparison as JSON.
 
     Parameters
     ----------
     path : path of a .json file; its folder is made.
-    compared : dict of str to headrest.evaluate.compare.Compared, of synthetic patients.
+    counts : dict of method to MethodCounts, of synthetic patients.
     profile : str
-    scans : dict of name to such a dict, of real scans, optional.
+    scans : dict of scan to such a dict, of real scans, optional.
 
     Returns
     -------
-    dict, as `read_results` reads it back.
+    dict, as `read_results` returns it.
     """
-    kept = {
-        "what": describe(compared, profile),
+    results = {
+        "description": describe(counts, profile),
         "headrest": __version__,
         "weights": weights_card()["sha256"][:12],
         "date": date.today().isoformat(),
-        "synthetic": summarize(compared),
+        "synthetic": summarize(counts),
         "scans": {
-            scan: {name: _of_one(one) for name, one in found.items()}
+            scan: {name: summary(one) for name, one in found.items()}
             for scan, found in (scans or {}).items()
         },
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as aside:
-        aside.write_text(json.dumps(_finite(kept), indent=1) + "\n", encoding="utf-8")
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(_finite(results), indent=1) + "\n", encoding="utf-8")
     return read_results(path)
-
-
-def _of_one(compared):
-    """Measures of one patient, without intervals: there is nobody else to draw."""
-    values = {measure: found[0] for measure, found in summary(compared).items()}
-    return values | {"device_ml": float(compared.true @ compared.voxel_ml)}
 
 
 def _finite(value):
@@ -137,8 +141,8 @@ def _finite(value):
     return value
 
 
-def read_results(path):
-    """Read what `write_results` wrote; what is no finite number is None.
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Read the results that `write_results` wrote; None stands for what is not finite.
 
     Raises
     ------
@@ -151,33 +155,24 @@ def read_results(path):
         raise HeadrestError(f"{path}: no results to read ({type(error).__name__})") from error
 
 
-def synthetic_table(results):
-    """The table of all methods as README shows it: str, Markdown."""
-    head = ["method", "Dice, free", "Dice, touching", "left, %", "lost, ml a patient"]
-    rows = [[*head, "solved, free, %", "solved, touching, %", "CPU-ms a slice"]]
-    for name, groups in results["synthetic"].items():
-        every = groups["all"]
-        dices = [_with_interval(groups[group]["dice"], 3) for group in GROUPS[1:]]
-        left = _number(every["left_pct"][0], 1)
-        lost = _with_interval(every["lost_ml"], 2)
-        solved = [_with_interval(groups[group]["solved"], 0, 100) for group in GROUPS[1:]]
-        rows.append([name, *dices, left, lost, *solved, _number(every["cpu_ms"][0], 0)])
-    return _markdown(rows, results, results["what"].capitalize())
+def synthetic_table(results: dict[str, Any]) -> str:
+    """README's table of all methods on synthetic patients, in Markdown."""
+    rows = {
+        name: {(group, key): v for group, one in groups.items() for key, v in one.items()}
+        for name, groups in results["synthetic"].items()
+    }
+    return _markdown(_columns("method", rows, README_COLUMNS), results, results["description"])
 
 
-def scans_table(results, method=SHIPPED):
-    """The table of real scans as README shows it: str, Markdown."""
-    rows = [["scan", "Dice", "worst slice", "support left", "patient lost"]]
-    for name, found in results["scans"].items():
-        one = found[method]
-        left = f"{one['left_ml']:.2f} of {one['device_ml']:.1f} ml"
-        lost = f"{one['lost_ml']:.2f} ml"
-        rows.append([f"`{name}`", _number(one["dice"], 3), _number(one["worst"], 3), left, lost])
-    return _markdown(rows, results, f"Real scans, a patient each, by the method {method}")
+def scans_table(results: dict[str, Any], method: str = "pretrained") -> str:
+    """README's table of one method on real scans, in Markdown."""
+    rows = {f"`{name}`": found[method] for name, found in results["scans"].items()}
+    description = f"real scans, one patient each, by the method {method}"
+    return _markdown(_columns("scan", rows, SCAN_COLUMNS), results, description)
 
 
-def _markdown(rows, results, what):
+def _markdown(columns, results, description):
+    rows = [columns, ["---"] * len(columns), *zip(*columns.values())]
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
-    made = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
-    return "\n".join([*lines, "", f"*{what}; {made}.*"])
+    origin = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
+    return "\n".join([*lines, "", f"*{description.capitalize()}; {origin}.*"])

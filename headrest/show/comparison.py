@@ -1,19 +1,23 @@
-"""Figures of a comparison."""
+"""Figures of a comparison of methods, and of training curves."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from headrest.evaluate.baselines import BASELINES
 from headrest.util.colors import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 MARKERS = "os^vDPX*<>hpd"
 
-NAMED = ("shipped", "K-Means + components", "nothing removed")
-"""Methods whose name stands beside their point as well as in the legend."""
+LABELLED = ("pretrained", "K-Means + components", "nothing removed")
+"""Methods named beside their point as well as in the legend."""
 
 
-def draw_trade_off(summaries):
-    """Draw how much of the patient each method loses against how much support it leaves.
+def draw_trade_off(summaries: Mapping) -> Figure:
+    """Plot removed patient against residual support, one point per method. Lower left is better.
 
     Parameters
     ----------
@@ -21,31 +25,30 @@ def draw_trade_off(summaries):
 
     Returns
     -------
-    matplotlib Figure, supports that stand free on the left, those that touch on the right. Bars
-    are 95 % intervals. Best is the corner below on the left.
+    matplotlib Figure; free supports on the left, touching ones on the right, with 95 % intervals.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.6), sharex=True, sharey=True)
     for axis, group in zip(axes, ("free", "touching")):
         for i, (name, groups) in enumerate(summaries.items()):
-            left, lost = groups[group]["left_pct"], groups[group]["lost_ml"]
+            x, y = groups[group]["residual_pct"], groups[group]["lost_ml"]
             style = {"fmt": MARKERS[i % len(MARKERS)], "color": _color(name), "elinewidth": 0.8}
-            axis.errorbar(left[0], lost[0], _bar(lost), _bar(left), label=name, alpha=0.85, **style)
-            if name in NAMED:
-                side, by = ("left", (5, 30)) if left[0] < 10 else ("right", (-7, 7))
-                place = {"xytext": by, "textcoords": "offset points", "ha": side}
-                axis.annotate(name, (left[0], lost[0]), color=_color(name), fontsize=9, **place)
+            axis.errorbar(x[0], y[0], _bar(y), _bar(x), label=name, alpha=0.85, **style)
+            if name in LABELLED:
+                side, offset = ("left", (5, 30)) if x[0] < 10 else ("right", (-7, 7))
+                style = {"xytext": offset, "textcoords": "offset points", "ha": side}
+                axis.annotate(name, (x[0], y[0]), color=_color(name), fontsize=9, **style)
         axis.set_title(f"support {'free of' if group == 'free' else 'touching'} the patient")
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.set(xlabel="support left, %", xlim=(-0.1, 130), ylim=(-0.01, None))
+        axis.set(xlabel="residual support, %", xlim=(-0.1, 130), ylim=(-0.01, None))
         axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-    axes[0].set_ylabel("patient lost, ml a patient")
+    axes[0].set_ylabel("removed patient, ml")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
     return figure
 
 
 def _color(name):
-    if name.startswith("shipped"):
+    if name.startswith("pretrained"):
         return SUPPORT_COLOR
     return OTHER_COLOR if name in BASELINES else SECOND_COLOR
 
@@ -55,8 +58,8 @@ def _bar(values):
     return [[max(value - low, 0)], [max(high - value, 0)]]
 
 
-def draw_curves(curves):
-    """Draw loss and Dice against iterations.
+def draw_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Plot loss and Dice against iterations.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Cases, methods, and what they come to, beside other ways to count the same."""
+"""Cases, methods and their measures, checked against scikit-image, SciPy and pydicom."""
 
 import json
 from dataclasses import replace
@@ -11,13 +11,13 @@ from scipy import ndimage, stats
 
 from headrest import HeadrestError
 from headrest.evaluate import metrics
-from headrest.evaluate.bootstrap import MEASURES, difference, patient_weights, summary
+from headrest.evaluate.bootstrap import difference, measures, patient_weights, summary
 from headrest.phantom import synthesize_patients
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
 from headrest.evaluate.cases import read_patient, read_scan
-from headrest.evaluate.compare import RIM, Compared, by_network, compare, methods
+from headrest.evaluate.compare import BORDER_PX, MethodCounts, by_network, compare, methods
 
 SEEDS = (8301, 8302, 8303)
 TESTED = ("fixed ellipse", "row and column runs", "largest component", "K-Means + components")
@@ -52,9 +52,9 @@ def recounted(folder, found):
     ml = np.median(gaps) * np.cos(np.deg2rad(files[0].GantryDetectorTilt)) * np.prod(spacing) / 1000
     truth = np.load(folder / "truth.npz")
     partial = (truth["support_share"] > 0) & ~(truth["support"] | truth["patient"])
-    judged, solid = ~(truth["ignore"] | partial), hu > -500
-    true, guess = truth["support"] & judged, found & judged & solid
-    table = contingency_table(true[judged].astype(int), guess[judged].astype(int)).toarray()
+    known, solid = ~(truth["ignore"] | partial), hu > -500
+    true, guess = truth["support"] & known, found & known & solid
+    table = contingency_table(true[known].astype(int), guess[known].astype(int)).toarray()
     table = np.pad(table, ((0, 2 - table.shape[0]), (0, 2 - table.shape[1])))
     rows = []
     for a, b in zip(true, guess):
@@ -69,10 +69,10 @@ def recounted(folder, found):
     return table, (true & ~guess).sum() * ml, lost, rows
 
 
-def test_every_figure_of_the_table_by_another_way(folders, chosen, compared):
+def test_measures_equal_an_independent_count(folders, chosen, compared):
     for name, method in chosen.items():
         parts = [recounted(f, method(read_patient(f).series)) for f in folders]
-        tables, left, lost, distances = zip(*parts)
+        tables, residual, lost, distances = zip(*parts)
         (tn, fp), (fn, tp) = sum(tables)
         found = {measure: values[0] for measure, values in summary(compared[name]).items()}
         near = {"rel": 1e-6, "abs": 1e-9}
@@ -81,59 +81,59 @@ def test_every_figure_of_the_table_by_another_way(folders, chosen, compared):
         total = tp + fp + fn + tn
         assert found["accuracy"] == pytest.approx((tp + tn) / total, **near)
         assert found["all_background"] == pytest.approx((tn + fp) / total, **near)
-        assert found["left_ml"] == pytest.approx(np.mean(left), rel=1e-6)
+        assert found["residual_ml"] == pytest.approx(np.mean(residual), rel=1e-6)
         assert found["lost_ml"] == pytest.approx(np.mean(lost), **near)
         middle = np.percentile(np.concatenate(distances), 50, method="inverted_cdf")
         assert found["distance_mm"] == pytest.approx(middle, **near)
 
 
-def test_slices_agree_with_the_metrics(folders, chosen, compared):
+def test_slice_counts_agree_with_the_metrics(folders, chosen, compared):
     case = read_patient(folders[0])
     for name, one in compared.items():
-        found = chosen[name](case.series) & case.judged
+        found = chosen[name](case.series) & case.known
         first = one.take(one.names == case.name)
-        each = [metrics.dice(t, f) for t, f in zip(case.device, found)]
+        each = [metrics.dice(t, f) for t, f in zip(case.support, found)]
         assert first.dice() == pytest.approx(each)
         assert first.lost.sum() * first.voxel_ml[0] == pytest.approx(
             metrics.lost_ml(case.patient, found, case.series.spacing_mm)
         )
-        inner = np.s_[:, RIM:-RIM, RIM:-RIM]
-        inside = metrics.dice(case.device[inner], found[inner])
-        assert MEASURES["inner_dice"](first, np.ones((1, 3)))[0] == pytest.approx(inside)
+        inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
+        inside = metrics.dice(case.support[inner], found[inner])
+        assert measures(first, np.ones((1, 3)))["inner_dice"][0] == pytest.approx(inside)
 
 
-def test_what_is_not_judged_counts_for_nothing_but_the_patient(folders):
+def test_unknown_voxels_count_as_removed_patient_only(folders):
     case = read_patient(folders[0])
-    blind = replace(case, judged=case.judged & False, device=case.device & False)
+    unknown = replace(case, known=case.known & False, support=case.support & False)
     everything = {"all": lambda series: series.hu > -500}
-    one = compare([blind], everything)["all"]
+    one = compare([unknown], everything)["all"]
     assert one.found.sum() == one.pixels.sum() == 0
     assert one.lost.tolist() == case.patient.sum((1, 2)).tolist()
 
 
 def made(names, **columns):
-    """A Compared of slices whose every other count is 0."""
+    """A MethodCounts of slices, 0 for all counts that are not given."""
     n = len(names)
-    blank = {field: np.zeros(n, int) for field in Compared.__dataclass_fields__}
+    blank = {field: np.zeros(n, int) for field in MethodCounts.__dataclass_fields__}
     names = {"names": np.array(list(names)), "kinds": np.full(n, ""), "groups": np.full(n, "free")}
     pixels = {"pixels": np.full(n, 100), "voxel_ml": np.ones(n)}
-    return Compared(**blank | names | pixels | {k: np.array(v) for k, v in columns.items()})
+    return MethodCounts(**blank | names | pixels | {k: np.array(v) for k, v in columns.items()})
 
 
-def test_solved_is_all_but_whole_and_nothing_lost():
+def test_solved_needs_dice_0_95_and_no_removed_patient():
     one = made("abcd", true=[20, 20, 20, 0], found=[20, 20, 15, 0], shared=[20, 20, 15, 0])
     one = replace(one, lost=np.array([0, 1, 0, 0]))
     assert list(one.solved()) == [True, False, False, True]
     assert summary(one)["solved"][0] == 0.5
 
 
-def test_the_hardest_slices_have_something_to_find():
+def test_worst_skips_slices_with_little_support():
     one = made("abcd", true=[40, 29, 40, 40], found=[40] * 4, shared=[30, 0, 10, 20])
-    assert list(one.hardest(2)) == [2, 3]
+    assert list(one.worst(2)) == [2, 3]
     assert summary(one)["worst"][0] == pytest.approx(0.25)
 
 
-def test_patients_are_drawn_whole():
+def test_resamples_whole_patients():
     names = np.array(["b", "a", "b", "c", "a"])
     weights = patient_weights(names, samples=200)
     assert (weights[0] == 1).all()
@@ -142,20 +142,20 @@ def test_patients_are_drawn_whole():
     assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
 
 
-def test_the_interval_is_scipy_s_over_patients():
+def test_interval_equals_scipy_bootstrap_over_patients():
     rng = np.random.default_rng(0)
-    names, left = np.repeat(np.arange(40).astype(str), 4), rng.integers(0, 200, 160)
-    left[:80] *= 3  # patients differ, or it would not matter who is drawn
-    one = made(names, true=left, found=left * 0, shared=left * 0)
-    sums = np.array([left[names == str(k)].sum() for k in range(40)])
-    value, low, high = summary(one)["left_ml"]
+    names, missed = np.repeat(np.arange(40).astype(str), 4), rng.integers(0, 200, 160)
+    missed[:80] *= 3  # patients differ, so the resampling matters
+    one = made(names, true=missed, found=missed * 0, shared=missed * 0)
+    sums = np.array([missed[names == str(k)].sum() for k in range(40)])
+    value, low, high = summary(one)["residual_ml"]
     theirs = stats.bootstrap((sums,), np.mean, method="percentile", rng=rng).confidence_interval
     assert value == pytest.approx(sums.mean())
     wide = theirs.high - theirs.low
     assert (low, high) == pytest.approx(tuple(theirs), abs=0.1 * wide)
 
 
-def test_a_difference_is_of_the_same_patients():
+def test_difference_is_paired_by_patient():
     true, names = np.arange(30, 60), np.arange(30).astype(str)
     worse = made(names, true=true, found=true, shared=true - 20)
     better = made(names, true=true, found=true, shared=true - 15)
@@ -166,15 +166,15 @@ def test_a_difference_is_of_the_same_patients():
     assert high - low < min(one[2] - one[1] for one in alone)
 
 
-def test_a_group_without_slices_has_no_measures():
+def test_measures_of_an_empty_group_are_nan():
     assert all(np.isnan(values[0]) for values in summary(made("ab"), "touching").values())
     assert np.isnan(difference(made("ab"), made("ab"), "dice", "touching")).all()
 
 
-def test_nothing_to_find_and_nothing_found_is_right():
+def test_no_support_and_no_detection_scores_1():
     found = summary(made("ab"))
     assert found["dice"] == found["iou"] == [1, 1, 1]
-    assert found["left_pct"] == [0, 0, 0]
+    assert found["residual_pct"] == [0, 0, 0]
     assert np.isnan(found["distance_mm"][0])
 
 
@@ -193,7 +193,7 @@ def test_a_network_without_padding_finds_nothing_in_the_rim(folders):
     assert found.sum() == solid[inner].sum()
 
 
-def test_a_scan_is_the_series_that_fits_its_reference(tmp_path):
+def test_read_scan_takes_the_series_that_fits_the_reference(tmp_path):
     make_series(tmp_path / "scan" / "one", 3)
     make_series(tmp_path / "scan" / "other", 4, SeriesInstanceUID="1.2.3")
     label = np.ones((3, 64, 64), np.uint8)
@@ -202,15 +202,15 @@ def test_a_scan_is_the_series_that_fits_its_reference(tmp_path):
     np.savez(path, label=label, label_tight=label)
     case = read_scan(tmp_path / "scan", path)
     assert (case.name, list(case.groups)) == ("reference", ["free"] * 3)
-    assert case.device.sum() == 3 * 2 * 44
-    assert not case.judged[:, 40:50].any()
+    assert case.support.sum() == 3 * 2 * 44
+    assert not case.known[:, 40:50].any()
     for wrong in (label[:2], label[:, :60]):
         np.savez(path, label=wrong, label_tight=wrong)
         with pytest.raises(HeadrestError, match=r"scan: "):
             read_scan(tmp_path / "scan", path)
 
 
-def test_a_truth_that_is_missing_or_cut_is_refused(folders, tmp_path):
+def test_refuses_a_missing_or_damaged_truth(folders, tmp_path):
     for name in ("parameters.json", *(p.name for p in folders[0].glob("*.dcm"))):
         (tmp_path / name).write_bytes((folders[0] / name).read_bytes())
     for damaged in (b"", (folders[0] / "truth.npz").read_bytes()[:1000]):
@@ -226,30 +226,30 @@ def test_a_truth_that_is_missing_or_cut_is_refused(folders, tmp_path):
         read_patient(tmp_path)
 
 
-def test_what_a_support_fills_by_less_than_half_and_the_patient_too_is_not_judged(folders):
+def test_ambiguous_voxels_are_unknown(folders):
     case = read_patient(folders[0])
     with np.load(folders[0] / "truth.npz") as truth:
         share, owned = truth["support_share"], truth["support"] | truth["patient"]
     thin = (share > 0) & (share < 127) & ~owned
     assert thin.any()
-    assert not case.judged[thin].any()
-    assert case.judged[owned & (share > 0) & (case.device | case.patient)].all()
-    assert case.judged[share == 0].mean() > 0.99  # but for tubes, wires and hair
+    assert not case.known[thin].any()
+    assert case.known[owned & (share > 0) & (case.support | case.patient)].all()
+    assert case.known[share == 0].mean() > 0.99  # but for tubes, wires and hair
 
 
-def test_kinds_and_groups_are_the_truth_s(folders):
+def test_kinds_and_groups_follow_the_truth(folders):
     for folder in folders:
         case = read_patient(folder)
-        drawn = json.loads((folder / "parameters.json").read_text())
+        parameters = json.loads((folder / "parameters.json").read_text())
         contact = np.load(folder / "truth.npz")["contact"]
-        assert case.kind == drawn["contact_kind"]
-        assert list(case.groups == "touching") == list(contact & case.device.any((1, 2)))
+        assert case.kind == parameters["contact_kind"]
+        assert list(case.groups == "touching") == list(contact & case.support.any((1, 2)))
 
 
 @pytest.mark.parametrize(
     ("name", "where"), [("philips-phantom", "S21570/S2010"), ("lidc-chest", "")]
 )
-def test_a_real_scan_scores_as_its_cleaned_copy_does(scans, tmp_path, name, where):
+def test_compare_and_score_agree_on_real_scans(scans, tmp_path, name, where):
     from headrest import clean_series
     from headrest.evaluate.score import score
 
@@ -262,7 +262,7 @@ def test_a_real_scan_scores_as_its_cleaned_copy_does(scans, tmp_path, name, wher
     theirs = score(scans / name / where, tmp_path / "cleaned", reference)
     ours = {measure: values[0] for measure, values in summary(one).items()}
     assert ours["dice"] == pytest.approx(theirs["dice"], abs=1e-4)
-    # Scoring rounds places of slices to 0.01 mm, and so their distance.
-    assert ours["left_ml"] == pytest.approx(theirs["residual_ml"], rel=3e-3, abs=1e-3)
+    # score rounds slice positions to 0.01 mm.
+    assert ours["residual_ml"] == pytest.approx(theirs["residual_ml"], rel=3e-3, abs=1e-3)
     assert ours["lost_ml"] == pytest.approx(theirs["lost_ml"], rel=3e-3, abs=1e-3)
     assert ours["worst"] == pytest.approx(theirs["worst_slice"], abs=1e-4)

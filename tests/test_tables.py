@@ -1,4 +1,4 @@
-"""Tables of a comparison, and README's, which are the same."""
+"""Results of a comparison as JSON and tables, and the tables in README."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from headrest.show import figures as plots
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
-from test_comparing import made
+from test_compare import made
 
 from headrest.evaluate import tables as results
 from headrest.show.comparison import draw_curves, draw_trade_off
@@ -29,45 +29,46 @@ def compared():
     groups = np.array(["free", "touching"] * 2)
     nothing = made(names, true=pixels, groups=groups, distance_mm=[np.inf] * 4)
     some = made(names, true=pixels, found=pixels, shared=[40, 40, 60, 40], groups=groups)
-    return {"nothing removed": nothing, "shipped": some}
+    return {"nothing removed": nothing, "pretrained": some}
 
 
-def test_what_is_written_is_read(compared, tmp_path):
+def test_written_results_are_read_back(compared, tmp_path):
     path = tmp_path / "new" / "results.json"
     kept = results.write_results(path, compared, "quick", {"ge-head": compared})
     assert kept == results.read_results(path)
     json.loads(path.read_text(), parse_constant=pytest.fail)  # infinity is no JSON
-    assert kept["what"] == "profile quick: 4 slices of 2 synthetic patients"
-    measures = kept["synthetic"]["shipped"]["free"]
+    assert kept["description"] == "profile quick: 4 slices of 2 synthetic patients"
+    measures = kept["synthetic"]["pretrained"]["free"]
     assert measures["dice"] == [1, 1, 1]
     assert kept["synthetic"]["nothing removed"]["all"]["distance_mm"] == [None] * 3
-    assert kept["scans"]["ge-head"]["shipped"]["device_ml"] == 220
+    assert kept["scans"]["ge-head"]["pretrained"]["support_ml"][0] == 110
 
 
-def test_a_damaged_file_is_refused(tmp_path):
+def test_refuses_a_damaged_results_file(tmp_path):
     (tmp_path / "results.json").write_text("{")
     for name in ("results.json", "none.json"):
         with pytest.raises(HeadrestError, match=name):
             results.read_results(tmp_path / name)
 
 
-def test_tables_hold_what_was_measured(compared, tmp_path):
+def test_tables_hold_the_measures(compared, tmp_path):
     one = {name: replace(c, names=np.full(4, "ge-head")) for name, c in compared.items()}
     kept = results.write_results(tmp_path / "r.json", compared, "quick", {"ge-head": one})
     table = results.synthetic_table(kept)
     dice = 2 * 80 / (120 + 120)
-    assert f"| shipped | 1.000 (1.000-1.000) | {dice:.3f} (" in table
+    assert f"| pretrained | 1.000 (1.000-1.000) | {dice:.3f} (" in table
     assert kept["headrest"] in table
     assert "profile quick: 4 slices of 2" in table.lower()
     scan = results.scans_table(kept)
-    assert f"| `ge-head` | {2 * 180 / 440:.3f} | {80 / 140:.3f} | 40.00 of 220.0 ml |" in scan
-    assert results.scan_columns(one)["of ml"] == ["220.00"] * 2
-    text = plots.table(results.columns(results.summarize(compared), "touching"))
+    row = f"| {2 * 180 / 440:.3f} | {80 / 140:.3f} | 0.0 | 220.0 | 40.00 | 0.00 |"
+    assert f"| `ge-head` {row}" in scan
+    assert results.scan_columns(one)["support ml"] == ["220.0"] * 2
+    text = plots.table(results.method_columns(results.summarize(compared), "touching"))
     assert f"{dice:.3f}" in text
-    assert "none" in text.splitlines()[1]  # no surface to be distant from
+    assert "none" in text.splitlines()[1]  # no detection, so no surface distance
 
 
-def test_a_group_without_slices_reads_none(compared, tmp_path):
+def test_a_group_without_slices_shows_none(compared, tmp_path):
     free = {name: one.take(one.groups == "free") for name, one in compared.items()}
     kept = results.write_results(tmp_path / "r.json", free, "quick")
     assert "| 1.000 (1.000-1.000) | none |" in results.synthetic_table(kept)
@@ -83,8 +84,8 @@ def test_figures_can_be_drawn(compared, tmp_path):
 
 
 @pytest.mark.skipif(not KEPT.exists(), reason="notebook 05 has not been run in full")
-def test_readme_s_tables_are_the_kept_ones():
-    """Whoever runs notebook 05 in full prints these tables; README has them as they stand."""
+def test_readme_has_the_tables_of_the_stored_results():
+    """Notebook 05 prints these tables with its full profile."""
     kept = results.read_results(KEPT)
     printed = [results.synthetic_table(kept)]
     printed += [results.scans_table(kept)] if kept["scans"] else []
