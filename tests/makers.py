@@ -8,17 +8,20 @@ import tempfile
 import numpy as np
 import pytest
 from conftest import CANARY, head_hu, make_series, make_slice, write_slice
-from imagecodecs import jpeg8_encode
+from imagecodecs import htj2k_encode, jpeg8_encode
 from pydicom import Dataset
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
@@ -96,6 +99,11 @@ def compressed(syntax, **changes):
 def encoded(ds, syntax, **options):
     if syntax == JPEGLosslessSV1:
         return jpeg(ds, syntax, predictor=1, lossless=True)
+    if syntax == JPEGExtended12Bit:
+        return jpeg(ds, syntax, level=95)
+    if syntax in (HTJ2KLossless, HTJ2K):
+        lossless = {"reversible": True} if syntax == HTJ2KLossless else {"level": 0.001}
+        return encapsulated(ds, syntax, htj2k_encode(ds.pixel_array, **lossless))
     if syntax:
         plugin = ENCODERS[LOSSLESS.get(syntax, syntax)]
         ds.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False, **options)
@@ -106,8 +114,14 @@ def jpeg(ds, syntax, **options):
     """Compress a slice by libjpeg-turbo, which pydicom has no plugin for."""
     bits = ds.BitsStored
     words = ds.pixel_array.astype(np.uint16) & ((1 << bits) - 1)
-    ds.PixelData = encapsulate([jpeg8_encode(words, bitspersample=bits, **options)])
+    return encapsulated(ds, syntax, jpeg8_encode(words, bitspersample=bits, **options))
+
+
+def encapsulated(ds, syntax, frame):
+    """Replace the pixels of a slice by a compressed frame."""
+    ds.PixelData = encapsulate([frame])
     ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
     ds.file_meta.TransferSyntaxUID = syntax
     return ds
 

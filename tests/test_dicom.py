@@ -14,6 +14,7 @@ from makers import (
     compressed,
     drawing,
     encoded,
+    items,
     jpeg,
     odd,
     overlaid,
@@ -27,7 +28,10 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     CTImageStorage,
+    HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -171,6 +175,60 @@ def test_near_lossless_pixels_are_told_without_a_tag(tmp_path, claimed):
     series = read_series(tmp_path)
     assert np.abs(series.hu[0] - head_hu()).max() <= 2
     assert "lossy" in " ".join(series.warnings)
+
+
+COMPRESSED = [
+    RLELossless,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    JPEGLosslessSV1,
+    JPEGExtended12Bit,
+    HTJ2KLossless,
+    HTJ2K,
+]
+
+
+def unpadded_frame(syntax):
+    """A slice and its compressed frame without padding; of odd length for RLE."""
+    shape = {"BitsStored": 12, "HighBit": 11}
+    options = {JPEGLSNearLossless: {"jls_error": 2}, JPEG2000: {"j2k_cr": [5]}}.get(syntax, {})
+    for corner in range(100):  # RLE pads with one zero, if at all; the last pixels are not zero
+        ds = encoded(make_slice(**shape, hu=with_corner(corner)), syntax, **options)
+        frame = get_frame(ds.PixelData, 0, number_of_frames=1)
+        if syntax != RLELossless or frame.endswith(b"\0"):
+            return ds, frame.rstrip(b"\0")
+    raise AssertionError
+
+
+def with_corner(value):
+    """The head with a few different pixels in the first row."""
+    image = head_hu()
+    image[0, : value % 10] = np.arange(value % 10) * value
+    return image
+
+
+@pytest.mark.parametrize("pad", [b"\0", b"\xff", b"\xd9", b"\xcc", b"\x33"])
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
+def test_reads_a_compressed_frame_with_any_pad_byte(tmp_path, syntax, pad, capfd):
+    sitk = pytest.importorskip("SimpleITK")
+    ds, frame = unpadded_frame(syntax)
+    ds.PixelData = items(frame + pad * (2 - len(frame) % 2))
+    path = write_slice(tmp_path / "1.dcm", ds)
+    series = read_series(tmp_path)
+    assert np.array_equal(series.hu, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+
+
+@pytest.mark.parametrize("pad", [b"\0", b"\xff", b"\xd9", b"\xcc", b"\x33"])
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
+def test_refuses_a_cut_compressed_frame_with_any_pad_byte(tmp_path, syntax, pad):
+    ds, frame = unpadded_frame(syntax)
+    for length in (len(frame) // 3, len(frame) // 2, len(frame) - 30):
+        cut = frame[:length]
+        ds.PixelData = items(cut + pad * (2 - len(cut) % 2))
+        write_slice(tmp_path / "1.dcm", ds)
+        refusal(tmp_path)
 
 
 # Padding.

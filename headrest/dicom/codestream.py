@@ -8,7 +8,7 @@ import re
 import struct
 
 from pydicom import Dataset
-from pydicom.encaps import get_frame, parse_basic_offsets
+from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
 from pydicom.uid import (
     UID,
     JPEGExtended12Bit,
@@ -34,6 +34,9 @@ MAX_TILES = 1024
 def check_frame(header: Dataset, syntax: UID) -> bool:
     """Refuse a compressed image that contradicts its header, or is cut short.
 
+    Bytes after the end-of-image marker are padding, also where they are not zero; they are
+    removed from the Pixel Data of the header.
+
     Returns
     -------
     bool
@@ -45,11 +48,15 @@ def check_frame(header: Dataset, syntax: UID) -> bool:
     if syntax == RLELossless:
         _check_run_lengths(frame, header.Rows * header.Columns)
         return False
-    if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
+    segments, data_start = _segments(frame)
+    end = frame.rfind(END_OF_IMAGE, data_start) + len(END_OF_IMAGE)
+    if end <= data_start:
         raise HeadrestError("its compressed pixel data are cut short; copy the file again")
-    size, samples, bits, signed, lossy = PARSERS.get(syntax, _jpeg_2000)(_segments(frame))
+    if frame[end:].strip(b"\0"):
+        header.PixelData = encapsulate([frame[:end]])
+    size, samples, bits, signed, lossy = PARSERS.get(syntax, _jpeg_2000)(segments)
     # The first bytes may occur inside an image by chance, but not after an end marker.
-    another = re.search(END_OF_IMAGE + b"\0*" + re.escape(frame[:3]), frame)
+    another = re.search(END_OF_IMAGE + b".?\0*" + re.escape(frame[:3]), frame, re.DOTALL)
     if (*size, samples) != (header.Rows, header.Columns, 1) or another:
         raise HeadrestError(
             f"its compressed image is {size[0]} x {size[1]}, its header says "
@@ -65,7 +72,7 @@ def check_frame(header: Dataset, syntax: UID) -> bool:
 
 
 def _segments(frame):
-    """Marker segments before the image data: dict of marker to content."""
+    """Marker segments before the image data (dict of marker to content), and where these start."""
     found, at = {}, 2
     while at + 4 <= len(frame):
         marker, length = struct.unpack_from(">HH", frame, at)
@@ -73,7 +80,7 @@ def _segments(frame):
         if marker in (SOT, SOS) or marker < 0xFF00:
             break
         at += 2 + max(length, 2)
-    return found
+    return found, at
 
 
 def _jpeg_2000(found):
