@@ -1,11 +1,11 @@
-"""The figure of how it works shows one slice, from its stored values to its cleaned HU."""
+"""The pipeline figure shows one slice, from its stored values to its cleaned HU."""
 
 import numpy as np
 import pytest
 
 from headrest import read_series
 from headrest.segment.support import Support
-from headrest.show.pipeline import journey
+from headrest.show.pipeline import draw_pipeline
 from tests.conftest import make_series
 
 
@@ -16,18 +16,18 @@ def panels(tmp_path):
     mask = series.hu == 120
     boundary = np.roll(mask, 1, axis=1) & ~mask
     support = Support(mask, boundary, series.hu > 120, ("free",) * 3)
-    figure = journey(series, mask.astype(np.float16), support)
+    figure = draw_pipeline(series, mask.astype(np.float16), support)
     yield series, support, figure.axes[:6]
     figure.clear()
 
 
-def test_six_steps_in_order(panels):
+def test_titles_name_six_steps_in_order(panels):
     titles = [axis.get_title(loc="left") for axis in panels[2]]
     steps = ["Read", "Rescale", "Predict", "Refine", "Write", "Check"]
     assert titles == [f"{i}  {step}" for i, step in enumerate(steps, 1)]
 
 
-def test_each_step_shows_what_it_says(panels):
+def test_each_panel_shows_its_step(panels):
     series, support, axes = panels
     stored, hu, probability, _, cleaned = (axis.images[0].get_array() for axis in axes[:5])
     assert np.array_equal(stored, series.stored[1])
@@ -37,7 +37,7 @@ def test_each_step_shows_what_it_says(panels):
     assert np.array_equal(cleaned[~support.removed[1]], hu[~support.removed[1]])
 
 
-def test_scales_are_named(panels):
+def test_scales_have_labels(panels):
     bars = [axis.child_axes[0].get_xlabel() for axis in panels[2][:5]]
     window = "HU (window: center -300, width 1400)"
     assert bars == ["stored value", window, "probability of support", window, window]

@@ -1,4 +1,4 @@
-"""The video has a frame an epoch, and can always be made again from what was kept."""
+"""The video of stored epochs."""
 
 import importlib.util
 import json
@@ -6,11 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from headrest import HeadrestError
 from headrest.__main__ import main
-from headrest.show.video import EXTRA, HIT, MISSED, SIZE, compose, write_video
+from headrest.show.video import FRAME_SIZE, LEGEND, compose, write_video
 from headrest.train import frames
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
@@ -30,7 +30,7 @@ def kept(tmp_path_factory):
     return run
 
 
-def test_frames_come_back(kept):
+def test_stored_frames_are_read_back(kept):
     read = frames.read_frames(kept)
     assert list(read.epoch) == [1, 2, 3]
     assert np.allclose(read.dice, [0.3, 0.6, 0.9])
@@ -38,7 +38,7 @@ def test_frames_come_back(kept):
     assert np.allclose(read.probability(2), 0.9 * read.labels, atol=1 / 255)
 
 
-def test_a_frame_an_epoch_in_h264(kept, tmp_path):
+def test_mp4_has_one_h264_frame_per_epoch(kept, tmp_path):
     path = tmp_path / "epochs.mp4"
     assert write_video(kept, path, fps=2) == EPOCHS
     assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] == EPOCHS
@@ -46,7 +46,7 @@ def test_a_frame_an_epoch_in_h264(kept, tmp_path):
     about = next(reader)
     assert about["codec"] == "h264"
     assert about["pix_fmt"].startswith("yuv420p")
-    assert about["size"] == SIZE
+    assert about["size"] == FRAME_SIZE
     wanted = list(compose(frames.read_frames(kept)))
     for picture, want in zip(reader, wanted):
         shown = np.frombuffer(picture, np.uint8).reshape(want.shape)
@@ -55,7 +55,7 @@ def test_a_frame_an_epoch_in_h264(kept, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["webp", "gif"])
-def test_a_small_animation(kept, tmp_path, suffix):
+def test_animation_has_one_small_frame_per_epoch(kept, tmp_path, suffix):
     path = tmp_path / f"epochs.{suffix}"
     write_video(kept, path)
     with Image.open(path) as animation:
@@ -63,26 +63,27 @@ def test_a_small_animation(kept, tmp_path, suffix):
         assert animation.size == (960, 540)
 
 
-def test_colours_say_what_was_found(kept):
+def test_colours_show_found_missed_and_extra_pixels(kept):
     first, *_, last = compose(frames.read_frames(kept))
 
-    def shows(picture, color):
+    def shows(picture, name):
+        color = ImageColor.getrgb(LEGEND[name])
         left = picture[64:1064, :1240]
         return (abs(left.astype(int) - color).max(2) < 60).sum()
 
-    assert shows(first, MISSED) > 1000
-    assert shows(first, EXTRA) > 1000
-    assert shows(last, HIT) > shows(first, HIT)
-    assert shows(last, MISSED) == shows(last, EXTRA) == 0
+    assert shows(first, "missed") > 1000
+    assert shows(first, "extra") > 1000
+    assert shows(last, "found") > shows(first, "found")
+    assert shows(last, "missed") == shows(last, "extra") == 0
 
 
-def test_fewer_slices_and_one_epoch(tmp_path):
+def test_one_slice_and_one_epoch(tmp_path):
     frames.keep_slices(tmp_path, np.zeros((1, 40, 40)), np.zeros((1, 40, 40)))
     frames.keep_epoch(tmp_path, np.zeros((1, 40, 40)), 1, 0.0, 1.0)
     assert write_video(tmp_path, tmp_path / "one.mp4") == 1
 
 
-def test_watched_slices_show_a_headrest_and_are_spread():
+def test_chosen_slices_show_a_support_and_are_spread():
     labels = np.zeros((40, 4, 4))
     labels[10:40] = 1
     chosen = frames.choose_slices(np.arange(40), labels)
@@ -92,7 +93,7 @@ def test_watched_slices_show_a_headrest_and_are_spread():
     assert list(frames.choose_slices(np.arange(4), labels)) == [0, 1, 2, 3]
 
 
-def test_a_missing_encoder_is_told(kept, tmp_path, monkeypatch):
+def test_error_names_the_missing_encoder(kept, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     missing = lambda name: None if name == "imageio_ffmpeg" else find(name)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", missing)
@@ -100,7 +101,7 @@ def test_a_missing_encoder_is_told(kept, tmp_path, monkeypatch):
         write_video(kept, tmp_path / "epochs.mp4")
 
 
-def test_what_cannot_be_made_is_refused(kept, tmp_path, capsys):
+def test_refuses_wrong_names_runs_and_places(kept, tmp_path, capsys):
     with pytest.raises(HeadrestError, match="mp4"):
         write_video(kept, tmp_path / "epochs.avi")
     with pytest.raises(HeadrestError, match="train into"):
@@ -117,6 +118,6 @@ def test_what_cannot_be_made_is_refused(kept, tmp_path, capsys):
     assert json.dumps([p.name for p in tmp_path.iterdir()]) == '["run"]'
 
 
-def test_command(kept, tmp_path, capsys):
+def test_command_prints_the_epochs(kept, tmp_path, capsys):
     assert main(["video", str(kept), str(tmp_path / "epochs.mp4")]) == 0
     assert "3 epochs" in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """Figures of a comparison of methods, and of training curves."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,14 +28,8 @@ def draw_trade_off(summaries: Mapping) -> Figure:
     """
     figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.6), sharex=True, sharey=True)
     for axis, group in zip(axes, ("free", "touching")):
-        for i, (name, groups) in enumerate(summaries.items()):
-            x, y = groups[group]["residual_pct"], groups[group]["lost_ml"]
-            style = {"fmt": MARKERS[i % len(MARKERS)], "color": _color(name), "elinewidth": 0.8}
-            axis.errorbar(x[0], y[0], _bar(y), _bar(x), label=name, alpha=0.85, **style)
-            if name in LABELLED:
-                side, offset = ("left", (5, 30)) if x[0] < 10 else ("right", (-7, 7))
-                style = {"xytext": offset, "textcoords": "offset points", "ha": side}
-                axis.annotate(name, (x[0], y[0]), color=_color(name), fontsize=9, **style)
+        for marker, (name, groups) in zip(2 * MARKERS, summaries.items()):
+            _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
         axis.set_title(f"support {'free of' if group == 'free' else 'touching'} the patient")
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
@@ -47,18 +40,19 @@ def draw_trade_off(summaries: Mapping) -> Figure:
     return figure
 
 
-def _color(name):
-    if name.startswith("pretrained"):
-        return SUPPORT_COLOR
-    return OTHER_COLOR if name in BASELINES else SECOND_COLOR
+def _point(axis, name, x, y, marker):
+    color = OTHER_COLOR if name in BASELINES else SECOND_COLOR
+    color = SUPPORT_COLOR if name.startswith("pretrained") else color
+    bars = [[[max(v - low, 0)], [max(high - v, 0)]] for v, low, high in (y, x)]
+    style = {"fmt": marker, "color": color, "elinewidth": 0.8, "alpha": 0.85}
+    axis.errorbar(x[0], y[0], *bars, label=name, **style)
+    if name in LABELLED:
+        side, offset = ("left", (5, 30)) if x[0] < 10 else ("right", (-7, 7))
+        style = {"xytext": offset, "textcoords": "offset points", "ha": side, "fontsize": 9}
+        axis.annotate(name, (x[0], y[0]), color=color, **style)
 
 
-def _bar(values):
-    value, low, high = values
-    return [[max(value - low, 0)], [max(high - value, 0)]]
-
-
-def draw_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+def draw_curves(curves: Mapping[str, Mapping]) -> Figure:
     """Plot loss and Dice against iterations.
 
     Parameters
