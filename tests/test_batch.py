@@ -311,6 +311,7 @@ def test_each_task_is_done_once():
     assert sorted(done) == [(n, 2 * n) for n in range(7)]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_its_task_only(tmp_path):
     once = str(tmp_path / "once")
     for tasks in (["a", "b", once, "c"], ["a", "always", "b", "c"]):  # two deaths may meet
@@ -318,16 +319,19 @@ def test_a_process_that_dies_costs_its_task_only(tmp_path):
         assert done == {task: None if task == "always" else task.upper() for task in tasks}
 
 
+@pytest.mark.slow
 def test_results_come_in_the_order_of_their_tasks():
     for jobs in (1, 2):
         assert list(run_ordered(slowest_first, range(6), jobs)) == [0, -1, -2, -3, -4, -5]
 
 
+@pytest.mark.slow
 def test_a_task_that_ends_every_process_is_an_error_where_order_counts():
     with pytest.raises(HeadrestError, match="memory"):
         list(run_ordered(upper, ["a", "always"], 2))
 
 
+@pytest.mark.slow
 def test_two_jobs_write_what_one_does(studies, tmp_path):
     make_study(studies, "bad", RescaleSlope=None)
     one, two = (clean_tree(studies, tmp_path / f"{jobs}", jobs=jobs) for jobs in (1, 2))
@@ -379,6 +383,7 @@ def many(tmp_path):
     return tmp_path / "in"
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_leaves_nothing_half_done_and_says_how_to_go_on(many, tmp_path, jobs):
@@ -393,6 +398,7 @@ def test_ctrl_c_leaves_nothing_half_done_and_says_how_to_go_on(many, tmp_path, j
     assert all(path.name.startswith("ct-") for path in (tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 @posix
 def test_a_run_that_is_killed_again_and_again_ends_complete(many, tmp_path):
     out, before, seen = tmp_path / "out", contents(many), {}
@@ -423,6 +429,7 @@ def cluster():
         yield cluster
 
 
+@pytest.mark.slow
 def test_a_cluster_writes_what_one_process_does(studies, tmp_path, cluster):
     make_study(studies, "bad", RescaleSlope=None)
     here = clean_tree(studies, tmp_path / "here")
@@ -431,6 +438,7 @@ def test_a_cluster_writes_what_one_process_does(studies, tmp_path, cluster):
     assert failures(tmp_path / "here") == failures(tmp_path / "there")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_task_only(tmp_path, cluster):
     from headrest.util.cluster import run_on_cluster
 
@@ -439,12 +447,14 @@ def test_a_worker_that_dies_costs_its_task_only(tmp_path, cluster):
     assert done == {"a": "A", "b": "B", once: once.upper(), "c": "C"}
 
 
+@pytest.mark.slow
 def test_a_task_over_which_each_worker_dies_is_given_up(cluster):
     from headrest.util.cluster import run_on_cluster
 
     assert dict(run_on_cluster(upper, ["always", "a"], cluster.scheduler_address))["always"] is None
 
 
+@pytest.mark.slow
 def test_a_scheduler_file_is_as_good_as_an_address(tmp_path, cluster):
     import json
 
@@ -455,6 +465,7 @@ def test_a_scheduler_file_is_as_good_as_an_address(tmp_path, cluster):
     assert sorted(done) == [(0, 0), (1, 2), (2, 4)]
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
     from headrest.util import cluster as module
 
@@ -463,6 +474,7 @@ def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
         list(module.run_on_cluster(double, [1], cluster.scheduler_address))
 
 
+@pytest.mark.slow
 def test_no_scheduler_is_said(studies, tmp_path):
     dask = pytest.importorskip("dask")
     pytest.importorskip("distributed")

@@ -760,6 +760,7 @@ def supports(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "slices"), [("ge-head", [28]), ("philips-phantom", [28, 54]), ("lidc-chest", [23])]
 )

@@ -22,6 +22,7 @@ def data():
     return TrainingSet(slices, truth, names, np.zeros(4, int), states, truth, np.zeros(4, bool))
 
 
+@pytest.mark.slow
 def test_three_networks_the_same_each_time_and_kept(data, tmp_path, monkeypatch):
     shapes = {"2 levels": (1, 1), "3 levels": (1, 1, 1)}
     monkeypatch.setattr("headrest.train.curves.SHAPES", shapes)

@@ -110,6 +110,7 @@ def test_a_file_changed_since_is_named(web, spoil):
         fetch("ge-head")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
 def test_a_full_disk(web, tmp_path):
     # A limit on the size of files is met by write() as a full disk is: it refuses.

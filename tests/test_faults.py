@@ -34,6 +34,7 @@ def told_by(script, *arguments):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_kills_while_cleaning(tmp_path):
     found = told_by("faults.py", "kills", tmp_path)
     assert found["killed"] == 100
@@ -43,10 +44,12 @@ def test_kills_while_cleaning(tmp_path):
     assert found["untouched"]
 
 
+@pytest.mark.slow
 def test_kills_are_seen_where_writing_is_careless(tmp_path):
     assert told_by("faults.py", "kills", tmp_path, "careless")["corrupt"] > 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_part(tmp_path):
     found = told_by("faults.py", "disk", tmp_path)
     assert len(found["outcomes"]) == 20
@@ -54,17 +57,20 @@ def test_a_full_disk_leaves_no_part(tmp_path):
     assert found["room"] == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_seen_where_writing_is_careless(tmp_path):
     found = told_by("faults.py", "disk", tmp_path, "careless")
     assert any(left for _, _, left in found["outcomes"])
 
 
+@pytest.mark.slow
 def test_eight_runs_into_one_folder(tmp_path):
     found = told_by("faults.py", "crowd", tmp_path)
     assert (found["complete"], found["refused"]) == (1, 7)
     assert found["identical"]
 
 
+@pytest.mark.slow
 def test_a_crowd_is_seen_where_nobody_locks(tmp_path):
     assert told_by("faults.py", "crowd", tmp_path, "careless")["refused"] < 7
 
@@ -88,6 +94,7 @@ def test_shares_that_neither_lock_nor_flush_folders(tmp_path, monkeypatch):
     assert (tmp_path / "out" / report.folder / "cleaning.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")
 def test_one_series_after_another_takes_no_more_memory(tmp_path):
     size = ("--slices", 10, "--matrix", 128, "--times", 12)
@@ -166,6 +173,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, monkeypatch, opened, words
         read_series(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_video_that_was_killed_is_made_again(tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     labels = np.zeros((2, 64, 64), np.uint8)

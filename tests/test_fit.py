@@ -52,6 +52,7 @@ def same(run, other):
         assert all(np.array_equal(arrays[k], others[k]) for k in arrays)
 
 
+@pytest.mark.slow
 def test_learns_what_it_never_saw(tmp_path):
     data = easy_set()
     told = []
@@ -98,6 +99,7 @@ def test_slices_with_nothing_but_undecided_pixels_show_no_headrest(tmp_path):
         train(unsure, tmp_path / "run", **SETTINGS)
 
 
+@pytest.mark.slow
 def test_learns_from_a_set_that_grows(tmp_path, monkeypatch):
     """Each epoch is shown what is known by then of the slices that it may learn from."""
     data, shown = easy_set(), []
@@ -153,6 +155,7 @@ def test_a_finished_run_is_left_alone(whole):
     assert before == {p: p.stat().st_mtime_ns for p in (run / "checkpoints").rglob("*")}
 
 
+@pytest.mark.slow
 def test_killed_runs_end_with_the_same_weights(whole, tmp_path):
     command = [sys.executable, str(ONE_RUN), str(tmp_path), str(EPOCHS)]
     rng, kills = random.Random(0), 0
@@ -186,6 +189,7 @@ def damage(place, rng):
         path.write_bytes(content[: rng.randrange(len(content)) if kind == "cut" else 0])
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_passed_over(whole, tmp_path):
     rng = random.Random(0)
     previous, newest = sorted((whole[0] / "checkpoints").iterdir())
@@ -205,6 +209,7 @@ def test_damaged_checkpoints_are_passed_over(whole, tmp_path):
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_goes_on_from_the_one_before(whole, tmp_path):
     run = shutil.copytree(whole[0], tmp_path / "run")
     newest = max((run / "checkpoints").iterdir())
@@ -278,6 +283,7 @@ def test_the_last_epoch_sees_slices_as_they_are(halved, tmp_path):
         train(easy_set(), tmp_path, epochs=2, **SETTINGS | {"halved": halved})
 
 
+@pytest.mark.slow
 def test_a_run_from_before_slices_were_halved_goes_on(tmp_path):
     settings = SETTINGS | {"halved": 0}
     history = train(easy_set(), tmp_path / "run", epochs=2, **settings)

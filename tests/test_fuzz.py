@@ -18,12 +18,14 @@ def run(*options):
     )
 
 
+@pytest.mark.slow
 def test_20000_mutations_are_read_or_refused():
     done = run("--mutations", 20_000)
     assert done.stdout == "20000 mutations, 0 faults\n"
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(tmp_path):
     log = tmp_path / "log"
     assert run("--mutations", 1000, "--log", log).returncode == 0
@@ -41,6 +43,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_fault_is_found_and_named_by_its_number(fault):
     code = f"""

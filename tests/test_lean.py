@@ -19,6 +19,7 @@ os.write(2, b"after")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "found"), [("", True), ("serve_cleaning_only()", False)])
 def test_what_is_not_used_is_not_imported(asked, found):
     pytest.importorskip("keras")
@@ -35,6 +36,7 @@ def test_all_modules_take_keras_from_one():
     assert found == {"backend", "lean"}
 
 
+@pytest.mark.slow
 def test_keras_is_imported_where_there_is_no_standard_error():
     pytest.importorskip("keras")
     code = "import os; os.close(2); import headrest.segment.unet; print('there')"

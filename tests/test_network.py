@@ -197,6 +197,7 @@ np.savez(sys.argv[3], logits=logits, loss=loss)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_trains_and_carries_weights_under_every_backend(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:

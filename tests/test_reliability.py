@@ -328,6 +328,7 @@ def is_small(line):
     return line["ended"] == "refused" and line["seconds"] < 2 and line["mb"] < 300
 
 
+@pytest.mark.slow
 def test_what_grows_is_refused_in_two_seconds_and_300_mb(bombs):
     ours = [line for line in bombs if line["read"] == "ours"]
     assert len(ours) >= 15
