@@ -1,4 +1,4 @@
-"""What a user imports says what it takes and returns, in words that can be run and checked."""
+"""The public functions: documented, annotated, with examples that run; the import is light."""
 
 import doctest
 import inspect
@@ -16,16 +16,16 @@ every_function = pytest.mark.parametrize("name", FUNCTIONS)
 HEAVY = ("idc_index", "keras", "matplotlib", "pandas", "pooch", "sklearn", "tensorflow")
 
 
-def test_the_names_are_few_and_sorted():
+def test_public_names_are_few_and_sorted():
     assert headrest.__all__ == sorted(headrest.__all__)
     assert len(FUNCTIONS) <= 18
 
 
 @every_function
-def test_says_what_it_takes_and_returns(name):
-    said = inspect.getdoc(getattr(headrest, name))
+def test_docstring_has_parameters_and_returns(name):
+    docstring = inspect.getdoc(getattr(headrest, name))
     for section in ("Parameters", "Returns"):
-        assert f"{section}\n{'-' * len(section)}\n" in said
+        assert f"{section}\n{'-' * len(section)}\n" in docstring
 
 
 @every_function
@@ -37,31 +37,26 @@ def test_has_an_example_that_runs(name):
 
 
 @every_function
-def test_is_annotated_whole(name):
+def test_every_argument_is_annotated(name):
     signature = inspect.signature(getattr(headrest, name))
     annotations = [parameter.annotation for parameter in signature.parameters.values()]
     assert inspect.Parameter.empty not in (*annotations, signature.return_annotation)
 
 
-def test_types_are_consistent():
-    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_import_is_light():
+def test_import_loads_no_heavy_package():
     code = f"import headrest, sys; print(*set({HEAVY}) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == []
     assert done.returncode == 0, done.stderr
 
 
-def test_ships_its_types_and_registries():
-    toml = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
+def test_package_data_lists_types_and_registries():
+    toml = pytest.importorskip("tomllib", reason="Python 3.10 has no TOML reader")
     options = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
     folders = {
         ROOT.joinpath(*name.split(".")): globs for name, globs in options["package-data"].items()
     }
-    shipped = {
+    names = {
         path.name for place, globs in folders.items() for glob in globs for path in place.glob(glob)
     }
-    assert shipped >= {"py.typed", "ge-head.txt", "philips-phantom.txt", "idc.csv"}
+    assert names >= {"py.typed", "ge-head.txt", "philips-phantom.txt", "idc.csv"}
