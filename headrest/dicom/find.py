@@ -7,20 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.tag import Tag
-from pydicom.uid import (
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    MediaStorageDirectoryStorage,
-)
+from pydicom.uid import MediaStorageDirectoryStorage
 from tqdm.auto import tqdm
 
 from headrest.dicom.attributes import is_unit_pair, number, numbers, text, value_of
-from headrest.dicom.header import quiet, read_header
+from headrest.dicom.header import quiet, read_header, why_not_dicom
 from headrest.dicom.series import fingerprint_of_files
+from headrest.dicom.values import CT_KEYWORDS, identify_ct
 from headrest.util.errors import HeadrestError, plain
 
-CT_CLASSES = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 """Values of Image Type (0008,0008) of images that are no slice."""
 
@@ -29,9 +24,9 @@ def _tags(*keywords):
     return {int(Tag(keyword)) for keyword in keywords}
 
 
-NEEDED_TAGS = _tags("SOPClassUID", "Modality", "SeriesInstanceUID")
+NEEDED_TAGS = _tags("Modality", "SeriesInstanceUID")
 HEADER_TAGS = NEEDED_TAGS | _tags(
-    "ImageType", "SeriesNumber", "SeriesDescription", "ImageOrientationPatient", "BitsAllocated"
+    "SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated", *CT_KEYWORDS
 )
 READING_TAGS = _tags("AcquisitionNumber", "RescaleSlope")
 
@@ -160,7 +155,7 @@ def _classify(path):
         with quiet():
             header = read_header(path, HEADER_TAGS, NEEDED_TAGS)
             if header is None:
-                return None, "a link, not followed" if path.is_dir() else "not DICOM"
+                return None, why_not_dicom(path)
             reason = _reason_to_skip(header)
             return (None, reason) if reason else (_label(header), None)
     except HeadrestError as error:
@@ -180,13 +175,11 @@ def _label(header):
 
 
 def _reason_to_skip(header):
-    declared = value_of(header.file_meta, "MediaStorageSOPClassUID") or ""
-    if declared == MediaStorageDirectoryStorage:
+    if value_of(header.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return "a DICOMDIR"
-    sop_class = value_of(header, "SOPClassUID") or declared
-    if sop_class not in CT_CLASSES:
-        known = getattr(sop_class, "is_private", True) is False and sop_class.name != sop_class
-        return f"{sop_class.name if known else 'unknown object'}, not a CT image"
+    sop_class, remark = identify_ct(header)
+    if not sop_class:
+        return remark
     modality = value_of(header, "Modality")
     if not modality or "SeriesInstanceUID" not in header:
         raise HeadrestError("the header ends early or lacks its series; copy the file again")

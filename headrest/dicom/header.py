@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import stat
+import struct
 import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -38,6 +40,9 @@ FIRST_BULKY_TAG = 0x00290000
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
+BARE_TAGS = [Tag(name) for name in ("SOPClassUID", "Modality", "Rows", "Columns")]
+"""Attributes that must describe a CT image where a file has no preamble and no meta header."""
+
 
 def read_header(
     path: str | os.PathLike,
@@ -56,7 +61,9 @@ def read_header(
 
     Returns
     -------
-    pydicom.Dataset with `file_meta`, or None where the file is not DICOM (PS3.10 7.1).
+    pydicom.Dataset with `file_meta`, or None where the file is not DICOM (PS3.10 7.1). Without
+    preamble and file meta information, a CT image in Implicit VR Little Endian is read; its
+    `preamble` is None. See `why_not_dicom` for other files.
 
     Raises
     ------
@@ -71,6 +78,24 @@ def read_header(
         raise HeadrestError(f"cannot be opened ({error.strerror or error})") from error
     with file:
         return _parse(_Bounded(file), tags, needed)
+
+
+def why_not_dicom(path: str | os.PathLike) -> str:
+    """Reason why `read_header` returns None for a file, and the tool that helps."""
+    if os.path.isdir(path):
+        return "a link, not followed"
+    start = b""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            start = file.read(8)
+    if start.startswith(b"PK\3\4"):
+        return "not DICOM but a zip archive: unpack it first"
+    if start[:2] in (b"\x02\0", b"\x08\0"):
+        return (
+            "not DICOM as a file: a data set without preamble or meta header? "
+            "convert it with gdcmconv IN OUT, or with dcm2niix"
+        )
+    return "not DICOM"
 
 
 @contextmanager
@@ -89,7 +114,7 @@ def quiet() -> Iterator[None]:
 def _parse(source, tags, needed):
     preamble, prefix = source.read(128), source.read(4)
     if prefix != b"DICM":
-        return None
+        return _bare_ct_image(source, tags, needed)
     meta = FileMetaDataset(_elements(source, False, True, lambda tag, *_: tag >> 16 != 2))
     syntax = value_of(meta, "TransferSyntaxUID")
     if value_of(meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
@@ -105,6 +130,31 @@ def _parse(source, tags, needed):
         if tags is None and source.rest().strip(b"\0"):
             raise HeadrestError("ends early, or holds more than one image; copy or export it again")
     header.file_meta, header.preamble = meta, preamble
+    return header
+
+
+def _bare_ct_image(source, tags, needed):
+    """Read a data set without preamble and meta header, if it is strictly a CT image, else None."""
+    source.seek(0)
+    start = source.read(8)
+    if start[:2] != b"\x08\0" or start[4:6].isalpha():  # group 0008, implicit VR
+        return None
+    try:
+        source.seek(0)
+        header = _elements(source, True, True, _StrictWatch(source, True, frozenset()), BARE_TAGS)
+        size = int(header.Rows) * int(header.Columns) * 2
+        pixels = struct.pack("<HHL", 0x7FE0, 0x0010, size)
+        whole = source.read(8) == pixels and source.size - source.tell() == size
+        if not whole or header.SOPClassUID != CTImageStorage or header.Modality != "CT":
+            return None
+    except Exception:  # any exception, as of any other file that is not DICOM
+        return None
+    source.seek(0)
+    watch = _Watch(source, tags is not None, needed)
+    header = _elements(source, True, True, watch, tags)
+    header.file_meta, header.preamble = FileMetaDataset(), None
+    header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = CTImageStorage
     return header
 
 
@@ -166,6 +216,15 @@ class _Watch:
             raise HeadrestError(f"holds {_named(tag)} twice; export it again")
         self.seen.add(tag)
         return False
+
+
+class _StrictWatch(_Watch):
+    """Also refuse elements that are not in ascending order."""
+
+    def __call__(self, tag: int, length: int) -> bool:
+        if self.seen and tag < max(self.seen):
+            raise HeadrestError("elements are not in ascending order")
+        return super().__call__(tag, length)
 
 
 def _named(tag):

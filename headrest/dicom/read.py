@@ -3,7 +3,7 @@
 `_read_slice` and `load_series` list the rules in order.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from headrest.dicom.series import Series
 from headrest.dicom.values import (
     check_default_rescale,
     check_range,
+    check_wrapped,
     declared_notes,
+    identify_ct,
     padding_hu,
     rescale_pair,
 )
@@ -122,9 +124,14 @@ def load_series(
             slices, copies = _drop_copies(read)
             if copies:
                 notes.append(f"{len(copies)} copies of the same image dropped")
+            slices, resent = _drop_resent(slices)
+            if resent:
+                notes.append(
+                    f"{len(resent)} images dropped: another has the same position and pixels"
+                )
             slices, geometry = order_slices(slices, by_instance_number)
             notes += geometry.warnings + _value_notes(slices)
-            return _series(slices, geometry, notes, copies)
+            return _series(slices, geometry, notes, copies + resent)
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
@@ -166,8 +173,13 @@ def _read_slice(path, default_rescale):
         header = read_header(path)
         if header is None:
             raise HeadrestError("no longer DICOM; it was changed since the folder was searched")
+        header.SOPClassUID, remark = identify_ct(header)
+        if not header.SOPClassUID:
+            raise HeadrestError(remark)
         stored, notes = decode(header)
+        notes += [remark] if remark else []
         slope, intercept = rescale_pair(header, default_rescale)
+        check_wrapped(stored, header, slope, intercept)
         notes += check_range(stored, slope, intercept)
         padding, padding_note = padding_hu(header, slope, intercept)
         notes += padding_note + declared_notes(header)
@@ -195,6 +207,18 @@ def _drop_copies(slices):
             )
         copies.append(one)
     return list(kept.values()), copies
+
+
+def _drop_resent(slices):
+    """Return the slices without images that repeat another one under a new UID, and these."""
+    kept, resent = [], []
+    seen = defaultdict(list)
+    for one in slices:
+        position = numbers(one.header, "ImagePositionPatient", 3)
+        twins = [] if position is None else seen[tuple(position)]
+        (resent if any(_is_copy(one, twin) for twin in twins) else kept).append(one)
+        twins.append(one)
+    return kept, resent
 
 
 def _is_copy(one, twin):

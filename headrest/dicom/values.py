@@ -4,11 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import HTJ2K, JPEG2000
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
 
-from headrest.dicom.attributes import number, text
+from headrest.dicom.attributes import number, text, value_of
 from headrest.dicom.pixels import PADDING_KEYWORDS, as_stored, fits
-from headrest.hounsfield import PADDING_BELOW, SUPPORT_HU
+from headrest.hounsfield import AIR, PADDING_BELOW, SUPPORT_HU
 from headrest.util.errors import HeadrestError
 
 EXTENDED_INTERCEPT = -8192
@@ -16,6 +23,19 @@ EXTENDED_INTERCEPT = -8192
 
 SLOPE_RANGE = (0.001, 100)
 """Plausible size of Rescale Slope; outside it 16 bits hold no CT scale."""
+
+CT_CLASSES = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
+CT_KEYWORDS = (
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+)
+"""Attributes that an image of Modality CT with an anonymised class must have."""
+
+WRAP, MIN_AIR_SHARE = 4096, 0.02
+"""Modulus of 12-bit values, and share of pixels that must be air once they are read as signed."""
 
 OTHER_QUANTITIES = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}
 """Rescale Types that are not HU (PS3.3 C.11.1.1.2)."""
@@ -25,6 +45,42 @@ def check_default_rescale(pair: Sequence[float] | None) -> None:
     """Refuse a default rescale that gives no HU."""
     if pair is not None and (len(pair) != 2 or not np.isfinite(pair).all() or not pair[0]):
         raise HeadrestError(f"default_rescale {tuple(pair)}: not a slope and an intercept")
+
+
+def identify_ct(header: Dataset) -> tuple[str, str]:
+    """Decide whether a header is that of a CT image.
+
+    Returns
+    -------
+    sop_class : str
+        One of `CT_CLASSES`, or empty.
+    remark : str
+        A warning about how the class was found; for an empty class the reason to skip the image.
+    """
+    given = value_of(header, "SOPClassUID")
+    declared = value_of(header.file_meta, "MediaStorageSOPClassUID")
+    if given in CT_CLASSES:
+        return given, ""
+    if not given and declared in CT_CLASSES:
+        return declared, "SOPClassUID is missing: taken from the file meta information"
+    sop_class = given or declared or UID("")
+    known = not sop_class.is_private and sop_class.name != sop_class
+    if not known and value_of(header, "Modality") == "CT" and all(k in header for k in CT_KEYWORDS):
+        return CTImageStorage, "SOPClassUID is not a class of the Standard: read as CT Image"
+    return "", f"{sop_class.name if known else 'unknown object'}, not a CT image"
+
+
+def check_wrapped(stored: np.ndarray, header: Dataset, slope: float, intercept: float) -> None:
+    """Refuse signed values that were stored as unsigned and wrapped at 4096."""
+    if header.PixelRepresentation or stored.max() >= WRAP or stored.min() + intercept <= SUPPORT_HU:
+        return
+    wrapped = (stored.astype(np.int32) - WRAP) * slope + intercept
+    if np.mean(abs(wrapped - AIR) < AIR - PADDING_BELOW) >= MIN_AIR_SHARE:
+        raise HeadrestError(
+            f"air has {AIR + WRAP * slope:.0f} HU: signed values were stored as unsigned and "
+            "wrapped at 4096; declare them as signed: "
+            "dcmodify -m 0028,0101=12 -m 0028,0102=11 -m 0028,0103=1 FILE"
+        )
 
 
 def rescale_pair(header: Dataset, default: Sequence[float] | None) -> tuple[float, float]:
@@ -114,14 +170,18 @@ def padding_hu(
 
 def declared_notes(header: Dataset) -> list[str]:
     """Warnings about what a header declares; refuse an image that cannot be referred to."""
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"):
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
         if not text(header, keyword):
             raise HeadrestError(f"{keyword} is missing, so nothing could refer to this image")
     notes, lossy = [], text(header, "LossyImageCompression")
+    if header.preamble is None:
+        notes.append("no preamble and no meta header: read as Implicit VR Little Endian")
     if lossy == "01":
         notes.append("lossy compression: HU are not those that the scanner measured")
     elif header.file_meta.TransferSyntaxUID in (JPEG2000, HTJ2K) and not lossy:
         notes.append("compression that may be lossy, which the file does not declare")
+    if (number(header, "RescaleSlope") or 1) < 0:
+        notes.append("RescaleSlope is negative: stored values fall as HU rise")
     if text(header, "BurnedInAnnotation").upper() == "YES":
         notes.append("burned-in annotation: text in the pixels may name the patient")
     if text(header, "RescaleType").upper() not in ("", "HU"):
