@@ -1,4 +1,4 @@
-"""Scans come whole and as published, or not at all; a server on this machine plays the web."""
+"""Downloads are complete and as published, or absent; a local server stands for the web."""
 
 import subprocess
 import sys
@@ -16,13 +16,13 @@ from tests.conftest import make_series, uid
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serve the files of `server.folder`; the first answers to a path can be spoiled."""
+    """Serve the files of `server.folder`; the first answers to a path can be damaged."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
         path = self.server.folder / self.path.lstrip("/")
-        spoilt = self.server.spoilt.get(self.path, [])
-        how = spoilt.pop(0) if spoilt else ""
+        damaged = self.server.damaged.get(self.path, [])
+        how = damaged.pop(0) if damaged else ""
         body = path.read_bytes() if path.is_file() else b""
         self.send_response(200 if body and how != "busy" else 503 if body else 404)
         self.send_header("Content-Length", str(len(body)))
@@ -35,14 +35,14 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web(tmp_path, monkeypatch):
-    """A server of a published folder, and headrest told that scans come from there."""
+    """A server of a published folder; headrest fetches its scans from there."""
     published, registry = tmp_path / "web" / "GE", tmp_path / "registry"
     files = make_series(published, 4)
     registry.mkdir()
     lines = [f"{file.name} {sha256(file)}\n" for file in files]
     (registry / "ge-head.txt").write_text("".join(lines))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.folder, server.asked, server.spoilt = tmp_path / "web", [], {}
+    server.folder, server.asked, server.damaged = tmp_path / "web", [], {}
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setattr(datasets, "BASE", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(datasets, "REGISTRY", registry)
@@ -54,7 +54,7 @@ def web(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_comes_as_published_and_once(web, tmp_path):
+def test_fetches_as_published_and_once(web, tmp_path):
     folder = fetch("ge-head")
     assert folder == tmp_path / "cache" / "ge-head"
     assert len(read_series(folder)) == 4
@@ -64,20 +64,20 @@ def test_comes_as_published_and_once(web, tmp_path):
     assert len(web.asked) == asked
 
 
-def test_a_connection_that_drops_is_tried_again(web, monkeypatch):
+def test_retries_a_dropped_connection(web, monkeypatch):
     monkeypatch.setattr(datasets, "RETRIES", 2)
     monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)
-    web.spoilt["/GE/02.dcm"] = ["half", "wrong"]
+    web.damaged["/GE/02.dcm"] = ["half", "wrong"]
     assert len(read_series(fetch("ge-head"))) == 4
     assert web.asked.count("/GE/02.dcm") == 3
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("half", "no connection"), ("wrong", "SHA-256"), ("busy", "503")]
+    ("how", "message"), [("half", "no connection"), ("wrong", "SHA-256"), ("busy", "503")]
 )
-def test_what_fails_leaves_no_scan_and_goes_on(web, tmp_path, how, said):
-    web.spoilt["/GE/03.dcm"] = [how]
-    with pytest.raises(HeadrestError, match=f"ge-head/03.dcm: .*{said}"):
+def test_failed_download_leaves_no_scan_and_continues(web, tmp_path, how, message):
+    web.damaged["/GE/03.dcm"] = [how]
+    with pytest.raises(HeadrestError, match=f"ge-head/03.dcm: .*{message}"):
         fetch("ge-head")
     cache = tmp_path / "cache"
     assert not (cache / "ge-head").exists()
@@ -86,34 +86,34 @@ def test_what_fails_leaves_no_scan_and_goes_on(web, tmp_path, how, said):
     assert [web.asked.count(f"/GE/0{n}.dcm") for n in (1, 2, 3, 4)] == [1, 1, 2, 1]
 
 
-def test_a_piece_that_a_killed_download_left_is_no_slice(web, tmp_path):
-    aside = tmp_path / "cache" / ".ge-head.incomplete"
-    aside.mkdir(parents=True)
+def test_deletes_parts_of_files_of_a_killed_download(web, tmp_path):
+    incomplete = tmp_path / "cache" / ".ge-head.incomplete"
+    incomplete.mkdir(parents=True)
     whole = (web.folder / "GE" / "01.dcm").read_bytes()
-    (aside / "tmpabc").write_bytes(whole[:3000])
-    (aside / "02.dcm").write_bytes(whole)
+    (incomplete / "tmpabc").write_bytes(whole[:3000])
+    (incomplete / "02.dcm").write_bytes(whole)
     assert len(read_series(fetch("ge-head"))) == 4
 
 
-def test_without_a_network(web):
+def test_error_names_the_file_without_a_network(web):
     web.shutdown()
     web.server_close()
     with pytest.raises(HeadrestError, match=r"ge-head/01\.dcm: no connection"):
         fetch("ge-head")
 
 
-@pytest.mark.parametrize("spoil", ["write_bytes", "unlink"])
-def test_a_file_changed_since_is_named(web, spoil):
+@pytest.mark.parametrize("change", ["write_bytes", "unlink"])
+def test_error_names_a_changed_file(web, change):
     file = fetch("ge-head") / "02.dcm"
-    file.write_bytes(b"else") if spoil == "write_bytes" else file.unlink()
+    file.write_bytes(b"else") if change == "write_bytes" else file.unlink()
     with pytest.raises(HeadrestError, match=r"02\.dcm: missing, or not what was fetched"):
         fetch("ge-head")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
-def test_a_full_disk(web, tmp_path):
-    # A limit on the size of files is met by write() as a full disk is: it refuses.
+def test_full_disk_leaves_no_files(web, tmp_path):
+    # write() fails at a file size limit as it does on a full disk.
     code = "\n".join(
         (
             "import resource, signal, pathlib, sys",
@@ -131,19 +131,19 @@ def test_a_full_disk(web, tmp_path):
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
 
 
-def test_a_place_that_is_none(web, tmp_path, monkeypatch):
+def test_refuses_a_folder_below_a_file(web, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "file" / "below"))
     with pytest.raises(HeadrestError, match="cannot be written"):
         fetch("ge-head")
 
 
-def test_lies_in_the_cache_of_the_platform(monkeypatch):
+def test_default_folder_is_the_platform_cache(monkeypatch):
     monkeypatch.delenv("HEADREST_DATA", raising=False)
     assert "headrest" in datasets.data_folder().parts[-1].lower()
 
 
-def test_registry_is_that_of_the_real_scans(scans):
+def test_registry_has_the_hashes_of_the_real_scans(scans):
     for name in datasets.PLACES:
         lines = (datasets.REGISTRY / f"{name}.txt").read_text().splitlines()
         listed = dict(line.split() for line in lines)
@@ -152,7 +152,7 @@ def test_registry_is_that_of_the_real_scans(scans):
 
 
 class Client:
-    """Stands in for idc_index.IDCClient: it writes what `files` holds, and never complains."""
+    """Replaces idc_index.IDCClient: it writes the slices of `files` without an error."""
 
     files = ()
 
@@ -162,7 +162,7 @@ class Client:
 
 @pytest.fixture
 def idc(tmp_path, monkeypatch):
-    """Put a small series into the table, and the stand-in into the place of idc-index."""
+    """Add a small series to the table, and replace idc-index by `Client`."""
     sizes = [p.stat().st_size for p in make_series(tmp_path / "once", 3)]
     row = {
         "name": "idc-head-99",
@@ -176,16 +176,16 @@ def idc(tmp_path, monkeypatch):
     return row
 
 
-def test_idc_series_comes_whole(idc, monkeypatch):
+def test_fetches_an_idc_series_once(idc, monkeypatch):
     monkeypatch.setattr(Client, "files", {"n": 3})
     folder = fetch_idc("idc-head-99")
     assert len(read_series(folder)) == 3
-    monkeypatch.setitem(sys.modules, "idc_index", None)  # not asked a second time
+    monkeypatch.setitem(sys.modules, "idc_index", None)  # a second fetch does not import it
     assert fetch_idc("idc-head-99") == folder
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"n": 2}, "2 of 3 files came"),
         ({"n": 3, "StudyID": "12345678"}, "3 of 3 files came"),
@@ -193,20 +193,20 @@ def test_idc_series_comes_whole(idc, monkeypatch):
         ({"n": None}, "idc-index could not fetch it"),
     ],
 )
-def test_idc_series_that_is_not_it(idc, tmp_path, monkeypatch, files, said):
+def test_refuses_an_incomplete_or_other_idc_series(idc, tmp_path, monkeypatch, files, message):
     monkeypatch.setattr(Client, "files", files)
-    with pytest.raises(HeadrestError, match=said):
+    with pytest.raises(HeadrestError, match=message):
         fetch_idc("idc-head-99")
     assert not (tmp_path / "cache" / "idc-head-99").exists()
 
 
-def test_idc_index_is_named_where_it_is_missing(idc, monkeypatch):
+def test_error_names_the_missing_idc_index(idc, monkeypatch):
     monkeypatch.setitem(sys.modules, "idc_index", None)
     with pytest.raises(HeadrestError, match="pip install idc-index"):
         fetch_idc("idc-head-99")
 
 
-def test_idc_index_has_what_is_called():
+def test_idc_index_accepts_the_arguments():
     index = pytest.importorskip("idc_index", reason="idc-index is optional: pip install idc-index")
     from inspect import signature
 
@@ -214,32 +214,32 @@ def test_idc_index_has_what_is_called():
     call.bind(None, "1.2", "folder", use_s5cmd_sync=True, dirTemplate=None)
 
 
-def test_every_series_may_be_used_by_anybody():
+def test_every_series_has_a_free_licence():
     rows = datasets.idc_series()
     assert len({row["name"] for row in rows}) == len({row["series_uid"] for row in rows}) == 29
     assert {row["licence"] for row in rows} == {"CC BY 3.0", "CC BY 4.0"}
     assert all(row["doi"] and row["collection"] for row in rows)
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(monkeypatch):
+def test_closed_pipe_ends_without_a_traceback(monkeypatch):
     def closed(*_):
         raise BrokenPipeError
 
-    hushed = []
+    redirected = []
     monkeypatch.setattr("builtins.print", closed)
-    monkeypatch.setattr("headrest.__main__.os.dup2", lambda *ends: hushed.append(ends))
+    monkeypatch.setattr("headrest.__main__.os.dup2", lambda *ends: redirected.append(ends))
     assert main(["fetch", "--list"]) == 1
-    assert len(hushed) == 1  # so that Python's own last flush finds nobody to complain to
+    assert len(redirected) == 1  # or Python's last flush raises again
 
 
-def test_command_line_lists_what_there_is(capsys):
+def test_command_lists_all_scans(capsys):
     assert main(["fetch", "--list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in ("ge-head", "philips-phantom", "idc-chest-03"))
 
 
-def test_command_line_fetches(web, capsys):
+def test_command_fetches(web, capsys):
     assert main(["fetch", "ge-head"]) == 0
     assert capsys.readouterr().out.strip() == str(fetch("ge-head"))
-    assert main(["fetch", "nobody"]) == 1
-    assert "nobody" in capsys.readouterr().err
+    assert main(["fetch", "unknown"]) == 1
+    assert "unknown" in capsys.readouterr().err

@@ -1,7 +1,7 @@
-"""Real head CT by name, fetched from where it is published, and only when asked for.
+"""Real head CT by name, downloaded from its publisher on request only.
 
-A scan lies in the cache of the platform, or where HEADREST_DATA says. Its folder has its name
-only when every file is there and is the one that was published.
+A scan lies in the cache of the platform, or below HEADREST_DATA. Its folder gets its name only
+when every file is there with the published SHA-256.
 """
 
 import csv
@@ -16,65 +16,63 @@ from headrest.util.errors import HeadrestError
 from headrest.util.files import lock_folder, sha256
 
 REGISTRY = Path(__file__).with_name("registry")
-"""Lists of files with their SHA-256, and of series; they are part of the installed package."""
+"""Files with their SHA-256, and the series of the Imaging Data Commons; part of the package."""
 
-BASE = (
-    "https://raw.githubusercontent.com/neurolabusc/dcm_qa_ct/"
-    "d03e30e4c5c8ad07bf16422b96efc3e91e233dc5/In"
-)
+COMMIT = "d03e30e4c5c8ad07bf16422b96efc3e91e233dc5"
+BASE = f"https://raw.githubusercontent.com/neurolabusc/dcm_qa_ct/{COMMIT}/In"
 PLACES = {"ge-head": "GE", "philips-phantom": "Philips"}
 """Scans of neurolabusc/dcm_qa_ct (BSD-2-Clause), and the folder of each below `BASE`."""
 
 RETRIES = 3
-"""How often a file is asked for again, after one second, two and three."""
+"""Further attempts per file, after one second, two and three; pooch does them."""
 
 
 def fetch(name: str) -> Path:
-    """Fetch a real scan, unless it is there already.
+    """Download a real scan, unless it is already complete.
 
     Parameters
     ----------
     name : str
         "ge-head": a living person's head, 28 slices, tilted, its rails touch the ears; 15 MB.
-        "philips-phantom": a plastic skull in a holder, as the scanner wrote it: two axial
+        "philips-phantom": a plastic skull in a head holder, as the scanner wrote it: two axial
         series, localizers and captures; 49 MB.
 
     Returns
     -------
-    Path of its folder. Every file in it has the SHA-256 of `headrest/registry`.
+    Path of its folder. Every file in it has the SHA-256 of `headrest/datasets/registry`.
 
     Raises
     ------
     HeadrestError
-        Without a network, for wrong bytes, a full disk, or a name that does not exist. Called
-        again it goes on with the first file that is missing.
-
-    Notes
-    -----
-    From github.com/neurolabusc/dcm_qa_ct, BSD-2-Clause.
+        Without a network, for wrong bytes, a full disk, or an unknown name. The next call
+        continues with the first missing file.
 
     Examples
     --------
-    >>> fetch("nobody")
+    >>> fetch("unknown")
     Traceback (most recent call last):
-    headrest.util.errors.HeadrestError: no scan 'nobody'; there is: ge-head, philips-phantom
+    headrest.util.errors.HeadrestError: no scan 'unknown'; there is: ge-head, philips-phantom
     """
     if name not in PLACES:
         raise HeadrestError(f"no scan {name!r}; there is: {', '.join(PLACES)}")
-    lines = (REGISTRY / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    digests = dict(line.split() for line in lines)
+    import pooch  # imported here: only downloads need it
+
     folder = data_folder() / name
+    files = pooch.create(folder, f"{BASE}/{PLACES[name]}/", retry_if_failed=RETRIES)
+    files.load_registry(REGISTRY / f"{name}.txt")
     if folder.exists():
-        _check_digests(folder, digests)
+        for file, digest in files.registry.items():
+            if not (folder / file).is_file() or sha256(folder / file) != digest:
+                why = f"missing, or not what was fetched; remove {folder} and fetch again"
+                raise HeadrestError(f"{folder / file}: {why}")
     else:
-        with _whole(folder) as aside:
-            _download(name, digests, aside)
-            _drop_strays(aside, digests)
+        with _incomplete(folder) as files.path:
+            _download(name, files)
     return folder
 
 
 def fetch_idc(name: str) -> Path:
-    """Fetch a CT series of the NCI Imaging Data Commons, unless it is there already.
+    """Download a CT series of the NCI Imaging Data Commons, unless it is already complete.
 
     Parameters
     ----------
@@ -82,13 +80,12 @@ def fetch_idc(name: str) -> Path:
 
     Returns
     -------
-    Path of its folder, one file a slice.
+    Path of its folder, one file per slice.
 
     Raises
     ------
     HeadrestError
-        Where the package idc-index is not installed, the series does not arrive whole, the disk
-        is full, or there is no such name. Called again it goes on where it was.
+        As `fetch`, or where idc-index is not installed.
 
     Notes
     -----
@@ -106,9 +103,9 @@ def fetch_idc(name: str) -> Path:
         raise HeadrestError(f"no series {name!r}; see `python -m headrest fetch --list`")
     folder = data_folder() / name
     if not folder.exists():
-        with _whole(folder) as aside:
-            _download_idc(row["series_uid"], aside)
-            _check_series(row, aside)
+        with _incomplete(folder) as temporary:
+            _download_idc(row["series_uid"], temporary)
+            _check_series(row, temporary)
     return folder
 
 
@@ -117,7 +114,7 @@ def idc_series() -> list[dict[str, str]]:
 
     Returns
     -------
-    list of dict of name (letters tell series of one patient apart), part, scanner, slices, bytes,
+    list of dict of name (letters distinguish series of one patient), part, scanner, slices, bytes,
     licence (CC BY 3.0 or 4.0), collection, doi, series_uid (0020,000E).
 
     Examples
@@ -130,122 +127,88 @@ def idc_series() -> list[dict[str, str]]:
 
 
 def listing() -> str:
-    """Write what can be fetched as a table: name, what it is, slices, size, licence, source."""
+    """Table of all scans: name, scanner, slices, size, licence, source."""
     from headrest.util.text import table
 
-    known = [
-        ("ge-head", "GE HiSpeed Dual", "28", "15", "BSD-2-Clause", "neurolabusc/dcm_qa_ct"),
-        ("philips-phantom", "Philips", "28 + 54", "49", "BSD-2-Clause", "neurolabusc/dcm_qa_ct"),
+    origin = ("BSD-2-Clause", "neurolabusc/dcm_qa_ct")
+    rows = [
+        ("ge-head", "GE HiSpeed Dual", "28", "15", *origin),
+        ("philips-phantom", "Philips", "28 + 54", "49", *origin),
     ]
     for row in idc_series():
         size = str(round(int(row["bytes"]) / 1e6))
         source = f"{row['collection']}, doi {row['doi']}"
-        known.append((row["name"], row["scanner"], row["slices"], size, row["licence"], source))
+        rows.append((row["name"], row["scanner"], row["slices"], size, row["licence"], source))
     heads = ("name", "scanner", "slices", "MB", "licence", "source")
-    return table(dict(zip(heads, zip(*known))))
+    return table(dict(zip(heads, zip(*rows))))
 
 
 def data_folder() -> Path:
     """Folder of all fetched scans: HEADREST_DATA, or the cache of the platform."""
-    named = os.environ.get("HEADREST_DATA")
-    if named:
-        return Path(named).expanduser()
-    import pooch  # here, since only those who fetch need it
+    import pooch
 
-    return Path(pooch.os_cache("headrest"))
+    return Path(os.environ.get("HEADREST_DATA") or pooch.os_cache("headrest")).expanduser()
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Fill a folder aside, and name it when it is whole; what came is kept until then."""
+def _incomplete(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder, and rename it when complete; after an error it stays."""
     with lock_folder(folder.parent):
-        aside = folder.with_name(f".{folder.name}.incomplete")
+        temporary = folder.with_name(f".{folder.name}.incomplete")
         try:
-            aside.mkdir(exist_ok=True)
-            yield aside
-            os.replace(aside, folder)
+            temporary.mkdir(exist_ok=True)
+            yield temporary
+            os.replace(temporary, folder)
         except OSError as error:
-            raise HeadrestError(
-                f"{folder}: cannot be written ({error.strerror or error}); make room, or name "
-                "another folder in HEADREST_DATA, and fetch again: it goes on where it was"
-            ) from error
+            why = f"cannot be written ({error.strerror or error})"
+            remedy = "make room, or name another folder in HEADREST_DATA; fetching again continues"
+            raise HeadrestError(f"{folder}: {why}; {remedy}") from error
 
 
-def _download(name: str, digests: dict[str, str], aside: Path) -> None:
+def _download(name, files):
     import pooch
+    from requests.exceptions import HTTPError, RequestException
 
-    places = pooch.create(
-        aside, f"{BASE}/{PLACES[name]}/", registry=digests, retry_if_failed=RETRIES
-    )
-    pooch.get_logger().setLevel("WARNING")  # the progress bar says the same in one line
-    for file in tqdm(digests, desc=f"fetching {name}", unit="file"):
-        with _failures_named(f"{name}/{file}"):
-            places.fetch(file)
-
-
-def _drop_strays(aside: Path, digests: dict[str, str]) -> None:
-    """A killed download leaves a piece of a file, which would be taken for a slice."""
-    for path in list(aside.rglob("*")):
-        if path.is_file() and path.relative_to(aside).as_posix() not in digests:
+    pooch.get_logger().setLevel("WARNING")  # the progress bar replaces one line per file
+    for file in tqdm(files.registry, desc=f"fetching {name}", unit="file"):
+        try:
+            files.fetch(file)
+        except HTTPError as error:
+            raise HeadrestError(f"{name}/{file}: {error}; fetch again later") from error
+        except RequestException as error:
+            why = f"no connection, or a broken one ({type(error).__name__}); check the network"
+            raise HeadrestError(f"{name}/{file}: {why} and fetch again to continue") from error
+        except ValueError as error:
+            why = "not the published SHA-256, so it is not stored; look for a proxy in between"
+            raise HeadrestError(f"{name}/{file}: {why} and fetch again to continue") from error
+    for path in list(files.path.rglob("*")):  # a killed download leaves parts of files
+        if path.is_file() and path.relative_to(files.path).as_posix() not in files.registry:
             path.unlink()
 
 
-@contextmanager
-def _failures_named(file: str) -> Iterator[None]:
-    from requests.exceptions import HTTPError, RequestException
-
-    try:
-        yield
-    except HTTPError as error:
-        raise HeadrestError(f"{file}: {error}; fetch again later") from error
-    except RequestException as error:
-        raise HeadrestError(
-            f"{file}: no connection, or one that broke ({type(error).__name__}); check the "
-            "network and fetch again: it goes on with this file"
-        ) from error
-    except ValueError as error:
-        raise HeadrestError(
-            f"{file}: what the server sends has another SHA-256 than what was published; "
-            "nothing of it is kept. Look at what lies between (a proxy?) and fetch again"
-        ) from error
-
-
-def _check_digests(folder: Path, digests: dict[str, str]) -> None:
-    for file, digest in digests.items():
-        path = folder / file
-        if not path.is_file() or sha256(path) != digest:
-            raise HeadrestError(
-                f"{path}: missing, or not what was fetched; remove {folder} and fetch again"
-            )
-
-
-def _download_idc(series_uid: str, aside: Path) -> None:
+def _download_idc(series_uid, temporary):
+    # Synchronizing skips files that are complete; dirTemplate=None makes no subfolders.
+    options = {"use_s5cmd_sync": True, "dirTemplate": None}
     try:
         from idc_index import IDCClient
+
+        IDCClient().download_dicom_series(series_uid, str(temporary), **options)
     except ImportError as error:
         raise HeadrestError(f"{error}: to fetch from there, pip install idc-index") from error
-    # With `sync` what came before is not fetched again; without a template no folders are made.
-    try:
-        IDCClient().download_dicom_series(
-            series_uid, str(aside), use_s5cmd_sync=True, dirTemplate=None
-        )
-    except Exception as error:  # whatever its own tools raise
-        raise HeadrestError(
-            f"{series_uid}: idc-index could not fetch it ({type(error).__name__}: {error})"
-        ) from error
+    except Exception as error:  # its tools raise errors of many types
+        why = f"{type(error).__name__}: {error}"
+        raise HeadrestError(f"{series_uid}: idc-index could not fetch it ({why})") from error
 
 
-def _check_series(row: dict[str, str], aside: Path) -> None:
-    # A download that fails says so in a log, and nowhere else.
+def _check_series(row, temporary):
+    """Refuse an incomplete download, which idc-index reports in a log only."""
     from headrest.dicom import find_series
 
-    files = [path for path in aside.iterdir() if path.is_file()]
+    files = [path for path in temporary.iterdir() if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     if (len(files), size) != (int(row["slices"]), int(row["bytes"])):
-        raise HeadrestError(
-            f"{row['name']}: {len(files)} of {row['slices']} files came, {size} of {row['bytes']} "
-            "bytes; check the network and fetch again: it goes on where it was"
-        )
-    found = [(one.uid, len(one.files)) for one in find_series(aside).series]
+        came = f"{len(files)} of {row['slices']} files came, {size} of {row['bytes']} bytes"
+        raise HeadrestError(f"{row['name']}: {came}; check the network and fetch again to continue")
+    found = [(one.uid, len(one.files)) for one in find_series(temporary).series]
     if found != [(row["series_uid"], len(files))]:
-        raise HeadrestError(f"{row['name']}: another series came than was asked for; see {aside}")
+        raise HeadrestError(f"{row['name']}: another series arrived; see {temporary}")
