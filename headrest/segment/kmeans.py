@@ -1,107 +1,59 @@
-"""K-Means on the HU of a slice, through its weighted histogram.
-
-A slice has 262,144 pixels but a few thousand different HU. Clustering the histogram gives
-the same clusters a hundred times faster, and in one dimension the best ones can be found
-exactly, so nothing depends on a random start.
-"""
-
-from functools import cache
+"""K-Means on the HU of a slice: exact, on the histogram."""
 
 import numpy as np
 
 from headrest.hounsfield import FLOOR, SUPPORT_HU
 from headrest.util.errors import HeadrestError
 
-BRIGHTEST = 1500.0
-"""HU above this count as this: metal would otherwise be given a cluster of its own."""
+METAL_HU = 1500.0
+"""HU above this count as this: otherwise metal gets a cluster of its own."""
 
-LOWEST_THRESHOLD = -800.0
-"""Below this lies foam. Where nothing but air and foam is in view K-Means parts those two."""
+FOAM_HU = -800.0
+"""A threshold below this separates air from foam, in a slice that shows nothing else."""
 
 
 def hu_histogram(
-    hu: np.ndarray, lowest: float = FLOOR, highest: float = BRIGHTEST
+    hu: np.ndarray, lowest: float = FLOOR, highest: float = METAL_HU
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count the pixels of each whole HU.
 
     Parameters
     ----------
-    hu : float array of any shape, in HU; values beyond the ends count at the ends.
+    hu : float array of any shape, in HU; values outside `lowest` to `highest` are clipped.
+    lowest, highest : float, in HU.
 
     Returns
     -------
     values : float array (n,), the HU that occur, ascending.
-    counts : int array (n,).
+    counts : int array (n,)
 
     Examples
     --------
     >>> hu_histogram(np.array([-1000.0, -1000.0, 40.0]))
     (array([-1000.,    40.]), array([2, 1]))
     """
-    whole = np.clip(hu, lowest, highest)
-    whole -= lowest
-    counts = np.bincount(whole.ravel().astype(np.intp))
+    counts = np.bincount((np.clip(hu, lowest, highest) - lowest).ravel().astype(np.intp))
     occurring = np.flatnonzero(counts)
     return occurring + lowest, counts[occurring]
 
 
-def kmeans_centers(hu: np.ndarray, k: int = 3) -> np.ndarray:
-    """Cluster HU with scikit-learn's KMeans, started at the exact optimum.
+def kmeans_threshold(hu: np.ndarray, k: int = 3) -> float:
+    """Find the HU that separates air from everything else.
 
     Parameters
     ----------
     hu : float array of any shape, in HU.
-    k : int
-        Number of clusters; 3 stand for air, soft tissue with plastic, and bone.
+    k : int, number of clusters; 3 stand for air, soft tissue with plastic, and bone.
 
     Returns
     -------
-    float array (k,), ascending: the cluster centres in HU.
+    float, in HU: half-way between two neighbouring cluster centers, the lowest such place above
+    `FOAM_HU`. -500 if there is none, or fewer different values than clusters.
 
     Raises
     ------
     HeadrestError
-        Where there are fewer different values than clusters.
-    """
-    return _centers(*hu_histogram(hu), k)
-
-
-def _centers(values, counts, k):
-    # Imported where it is used: it takes a second, and not every user clusters.
-    from sklearn import config_context
-    from sklearn.cluster import KMeans
-
-    # scikit-learn's K-Means, which ends where it starts from chance; from the best centres it ends
-    # there at once, and always.
-    start = optimal_centers(values, counts, k)[:, None]
-    with _one_thread(), config_context(assume_finite=True, skip_parameter_validation=True):
-        model = KMeans(k, init=start, n_init=1, tol=0).fit(values[:, None], sample_weight=counts)
-    return np.sort(model.cluster_centers_.ravel())
-
-
-@cache
-def _thread_controller():
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-def _one_thread():
-    # For two thousand values a second thread only burns time, waiting.
-    return _thread_controller().limit(limits=1, user_api="openmp")
-
-
-def kmeans_threshold(hu: np.ndarray, k: int = 3) -> float:
-    """Find the HU that parts air from everything else.
-
-    It lies half-way between two neighbouring cluster centres; the lowest such place above
-    -800 HU is taken, and -500 HU where there is none (nothing but air and foam in view).
-
-    Parameters as for `kmeans_centers`.
-
-    Returns
-    -------
-    float, in HU; -500 as well where there are fewer different values than clusters.
+        If k is below 1.
 
     Examples
     --------
@@ -109,13 +61,18 @@ def kmeans_threshold(hu: np.ndarray, k: int = 3) -> float:
     -480.0
     """
     values, counts = hu_histogram(hu)
-    centers = _centers(values, counts, k) if len(values) >= k else np.empty(0)
-    between = (centers[1:] + centers[:-1]) / 2
-    return float(next((t for t in between if t > LOWEST_THRESHOLD), SUPPORT_HU))
+    centers = optimal_centers(values, counts, k) if len(values) >= k else np.empty(0)
+    middles = (centers[1:] + centers[:-1]) / 2
+    return float(next((t for t in middles if t > FOAM_HU), SUPPORT_HU))
+
+
+def kmeans_centers(hu: np.ndarray, k: int = 3) -> np.ndarray:
+    """Find the k cluster centers of HU, in HU, ascending: `optimal_centers` of `hu_histogram`."""
+    return optimal_centers(*hu_histogram(hu), k)
 
 
 def optimal_centers(values: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
-    """Find the best k centres of a weighted histogram, exactly.
+    """Find the k cluster centers of a histogram with the least sum of squared distances.
 
     Parameters
     ----------
@@ -125,13 +82,18 @@ def optimal_centers(values: np.ndarray, counts: np.ndarray, k: int) -> np.ndarra
 
     Returns
     -------
-    float array (k,), ascending: the centres with the least sum of squared distances.
+    float array (k,), ascending.
+
+    Raises
+    ------
+    HeadrestError
+        If k is below 1 or above n.
 
     Notes
     -----
-    In one dimension clusters are intervals, so a dynamic programme over their ends is exact
-    (W. D. Fisher, J. Am. Stat. Assoc. 53 (1958) 789; H. Wang and M. Song, The R Journal 3/2
-    (2011) 29).
+    Clusters of numbers are intervals, so dynamic programming over their ends is exact, without a
+    random start (W. D. Fisher, J. Am. Stat. Assoc. 53 (1958) 789; H. Wang and M. Song, The R
+    Journal 3/2 (2011) 29).
 
     Examples
     --------
@@ -140,8 +102,8 @@ def optimal_centers(values: np.ndarray, counts: np.ndarray, k: int) -> np.ndarra
     """
     n = len(values)
     if not 1 <= k <= n:
-        raise HeadrestError(f"{k} clusters asked of {n} different values")
-    x = values - values.mean()  # small numbers keep their digits when squared and summed
+        raise HeadrestError(f"{k} clusters of {n} different values: choose from 1 to {n}")
+    x = values - values.mean()  # keeps the digits when squared and summed
     weight, first, second = (np.r_[0.0, np.cumsum(counts * x**p)] for p in (0, 1, 2))
 
     def cost(start, end):
@@ -154,7 +116,7 @@ def optimal_centers(values: np.ndarray, counts: np.ndarray, k: int) -> np.ndarra
         best, start = _add_cluster(best, cost, clusters)
         starts.append(start)
     edges = [n]
-    if k > 1:  # of the last cluster only the one that ends at n is wanted
+    if k > 1:  # the last cluster ends at n
         edges.append(k - 1 + int(np.argmin(best[k - 1 : n] + cost(np.arange(k - 1, n), n))))
     for start in reversed(starts):
         edges.append(start[edges[-1]])
@@ -163,10 +125,10 @@ def optimal_centers(values: np.ndarray, counts: np.ndarray, k: int) -> np.ndarra
 
 
 def _add_cluster(best, cost, clusters):
-    """Least cost of one more cluster over the first 0..n values, and where it starts.
+    """Add a cluster: its least cost for the first 0..n values, and its start.
 
-    The start never moves back as the end moves on. So the ends are solved in the order of
-    divide and conquer, and each is searched between the starts of its solved neighbours.
+    The start never moves back as the end moves on. So the ends are solved by divide and conquer,
+    each searched between the starts of its solved neighbours.
     """
     n, lowest = len(best) - 1, clusters - 1
     least, start = np.full(n + 1, np.inf), np.full(2 * n + 2, n)

@@ -33,9 +33,9 @@ def threshold_lines(hu: np.ndarray, repeats: int) -> Iterator[Line]:
     """Threshold of a slice beside scikit-learn's K-Means on its pixels, ten starts."""
     from sklearn.cluster import KMeans
 
-    from headrest.segment.kmeans import BRIGHTEST, kmeans_centers, kmeans_threshold
+    from headrest.segment.kmeans import METAL_HU, kmeans_centers, kmeans_threshold
 
-    pixels = np.clip(np.floor(hu), None, BRIGHTEST).astype(np.float64).reshape(-1, 1)
+    pixels = np.clip(np.floor(hu), None, METAL_HU).astype(np.float64).reshape(-1, 1)
     model = KMeans(3, n_init=10, random_state=0)
     ours, theirs = in_turns(repeats, lambda: kmeans_threshold(hu), lambda: model.fit(pixels))
     yield Line("threshold: scikit-learn on pixels / here", theirs / ours, "at least", 50)
