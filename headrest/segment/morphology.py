@@ -1,6 +1,6 @@
-"""What is done with masks, by whichever method they came about: bool arrays, in millimetres."""
+"""Morphology of masks, with distances in mm."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,20 +9,20 @@ from scipy import ndimage
 from headrest.hounsfield import FLOOR
 
 FREE, TOUCHING, ABSENT = "free", "touching", "absent"
-"""State of a slice: headrest found apart from the head; joined to it; none found."""
+"""State of a slice: support apart from the patient; in contact with the patient; none found."""
 
 EIGHT = np.ones((3, 3), bool)
-"""Pixels that meet at a corner are connected."""
+"""8-connectivity: pixels that share an edge or a corner are connected."""
 
 FACES = ndimage.generate_binary_structure(3, 1)
-"""Voxels are connected where they share a face."""
+"""6-connectivity: voxels that share a face are connected."""
 
-RING_MM = 1.0
-"""What is thinner than this encloses nothing: a strap round head and holder is no body."""
+STRAP_MM = 1.0
+"""Structures thinner than this enclose nothing: a strap around head and support is no skin."""
 
 
 def volume_ml(mask: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
-    """Volume of a mask in millilitres.
+    """Compute the volume of a mask in ml.
 
     Parameters
     ----------
@@ -40,32 +40,50 @@ def volume_ml(mask: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
 
 
 def open_mask(mask: np.ndarray, width_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Open a mask (rows, columns): what a square of that width can be moved about in."""
+    """Open a mask (rows, columns) with a square `width_mm` wide: thinner parts disappear."""
     reach = [max(1, round(width_mm / 2 / mm)) for mm in spacing_mm]
     return _over_window(_over_window(mask, reach, np.logical_and), reach, np.logical_or) & mask
 
 
 def dilate(mask: np.ndarray, reach_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Let a mask (rows, columns) grow by `reach_mm` to every side, corners included."""
+    """Dilate a mask (rows, columns) by `reach_mm` with a square; by one pixel at least."""
     reach = [max(1, round(reach_mm / mm)) for mm in spacing_mm]
-    return _over_window(mask, reach, np.logical_or) if mask.any() else mask
+    return _over_window(mask, reach, np.logical_or)
 
 
-def _over_window(mask, reach, combine):
-    """Combine each pixel with its neighbours up to `reach` away; edges count as going on.
+def _over_window(mask: np.ndarray, reach: Sequence[int], combine: Callable) -> np.ndarray:
+    """Combine each pixel with its neighbours up to `reach` away: a minimum or maximum filter.
 
-    The same as SciPy's minimum or maximum filter, for masks, and three times as fast: windows
-    double in width step by step, and each step is one operation on whole arrays.
+    The window doubles in width at each step, several times as fast as the filters of SciPy.
     """
     for axis, n in enumerate(reach):
-        mask = np.pad(np.moveaxis(mask, axis, 0), ((n, n), (0, 0)), mode="edge")
+        ahead = np.moveaxis(mask.copy("K"), axis, 0)  # of 0 to n neighbours on one side
         width = 1
-        while width < 2 * n + 1:
-            step = min(width, 2 * n + 1 - width)
-            mask = combine(mask[:-step], mask[step:])
+        while width <= n:
+            step = min(width, n + 1 - width)
+            combine(ahead[:-step], ahead[step:], out=ahead[:-step])
             width += step
-        mask = np.moveaxis(mask, 0, axis)
+        both = ahead.copy("K")
+        combine(both[n:], ahead[:-n], out=both[n:])
+        combine(both[:n], ahead[0], out=both[:n])
+        mask = np.moveaxis(both, 0, axis)
     return mask
+
+
+def count_neighbours(mask: np.ndarray) -> np.ndarray:
+    """Count the 4-neighbours of each pixel that lie in a mask: uint8 array (rows, columns).
+
+    Examples
+    --------
+    >>> count_neighbours(np.array([[True, True, False]]))
+    array([[1, 1, 1]], dtype=uint8)
+    """
+    ones, count = mask.view(np.uint8), np.zeros(mask.shape, np.uint8)
+    count[1:] += ones[:-1]
+    count[:-1] += ones[1:]
+    count[:, 1:] += ones[:, :-1]
+    count[:, :-1] += ones[:, 1:]
+    return count
 
 
 def partial_volume_boundary(
@@ -75,85 +93,95 @@ def partial_volume_boundary(
     threshold: float,
     reach_mm: float = 1.5,
 ) -> np.ndarray:
-    """Find the soft rim of a headrest: the pixels around it that it brightens.
+    """Find the pixels that the support shares with the air around it.
 
     Parameters
     ----------
-    mask : bool array (rows, columns), the headrest.
+    mask : bool array (rows, columns), the support.
     hu : float array of that shape, in HU.
     spacing_mm : (y, x) in mm.
-    threshold : float, HU above which the headrest was looked for.
-    reach_mm : float, how far the rim reaches.
+    threshold : float, HU above which the support was segmented.
+    reach_mm : float, how far the boundary reaches.
 
     Returns
     -------
-    bool array (rows, columns), apart from the mask. Nothing above the threshold is in it, and
-    nothing beside a pixel above the threshold that is not headrest.
+    bool array (rows, columns): pixels near the support, at the threshold or below, none of them
+    beside a pixel above the threshold that is not support.
     """
-    rim = np.zeros(mask.shape, bool)
-    reach = max(1, round(reach_mm / min(spacing_mm)))
+    boundary = np.zeros(mask.shape, bool)
     if mask.any():
-        near = bounding_box(mask, reach + 1)
-        rim[near] = _boundary(mask[near], hu[near], spacing_mm, threshold, reach_mm)
-    return rim
+        near = bounding_box(mask, max(1, round(reach_mm / min(spacing_mm))) + 1)
+        solid = hu[near] > threshold
+        kept = _over_window(solid & ~mask[near], (1, 1), np.logical_or)
+        around = dilate(mask[near], reach_mm, spacing_mm)
+        boundary[near] = around & ~solid & ~kept & (hu[near] > FLOOR)
+    return boundary
 
 
-def _boundary(mask, hu, spacing_mm, threshold, reach_mm):
-    solid = hu > threshold
-    kept = ndimage.binary_dilation(solid & ~mask, EIGHT)
-    around = dilate(mask, reach_mm, spacing_mm)
-    return around & ~solid & ~kept & (hu > FLOOR)
-
-
-def bounding_box(mask: np.ndarray, rim: int) -> tuple[slice, ...]:
-    """Cut the last two axes down to where a mask is, with some pixels around it.
+def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """Find the bounding box of a mask along its last two axes, with a margin in pixels.
 
     Parameters
     ----------
     mask : bool array (..., rows, columns)
-    rim : int, pixels around it.
+    margin : int
 
     Returns
     -------
-    tuple of slice, of each axis; all of it where the mask is empty.
+    tuple of slice, one for each axis; all of an axis where the mask is empty.
 
     Examples
     --------
     >>> bounding_box(np.eye(5, dtype=bool)[:2], 1)
     (slice(0, 3, None), slice(0, 3, None))
     """
-    flat = np.any(mask, axis=tuple(range(mask.ndim - 2)))
-    return (
-        *(slice(None),) * (mask.ndim - 2),
-        *(_around(np.flatnonzero(where).tolist(), rim) for where in (flat.any(1), flat.any(0))),
-    )
+    stacked = tuple(range(mask.ndim - 2))
+    flat = np.any(mask, axis=stacked)
+    ends = [np.flatnonzero(flat.any(axis))[[0, -1]].tolist() for axis in (1, 0) if flat.any()]
+    box = [slice(max(first - margin, 0), last + margin + 1) for first, last in ends]
+    return (*(slice(None) for _ in stacked), *(box or (slice(None),) * 2))
 
 
-def _around(places, rim):
-    return slice(max(places[0] - rim, 0), places[-1] + rim + 1) if places else slice(None)
+def largest_component(mask: np.ndarray, structure: np.ndarray = FACES) -> np.ndarray:
+    """Find the largest connected component of a mask: bool array of its shape.
 
+    Parameters
+    ----------
+    mask : bool array (slices, rows, columns), or (rows, columns) with `EIGHT`.
+    structure : bool array, the connectivity: `FACES` or `EIGHT`.
 
-def largest_component(mask):
-    """The largest connected piece of a mask (slices, rows, columns); faces connect."""
-    labels, count = ndimage.label(mask, FACES)
+    Examples
+    --------
+    >>> largest_component(np.array([[1, 1, 0, 1]], bool), EIGHT).tolist()
+    [[True, True, False, False]]
+    """
+    labels, count = ndimage.label(mask, structure)
     return labels == 1 + sum_by_label(labels, count)[1:].argmax() if count else mask
 
 
-def sum_by_label(labels, count, weights=None):
-    """Voxels of each label, or sums of their weights: float array (count + 1,), 0 of no label.
+def sum_by_label(labels: np.ndarray, count: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """Count the voxels of each label, or sum their weights.
 
-    Slice by slice: NumPy counts in eight bytes a voxel, which a whole series has no room for.
+    Parameters
+    ----------
+    labels : int array (..., rows, columns), from 0 (no label) to `count`.
+    count : int
+    weights : float array of that shape, optional.
+
+    Returns
+    -------
+    float array (count + 1,); 0.0 for label 0.
     """
     total = np.zeros(count + 1)
-    for i, one in enumerate(labels):
-        labelled = one > 0
+    for i in np.ndindex(labels.shape[:-2]):  # NumPy needs 8 bytes per voxel, so slice by slice
+        labelled = labels[i] > 0
         weight = None if weights is None else weights[i][labelled]
-        total += np.bincount(one[labelled], weight, count + 1)
+        total += np.bincount(labels[i][labelled], weight, count + 1)
     return total
 
 
-def fill_holes(body, spacing_mm):
-    """A body and what it encloses in each slice, but for what thin rings enclose.
+def fill_holes(body: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Fill the holes of a body in each slice, except holes enclosed by less than `STRAP_MM`.
 
     Parameters
     ----------
@@ -172,8 +200,13 @@ def fill_holes(body, spacing_mm):
     (196, 180)
     """
     filled = body.copy()
-    for out in filled:
-        closed = open_mask(out, RING_MM, spacing_mm)
-        outside, _ = ndimage.label(np.pad(~closed, 1, constant_values=True))
-        out |= (outside != outside[0, 0])[1:-1, 1:-1]
+    for one in filled:
+        inside = one[bounding_box(one, 1)]
+        inside |= fill_slice(open_mask(inside, STRAP_MM, spacing_mm))
     return filled
+
+
+def fill_slice(mask: np.ndarray) -> np.ndarray:
+    """Fill the holes of a mask (rows, columns), 4-connected background that reaches no edge."""
+    background, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    return (background != background[0, 0])[1:-1, 1:-1]

@@ -1,9 +1,9 @@
-"""What one slice cannot tell a network, and the whole series can.
+"""Refine the network's probability with the neighbouring slices: probability -> support, patient.
 
-probability -> found -> without what is doubtful and lies on the patient -> without what flashes up
-in one slice only -> without walls of the patient's own hollows -> with its soft edges -> without
-what the body encloses -> with loose islands -> nothing, if that is crumbs in every slice -> device
+The network sees one slice at a time. `STEPS` are the corrections that need more than that.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -14,260 +14,199 @@ from headrest.segment.morphology import (
     EIGHT,
     FACES,
     FREE,
-    RING_MM,
     TOUCHING,
     bounding_box,
+    count_neighbours,
     dilate,
     fill_holes,
     largest_component,
-    open_mask,
     sum_by_label,
 )
 
-STEPS = ("doubts", "flashes", "hollows", "edges", "body", "islands", "crumbs")
+STEPS = (
+    "low-confidence components",
+    "single-slice detections",
+    "enclosed by the patient",
+    "disconnected components",
+    "small remnants",
+)
+"""The steps of `refine` in their order; the notebook on methods measures each."""
 
-FOUND = 0.75
-"""Probability from which a voxel is found: the patient wins. At even odds twice as much of them is
-lost, and hardly less of a support left."""
+MIN_PROBABILITY = 0.75
+"""Probability from which a voxel is support. At 0.5 twice the patient volume is removed, for
+hardly less residual support."""
 
-NEAR_MM, BETWEEN = 15.0, 0.5
-"""A find of which so great a share is patient in the slices before and after, where these are as
-near as this, is patient too: a support does not come and go."""
+CONTACT_SHARE, LOW_CONFIDENCE = 0.4, 0.95
+"""A component with this share of its outline on the patient has hardly a surface of its own: it is
+support only from this mean probability on."""
 
-RIM_SHARE, SURE = 0.4, 0.95
-"""A find with so great a share of its rim on what is kept has hardly a surface of its own: where
-its mean probability is below `SURE`, the patient wins."""
+SINGLE_SLICE_MM, SINGLE_SLICE_SHARE, SINGLE_SLICE_PASSES = 15.0, 0.5, 2
+"""A component is patient if more than this share of it is not support in both neighbouring slices,
+at this slice spacing or less: supports continue from slice to slice. A second pass finds what
+continues in a detection of the first: 0.43 ml of the skull of `philips-phantom`."""
 
-HOLLOW_MM2, OWN, WALL_MM = 500.0, 0.75, 10.0
-"""A hollow as large as this in a slice, whose rim is patient for so great a share, is the patient's
-own (lungs, sinuses, the inside of a plastic skull), and its wall is this thick at most."""
+DISCONNECTED_PROBABILITY = 0.2
+"""Mean probability from which a component that is not connected to the patient is support."""
 
-BROKEN = 3
-"""Pixels from a hollow within which a find has broken through its wall."""
+REMNANT_MM2 = 20.0
+"""A series with less than this in every slice has no support, at `SINGLE_SLICE_MM` or less: the
+smallest strap shows twice as much in some slice."""
 
-ISLAND = 0.2
-"""Mean probability from which what hangs on no patient goes with the support."""
+MIN_SUPPORT_MM2 = 4.0
+"""A slice with less support than this counts as absent, with less contact than this as free."""
 
-EDGE_MM, ALONG = 1.0, 0.9
-"""A thin layer of which so great a share lies within this of a find, or one pixel where these are
-coarser, is its edge: there a voxel is half air, and a network sees less than half a support."""
-
-CRUMBS_MM2 = 20.0
-"""Less than this in every slice of a series is no support, where slices are as near as `NEAR_MM`:
-the smallest strap shows twice as much somewhere, but may do so between slices that are not."""
-
-AROUND = 2
-"""Pixels of air around all that is not air, in which the steps work: half of a scan is more air."""
-
-SEEN_MM2 = 4.0
-"""Less support than this in a slice is none; less contact than this is no touching."""
-
-SUSPECTED = 0.1
-"""Probability from which a voxel counts for the confidence; less is the network's noise."""
+MIN_SUSPICION = 0.1
+"""Probability from which a voxel counts for the confidence; below is the noise of the network."""
 
 
-def refine(probability, hu, spacing_mm, steps=STEPS):
-    """Decide by the series which voxels are support.
+def refine(
+    probability: np.ndarray,
+    hu: np.ndarray,
+    spacing_mm: Sequence[float],
+    steps: Sequence[str] = STEPS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decide which voxels of a series are support, and which are patient.
 
     Parameters
     ----------
-    probability : float array (slices, rows, columns), 0 at `SUPPORT_HU` HU and below, as
-        `headrest.segment.predict.series_probability` gives it.
+    probability : float array (slices, rows, columns), 0 to 1, from
+        `headrest.segment.predict.series_probability`.
     hu : float array of that shape, in HU.
     spacing_mm : (z, y, x) in mm.
-    steps : names of the steps that are taken, of `STEPS`.
+    steps : names from `STEPS`, the corrections to apply.
 
     Returns
     -------
-    (device, body) : bool arrays of that shape; the support, and the patient with what they
-    enclose slice by slice.
+    (support, patient) : bool arrays of that shape. The patient is the largest component that is
+    not support, with the air it encloses in each slice.
     """
     solid = hu > SUPPORT_HU
-    device, body = np.zeros((2, *hu.shape), bool)
-    filled = bounding_box(solid, AROUND)  # what lies beyond changes nothing
-    device[filled], body[filled] = _refined(solid[filled], probability[filled], spacing_mm, steps)
-    return device, body
+    support, patient = np.zeros((2, *hu.shape), bool)
+    box = bounding_box(solid, 1)  # outside is nothing but air
+    support[box], patient[box] = _refine(solid[box], probability[box], spacing_mm, steps)
+    return support, patient
 
 
-def _refined(solid, probability, spacing_mm, steps):
-    found = probability >= FOUND
-    hollows = _own_hollows(solid, found, spacing_mm[1:])
-    if "doubts" in steps:
-        _give_back(found, _doubts(found, solid & ~found | hollows, probability))
-    if "flashes" in steps and spacing_mm[0] <= NEAR_MM:
-        _give_back(found, _flashes(found, solid & ~found))
-    if "hollows" in steps:
-        _give_back(found, _walls(found, hollows, spacing_mm[1:]))
-    if "edges" in steps:
-        found |= _edges(solid & ~found, found, spacing_mm[1:])
-    body = fill_holes(largest_component(solid & ~found), spacing_mm[1:])
-    if "body" in steps:
-        found &= ~body
-    if "islands" in steps:
-        found |= _likely_islands(solid & ~found & ~body, probability)
-    if "crumbs" in steps and _crumbs(found, spacing_mm):
-        return np.zeros_like(found), fill_holes(largest_component(solid), spacing_mm[1:])
-    return found, body & ~found
+def _refine(solid, probability, spacing_mm, steps):
+    found = solid.copy()
+    for one, p in zip(found, probability):
+        one &= p.astype(np.float32) >= MIN_PROBABILITY  # NumPy is slow with float16
+    components = list(_components(found))
+    close = len(found) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
+    if "low-confidence components" in steps:
+        _remove(found, components, _low_confidence, solid & ~found, probability)
+    if "single-slice detections" in steps and close:
+        for _ in range(SINGLE_SLICE_PASSES):
+            _remove(found, components, _single_slice, solid & ~found)
+    patient = fill_holes(largest_component(solid & ~found), spacing_mm[1:])
+    if "enclosed by the patient" in steps:
+        found &= ~patient
+    if "disconnected components" in steps:
+        found |= _disconnected(solid & ~found & ~patient, probability)
+    if "small remnants" in steps and close and _is_remnant(found, spacing_mm):
+        found[:] = False
+        patient = fill_holes(largest_component(solid), spacing_mm[1:])
+    return found, patient & ~found
 
 
-def _give_back(found, pieces):
-    """Take pieces of finds out again, each as soon as it is known: no step looks at the finds of
-    another slice, only at what was kept before it began."""
-    for here, piece in pieces:
-        found[here] &= ~piece
-
-
-def _around_finds(found, rim):
-    """Index of each slice with finds, and of where in it they are with some pixels around them."""
+def _components(found):
+    """For each slice: bounding box of its support, mask and labels of its voxels, count."""
     for i in np.flatnonzero(found.any((1, 2))):
-        yield i, *bounding_box(found[i], rim)
+        at = (i, *bounding_box(found[i], 1))
+        where = found[at].copy()
+        labels, count = ndimage.label(where, EIGHT)
+        yield at, where, labels[where], count
 
 
-def _crumbs(found, spacing_mm):
-    """Whether a series that leaves nothing out shows crumbs, and nothing else, of a support."""
-    whole = len(found) > 1 and spacing_mm[0] <= NEAR_MM
-    most_mm2 = found.sum((1, 2)).max(initial=0) * spacing_mm[1] * spacing_mm[2]
-    return whole and 0 < most_mm2 < CRUMBS_MM2
+def _remove(found, components, is_patient, *arrays):
+    for at, where, labels, count in components:
+        found[at][where] &= ~is_patient(at, where, labels, count, *arrays)[labels]
 
 
-def _doubts(found, kept, probability):
-    """Doubtful finds that lie on what is kept."""
-    for here in _around_finds(found, 1):
-        yield here, _doubtful(found[here], kept[here], probability[here])
+def _low_confidence(at, where, labels, count, rest, probability):
+    """Components with much of their outline on the rest, and a low mean probability."""
+    beside = [count_neighbours(mask)[where] for mask in (~where, rest[at])]
+    weights = (None, probability[at][where], *beside)
+    sums = [np.bincount(labels, weight, count + 1) for weight in weights]
+    pixels, total, outline, contact = sums
+    mean, share = total / np.maximum(pixels, 1), contact / np.maximum(outline, 1)
+    return (share >= CONTACT_SHARE) & (mean < LOW_CONFIDENCE)
 
 
-def _doubtful(found, kept, probability):
-    """Pieces of a slice's finds with much of their rim on what is kept, and a low probability."""
-    labels, count = ndimage.label(found, EIGHT)
-    sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
-    mean = np.bincount(labels.ravel(), probability.ravel(), count + 1) / sizes
-    doubtful = (_rim_share(labels, count, kept) >= RIM_SHARE) & (mean < SURE)
-    return doubtful[labels]
+def _single_slice(at, where, labels, count, rest):
+    """Components in the place of what is not support in both neighbouring slices."""
+    i, *box = at
+    if not 0 < i < len(rest) - 1:
+        return np.zeros(count + 1, bool)
+    both = (rest[(i - 1, *box)] & rest[(i + 1, *box)])[where]
+    shared, pixels = (np.bincount(labels, weight, count + 1) for weight in (both, None))
+    return shared > SINGLE_SLICE_SHARE * pixels
 
 
-def _rim_share(labels, count, beside):
-    """Share of each label's rim that lies on a mask: float array (count + 1,), 0 for no label."""
-    rim, on = np.zeros((2, count + 1))
-    for axis in (0, 1):
-        along, mask = np.moveaxis(labels, axis, 0), np.moveaxis(beside, axis, 0)
-        for mine, other, there in (
-            (along[:-1], along[1:], mask[1:]),
-            (along[1:], along[:-1], mask[:-1]),
-        ):
-            edge = mine != other
-            rim += np.bincount(mine[edge], minlength=count + 1)
-            on += np.bincount(mine[edge & there], minlength=count + 1)
-    share = on / np.maximum(rim, 1)
-    share[0] = 0
-    return share
-
-
-def _flashes(found, kept):
-    """Finds in the place of what is kept in the slice before and in the one after."""
-    for i, *around in _around_finds(found, 0):
-        if 0 < i < len(found) - 1:
-            labels, count = ndimage.label(found[(i, *around)], EIGHT)
-            sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
-            both = kept[(i - 1, *around)] & kept[(i + 1, *around)]
-            between = np.bincount(labels[both], minlength=count + 1)
-            flashing = (between / sizes > BETWEEN) & (np.arange(count + 1) > 0)
-            yield (i, *around), flashing[labels]
-
-
-def _walls(found, hollows, spacing_mm):
-    """The wall of hollows of the patient, where a find has broken through it."""
-    for here in _around_finds(found, round(WALL_MM / min(spacing_mm)) + BROKEN):
-        if hollows[here].any():
-            labels, count = ndimage.label(found[here], EIGHT)
-            broken = np.zeros(count + 1, bool)
-            broken[labels[ndimage.binary_dilation(hollows[here], iterations=BROKEN)]] = True
-            yield here, broken[labels] & found[here] & dilate(hollows[here], WALL_MM, spacing_mm)
-
-
-def _edges(rest, found, spacing_mm):
-    """Thin layers of what is not found that run along a find; they may hang on the patient."""
-    edges = np.zeros_like(found)
-    for i in np.flatnonzero(found.any((1, 2))):
-        thin = rest[i] & ~open_mask(rest[i], EDGE_MM, spacing_mm)
-        labels, count = ndimage.label(thin, EIGHT)
-        beside = dilate(found[i], EDGE_MM, spacing_mm)
-        size, along = (np.bincount(labels[of], minlength=count + 1) for of in (thin, thin & beside))
-        edges[i] = (along >= ALONG * np.maximum(size, 1))[labels]
-    return edges
-
-
-def _own_hollows(solid, found, spacing_mm):
-    """Enclosed air whose rim is mostly patient."""
-    hollows = np.zeros_like(solid)
-    for i in np.flatnonzero(found.any((1, 2))):
-        closed = open_mask(solid[i], RING_MM, spacing_mm)
-        labels, count = ndimage.label(~closed)
-        chosen = np.bincount(labels.ravel(), minlength=count + 1) * np.prod(spacing_mm) > HOLLOW_MM2
-        chosen[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
-        if chosen.any():
-            chosen &= _rim_share(labels, count, closed & ~found[i]) >= OWN
-            hollows[i] = chosen[labels]
-    return hollows
-
-
-def _likely_islands(loose, probability):
-    """Pieces of what is neither body nor found, where the network half believes in them.
-
-    They hang on no patient, so nothing but the network speaks for or against them.
-    """
+def _disconnected(loose, probability):
+    """Components not connected to the patient, from a lower probability on."""
     labels, count = ndimage.label(loose, FACES)
-    size = np.maximum(sum_by_label(labels, count), 1)
-    chosen = sum_by_label(labels, count, probability) >= ISLAND * size
-    return chosen[labels]
+    pixels = sum_by_label(labels, count)
+    total = sum_by_label(labels, count, probability)
+    return ((total >= DISCONNECTED_PROBABILITY * pixels) & (pixels > 0))[labels]
 
 
-def states(device, body, spacing_mm):
-    """Say of each slice whether its support is free, touches the patient, or is absent.
+def _is_remnant(found, spacing_mm):
+    largest_mm2 = found.sum((1, 2)).max() * spacing_mm[1] * spacing_mm[2]
+    return 0 < largest_mm2 < REMNANT_MM2
+
+
+def states(
+    support: np.ndarray, patient: np.ndarray, spacing_mm: Sequence[float]
+) -> tuple[str, ...]:
+    """Classify each slice: its support is free, touching the patient, or absent.
 
     Parameters
     ----------
-    device, body : bool array (slices, rows, columns), as `refine` returns them.
+    support, patient : bool array (slices, rows, columns), as `refine` returns them.
     spacing_mm : (z, y, x) in mm.
 
     Returns
     -------
     tuple of str (slices,)
     """
-    area = spacing_mm[1] * spacing_mm[2]
-    return tuple(_state(one, patient, area) for one, patient in zip(device, body))
+    pixels = MIN_SUPPORT_MM2 / (spacing_mm[1] * spacing_mm[2])
+    return tuple(_state(*masks, pixels) for masks in zip(support, patient))
 
 
-def _state(device, body, area_mm2):
-    if device.sum() * area_mm2 < SEEN_MM2:
+def _state(support, patient, pixels):
+    if np.count_nonzero(support) < pixels:
         return ABSENT
-    around = bounding_box(device, 1)
-    contact = ndimage.binary_dilation(device[around], EIGHT) & body[around]
-    return TOUCHING if contact.sum() * area_mm2 >= SEEN_MM2 else FREE
+    box = bounding_box(support, 1)
+    contact = dilate(support[box], 0, (1, 1)) & patient[box]
+    return TOUCHING if np.count_nonzero(contact) >= pixels else FREE
 
 
-def confidence(probability, device, spacing_mm):
-    """The Dice that a network expects of itself in each slice, if its probabilities are right.
+def confidence(
+    probability: np.ndarray, support: np.ndarray, spacing_mm: Sequence[float]
+) -> tuple[float, ...]:
+    """Compute the Dice expected in each slice, if the probabilities are calibrated.
 
     Parameters
     ----------
     probability : float array (slices, rows, columns), 0 to 1.
-    device : bool array of that shape, what was made of it.
+    support : bool array of that shape, the segmentation.
     spacing_mm : (z, y, x) in mm.
 
     Returns
     -------
-    tuple of float (slices,), 0 to 1; 1.0 where next to nothing is suspected or found.
+    tuple of float (slices,), 0 to 1; 1.0 where less than `MIN_SUPPORT_MM2` is found or suspected.
 
     Examples
     --------
-    >>> device = np.array([[[1, 0]], [[1, 0]]], bool)
-    >>> confidence(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), device, (5, 2, 2))
+    >>> support = np.array([[[1, 0]], [[1, 0]]], bool)
+    >>> confidence(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), support, (5, 2, 2))
     (0.9, 0.5)
     """
-    rows, pixels = [], SEEN_MM2 / (spacing_mm[1] * spacing_mm[2])
-    for p, mask in zip(probability, device):
-        p = p.astype(np.float32)  # NumPy is slow with the halves of `series_probability`
-        p *= p >= SUSPECTED
+    rows, pixels = [], MIN_SUPPORT_MM2 / (spacing_mm[1] * spacing_mm[2])
+    for p, mask in zip(probability, support):
+        p = p.astype(np.float32)  # NumPy is slow with float16
+        p *= p >= MIN_SUSPICION
         both = float(p.sum()) + int(np.count_nonzero(mask))
         rows.append(round(2 * float(np.vdot(p, mask)) / both, 4) if both >= pixels else 1.0)
     return tuple(rows)
