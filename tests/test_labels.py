@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.segment.components import DEVICE, PATIENT, find_components, judge, measure
+from headrest.segment.components import PATIENT, SUPPORT, classify, find_components, measure
 from headrest.segment.labels import label_series, label_slice
 from headrest.segment.morphology import (
     ABSENT,
     FREE,
     TOUCHING,
-    _over_window,
+    dilate,
+    open_mask,
     partial_volume_boundary,
 )
 
@@ -24,7 +25,7 @@ def head(radius=90, center=(118, 128)):
     return hu
 
 
-def with_holder(hu, gap=14.0, value=450.0):
+def with_shell(hu, gap=14.0, value=450.0):
     """Add a U-shaped shell three pixels wide, `gap` pixels from the head (90 px in radius)."""
     r = np.hypot((Y - 118) / 1.15, X - 128)
     shell = (abs(r - 90 - gap - 1.5) <= 1.5) & (Y > 130)
@@ -46,7 +47,7 @@ def test_components_agree_with_scipy_on_filled_holes():
 
 
 def test_measures_agree_with_numpy_on_each_component():
-    hu = blurred(with_holder(head())[0])
+    hu = blurred(with_shell(head())[0])
     labels, count = find_components(hu > -480)
     found = measure(labels, count, hu, -480, SPACING)
     for i in range(count):
@@ -68,15 +69,15 @@ def test_width_is_the_thickness_of_a_strip_and_the_radius_of_a_disc():
     assert found.width_mm[1] == pytest.approx(60, rel=0.15)
 
 
-def test_nothing_above_the_threshold():
+def test_a_slice_of_air_has_no_support():
     air = np.full((32, 32), -1000, np.float32)
     label = label_slice(air, SPACING)
     assert label.state == ABSENT
     assert not label.mask.any()
 
 
-def test_holder_apart_from_the_head_is_found_whole_and_alone():
-    hu, shell = with_holder(head())
+def test_finds_a_free_shell_and_nothing_of_the_head():
+    hu, shell = with_shell(head())
     label = label_slice(blurred(hu), SPACING)
     assert label.state == FREE
     assert label.mask[shell].mean() > 0.98
@@ -92,7 +93,7 @@ def with_ear_on_a_rail():
     return free, hu
 
 
-def test_rail_that_touches_is_left_and_said_to_touch():
+def test_keeps_a_rail_that_touches_and_reports_the_state():
     free, touching = (label_slice(blurred(hu), SPACING) for hu in with_ear_on_a_rail())
     assert free.state == FREE
     assert free.mask[70:175, 233:235].all()
@@ -100,24 +101,24 @@ def test_rail_that_touches_is_left_and_said_to_touch():
     assert not touching.mask.any()
 
 
-def test_head_without_holder():
+def test_head_without_support():
     label = label_slice(blurred(head()), SPACING)
     assert label.state == ABSENT
     assert not label.mask.any()
 
 
-def test_hollow_skull_in_pieces_is_patient():
+def test_hollow_skull_in_parts_is_patient():
     r = np.hypot((Y - 118) / 1.15, X - 128)
     skull = (r < 88) & (r > 80)
     hu = np.where(skull, 900.0, -1000.0)
     hu[(r < 20)] = 40
-    label = label_slice(blurred(with_holder(hu)[0]), SPACING)
+    label = label_slice(blurred(with_shell(hu)[0]), SPACING)
     assert not label.mask[r < 92].any()
     broken = np.where(abs(X - 128) < 8, -1000.0, hu)
     assert not label_slice(blurred(broken), SPACING).mask[r < 92].any()
 
 
-def test_tip_of_an_ear_is_not_taken_for_plastic():
+def test_tip_of_an_ear_is_not_classified_as_plastic():
     hu = head()
     hu[100:122, 232:235] = -100  # thin, short, soft: 18 mm of an ear, apart from the head
     assert not label_slice(blurred(hu), SPACING).mask.any()
@@ -125,9 +126,9 @@ def test_tip_of_an_ear_is_not_taken_for_plastic():
     assert not label_slice(blurred(hu), SPACING).mask.any()
 
 
-def test_neighbours_settle_what_is_doubtful():
+def test_neighbouring_slices_decide_on_ambiguous_components():
     piece = np.full((256, 256), -1000.0)
-    piece[150:200, 20:23] = -250  # a dark strip, 40 mm: doubtful by itself
+    piece[150:200, 20:23] = -250  # a dark strip, 40 mm: ambiguous by itself
     alone = np.maximum(head(), piece)
     assert not label_slice(blurred(alone), SPACING).mask.any()
     volume = np.stack([blurred(alone, i) for i in range(3)])
@@ -141,33 +142,35 @@ def test_neighbours_settle_what_is_doubtful():
     assert not any(label.mask.any() for label in alone_too)
 
 
-def test_rail_that_vanishes_into_the_patient_touches(monkeypatch):
-    volume = np.stack([blurred(hu) for hu in with_ear_on_a_rail()])
-    monkeypatch.setattr("headrest.segment.labels._looks_like_support", lambda *_: False)
+def test_rail_that_continues_inside_the_patient_touches():
+    free, touching = with_ear_on_a_rail()
+    touching[touching == 450] = 1500  # as bright as bone: by itself no sign of a support
+    volume = np.stack([blurred(free), blurred(touching)])
     assert label_slice(volume[1], SPACING).state == ABSENT
     assert label_series(volume, (5, *SPACING))[1].state == TOUCHING
 
 
-def test_rim_is_soft_and_never_beside_the_patient():
-    hu = blurred(with_holder(head())[0])
+def test_partial_volume_boundary_is_below_the_threshold_and_not_beside_the_patient():
+    hu = blurred(with_shell(head())[0])
     label = label_slice(hu, SPACING)
-    rim = partial_volume_boundary(label.mask, hu, SPACING, label.threshold)
-    assert rim.any()
-    assert not (rim & label.mask).any()
-    assert (hu[rim] <= label.threshold).all()
+    boundary = partial_volume_boundary(label.mask, hu, SPACING, label.threshold)
+    assert boundary.any()
+    assert not (boundary & label.mask).any()
+    assert (hu[boundary] <= label.threshold).all()
     kept = (hu > label.threshold) & ~label.mask
-    assert not (rim & ndimage.binary_dilation(kept)).any()
-    # With the rim filled, nothing but the noise of air is left around the holder.
+    assert not (boundary & ndimage.binary_dilation(kept)).any()
+    # With the boundary filled, only the noise of air is left around the shell.
     around = ndimage.binary_dilation(label.mask, iterations=4)
-    assert hu[around & ~label.mask & ~rim & ~kept].max() < -900
+    assert hu[around & ~label.mask & ~boundary & ~kept].max() < -900
 
 
-def test_rim_is_looked_for_around_the_headrest_only_and_is_the_same():
-    hu = blurred(with_holder(head())[0])
+def test_partial_volume_boundary_in_the_bounding_box_is_that_of_the_whole_slice():
+    hu = blurred(with_shell(head())[0])
     mask = label_slice(hu, SPACING).mask
     wide = np.pad(mask, 60)
-    rim = partial_volume_boundary(wide, np.pad(hu, 60, mode="edge"), SPACING, -500)
-    assert np.array_equal(rim[60:-60, 60:-60], partial_volume_boundary(mask, hu, SPACING, -500))
+    wide_hu = np.pad(hu, 60, mode="edge")
+    boundary = partial_volume_boundary(wide, wide_hu, SPACING, -500)[60:-60, 60:-60]
+    assert np.array_equal(boundary, partial_volume_boundary(mask, hu, SPACING, -500))
     kept = ndimage.maximum_filter(np.uint8((hu > -500) & ~mask), 3) > 0
     near = ndimage.maximum_filter(np.uint8(mask), 2 * round(1.5 / SPACING[0]) + 1) > 0
     assert np.array_equal(
@@ -176,21 +179,24 @@ def test_rim_is_looked_for_around_the_headrest_only_and_is_the_same():
     assert not partial_volume_boundary(np.zeros_like(mask), hu, SPACING, -500).any()
 
 
-def test_thick_components_are_patient_and_verdicts_are_exclusive():
-    hu = blurred(with_holder(head())[0])
+def test_thick_components_are_patient_and_the_shell_is_support():
+    hu = blurred(with_shell(head())[0])
     labels, count = find_components(hu > -480)
-    verdict = judge(measure(labels, count, hu, -480, SPACING))
-    assert verdict[labels[118, 128] - 1] == PATIENT
-    assert (verdict == DEVICE).sum() == 1
+    classes = classify(measure(labels, count, hu, -480, SPACING))
+    assert classes[labels[118, 128] - 1] == PATIENT
+    assert (classes == SUPPORT).sum() == 1
 
 
-@pytest.mark.parametrize("reach", [(1, 1), (2, 3), (5, 4)])
-def test_windows_agree_with_scipy(reach):
+@pytest.mark.parametrize("reach", [(1, 1), (2, 3), (5, 4), (40, 1)])
+def test_dilate_and_open_agree_with_scipy(reach):
     mask = np.random.default_rng(3).random((40, 33)) < 0.7
-    size = [2 * n + 1 for n in reach]
-    for combine, theirs in (
-        (np.logical_and, ndimage.minimum_filter),
-        (np.logical_or, ndimage.maximum_filter),
-    ):
-        expected = theirs(mask.astype(np.uint8), size, mode="nearest").astype(bool)
-        assert np.array_equal(_over_window(mask, reach, combine), expected)
+    mask[10:30, 8:30] = True
+    size, spacing_mm = [2 * n + 1 for n in reach], [40 / n for n in reach]
+
+    def filtered(theirs, image):
+        return theirs(image.astype(np.uint8), size, mode="nearest").astype(bool)
+
+    dilated = filtered(ndimage.maximum_filter, mask)
+    opened = filtered(ndimage.maximum_filter, filtered(ndimage.minimum_filter, mask)) & mask
+    assert np.array_equal(dilate(mask, 40, spacing_mm), dilated)
+    assert np.array_equal(open_mask(mask, 80, spacing_mm), opened)

@@ -11,7 +11,7 @@ from headrest.evaluate import metrics
 from headrest.hounsfield import SUPPORT_HU
 from headrest.phantom import render, sample_parameters, synthesize, write_dicom
 from headrest.segment.morphology import dilate
-from headrest.segment.support import METHODS, SKIN_MM, choose_method, outside_patient
+from headrest.segment.support import METHODS, SKIN_MM, check_method, outside_patient
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
@@ -93,7 +93,7 @@ def test_a_method_without_its_packages_says_what_to_install(monkeypatch, missing
         "importlib.util.find_spec", lambda name: None if name == missing else found(name)
     )
     with pytest.raises(HeadrestError, match=f"pip install {missing}, or choose the method kmeans"):
-        choose_method("network")
+        check_method("network")
 
 
 FLOORS = {"ge-head": 0.98, "philips-phantom/S21570/S2010": 0.98, "lidc-chest": 0.9}

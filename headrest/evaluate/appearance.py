@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from headrest.segment.components import DEVICE, PATIENT, find_components, judge, measure
+from headrest.segment.components import PATIENT, SUPPORT, classify, find_components, measure
 from headrest.segment.kmeans import kmeans_threshold
 
 MARGIN_MM = 12.0
@@ -37,8 +37,8 @@ def appearance(hu: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
 def _measure_slice(hu, spacing_mm):
     threshold = kmeans_threshold(hu)
     components = measure(*find_components(hu > threshold), hu, threshold, spacing_mm)
-    kinds = np.r_[-1, judge(components)][components.labels]
-    patient, support = ((kinds == kind) & (hu > threshold) for kind in (PATIENT, DEVICE))
+    kinds = np.r_[-1, classify(components)][components.labels]
+    patient, support = ((kinds == kind) & (hu > threshold) for kind in (PATIENT, SUPPORT))
     fine = hu - ndimage.uniform_filter(hu, 5)
     air, brain = _air(hu, spacing_mm), _brain(hu, patient, spacing_mm)
     measures = {

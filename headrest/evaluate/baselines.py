@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from headrest.hounsfield import SUPPORT_HU
-from headrest.segment.components import find_components, largest
-from headrest.segment.morphology import EIGHT
+from headrest.segment.components import find_components
+from headrest.segment.morphology import EIGHT, largest_component
 
 TISSUE_MIN_HU = -120.0
 """Fat reads -100 HU; the fixed threshold takes darker pixels for plastic and foam."""
@@ -82,7 +82,7 @@ def _run_lengths(mask):
 def all_but_largest(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove all but the largest connected component, its holes filled."""
     labels, _ = find_components(hu > SUPPORT_HU)
-    return (hu > SUPPORT_HU) & ~largest(labels)
+    return (hu > SUPPORT_HU) & ~largest_component(labels > 0, EIGHT)
 
 
 def all_but_core(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
@@ -93,10 +93,9 @@ def all_but_core(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 def _core(hu, spacing_mm):
     labels, _ = find_components(hu > SUPPORT_HU)
     depth = ndimage.distance_transform_edt(np.pad(labels > 0, 1), spacing_mm)[1:-1, 1:-1]
-    eroded, _ = ndimage.label(depth > EROSION_MM, EIGHT)
-    kept = largest(eroded)
+    kept = largest_component(depth > EROSION_MM, EIGHT)
     if not kept.any():
-        return largest(labels)  # all components are thin
+        return largest_component(labels > 0, EIGHT)  # all components are thin
     return ndimage.distance_transform_edt(~kept, spacing_mm) <= EROSION_MM + max(spacing_mm)
 
 

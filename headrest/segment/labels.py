@@ -1,9 +1,9 @@
-"""Label the headrest of a slice: threshold, connected components, a choice.
+"""Segment the support by K-Means and connected components.
 
-    HU -> kmeans_threshold -> find_components -> measure -> judge -> label
+    HU -> kmeans_threshold -> find_components -> measure -> classify -> Label
 
-Where the support touches the head the two are one component: that is the method's known
-failure. It is reported as the state of the slice, and the patient is kept whole.
+A support that touches the patient forms one component with them. That is the known failure of the
+method: the component is kept, and the state of the slice says so.
 """
 
 from collections.abc import Sequence
@@ -14,41 +14,41 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 from headrest.segment.components import (
+    AMBIGUOUS,
     BONE_MEAN_HU,
     DARK_HU,
-    DEVICE,
-    ELONGATED,
-    LIKELY,
     LONG_MM,
     MEDIUM_MM,
     PATIENT,
     PLASTIC_STD_HU,
-    UNSURE,
+    SUPPORT,
     Components,
     between,
+    classify,
     find_components,
-    judge,
+    is_elongated,
+    may_be_support,
     measure,
 )
 from headrest.segment.kmeans import kmeans_threshold
 from headrest.segment.morphology import ABSENT, EIGHT, FREE, TOUCHING, dilate, open_mask
 
 CORE_MM = 10.0
-"""Parts of the patient at least this thick are certain."""
-NEAR_MM = 3.0
-"""How far a rail may move from slice to slice (uneven spacing, tilt) and be the same rail."""
-TOUCH_MM2 = 20.0
-"""A headrest that vanishes into the patient on the next slice over more than this touches it."""
+"""Parts of a patient component at least this thick are certainly patient."""
+SHIFT_MM = 3.0
+"""A rail moves by up to this from slice to slice (uneven spacing, tilt)."""
+CONTACT_MM2 = 20.0
+"""A support that continues inside the patient on the next slice over more than this touches."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What was found in one slice.
+    """The support found in one slice.
 
     Attributes
     ----------
-    mask : bool array (rows, columns), True where the headrest is.
-    state : "free", "touching" or "absent".
+    mask : bool array (rows, columns), the support.
+    state : str, "free", "touching" or "absent".
     threshold : float, the K-Means threshold in HU.
     """
 
@@ -58,7 +58,7 @@ class Label:
 
 
 def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Label:
-    """Label the headrest of one slice.
+    """Segment the support of one slice.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Labe
     Raises
     ------
     HeadrestError
-        For a k below 1.
+        If k is below 1.
 
     Examples
     --------
@@ -84,13 +84,13 @@ def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Labe
     >>> label.state, int(label.mask.sum())
     ('free', 432)
     """
-    return _label(hu, _examine(hu, spacing_mm, k))
+    return _label(hu, _analyse(hu, spacing_mm, k))
 
 
 def label_series(
     hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3, use_neighbours: bool = True
 ) -> list[Label]:
-    """Label the headrest of every slice of a series.
+    """Segment the support of every slice of a series.
 
     Parameters
     ----------
@@ -98,18 +98,18 @@ def label_series(
     spacing_mm : (z, y, x) in mm.
     k : int, clusters of K-Means.
     use_neighbours : bool
-        Let neighbouring slices decide: a doubtful component that continues a headrest of the
-        next slice joins it, one that continues the patient does not, and a headrest that
-        vanishes into the patient touches it.
+        Use neighbouring slices: an ambiguous component that continues the support of the next
+        slice is support, one that continues the patient is not, and a support that continues
+        inside the patient touches.
 
     Returns
     -------
-    list of Label, one a slice.
+    list of Label, one per slice.
 
     Raises
     ------
     HeadrestError
-        For a k below 1.
+        If k is below 1.
 
     Examples
     --------
@@ -120,86 +120,80 @@ def label_series(
     ['free', 'absent']
     """
     progress = tqdm(hu, desc="labelling", unit="slice", delay=2, leave=False)
-    seen = [_examine(one, spacing_mm[1:], k) for one in progress]
-    if use_neighbours and len(seen) > 1:
-        seen = _ask_neighbours(seen, spacing_mm[1:])
-    return [_label(one, view) for one, view in zip(hu, seen)]
+    found = [_analyse(one, spacing_mm[1:], k) for one in progress]
+    if use_neighbours and len(found) > 1:
+        found = _compare_neighbours(found, spacing_mm[1:])
+    return [_label(one, analysis) for one, analysis in zip(hu, found)]
 
 
 @dataclass(frozen=True)
-class _View:
-    """A slice on the way to its label; the masks are at half the resolution."""
+class _Analysis:
+    """The components of a slice; the masks are at half the resolution, four times as fast."""
 
     threshold: float
     components: Components
-    verdict: np.ndarray
+    classes: np.ndarray
     patient: np.ndarray
     core: np.ndarray
     touching: bool
 
 
-def _examine(hu, spacing_mm, k):
+def _analyse(hu, spacing_mm, k):
     threshold = kmeans_threshold(hu, k)
     components = measure(*find_components(hu > threshold), hu, threshold, spacing_mm)
-    verdict = judge(components)
-    # Half the resolution is enough for millimetres, and four times faster.
-    spacing_mm = 2 * np.asarray(spacing_mm)
-    patient = _members(components, verdict == PATIENT)
-    core = open_mask(patient, CORE_MM, spacing_mm)
-    thin = patient & ~dilate(core, CORE_MM / 2, spacing_mm)
-    touching = _looks_like_support(thin, hu[::2, ::2], threshold, spacing_mm)
-    return _View(threshold, components, verdict, patient, core, touching)
+    classes = classify(components)
+    half_mm = 2 * np.asarray(spacing_mm)
+    patient = _select(components, classes == PATIENT)
+    core = open_mask(patient, CORE_MM, half_mm)
+    thin = patient & ~dilate(core, CORE_MM / 2, half_mm)
+    touching = _looks_like_support(thin, hu[::2, ::2], threshold, half_mm)
+    return _Analysis(threshold, components, classes, patient, core, touching)
 
 
-def _label(hu, view):
-    chosen = np.r_[False, view.verdict == DEVICE]
-    mask = np.take(chosen, view.components.labels) & (hu > view.threshold)
-    state = TOUCHING if view.touching else FREE if mask.any() else ABSENT
-    return Label(mask, state, view.threshold)
+def _label(hu, found):
+    chosen = np.r_[False, found.classes == SUPPORT]
+    mask = chosen[found.components.labels] & (hu > found.threshold)
+    state = TOUCHING if found.touching else FREE if mask.any() else ABSENT
+    return Label(mask, state, found.threshold)
 
 
-def _members(components, chosen):
-    return np.take(np.r_[False, chosen], components.labels[::2, ::2])
+def _select(components, chosen):
+    return np.r_[False, chosen][components.labels[::2, ::2]]
 
 
 def _looks_like_support(thin, hu, threshold, spacing_mm):
-    """Whether a thin outgrowth of the patient could be a piece of support."""
-    if not thin.any():
-        return False
+    """Check if a thin part of the patient may be a support that touches."""
     labels, count = ndimage.label(thin, EIGHT)
-    pieces = measure(labels, count, hu, threshold, spacing_mm)
-    long = (pieces.length_mm >= LONG_MM) & (pieces.mean_hu <= BONE_MEAN_HU)
-    dark = (pieces.length_mm >= LONG_MM / 2) & (pieces.mean_hu < DARK_HU)
-    shell = long | dark | between(pieces.std_hu, PLASTIC_STD_HU)
-    straight = pieces.length_mm >= np.maximum(MEDIUM_MM, ELONGATED * pieces.width_mm)
-    return bool((shell & straight).any())
+    parts = measure(labels, count, hu, threshold, spacing_mm)
+    long = (parts.length_mm >= LONG_MM) & (parts.mean_hu <= BONE_MEAN_HU)
+    dark = (parts.length_mm >= LONG_MM / 2) & (parts.mean_hu < DARK_HU)
+    shell = long | dark | between(parts.std_hu, PLASTIC_STD_HU)
+    return bool((shell & is_elongated(parts) & (parts.length_mm >= MEDIUM_MM)).any())
 
 
-def _ask_neighbours(seen, spacing_mm):
-    spacing_mm = 2 * np.asarray(spacing_mm)
-    patients, cores = [v.patient for v in seen], [v.core for v in seen]
-    devices = [_members(v.components, v.verdict == DEVICE) for v in seen]
-    near = [dilate(device, NEAR_MM, spacing_mm) for device in devices]
-    asked = []
-    for i, view in enumerate(seen):
-        beside = [j for j in (i - 1, i + 1) if 0 <= j < len(seen)]
-        around = [
-            np.logical_or.reduce([masks[j] for j in beside]) for masks in (cores, patients, near)
-        ]
-        in_core, in_patient, in_device = _overlaps(view.components, around)
-        verdict = view.verdict.copy()
-        verdict[(view.verdict == DEVICE) & (in_core > 0.5)] = UNSURE
-        verdict[(view.verdict == LIKELY) & (in_patient == 0)] = DEVICE
-        verdict[(view.verdict >= LIKELY) & (in_device > 0.5)] = DEVICE
-        swallowed = [devices[j] & patients[i] & ~view.core for j in beside]
-        area = max(int(s.sum()) for s in swallowed) * np.prod(spacing_mm)
-        touching = view.touching or bool(area > TOUCH_MM2)
-        asked.append(replace(view, verdict=verdict, touching=touching))
-    return asked
+def _compare_neighbours(found, spacing_mm):
+    half_mm = 2 * np.asarray(spacing_mm)
+    supports = [_select(one.components, one.classes == SUPPORT) for one in found]
+    near = [dilate(support, SHIFT_MM, half_mm) for support in supports]
+    compared = []
+    for i, one in enumerate(found):
+        beside = [j for j in (i - 1, i + 1) if 0 <= j < len(found)]
+        in_core, in_patient, in_support = (
+            _share(one.components, np.logical_or.reduce(masks))
+            for masks in zip(*((found[j].core, found[j].patient, near[j]) for j in beside))
+        )
+        classes, ambiguous = one.classes.copy(), one.classes == AMBIGUOUS
+        classes[(one.classes == SUPPORT) & (in_core > 0.5)] = AMBIGUOUS
+        classes[ambiguous & may_be_support(one.components) & (in_patient == 0)] = SUPPORT
+        classes[ambiguous & (in_support > 0.5)] = SUPPORT
+        shared = [np.sum(supports[j] & one.patient & ~one.core) for j in beside]
+        touching = one.touching or bool(max(shared) * np.prod(half_mm) > CONTACT_MM2)
+        compared.append(replace(one, classes=classes, touching=touching))
+    return compared
 
 
-def _overlaps(components, masks):
-    """Share of each component that lies in each of the masks, at half the resolution."""
+def _share(components, mask):
+    """Share of each component that lies in a mask, at half the resolution."""
     labels, count = components.labels[::2, ::2], len(components) + 1
     whole = np.maximum(np.bincount(labels.ravel(), minlength=count)[1:], 1)
-    return [np.bincount(labels[mask], minlength=count)[1:] / whole for mask in masks]
+    return np.bincount(labels[mask], minlength=count)[1:] / whole

@@ -26,10 +26,10 @@ from headrest.util.errors import HeadrestError
 from headrest.util.packages import require_keras
 
 SKIN_MM = 3.0
-"""What lies so close to the patient is kept even where all the rest outside is blanked."""
+"""Voxels this near to the patient are kept when everything outside is blanked."""
 
-PIECE_ML = 0.5
-"""A solid piece from this size is patient, if it is no device: an arm, the tip of a nose."""
+MIN_PATIENT_ML = 0.5
+"""Least volume of a component of the patient: an arm, or the tip of a nose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +72,11 @@ def find_support(series: Series, method: str = "network") -> Support:
     ----------
     series : Series
     method : str
-        "network": the pretrained network (`headrest.segment.predict`) and the refinement by the
-        series (`headrest.segment.refine`); it also finds supports that touch the patient.
-        "kmeans": K-Means and connected components (`headrest.segment.labels`). Where the support
-        touches the patient it is left, and the slice says so.
+        "network": the pretrained network (`headrest.segment.predict`), refined with the
+        neighbouring slices (`headrest.segment.refine`). It also finds supports that touch the
+        patient.
+        "kmeans": K-Means and connected components (`headrest.segment.labels`). A support that
+        touches the patient is kept, and its slices are "touching".
 
     Returns
     -------
@@ -84,7 +85,7 @@ def find_support(series: Series, method: str = "network") -> Support:
     Raises
     ------
     HeadrestError
-        For a method that does not exist, or one whose packages are not installed.
+        For an unknown method, or if its packages are missing or the network's weights damaged.
 
     Examples
     --------
@@ -97,33 +98,21 @@ def find_support(series: Series, method: str = "network") -> Support:
     >>> support.mask.shape
     (1, 512, 512)
     """
-    return choose_method(method)(series)
+    check_method(method)
+    return METHODS[method](series)
 
 
-def choose_method(name: str) -> Callable[[Series], Support]:
-    """Take a method by name.
-
-    Raises
-    ------
-    HeadrestError
-        Where there is none of that name, or what it needs is not installed.
-    """
+def check_method(name: str) -> None:
+    """Raise a HeadrestError if a method is unknown or its packages are missing."""
     if name not in METHODS:
-        raise HeadrestError(f"no method {name!r}; there is: {', '.join(METHODS)}")
+        raise HeadrestError(f"no method {name!r}; choose one of: {', '.join(METHODS)}")
     if name == "network":
         require_keras(", or choose the method kmeans")
-    return METHODS[name]
 
 
 def describe(name: str) -> str:
-    """Say by what a method finds the support, as derived series record it: str.
-
-    Raises
-    ------
-    HeadrestError
-        As `choose_method` does, or where the weights are damaged.
-    """
-    choose_method(name)
+    """Describe a method, with its weights, for the derived series; raises as `find_support`."""
+    check_method(name)
     weights = f" weights={weights_card()['sha256'][:12]}" if name == "network" else ""
     return f"method={name}{weights}"
 
@@ -164,23 +153,23 @@ METHODS: dict[str, Callable[[Series], Support]] = {"network": _network, "kmeans"
 
 
 def outside_patient(
-    device: np.ndarray, hu: np.ndarray, padding: np.ndarray, spacing_mm: Sequence[float]
+    support: np.ndarray, hu: np.ndarray, padding: np.ndarray, spacing_mm: Sequence[float]
 ) -> np.ndarray:
-    """Mark everything that is neither patient nor near to them: foam, linen, noise in air.
+    """Find the voxels at `SUPPORT_HU` or below that are not near the patient: foam, linen, noise.
 
     Parameters
     ----------
-    device : bool array (slices, rows, columns), the support.
+    support : bool array (slices, rows, columns)
     hu : float array of that shape, in HU.
-    padding : bool array of that shape, outside the field of view.
+    padding : bool array of that shape, outside the field of view; excluded.
     spacing_mm : (z, y, x) in mm.
 
     Returns
     -------
-    bool array of that shape; nothing above `SUPPORT_HU` HU is in it, and no padding.
+    bool array of that shape.
     """
-    labels, count = ndimage.label((hu > SUPPORT_HU) & ~device, FACES)
-    large = sum_by_label(labels, count) * np.prod(spacing_mm) >= 1000 * PIECE_ML
-    body = fill_holes(large[labels], spacing_mm[1:])
-    near = np.stack([dilate(one, SKIN_MM, spacing_mm[1:]) for one in body])
+    labels, count = ndimage.label((hu > SUPPORT_HU) & ~support, FACES)
+    large = sum_by_label(labels, count) * np.prod(spacing_mm) >= 1000 * MIN_PATIENT_ML
+    patient = fill_holes(large[labels], spacing_mm[1:])
+    near = np.stack([dilate(one, SKIN_MM, spacing_mm[1:]) for one in patient])
     return ~near & (hu <= SUPPORT_HU) & ~padding
