@@ -2,35 +2,10 @@
 
 import numpy as np
 import pytest
-from benchmarks import batch, slices
 from benchmarks.ratios import Line, in_turns, report
 from benchmarks.slices import bytes_to_hu, least_inertia, simpleitk_to_hu, write_series
 
 from headrest import read_series
-from headrest.__main__ import main
-from headrest.util.machine import machine
-
-
-def in_this_one(work, tasks, jobs):
-    return ((task, work(task)) for task in tasks)
-
-
-def test_table(capsys, monkeypatch):
-    pytest.importorskip("keras")
-    monkeypatch.setattr(slices, "SLICES", 6)
-    monkeypatch.setattr(batch, "SERIES", 6)
-    monkeypatch.setattr(batch, "run_unordered", in_this_one)  # Keras is there already
-    assert main(["benchmark", "--size", "256", "--repeats", "1"]) == 0
-    text = capsys.readouterr().out
-    assert text.startswith(machine())
-    heading, *rows = text[len(machine()) + 1 :].splitlines()
-    assert heading.split() == ["what", "ratio", "wanted", "met"]
-    measured = ("threshold", "component", "reading", "training", "inference", "video", "import")
-    measured += ("cleaning 6 slices, beyond", "cleaning 6 slices, the network", "two workers")
-    for what in measured:
-        assert any(row.strip().startswith(what) for row in rows)
-    assert all(row.endswith(("yes", "no", "not measured")) for row in rows)
-    assert all(" at least " in row or " at most " in row for row in rows)
 
 
 def test_best_of_all_partitions():

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import headrest
-from headrest.__main__ import _parser
+from headrest.__main__ import build_parser
 from headrest.datasets import download as datasets
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def test_python_lines_run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_understood(command):
-    assert _parser().parse_args(shlex.split(command)).run
+    assert build_parser().parse_args(shlex.split(command)).run
 
 
 @pytest.mark.parametrize("name", ["main", "tests"])
