@@ -178,13 +178,13 @@ def test_no_support_and_no_detection_scores_1():
     assert np.isnan(found["distance_mm"][0])
 
 
-def test_a_network_without_padding_finds_nothing_in_the_rim(folders):
+def test_valid_network_finds_nothing_in_the_border_band(folders):
     from headrest.segment.unet import build_unet, output_size
 
     model = build_unet("valid3", widths=(2, 2, 2))
     series = read_patient(folders[0]).series
     logits = model.get_layer("logits")
-    logits.set_weights([0 * logits.get_weights()[0], np.array([-9.0, 9.0])])  # headrest everywhere
+    logits.set_weights([0 * logits.get_weights()[0], np.array([-9.0, 9.0])])  # support everywhere
     found = by_network(model)(series)
     solid = series.hu > -500
     lead = (256 - output_size(model, 256)) // 2

@@ -52,6 +52,25 @@ def test_figures_equal_a_count_by_hand(case):
     assert found["changed_outside_mask"] == 0
 
 
+def test_foam_counts_in_the_faint_figures_only(case):
+    before = score(*arguments(case))
+    for path in [*(case / "scan").iterdir(), *(case / "cleaned").iterdir()]:
+        ds = dcmread(path)
+        pixels = ds.pixel_array.copy()
+        pixels[60, 10:20] = 1024 - 700
+        ds.PixelData = pixels.tobytes()
+        ds.save_as(path)
+    found, foam_ml = score(*arguments(case)), 3 * 10 * 3.5 * 3.5 * 5 / 1000
+    assert (
+        found["residual_ml"]
+        == before["residual_ml"]
+        == pytest.approx(found["faint_left_ml"] - foam_ml, abs=0.01)
+    )
+    assert found["faint_ml"] == pytest.approx(before["faint_ml"] + foam_ml, abs=0.01)
+    assert found["faint_left_pct"] > before["faint_left_pct"] == 50
+    assert found["faint_lost_ml"] == found["lost_ml"]
+
+
 def test_counts_pixels_changed_to_anything_but_air(case):
     path = case / "cleaned" / "02.dcm"
     ds = dcmread(path)

@@ -26,8 +26,7 @@ def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) 
 
     Returns
     -------
-    float array (1 + samples, n). In row 0 every slice counts once; every other row resamples as
-    many patients as there are, with replacement.
+    float array (1 + samples, n). In row 0 every slice counts once.
 
     Examples
     --------
@@ -50,10 +49,9 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
 
     Returns
     -------
-    dict of str to float array (m,). Dice, IoU and accuracy are of all pixels together, of the
-    border band and of the rest; `all_background` is the accuracy of an empty mask; ml are means
-    per patient; `solved` is a share of slices; distance and CPU time are medians over slices, the
-    distance over those with a support, infinite where all of it was missed.
+    dict of str to float array (m,). Dice, IoU and accuracy are of all pixels together;
+    `all_background` is the accuracy of an empty mask; ml are means per patient; `solved` is a share
+    of slices; distance and CPU time are medians, the distance over slices with a support.
     """
     names = ("true", "found", "shared", "pixels", "border_true", "border_found", "border_shared")
     true, found, shared, pixels, *border = (weights @ getattr(counts, name) for name in names)
@@ -85,12 +83,7 @@ def _median(values, weights):
 
 
 def summary(counts: MethodCounts, group: str | None = None) -> dict[str, list[float]]:
-    """Measures of a method with their intervals.
-
-    Parameters
-    ----------
-    counts : MethodCounts
-    group : str, "free", "touching" or "absent"; None for all slices.
+    """Measures of a method with their intervals, over all slices or one group of them.
 
     Returns
     -------
@@ -126,8 +119,7 @@ def difference(
 
     Returns
     -------
-    [value, low, high] of `one` minus `other`; significant where the interval excludes 0. NaN
-    where the group has no slices.
+    [value, low, high] of `one` minus `other`; NaN where the group has no slices.
     """
     chosen = slice(None) if group is None else one.groups == group
     one, other = one.take(chosen), other.take(chosen)

@@ -20,34 +20,22 @@ LABEL_OUTSIDE, LABEL_PATIENT, LABEL_UNKNOWN = 0, 1, 2
 
 @dataclass(frozen=True)
 class Case:
-    """A series with a known truth.
+    """A series with a known truth; masks are bool arrays (slices, rows, columns).
 
-    Attributes
-    ----------
-    name : str
-    series : Series
-    support, patient : bool array (slices, rows, columns), both above `SUPPORT_HU` HU.
-    known : bool array of that shape, voxels whose class is known. Voxels in which neither support
-        nor patient fills half are ignored, as they are unknown in the references.
-    groups : str array (slices,), "free", "touching" or "absent".
-    kind : str, how a synthetic head meets its support; empty for a real scan.
+    Voxels in which neither support nor patient fills half are not `known`, as in the references.
     """
 
     name: str
     series: Series
-    support: np.ndarray
-    patient: np.ndarray
-    known: np.ndarray
-    groups: np.ndarray
-    kind: str = ""
+    support: np.ndarray  # known voxels above `SUPPORT_HU` HU
+    patient: np.ndarray  # above `SUPPORT_HU` HU
+    known: np.ndarray  # voxels whose class is known
+    groups: np.ndarray  # str array (slices,), "free", "touching" or "absent"
+    kind: str = ""  # how a synthetic head meets its support
 
 
 def read_patient(folder: str | Path) -> Case:
-    """Read a synthetic patient.
-
-    Parameters
-    ----------
-    folder : path, written by `headrest.phantom.write_dicom`.
+    """Read a synthetic patient that `headrest.phantom.write_dicom` wrote.
 
     Raises
     ------
@@ -83,8 +71,7 @@ def read_scan(folder: str | Path, reference: str | Path) -> Case:
     HeadrestError
         Where no series fits, or several do.
     """
-    labels = read_arrays(reference, ("label", "label_tight"))
-    label, tight = labels["label"], labels["label_tight"]
+    label, tight = read_arrays(reference, ("label", "label_tight")).values()
     fitting = [found for found in find_series(folder).series if len(found.files) == len(label)]
     if len(fitting) != 1:
         raise HeadrestError(f"{folder}: {len(fitting)} series of {len(label)} slices, not one")

@@ -32,28 +32,17 @@ Method = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class MethodCounts(SliceCounts):
-    """Pixel counts of one method; pixels of unknown class count in `lost` only.
+    """Pixel counts of one method, further arrays (n,)."""
 
-    Attributes
-    ----------
-    names, kinds : str arrays (n,), name and kind of the slice's Case.
-    border_true, border_found, border_shared : int arrays (n,), pixels within `BORDER_PX` of an
-        edge.
-    lost : int array (n,), pixels of the patient that the method removes.
-    voxel_ml : float array (n,), volume of a pixel of the slice.
-    distance_mm : float array (n,), see `headrest.evaluate.metrics.surface_distance_mm`.
-    cpu_ms : float array (n,), CPU time per slice, a mean over the Case.
-    """
-
-    names: np.ndarray
-    kinds: np.ndarray
-    border_true: np.ndarray
+    names: np.ndarray  # of the Case of the slice
+    kinds: np.ndarray  # of that Case
+    border_true: np.ndarray  # as `true`, within `BORDER_PX` of an edge
     border_found: np.ndarray
     border_shared: np.ndarray
-    lost: np.ndarray
-    voxel_ml: np.ndarray
-    distance_mm: np.ndarray
-    cpu_ms: np.ndarray
+    lost: np.ndarray  # pixels of the patient that the method removes, unknown ones included
+    voxel_ml: np.ndarray  # volume of a pixel
+    distance_mm: np.ndarray  # `headrest.evaluate.metrics.surface_distance_mm`
+    cpu_ms: np.ndarray  # CPU time per slice, a mean over the Case
 
     def take(self, chosen: np.ndarray | slice) -> "MethodCounts":
         """Select slices by a bool or int array, or a slice object."""
@@ -64,25 +53,15 @@ class MethodCounts(SliceCounts):
         return (self.dice() >= SOLVED_DICE) & (self.lost == 0)
 
     def worst(self, count: int = 5, at_least: int = MIN_SUPPORT_PIXELS) -> np.ndarray:
-        """Indices of the slices with the lowest Dice, ascending: int array (count,).
-
-        Slices with fewer than `at_least` pixels of support are skipped.
-        """
+        """Indices of the slices with the lowest Dice, of those with `at_least` support pixels."""
         shows = np.flatnonzero(self.true >= at_least)
         return shows[np.argsort(self.dice()[shows], kind="stable")[:count]]
 
 
 def methods(networks: Mapping | None = None) -> dict[str, Method]:
-    """All methods by name.
+    """All methods by name, with further networks: a dict of str to keras.Model.
 
-    Parameters
-    ----------
-    networks : dict of str to keras.Model, optional; further networks.
-
-    Returns
-    -------
-    dict of str to callable, from a Series to the voxels to remove, a bool array (slices, rows,
-    columns). All but "pretrained" and K-Means work on single slices.
+    All but "pretrained" and K-Means work on single slices.
     """
     return {
         **{name: by_slice(function) for name, function in BASELINES.items()},

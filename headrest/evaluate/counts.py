@@ -22,35 +22,21 @@ EVALUATION_BATCH = 10
 
 @dataclass(frozen=True)
 class SliceCounts:
-    """Pixel counts, one entry per slice.
+    """Pixel counts: arrays (n,), one entry per slice. Pixels of unknown class do not count."""
 
-    Attributes
-    ----------
-    indices : int array (n,), of the slices in their training set or series.
-    groups : str array (n,), "free", "touching" or "absent".
-    true, found, shared, pixels : int arrays (n,), pixels of support by the labels, by the
-        network, by both, and all; pixels of unknown class (`IGNORE_LABEL`) do not count.
-    """
-
-    indices: np.ndarray
-    groups: np.ndarray
-    true: np.ndarray
-    found: np.ndarray
-    shared: np.ndarray
-    pixels: np.ndarray
+    indices: np.ndarray  # of the slices in their training set or series
+    groups: np.ndarray  # "free", "touching" or "absent"
+    true: np.ndarray  # pixels of support by the labels
+    found: np.ndarray  # by the network
+    shared: np.ndarray  # by both
+    pixels: np.ndarray  # all
 
     def dice(self) -> np.ndarray:
         """Dice of every slice: float array (n,), 1.0 without support and without detection."""
         return dice_from_counts(self.true, self.found, self.shared)
 
     def scores(self, group: str | None = None) -> dict[str, float | None]:
-        """Scores over the pixels of all slices, or of one group.
-
-        Returns
-        -------
-        dict of "dice", "iou", "accuracy", and "all_background", the accuracy of an empty mask;
-        floats, or None where there are no slices.
-        """
+        """Scores over the pixels of all slices, or of one group; None where it has no slices."""
         chosen = slice(None) if group is None else self.groups == group
         counts = (self.true, self.found, self.shared, self.pixels)
         sums = [int(one[chosen].sum()) for one in counts]
@@ -59,12 +45,12 @@ class SliceCounts:
 
 
 def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
-    """Probability of support in slices; 0 at `SUPPORT_HU` HU and below, where no label is support.
+    """Probability of support in a batch of slices; 0 at `SUPPORT_HU` HU and below.
 
     Parameters
     ----------
     model : keras.Model of `headrest.segment.unet`
-    hu : array (n, rows, columns), in HU; one batch.
+    hu : array (n, rows, columns), in HU.
 
     Returns
     -------
@@ -85,10 +71,6 @@ def evaluate_slices(
     data : headrest.train.dataset.TrainingSet
     indices : int array (n,), slices that the network was not trained on.
     labels : str, "truth" or "kmeans".
-
-    Returns
-    -------
-    SliceCounts
     """
     target, size = data.target(labels), output_size(model, data.slices.shape[1])
     indices = np.asarray(indices)

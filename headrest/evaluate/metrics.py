@@ -57,11 +57,7 @@ def pixel_accuracy(mask_true: ArrayLike, mask_pred: ArrayLike) -> tuple[float, f
     """Share of equal pixels, beside the share that an empty mask reaches.
 
     A support fills about 2 % of a slice, so an empty mask has an accuracy of 98 %: read the
-    first figure only beside the second.
-
-    Returns
-    -------
-    (accuracy, all_background) : floats from 0 to 1; (1.0, 1.0) for arrays of no pixels.
+    first figure only beside the second. Both are 1.0 for arrays of no pixels.
 
     Examples
     --------
@@ -86,15 +82,9 @@ def _same_shape(*masks):
 
 
 def count_slices(true: np.ndarray, found: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Count the pixels of two masks, of their intersection, and all, where the truth is known.
+    """Count pixels of two masks, of their intersection, and all, per slice and where known.
 
-    Parameters
-    ----------
-    true, found, known : bool array (slices, rows, columns)
-
-    Returns
-    -------
-    int array (4, slices)
+    Bool arrays (slices, rows, columns) -> int array (4, slices).
     """
     masks = (true & known, found & known, true & found & known, known)
     return np.stack([np.count_nonzero(mask, axis=(1, 2)) for mask in masks])

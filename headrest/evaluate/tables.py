@@ -55,13 +55,7 @@ README_COLUMNS = {
 
 
 def summarize(counts: Counts) -> Summaries:
-    """Measures of every method, over all slices and over those of each group.
-
-    Returns
-    -------
-    dict of method to dict of group ("all", "free", "touching") to the measures of
-    `headrest.evaluate.bootstrap.summary`.
-    """
+    """Measures of every method and each of `TABLE_GROUPS`: dict of method to group to measures."""
     return {
         name: {group: summary(one, None if group == "all" else group) for group in TABLE_GROUPS}
         for name, one in counts.items()
@@ -101,7 +95,7 @@ def describe(counts: Counts, profile: str) -> str:
 def write_results(
     path: str | Path, counts: Counts, profile: str, scans: Mapping[str, Counts] | None = None
 ) -> dict[str, Any]:
-    """Write the results of a comparison as JSON.
+    """Write the results of a comparison as JSON, and read them back.
 
     Parameters
     ----------
@@ -109,10 +103,6 @@ def write_results(
     counts : dict of method to MethodCounts, of synthetic patients.
     profile : str
     scans : dict of scan to such a dict, of real scans, optional.
-
-    Returns
-    -------
-    dict, as `read_results` returns it.
     """
     results = {
         "description": describe(counts, profile),
