@@ -1,4 +1,4 @@
-"""The methods from end to end, on patients whose truth is known and on real scans."""
+"""Both methods from end to end, on synthetic patients with exact truth and on real scans."""
 
 import importlib.util
 
@@ -11,14 +11,14 @@ from headrest.evaluate import metrics
 from headrest.hounsfield import SUPPORT_HU
 from headrest.phantom import render, sample_parameters, synthesize, write_dicom
 from headrest.segment.morphology import dilate
-from headrest.segment.support import METHODS, SKIN_MM, check_method, outside_patient
+from headrest.segment.support import SKIN_MM, check_method, outside_patient
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
 
 @pytest.fixture(scope="module")
 def study():
-    """A patient on a holder that touches."""
+    """A patient whose support touches."""
     return synthesize(8101, matrix=512, slices=4, contact="touch")
 
 
@@ -27,30 +27,42 @@ def series(study, tmp_path_factory):
     return read_series(write_dicom(study, tmp_path_factory.mktemp("support") / "scan"))
 
 
-def test_the_network_takes_what_touches_and_leaves_the_patient(study, series):
+def test_network_finds_a_touching_support_and_keeps_the_patient(study, series):
     support = find_support(series)
-    judged = ~study.ignore
-    by_network = metrics.dice(study.support & judged, support.mask & judged)
-    by_kmeans = metrics.dice(study.support & judged, METHODS["kmeans"](series).mask & judged)
+    scored = ~study.ignore
+    kmeans = find_support(series, "kmeans")
+    by_network = metrics.dice(study.support & scored, support.mask & scored)
+    by_kmeans = metrics.dice(study.support & scored, kmeans.mask & scored)
     assert by_network > max(0.9, by_kmeans + 0.1)
     patient = study.patient & (study.hu > SUPPORT_HU)
     assert metrics.lost_ml(patient, support.removed, series.spacing_mm) < 0.5
     assert len(support.states) == len(support.confidence) == len(series)
     assert not (support.mask & support.boundary).any()
+    assert metrics.dice(study.patient & scored, support.patient & scored) > 0.98
+    assert support.probability.shape == series.hu.shape
 
 
-def test_one_slice_is_enough():
+def test_support_of_kmeans_has_patient_and_boundary_but_no_probability(series):
+    support = find_support(series, "kmeans")
+    assert np.array_equal(support.removed, support.mask | support.boundary)
+    assert support.patient.any()
+    assert not (support.patient & support.mask).any()
+    assert (support.confidence, support.probability) == ((), None)
+    assert len(repr(support)) < 80
+
+
+def test_network_segments_a_single_slice():
     series = read_series(pydicom.data.get_testdata_file("693_UNCR.dcm", download=False))
     support = find_support(series)
-    reference = METHODS["kmeans"](series).mask  # its holder stands free: K-Means takes it whole
+    reference = find_support(series, "kmeans").mask  # complete, as the support is free
     assert metrics.dice(reference, support.mask) > 0.97
     assert not support.removed[0, 130:380, 240:330].any()
 
 
-def test_a_head_without_a_support_stays_whole(tmp_path):
-    drawn = sample_parameters(8200, matrix=512, slices=4, contact=False)
-    drawn["support_parameters"]["list"] = []
-    series = read_series(write_dicom(render(drawn), tmp_path / "scan"))
+def test_removes_nothing_from_a_head_without_a_support(tmp_path):
+    parameters = sample_parameters(8200, matrix=512, slices=4, contact=False)
+    parameters["support_parameters"]["list"] = []
+    series = read_series(write_dicom(render(parameters), tmp_path / "scan"))
     support = find_support(series)
     assert metrics.volume_ml(support.removed, series.spacing_mm) <= 0.1
 
@@ -67,13 +79,13 @@ def test_outside_blanks_foam_and_keeps_the_patient(study, series, tmp_path):
     assert report.folder != clean_series(series, tmp_path).folder
 
 
-def test_outside_keeps_what_lies_near_to_the_skin_of_every_piece():
+def test_outside_keeps_voxels_near_the_skin_of_each_large_component():
     hu = np.full((2, 60, 60), -1000.0)
     hu[:, 10:30, 10:30] = 40
     hu[:, 15:25, 15:25] = -900  # lung
     hu[:, 10:30, 40:55] = 40  # an arm
     hu[:, 55:58] = -900  # foam
-    hu[:, 50:52, 50:52] = -300  # a crumb of linen
+    hu[:, 50:52, 50:52] = -300  # a fold of linen
     padding = np.zeros(hu.shape, bool)
     padding[:, :3] = True
     outside = outside_patient(padding & False, hu, padding, (5, 1, 1))
@@ -86,7 +98,7 @@ def test_outside_keeps_what_lies_near_to_the_skin_of_every_piece():
 
 
 @pytest.mark.parametrize("missing", ["keras", "tensorflow"])
-def test_a_method_without_its_packages_says_what_to_install(monkeypatch, missing):
+def test_a_missing_package_is_named_with_its_pip_line(monkeypatch, missing):
     found = importlib.util.find_spec
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr(
@@ -106,6 +118,6 @@ def test_real_scans(scans, name):
         pytest.skip("no reference beside the scans")
     series, truth = read_series(scans / name), np.load(reference)
     support, solid = find_support(series), series.hu > SUPPORT_HU
-    judged = solid & (truth["label"] != 2)
-    device = (truth["label"] == 0) & judged
-    assert metrics.dice(device, support.mask & judged) >= FLOORS[name]
+    scored = solid & (truth["label"] != 2)
+    expected = (truth["label"] == 0) & scored
+    assert metrics.dice(expected, support.mask & scored) >= FLOORS[name]

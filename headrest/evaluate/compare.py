@@ -15,7 +15,7 @@ from headrest.evaluate.score import MIN_SUPPORT_PIXELS
 from headrest.hounsfield import FLOOR, SUPPORT_HU
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained
-from headrest.segment.refine import MIN_PROBABILITY
+from headrest.segment.refine import SUPPORT_PROBABILITY
 from headrest.segment.support import find_support
 from headrest.segment.unet import layer_sizes
 from headrest.util.arrays import fit_to_matrix
@@ -100,7 +100,9 @@ def _found(model, hu):
 
 
 def _pretrained_alone(series):
-    return series_probability(series.hu, series.spacing_mm, load_pretrained()) >= MIN_PROBABILITY
+    return (
+        series_probability(series.hu, series.spacing_mm, load_pretrained()) >= SUPPORT_PROBABILITY
+    )
 
 
 def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, MethodCounts]:

@@ -5,7 +5,7 @@ import numpy as np
 from headrest.dicom.attributes import text
 from headrest.dicom.series import Series
 from headrest.hounsfield import SUPPORT_HU
-from headrest.segment.components import between, find_components
+from headrest.segment.components import find_components
 from headrest.segment.morphology import EIGHT, largest_component, open_mask
 
 OTHER_PARTS = (
@@ -14,7 +14,7 @@ OTHER_PARTS = (
 )
 """Words in Body Part Examined (0018,0015) that exclude a head, DICOM PS3.16 Annex L."""
 
-HEAD_MM, WIDE_SHARE = 280.0, 0.5
+MAX_HEAD_MM, WIDE_SHARE = 280.0, 0.5
 """No head is larger across. Shoulders are: up to this share of the slices of a head shows them."""
 
 LUNG_HU, LUNG_MM, LUNG_MM2, LUNG_SHARE = (-950.0, -600.0), 4.0, 5000.0, 1 / 3
@@ -59,10 +59,10 @@ def _from_pixels(series, support):
     chosen = np.unique(np.linspace(0, len(series) - 1, MAX_SLICES).astype(int))
     sizes = [_measure(series.hu[i], support[i], series.spacing_mm[1:]) for i in chosen]
     across, lungs = np.array([size for size in sizes if size] or [(0, 0)]).T
-    wide, dark = (across > HEAD_MM).mean(), (lungs > LUNG_MM2).mean()
+    wide, dark = (across > MAX_HEAD_MM).mean(), (lungs > LUNG_MM2).mean()
     reasons = []
     if wide > WIDE_SHARE:
-        reasons.append(f"{across.max():.0f} mm across, and over {HEAD_MM:.0f} in most slices")
+        reasons.append(f"{across.max():.0f} mm across, and over {MAX_HEAD_MM:.0f} in most slices")
     if dark > LUNG_SHARE:
         reasons.append(f"air as of lungs in {dark:.0%} of the slices")
     return reasons
@@ -74,5 +74,5 @@ def _measure(hu, support, spacing_mm):
     if not patient.any():
         return None
     spans = [np.ptp(np.flatnonzero(patient.any(axis))) + 1 for axis in (1, 0)]
-    lung = open_mask(patient & between(hu, LUNG_HU), LUNG_MM, spacing_mm)
+    lung = open_mask(patient & (hu >= LUNG_HU[0]) & (hu <= LUNG_HU[1]), LUNG_MM, spacing_mm)
     return max(np.multiply(spans, spacing_mm)), lung.sum() * np.prod(spacing_mm)

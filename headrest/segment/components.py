@@ -14,28 +14,29 @@ from headrest.segment.morphology import EIGHT, bounding_box, count_neighbours, f
 
 CLASSES = ("patient", "support", "ambiguous")
 PATIENT, SUPPORT, AMBIGUOUS = range(len(CLASSES))
-"""Class of a component. Ambiguous components are kept, as the patient is, unless the neighbouring
-slices show that they are support (`headrest.segment.labels`)."""
+"""Class of a component. Ambiguous ones are kept, unless the neighbouring slices show a support."""
 
 # The limits below were set by hand. Notebook 02 plots components against them and measures the
 # result on synthetic patients.
 
-SHEET_MM = 8.0
-"""Largest width of a shell, a rail or a strap."""
-CUSHION_MM = 20.0
-"""Largest width of a dark cushion, and largest distance between the walls of a couch."""
+SHEET_MM, CUSHION_MM = 8.0, 20.0
+"""Largest width of a shell, rail or strap; of a dark cushion, or between the walls of a couch."""
+
 SHORT_MM, MEDIUM_MM, LONG_MM, COUCH_MM = 12.0, 25.0, 80.0, 300.0
 """Lengths: below the first lies noise; above the third no thin part of a head that is a component
 of its own; above the last no skull."""
-ELONGATED = 4.0
-"""Length over width of a sheet in cross-section; a disc has 2.8."""
-RAIL = 12.0
-"""Length over width from which a component as bright as bone may be a rail."""
+
+SHEET_ELONGATION, RAIL_ELONGATION = 4.0, 12.0
+"""Length over width of a sheet in cross-section (a disc has 2.8); from the second on, a component
+as bright as bone may be a rail."""
+
 PLASTIC_MEAN_HU, PLASTIC_STD_HU = (-200.0, 250.0), (190.0, 330.0)
 """A short piece of shell has a bright core and partial-volume edges. The tip of an ear or a nose
 varies less, as it has no bright core; a splinter of bone varies more."""
+
 DARK_HU = -180.0
 """No part of a body has a mean below this; fat is at -100 HU."""
+
 BONE_MEAN_HU, BONE_STD_HU = 300.0, 330.0
 """A component brighter or more varied than this is bone, unless it is longer than any skull."""
 
@@ -161,28 +162,30 @@ def classify(components: Components) -> np.ndarray:
     c = components
     thin, cushion, bone = _shapes(c)
     long = (c.length_mm >= LONG_MM) & ~(bone & (c.length_mm < COUCH_MM))
-    plastic = between(c.mean_hu, PLASTIC_MEAN_HU) & between(c.std_hu, PLASTIC_STD_HU)
+    plastic = _between(c.mean_hu, PLASTIC_MEAN_HU) & _between(c.std_hu, PLASTIC_STD_HU)
     short = (c.length_mm >= SHORT_MM) & plastic
     classes = np.where(thin | cushion, AMBIGUOUS, PATIENT)
-    classes[is_elongated(c) & thin & (long | short)] = SUPPORT
+    classes[_elongated(c) & thin & (long | short)] = SUPPORT
     return classes
 
 
 def may_be_support(components: Components) -> np.ndarray:
-    """Find components that are support if the neighbouring slices show no patient there.
+    """Find ambiguous components that are support if no neighbouring slice shows patient there.
 
-    They are elongated, thin or a cushion, at least `MEDIUM_MM` long, and no bone shorter than a
-    rail: bool array (n,).
+    Elongated, thin or a cushion, `MEDIUM_MM` long, and no bone shorter than a rail: bool (n,).
     """
     c = components
     thin, cushion, bone = _shapes(c)
-    rail = c.length_mm >= RAIL * c.width_mm
-    return is_elongated(c) & (thin | cushion) & (c.length_mm >= MEDIUM_MM) & (rail | ~bone)
+    rail = c.length_mm >= RAIL_ELONGATION * c.width_mm
+    return _elongated(c) & (thin | cushion) & (c.length_mm >= MEDIUM_MM) & (rail | ~bone)
 
 
-def is_elongated(components: Components) -> np.ndarray:
-    """Find components `ELONGATED` times as long as wide: bool array (n,)."""
-    return components.length_mm >= ELONGATED * components.width_mm
+def may_touch(parts: Components) -> np.ndarray:
+    """Find thin parts of the patient that may be a support in contact with it: bool array (n,)."""
+    long = (parts.length_mm >= LONG_MM) & (parts.mean_hu <= BONE_MEAN_HU)
+    dark = (parts.length_mm >= LONG_MM / 2) & (parts.mean_hu < DARK_HU)
+    shell = long | dark | _between(parts.std_hu, PLASTIC_STD_HU)
+    return shell & _elongated(parts) & (parts.length_mm >= MEDIUM_MM)
 
 
 def _shapes(c):
@@ -192,6 +195,9 @@ def _shapes(c):
     return thin, cushion, (c.mean_hu > BONE_MEAN_HU) | (c.std_hu > BONE_STD_HU)
 
 
-def between(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Find values from the first limit to the second, both included: bool array."""
+def _elongated(c):
+    return c.length_mm >= SHEET_ELONGATION * c.width_mm
+
+
+def _between(values, limits):
     return (limits[0] <= values) & (values <= limits[1])

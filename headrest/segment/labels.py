@@ -15,19 +15,13 @@ from tqdm.auto import tqdm
 
 from headrest.segment.components import (
     AMBIGUOUS,
-    BONE_MEAN_HU,
-    DARK_HU,
-    LONG_MM,
-    MEDIUM_MM,
     PATIENT,
-    PLASTIC_STD_HU,
     SUPPORT,
     Components,
-    between,
     classify,
     find_components,
-    is_elongated,
     may_be_support,
+    may_touch,
     measure,
 )
 from headrest.segment.kmeans import kmeans_threshold
@@ -35,8 +29,10 @@ from headrest.segment.morphology import ABSENT, EIGHT, FREE, TOUCHING, dilate, o
 
 CORE_MM = 10.0
 """Parts of a patient component at least this thick are certainly patient."""
+
 SHIFT_MM = 3.0
 """A rail moves by up to this from slice to slice (uneven spacing, tilt)."""
+
 CONTACT_MM2 = 20.0
 """A support that continues inside the patient on the next slice over more than this touches."""
 
@@ -146,8 +142,8 @@ def _analyse(hu, spacing_mm, k):
     patient = _select(components, classes == PATIENT)
     core = open_mask(patient, CORE_MM, half_mm)
     thin = patient & ~dilate(core, CORE_MM / 2, half_mm)
-    touching = _looks_like_support(thin, hu[::2, ::2], threshold, half_mm)
-    return _Analysis(threshold, components, classes, patient, core, touching)
+    parts = measure(*ndimage.label(thin, EIGHT), hu[::2, ::2], threshold, half_mm)
+    return _Analysis(threshold, components, classes, patient, core, may_touch(parts).any())
 
 
 def _label(hu, found):
@@ -159,16 +155,6 @@ def _label(hu, found):
 
 def _select(components, chosen):
     return np.r_[False, chosen][components.labels[::2, ::2]]
-
-
-def _looks_like_support(thin, hu, threshold, spacing_mm):
-    """Check if a thin part of the patient may be a support that touches."""
-    labels, count = ndimage.label(thin, EIGHT)
-    parts = measure(labels, count, hu, threshold, spacing_mm)
-    long = (parts.length_mm >= LONG_MM) & (parts.mean_hu <= BONE_MEAN_HU)
-    dark = (parts.length_mm >= LONG_MM / 2) & (parts.mean_hu < DARK_HU)
-    shell = long | dark | between(parts.std_hu, PLASTIC_STD_HU)
-    return bool((shell & is_elongated(parts) & (parts.length_mm >= MEDIUM_MM)).any())
 
 
 def _compare_neighbours(found, spacing_mm):
@@ -187,7 +173,7 @@ def _compare_neighbours(found, spacing_mm):
         classes[ambiguous & may_be_support(one.components) & (in_patient == 0)] = SUPPORT
         classes[ambiguous & (in_support > 0.5)] = SUPPORT
         shared = [np.sum(supports[j] & one.patient & ~one.core) for j in beside]
-        touching = one.touching or bool(max(shared) * np.prod(half_mm) > CONTACT_MM2)
+        touching = one.touching or max(shared) * np.prod(half_mm) > CONTACT_MM2
         compared.append(replace(one, classes=classes, touching=touching))
     return compared
 

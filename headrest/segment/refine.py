@@ -32,7 +32,7 @@ STEPS = (
 )
 """The steps of `refine` in their order; the notebook on methods measures each."""
 
-MIN_PROBABILITY = 0.75
+SUPPORT_PROBABILITY = 0.75
 """Probability from which a voxel is support. At 0.5 twice the patient volume is removed, for
 hardly less residual support."""
 
@@ -90,7 +90,7 @@ def refine(
 def _refine(solid, probability, spacing_mm, steps):
     found = solid.copy()
     for one, p in zip(found, probability):
-        one &= p.astype(np.float32) >= MIN_PROBABILITY  # NumPy is slow with float16
+        one &= p.astype(np.float32) >= SUPPORT_PROBABILITY  # NumPy is slow with float16
     components = list(_components(found))
     close = len(found) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
     if "low-confidence components" in steps:
