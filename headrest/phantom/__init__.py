@@ -1,13 +1,13 @@
 """Synthetic head CT on a support, with its exact truth."""
 
-from headrest.phantom.catalogue import KINDS as _SUPPORTS
-from headrest.phantom.effects import TESTS as _EFFECTS
-from headrest.phantom.limbs import limb_center
+from headrest.phantom.chest_limbs import limb_center
+from headrest.phantom.dicom import read_truth, synthesize_patients, write_dicom
 from headrest.phantom.materials import LIVING
-from headrest.phantom.series import read_truth, synthesize_patients, write_dicom
+from headrest.phantom.study import EFFECTS as _EFFECTS
 from headrest.phantom.study import Study, ambiguous_voxels, render, sample_parameters, synthesize
+from headrest.phantom.supports import CATALOGUE as _CATALOGUE
 
-SUPPORTS = tuple(_SUPPORTS)
+SUPPORTS = tuple(_CATALOGUE)
 EFFECTS = tuple(_EFFECTS)
 
 __all__ = [

@@ -1,16 +1,21 @@
-"""CT numbers of tissues and materials, and tables of ranges to draw from.
+"""CT numbers of tissues and materials, and sampling from tables of parameter ranges.
 
 Tissues: Bushberg et al., "The Essential Physics of Medical Imaging", 3rd ed. 2012, ch. 10, and
 Hounsfield 1980, Med Phys 7:283; bone after Schneider et al. 1996, Phys Med Biol 41:111. Plastics:
 the nominal values of the Catphan manual (PMMA 120, polyethylene -100, polystyrene -35, Teflon 990)
-and Saw et al. 2005, Med Dosim 30:145. Foams, covers, cloth, carbon and metal: ranges set wide on
-purpose.
+and Saw et al. 2005, Med Dosim 30:145. Foams, covers, cloth, carbon and metal: wide ranges, chosen
+to cover more than what scans show.
 """
 
-AIR = -1000.0
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Parameters: TypeAlias = dict[str, Any]
 
 LIVING = ("adult", "old", "child")
-"""Kinds of bodies that are of `TISSUE`, and not of plastic or water."""
+"""Kinds of patients that consist of `TISSUE`, not of plastic or water."""
 
 TISSUE = {
     "skin": (20, 70),
@@ -66,8 +71,13 @@ MATERIAL = {
 }
 
 
-def draw(rng, ranges):
-    """Draw a dict of numbers and words from a table of ranges.
+def tissue_ranges(*names: str) -> dict[str, tuple[float, float]]:
+    """Rows of `TISSUE`."""
+    return {name: TISSUE[name] for name in names}
+
+
+def sample(rng: np.random.Generator, ranges: Mapping[str, Any]) -> Parameters:
+    """Sample numbers and words from a table of ranges.
 
     A pair of numbers is a uniform range (integers stay integers), a list is a choice (of words or
     of ranges), a dict is a table again.
@@ -75,25 +85,30 @@ def draw(rng, ranges):
     Examples
     --------
     >>> import numpy as np
-    >>> draw(np.random.default_rng(0), {"thickness_mm": (2.0, 2.0), "side": ["left"]})
+    >>> sample(np.random.default_rng(0), {"thickness_mm": (2.0, 2.0), "side": ["left"]})
     {'thickness_mm': 2.0, 'side': 'left'}
     """
-    return {name: _one(rng, value) for name, value in ranges.items()}
+    return {name: _sample_one(rng, value) for name, value in ranges.items()}
 
 
-def _one(rng, value):
+def _sample_one(rng, value):
     if isinstance(value, dict):
-        return draw(rng, value)
+        return sample(rng, value)
     if isinstance(value, list):
         chosen = value[int(rng.integers(len(value)))]
-        return _one(rng, chosen) if isinstance(chosen, tuple) else chosen
+        return _sample_one(rng, chosen) if isinstance(chosen, tuple) else chosen
     low, high = value
     if isinstance(low, int) and isinstance(high, int):
         return int(rng.integers(low, high + 1))
     return round(float(rng.uniform(low, high)), 4)
 
 
-def chance(rng, probability):
-    """True with the given probability (one number is always drawn, so that later draws do not
-    move)."""
+def happens(rng: np.random.Generator, probability: float) -> bool:
+    """True with the given probability; always takes one random number."""
     return bool(rng.random() < probability)
+
+
+def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
+    """Choose a name by its weight."""
+    names, share = list(weights), np.array(list(weights.values()))
+    return names[int(rng.choice(len(names), p=share / share.sum()))]

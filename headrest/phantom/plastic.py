@@ -1,18 +1,33 @@
-"""Phantoms as technicians scan them: hollow plastic skulls, in pieces and with inserts, and water
-cylinders."""
+"""Phantoms that technicians scan (plastic skulls, water cylinders), and foreign objects.
+
+Plastic skulls are hollow, some in pieces or with inserts. Foreign objects are neither patient nor
+support: tubes, wires, electrodes, staples, earrings, dense hair. Thin hair is a faint veil of air.
+"""
 
 import math
 
 import numpy as np
+from scipy import ndimage
 
-from headrest.phantom import head as heads
-from headrest.phantom import skull
-from headrest.phantom.materials import AIR, MATERIAL, draw
-from headrest.phantom.scene import Scene, Window
-from headrest.phantom.shapes import box as block
-from headrest.phantom.shapes import cylinder, near_zero, sphere
+from headrest.hounsfield import AIR
+from headrest.phantom import head, skull_brain
+from headrest.phantom.face import paint_face
+from headrest.phantom.materials import LIVING, MATERIAL, Parameters, happens, sample
+from headrest.phantom.scene import Scene, View, Window
+from headrest.phantom.shapes import (
+    Array,
+    Points,
+    Vector,
+    box,
+    capsule,
+    chain,
+    cylinder,
+    sphere,
+    surface_points,
+    waves,
+)
 
-RANGES = {
+PLASTIC_RANGES = {
     "hu": MATERIAL["plastic_skull"],
     "count": (0, 5),
     "seed": (0, 10**6),
@@ -26,108 +41,223 @@ RANGES = {
     "length_mm": (60.0, 140.0),
     "has_face": ["yes", "yes", "no"],
 }
+SOFT_PARTS = ("fat", "muscle", "eye", "lens", "eye_wall", "mucus", "gland")
+"""Parts of a face that are air in a plastic skull."""
+
+ACRYLIC_HU, ROD_HU = 120.0, (-1000, -100, 120, 340, 900)
+
+FOREIGN_RANGES = {
+    "hair_mm": (1.0, 16.0),
+    "hair_hu": MATERIAL["hair"],
+    "dense_hu": MATERIAL["dense_hair"],
+    "seed": (0, 10**6),
+    "silicone": MATERIAL["silicone"],
+    "metal": MATERIAL["metal"],
+    "x": (-50.0, 50.0),
+    "z": (10.0, 60.0),
+    "side": [-1, 1],
+    "count": (3, 12),
+}
+FOREIGN_PROBABILITY = {
+    "hair": 0.55,
+    "hair_bun": 0.05,
+    "tracheal_tube": 0.07,
+    "drain": 0.05,
+    "wires": 0.07,
+    "electrodes": 0.04,
+    "staples": 0.04,
+    "earrings": 0.06,
+    "hearing_aid": 0.03,
+}
 
 
-def draw_plastic(rng, kind):
-    """Draw a phantom on the scaffold of a head."""
-    body = heads.draw_head(rng, "adult") | {"kind": kind, "phantom": draw(rng, RANGES)}
-    hollow = dict.fromkeys(body["tissue"], AIR)
-    hu = body["phantom"]["hu"]
-    body["tissue"] = hollow
-    body["skull"] |= {
-        "hu": dict.fromkeys(body["skull"]["hu"], hu),
-        "craniotomy": None,
-        "mastoid_air": -0.6,
+def sample_plastic(rng: np.random.Generator, kind: str) -> Parameters:
+    """Sample a phantom with the shape of a head; `kind` is "plastic" or "water"."""
+    p = head.sample_head(rng, "adult") | {"kind": kind, "phantom": sample(rng, PLASTIC_RANGES)}
+    hu, skull, face = p["phantom"]["hu"], p["skull"], p["face"]
+    p["tissue"] = dict.fromkeys(p["tissue"], AIR)
+    plastic_hu = dict.fromkeys(skull["hu"], hu)
+    p["skull"] = skull | {"hu": plastic_hu, "craniotomy": None, "mastoid_air": -0.6}
+    p["face"] = face | {
+        "hu": {n: AIR if n in SOFT_PARTS else hu for n in face["hu"]},
+        "fillings": 0,
     }
-    soft = ("fat", "muscle", "eye", "lens", "eye_wall", "mucus", "gland")
-    body["face"] |= {"hu": {n: AIR if n in soft else hu for n in body["face"]["hu"]}, "fillings": 0}
-    body["nod_deg"] *= 0.5
-    return body
+    p["nod_deg"] *= 0.5
+    return p
 
 
-def box(body, middle_z):
-    """Low and high corner of what holds the phantom."""
+def bounding_box(p: Parameters, z: float) -> tuple[Vector, Vector]:
+    """Corners of the box that contains a phantom."""
     return (-112, -128, -180), (112, 118, 112)
 
 
-def skin_distance(points, body):
-    """Distance to the outside: of the skull bone, or of the cylinder."""
-    phantom = body["phantom"]
-    if body["kind"] == "water":
-        return cylinder(points, (0, 0, -20), phantom["radius_mm"], phantom["length_mm"])
-    return skull.vault(points, body, body["scalp_mm"])
+def skin_distance(points: Points, p: Parameters) -> Array:
+    """Distance to the outside of the skull bone, or of the cylinder."""
+    if p["kind"] == "water":
+        return cylinder(points, (0, 0, -20), p["phantom"]["radius_mm"], p["phantom"]["length_mm"])
+    return skull_brain.vault(points, p, p["scalp_mm"])
 
 
-def surface(body):
-    """Points (n, 3) on the outside, in the frame of the head; there are no ears."""
-    skin = near_zero(lambda p: skin_distance(p, body), (-110, -125, -120), (110, 120, 115), 6.0)
-    return skin, np.zeros((0, 3))
+def skin_points(p: Parameters) -> tuple[Array, Array]:
+    """Points (n, 3) on the outside, and no points of ears."""
+    low, high = (-110, -125, -120), (110, 120, 115)
+    return surface_points(lambda q: skin_distance(q, p), low, high, 6.0), np.zeros((0, 3))
 
 
-def paint_body(window, skin, body):
-    """Paint a phantom."""
-    if body["kind"] == "water":
-        return _cylinder(window, skin, body["phantom"])
+def paint(window: Window, skin: Array, p: Parameters) -> None:
+    """Paint a phantom: a skull is painted in a scene of its own, and copied with one material."""
+    phantom = p["phantom"]
+    if p["kind"] == "water":
+        _paint_cylinder(window, skin, phantom)
+        return
     scratch = Scene(window.scene.hu.shape)
     scratch.patient += 1
     inner = Window(scratch, window.frame, *window.at[1:])
-    shell_skin = heads.skin_distance(window.points, body)
-    cavity = skull.paint_skull(inner, shell_skin, body)
-    if body["phantom"]["has_face"] == "yes":
-        heads.face.paint_face(scratch, window.frame, body)
-    solid = np.clip((scratch.hu[window.at] - AIR) / (body["phantom"]["hu"] - AIR), 0, 1)
-    solid *= window.share(block(window.points, (0, -5, 0), (92, 110, 150))) * _cut(
-        window, body["phantom"]
-    )
-    hollow = window.share(cavity)
-    window.paint_patient(np.maximum(hollow, solid), AIR)
-    window.paint(solid, body["phantom"]["hu"])
-    _inserts(window, body["phantom"])
+    cavity = skull_brain.paint_skull(inner, head.skin_distance(window.points, p), p)
+    if phantom["has_face"] == "yes":
+        paint_face(View(scratch, window.frame), p)
+    solid = np.clip((scratch.hu[window.at] - AIR) / (phantom["hu"] - AIR), 0, 1)
+    solid *= window.share(box(window.points, (0, -5, 0), (92, 110, 150)))
+    if phantom["cut_mm"] > 0:  # the slit where the calvaria comes off
+        slit = abs(window.points[2] - phantom["cut_z"]) - phantom["cut_mm"] / 2
+        solid *= 1 - window.share(slit)
+    window.paint_patient(np.maximum(window.share(cavity), solid), AIR)
+    window.paint(solid, phantom["hu"])
+    _paint_inserts(window, phantom)
 
 
-def _cut(window, phantom):
-    """The slit where the calvaria comes off; none when its width is negative."""
-    z = window.points[2]
-    return (
-        1 - window.share(abs(z - phantom["cut_z"]) - phantom["cut_mm"] / 2)
-        if phantom["cut_mm"] > 0
-        else 1
-    )
-
-
-def _inserts(window, phantom):
-    """Rods and blocks of resin inside, and one that stands for the neck."""
-    rng = np.random.default_rng(phantom["seed"])
+def _paint_inserts(window, phantom):
+    """Rods and blocks of resin inside, and a rod as the neck."""
+    rng, points = np.random.default_rng(phantom["seed"]), window.points
     for _ in range(phantom["count"]):
         at = (rng.uniform(-30, 30), rng.uniform(-50, 40), rng.uniform(-20, 40))
         size, hu = rng.uniform(4, 18), phantom["resin"] + rng.uniform(-150, 100)
         shapes = (
-            cylinder(window.points, at, size, 30),
-            block(window.points, at, (size, size * 1.4, 28)),
-            sphere(window.points, at, size),
+            cylinder(points, at, size, 30),
+            box(points, at, (size, size * 1.4, 28)),
+            sphere(points, at, size),
         )
         window.paint_patient(window.share(shapes[int(rng.integers(3))]), hu)
     if phantom["neck_mm"] > 8:
-        rod = np.maximum(
-            cylinder(window.points, (0, 25, 0), phantom["neck_mm"]), window.points[2] + 30
-        )
-        window.paint_patient(
-            window.share(np.maximum(rod, -150 - window.points[2])), phantom["resin"]
-        )
+        rod = np.maximum(cylinder(points, (0, 25, 0), phantom["neck_mm"]), points[2] + 30)
+        window.paint_patient(window.share(np.maximum(rod, -150 - points[2])), phantom["resin"])
 
 
-def _cylinder(window, skin, phantom):
+def _paint_cylinder(window, skin, phantom):
     """A water cylinder in an acrylic wall with a few rods."""
-    window.paint_patient(window.share(skin), 120.0)
+    window.paint_patient(window.share(skin), ACRYLIC_HU)
     inside = window.share(skin + phantom["wall_mm"])
     window.paint(inside, phantom["fill"])
-    rng = np.random.default_rng(phantom["seed"])
-    for number in range(phantom["count"] + 1):
-        angle = 6.28 * number / (phantom["count"] + 1)
-        at = (
-            math.cos(angle) * phantom["radius_mm"] * 0.6,
-            math.sin(angle) * phantom["radius_mm"] * 0.6,
-            0,
-        )
+    rng, count = np.random.default_rng(phantom["seed"]), phantom["count"] + 1
+    for number in range(count):
+        angle, radius = 6.28 * number / count, phantom["radius_mm"]
+        at = (math.cos(angle) * radius * 0.6, math.sin(angle) * radius * 0.6, 0)
         rod = cylinder(window.points, at, rng.uniform(3, 14), phantom["length_mm"] * 0.5)
-        window.paint(window.share(rod) * inside, float(rng.choice([-1000, -100, 120, 340, 900])))
+        window.fill(rod, float(rng.choice(ROD_HU)), inside)
+
+
+def sample_foreign_objects(rng: np.random.Generator, kind: str) -> Parameters:
+    """Sample foreign objects; "present" is empty for phantoms and chests."""
+    foreign = sample(rng, FOREIGN_RANGES)
+    present = [name for name, share in FOREIGN_PROBABILITY.items() if happens(rng, share)]
+    if kind == "child" and "earrings" in present:
+        present.remove("earrings")
+    return foreign | {"present": present if kind in LIVING else []}
+
+
+def paint_foreign_objects(window: Window, skin: Array, foreign: Parameters) -> None:
+    """Paint the objects present; `skin` is the distance to the skin on the planes of the window."""
+    for name in foreign["present"]:
+        FOREIGN_OBJECTS[name](window, skin, foreign)
+
+
+def _free(window):
+    """Share of each voxel that is neither support nor patient."""
+    return (1 - window.scene.support[window.at]) * (1 - window.scene.patient[window.at])
+
+
+def _hair(window, skin, p):
+    """A thin veil of strands over the scalp, denser near the skin."""
+    if window.points[2].max() < -70:
+        return
+    _x, y, z = window.halfway
+    rng = np.random.default_rng([p["seed"], abs(round(10 * float(z[0, 0, 0])))])
+    noise = rng.standard_normal(skin.shape[1:], np.float32)
+    strands = 5 * ndimage.gaussian_filter(noise, 1.4)[None]
+    length = p["hair_mm"] * np.clip((y * 0.6 + z + 62) / 25, 0, 1) * (1 + 0.15 * strands)
+    share = window.between(skin, skin - length) * np.clip(0.5 + 0.35 * strands, 0, 1)
+    window.paint(share * _free(window), p["hair_hu"])
+
+
+def _hair_bun(window, skin, p):
+    """A bun or plait, almost as dense as a pad."""
+    strands = waves(window.points, np.random.default_rng(p["seed"] + 1), 8, 6)
+    bun = sphere(window.points, (p["x"] * 0.6, 92, p["z"] - 20), 24) + 2 * strands
+    hu = np.clip(window.middle(p["dense_hu"] + 120 * strands), AIR, -100)
+    window.paint_ignored(window.share(np.maximum(bun, -skin)) * _free(window), hu)
+
+
+def _tracheal_tube(window, skin, p):
+    corners = ((6, -125, -84), (4, -80, -84), (0, -30, -88), (0, -14, -110), (0, -16, -300))
+    tube = chain(window.points, corners, 5)
+    window.paint_ignored(window.share(tube), AIR)
+    window.paint_ignored(window.between(tube + 1.4, tube), p["silicone"])
+
+
+def _drain(window, skin, p):
+    start, end = (p["x"] * 0.3, 0, 20), (p["x"] * 1.5 + 40 * p["side"], -40, 90)
+    window.paint_ignored(window.share(capsule(window.points, start, end, 1.8)), p["silicone"] * 2)
+
+
+def _wires(window, skin, p):
+    x, y, z = window.points
+    across = y + 20 + 12 * np.sin(z / 23) - 0.5 * p["side"] * x
+    wire = np.sqrt((skin - 2) ** 2 + across**2) - 0.9
+    window.paint_ignored(window.share(wire) * _free(window), p["metal"])
+
+
+def _metal_disks(window, skin, p, radius, half_mm):
+    """Disks of metal on the skin, at random directions from the middle of the head."""
+    rng = np.random.default_rng(p["seed"] + 2)
+    for _ in range(p["count"]):
+        spot = np.array([rng.uniform(-1, 1), rng.uniform(-1, 0.6), rng.uniform(0, 1)])
+        spot = spot / np.linalg.norm(spot) * (77, 97, 97)
+        inner = window.crop(spot - 9, spot + 9)
+        if inner is not None:
+            disk = sphere(inner.points, spot.tolist(), radius)
+            disk = np.maximum(disk, abs(inner.take(skin) - 1) - half_mm)
+            inner.paint_ignored(inner.share(disk), p["metal"])
+
+
+def _electrodes(window, skin, p):
+    _metal_disks(window, skin, p, 5, 1.2)
+
+
+def _staples(window, skin, p):
+    _metal_disks(window, skin, p, 3, 0.5)
+
+
+def _earrings(window, skin, p):
+    x, y, z = window.points
+    radial = np.sqrt((y - 10) ** 2 + (z + 72) ** 2) - 6
+    ring = np.sqrt(radial**2 + (abs(x) - 78) ** 2) - 0.9
+    window.paint_ignored(window.share(ring), p["metal"])
+
+
+def _hearing_aid(window, skin, p):
+    aid = capsule(window.mirrored(p["side"]), (76, 14, -22), (77, 18, -42), 4)
+    window.paint_ignored(window.share(aid) * (1 - window.scene.patient[window.at]), 300)
+    window.paint_ignored(window.share(aid + 2.6), p["metal"])
+
+
+FOREIGN_OBJECTS = {
+    "hair": _hair,
+    "hair_bun": _hair_bun,
+    "tracheal_tube": _tracheal_tube,
+    "drain": _drain,
+    "wires": _wires,
+    "electrodes": _electrodes,
+    "staples": _staples,
+    "earrings": _earrings,
+    "hearing_aid": _hearing_aid,
+}

@@ -1,13 +1,43 @@
-"""From what lies in the voxels to what a scanner shows of it: kernels, noise, streaks, cupping,
-rings."""
+"""The acquisition: the protocol, the scanner and the artefacts that it adds to the true HU.
+
+Beam hardening, metal and photon starvation are computed on projections: a slice is projected
+coarsely, the errors of a real measurement are computed there, and only the errors are reconstructed
+and added (De Man et al. 1999, IEEE Trans Nucl Sci 46:691; Hsieh, "Computed Tomography", 3rd ed.
+2015, ch. 7).
+"""
+
+from functools import lru_cache
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft, ndimage, sparse
 
-from headrest.phantom import projector
-from headrest.phantom.materials import chance, draw
+from headrest.phantom.materials import Parameters, choose, happens, sample
 
-RANGES = {
+PROTOCOL_RANGES = {
+    "coverage_mm": (125.0, 235.0),
+    "neck_coverage_mm": (230.0, 340.0),
+    "above_mm": (-12.0, 28.0),
+    "fov_mm": (195.0, 290.0),
+    "wide_fov_mm": (290.0, 500.0),
+    "neck_fov_mm": (250.0, 460.0),
+    "x_mm": (-14.0, 14.0),
+    "y_mm": (-22.0, 22.0),
+    "tilt_deg": (-24.0, 24.0),
+    "gap_jitter": (0.02, 0.3),
+    "hu_offset": (-6.0, 6.0),
+}
+CHEST_PROTOCOL_RANGES = PROTOCOL_RANGES | {
+    "coverage_mm": (200.0, 290.0),
+    "above_mm": (20.0, 60.0),
+    "fov_mm": (330.0, 430.0),
+    "wide_fov_mm": (400.0, 500.0),
+    "y_mm": (-10.0, 30.0),
+}
+MATRIX_WEIGHTS = {"512": 0.86, "256": 0.08, "768": 0.06}
+THICKNESS_MM = (0.625, 1.0, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 7.0, 8.0, 10.0)
+PADDING_WEIGHTS = {"none": 0.34, "-1024": 0.12, "-2000": 0.2, "-1500": 0.12, "-3024": 0.22}
+
+SCANNER_RANGES = {
     "fwhm_mm": (0.75, 1.5),
     "bone_fwhm_mm": (0.45, 0.75),
     "edge": (0.0, 0.35),
@@ -22,116 +52,182 @@ RANGES = {
     "lift_hu": (-2.0, 5.0),
     "glow_hu": (0.0, 12.0),
 }
-METAL_EXCESS = 1.5  # the 12-bit table of materials understates what metal really absorbs
+METAL_EXCESS = 1.5
+"""Metal absorbs more than the 12-bit CT numbers of `materials` say."""
+
+PROJECTED_SIZE, ANGLES, BINS = 192, 150, 288
+"""Pixels per side of the projected slice, views, and detector bins per view."""
+
+WATER_PER_MM = 0.0195
+"""Linear attenuation of water at about 70 keV."""
 
 
-def draw_scanner(rng):
-    """Draw a reconstruction kernel, a dose and the faults of a scanner."""
-    scanner = draw(rng, RANGES)
-    scanner["kernel"] = "bone" if chance(rng, 0.2) else "soft"
-    scanner["rings"] = chance(rng, 0.15)
-    scanner["low_dose"] = chance(rng, 0.15)
+def sample_protocol(
+    rng: np.random.Generator,
+    matrix: int | None,
+    slices: int | None,
+    vertex_mm: float,
+    region: str,
+) -> Parameters:
+    """Sample the protocol for a patient whose vertex is `vertex_mm` above the origin."""
+    p = sample(rng, CHEST_PROTOCOL_RANGES if region == "chest" else PROTOCOL_RANGES)
+    sampled = int(choose(rng, MATRIX_WEIGHTS))
+    p["matrix"] = int(matrix or sampled)
+    fov = p["wide_fov_mm"] if happens(rng, 0.14) else p["fov_mm"]
+    p["with_neck"] = happens(rng, 0.14) and region == "head"
+    if p["with_neck"]:
+        p["coverage_mm"], fov = p["neck_coverage_mm"], p["neck_fov_mm"]
+    fov = fov * 0.8 if happens(rng, 0.06) else fov
+    limits = (0.35, 1.0) if p["matrix"] >= 256 else (0.0, 99.0)
+    p["pixel_mm"] = round(float(np.clip(fov / p["matrix"], *limits)), 4)
+    p["thickness_mm"] = float(rng.choice(THICKNESS_MM))
+    p["tilt"] = round(p["tilt_deg"], 1) if happens(rng, 0.35) else 0.0
+    p["uneven"], jitter = happens(rng, 0.16), rng.uniform(-1, 1, 400)
+    p["prone"] = happens(rng, 0.04) and region == "head"
+    p["upside_down"], p["mirrored"] = happens(rng, 0.06), happens(rng, 0.04)
+    p["padding"] = choose(rng, PADDING_WEIGHTS)
+    p["tagged"] = p["padding"] != "none" and happens(rng, 0.5)
+    p["offset"] = round(p["hu_offset"]) if happens(rng, 0.4) else 0
+    _sample_positions(rng, p, slices, vertex_mm, jitter)
+    is_deep = p["padding"] in ("-1500", "-2000", "-3024")
+    is_lossy = happens(rng, 0.12) and is_deep
+    p["lossy_ratio"] = round(float(rng.uniform(8, 16)), 1) if is_lossy else 0.0
+    return p
+
+
+def _sample_positions(rng, p, slices, vertex_mm, jitter):
+    """Add the heights of the slices to a protocol."""
+    step = max(p["thickness_mm"], 0.6)
+    count = int(slices or np.clip(round(p["coverage_mm"] / step), 12, 40))
+    step = p["coverage_mm"] / count if slices else step
+    start = vertex_mm + p["above_mm"] - step * (count - 1)
+    # Few slices are anywhere in the coverage, not always at its top.
+    start -= float(rng.uniform(0, step if slices else max(p["coverage_mm"] - step * count, 0)))
+    gaps = step * (1 + (p["gap_jitter"] if p["uneven"] else 0) * jitter[:count])
+    p["z_mm"] = [round(float(v), 3) for v in start + np.concatenate([[0], np.cumsum(gaps[:-1])])]
+    p["step_mm"] = round(step, 4)
+
+
+def image_axes(protocol: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row direction, column direction and normal of the slices in the table frame."""
+    tilt = np.deg2rad(protocol["tilt"])
+    across, down = np.array([1.0, 0, 0]), np.array([0, np.cos(tilt), np.sin(tilt)])
+    return across, down, np.cross(across, down)
+
+
+def first_voxel(protocol: Parameters, index: int) -> np.ndarray:
+    """Table position in mm of the center of the first voxel of a slice, before any flip."""
+    _across, down, _normal = image_axes(protocol)
+    half = protocol["pixel_mm"] * (protocol["matrix"] - 1) / 2
+    return np.array([-half, 0, protocol["z_mm"][index]]) - down * half
+
+
+def outside_view(protocol: Parameters) -> np.ndarray | None:
+    """Mask (rows, columns) of the pixels outside the circular field of view; None if unpadded."""
+    if protocol["padding"] == "none":
+        return None
+    middle = (protocol["matrix"] - 1) / 2
+    along = np.arange(protocol["matrix"]) - middle
+    return np.hypot(along[:, None], along[None]) > middle + 0.7
+
+
+def sample_scanner(rng: np.random.Generator) -> Parameters:
+    """Sample a reconstruction kernel, a dose and the strength of artefacts."""
+    scanner = sample(rng, SCANNER_RANGES)
+    scanner["kernel"] = "bone" if happens(rng, 0.2) else "soft"
+    scanner["rings"] = happens(rng, 0.15)
+    scanner["low_dose"] = happens(rng, 0.15)
     return scanner
 
 
-def scan(truth, scanner, pixel_mm, thickness_mm, index):
-    """Image of one slice (rows, columns) float32 from the true HU in its voxels."""
+def scan(
+    truth: np.ndarray, scanner: Parameters, pixel_mm: float, thickness_mm: float, index: int
+) -> np.ndarray:
+    """Image (rows, columns) float32 of slice `index` from the true HU of its voxels."""
     rng = np.random.default_rng([scanner["seed"], index])
-    error, spread = _projection_errors(truth, scanner, pixel_mm, rng)
+    error, strength = _projection_errors(truth, scanner, pixel_mm, rng)
     error = np.where(truth > 2000, np.maximum(error, 0), error)
-    image = _sharpen(np.minimum(truth, 6000) + error, scanner, pixel_mm)
+    image = _blur(np.minimum(truth, 6000) + error, scanner, pixel_mm)
     image += scanner["lift_hu"] * np.clip(image * (-1 / 1000), 0, 1)
-    image += _noise(truth.shape, spread, scanner, pixel_mm, thickness_mm, rng)
+    image += _noise(strength, scanner, pixel_mm, thickness_mm, rng)
     if scanner["rings"]:
         image += _rings(truth.shape, scanner)
     return image
 
 
 def _frequencies(shape, pixel_mm):
-    return np.hypot(
-        fft.fftfreq(shape[0], pixel_mm)[:, None], fft.rfftfreq(shape[1], pixel_mm)[None]
-    ).astype(np.float32)
+    down, across = fft.fftfreq(shape[0], pixel_mm), fft.rfftfreq(shape[1], pixel_mm)
+    return np.hypot(down[:, None], across[None]).astype(np.float32)
 
 
-def transfer(frequency, scanner):
+def _transfer(frequency, scanner):
     """Modulation transfer of the kernel: a Gaussian with a lift of the middle frequencies."""
-    bone = scanner["kernel"] == "bone"
-    fwhm = scanner["bone_fwhm_mm" if bone else "fwhm_mm"]
-    edge = scanner["bone_edge" if bone else "edge"]
+    bone = "bone_" if scanner["kernel"] == "bone" else ""
+    fwhm, edge = scanner[f"{bone}fwhm_mm"], scanner[f"{bone}edge"]
     spot = np.exp(-((np.pi * fwhm * frequency) ** 2) / (4 * np.log(2)))
     return spot * (1 + edge * (frequency * fwhm * 2) ** 2)
 
 
-def _sharpen(image, scanner, pixel_mm):
-    spectrum = fft.rfft2(image) * transfer(_frequencies(image.shape, pixel_mm), scanner)
+def _blur(image, scanner, pixel_mm):
+    spectrum = fft.rfft2(image) * _transfer(_frequencies(image.shape, pixel_mm), scanner)
     return fft.irfft2(spectrum, s=image.shape)
 
 
 def _projection_errors(truth, scanner, pixel_mm, rng):
-    """Streaks, dark bands and cupping in HU, and the relative strength of noise over the slice."""
-    scale = projector.SIZE / truth.shape[0]
-    small = _binned(truth)
-    small = ndimage.zoom(small, projector.SIZE / small.shape[0], order=1)
-    mm = pixel_mm / scale
+    """Streaks, dark bands and cupping in HU, and the relative strength of noise."""
+    small = _downsample(truth)
+    small = ndimage.zoom(small, PROJECTED_SIZE / small.shape[0], order=1)
+    mm = pixel_mm / (PROJECTED_SIZE / truth.shape[0])
     dense = np.maximum(1 + small / 1000, 0)
-    kinds = np.stack([dense, np.maximum(small - 150, 0) / 1000, np.maximum(small - 2600, 0) / 1000])
-    total, bone, metal = projector.project(kinds, mm) * projector.WATER_PER_MM
+    parts = [dense, np.maximum(small - 150, 0) / 1000, np.maximum(small - 2600, 0) / 1000]
+    total, bone, metal = _project(np.stack(parts), mm) * WATER_PER_MM
     errors = scanner["hardening"] * (_bone_error(total, bone) + _metal_error(metal, rng))
     photons = np.exp(-np.minimum(total + METAL_EXCESS * metal, 14.0))
-    starved = (
-        rng.standard_normal(total.shape, np.float32)
-        * np.sqrt(1 / photons)
-        * 4e-4
-        * scanner["starvation"]
-    )
-    error = projector.reconstruct(errors + starved, mm)[0] / projector.WATER_PER_MM * 1000
+    noise = rng.standard_normal(total.shape, np.float32) * np.sqrt(1 / photons)
+    starved = noise * 4e-4 * scanner["starvation"]
+    error = _reconstruct(errors + starved, mm) / WATER_PER_MM * 1000
     glow = ndimage.gaussian_filter(np.minimum(dense, 1.5), 9) * np.clip(-small / 1000, 0, 1)
     error += scanner["glow_hu"] * glow
     air = dense < 0.05
-    if air.any():  # scanners are calibrated on air, so on the whole it reads -1000 HU
+    if air.any():  # scanners are calibrated on air: its median is -1000 HU
         error -= np.median(error[air])
-    strength = np.sqrt(np.maximum(projector.spread(1 / photons), 0))
-    zoom = truth.shape[0] / projector.SIZE
-    return ndimage.zoom(error, zoom, order=1), ndimage.zoom(
-        strength.astype(np.float32), zoom, order=1
-    )
+    strength = np.sqrt(np.maximum(_back_project(1 / photons) / ANGLES, 0)).astype(np.float32)
+    zoom = truth.shape[0] / PROJECTED_SIZE
+    return ndimage.zoom(error, zoom, order=1), ndimage.zoom(strength, zoom, order=1)
 
 
 def _bone_error(total, bone):
-    """Line integrals that bone makes too small, beyond what the water correction repairs."""
+    """Line integrals that bone makes too small, beyond the water correction."""
     return -0.045 * bone * (total + 0.6 * bone) / (1 + 0.05 * bone**2 + 0.02 * bone)
 
 
 def _metal_error(metal, rng):
-    """Metal lets no more than a few photons through, and every view of it errs in its own way."""
+    """Metal lets few photons through, and every view has an error of its own."""
     true = (1 + METAL_EXCESS) * metal
     seen = 1.5 * (1 - np.exp(-true / 1.5))
     return seen - true + 0.12 * true * rng.standard_normal((len(metal), 1), np.float32)
 
 
-def _binned(truth):
-    """Halve a matrix until it is less than twice the projector's."""
-    while truth.shape[0] >= 2 * projector.SIZE:
+def _downsample(truth):
+    """Average blocks of four pixels until the matrix is less than twice the projected one."""
+    while truth.shape[0] >= 2 * PROJECTED_SIZE:
         truth = 0.25 * (truth[::2, ::2] + truth[1::2, ::2] + truth[::2, 1::2] + truth[1::2, 1::2])
     return truth
 
 
-def _noise(shape, strength, scanner, pixel_mm, thickness_mm, rng):
-    """Noise with the spectrum of filtered back-projection (ramp times kernel), weak in air, strong
-    in the middle."""
-    frequency = _frequencies(shape, pixel_mm)
-    colour = np.sqrt(frequency + 0.02) * transfer(frequency, scanner)
-    white = fft.rfft2(rng.standard_normal(shape, np.float32))
-    noise = fft.irfft2(white * colour, s=shape)
+def _noise(strength, scanner, pixel_mm, thickness_mm, rng):
+    """Noise with the spectrum of filtered back-projection (ramp times kernel), weak in air."""
+    frequency = _frequencies(strength.shape, pixel_mm)
+    spectrum = np.sqrt(frequency + 0.02) * _transfer(frequency, scanner)
+    white = fft.rfft2(rng.standard_normal(strength.shape, np.float32))
+    noise = fft.irfft2(white * spectrum, s=strength.shape)
     noise *= 1 / max(float(noise.std()), 1e-6)
     level = scanner["noise_hu"] * np.sqrt(3.0 / max(thickness_mm, 0.6))
     level *= scanner["bone_noise"] if scanner["kernel"] == "bone" else 1
     level *= 2.5 if scanner["low_dose"] else 1
     relative = strength / max(float(np.percentile(strength, 98)), 1e-6)
-    return noise * (
-        min(level, 60.0)
-        * (0.5 * scanner["air_noise"] + (1 - 0.5 * scanner["air_noise"]) * relative)
-    )
+    air = 0.5 * scanner["air_noise"]
+    return noise * (min(level, 60.0) * (air + (1 - air) * relative))
 
 
 def _rings(shape, scanner):
@@ -139,17 +235,53 @@ def _rings(shape, scanner):
     rng = np.random.default_rng(scanner["seed"] + 1)
     rows, columns = (np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in shape)
     radius = np.hypot(rows[:, None], columns[None])
-    cells = (
-        rng.standard_normal(int(radius.max()) + 2)
-        * (rng.random(int(radius.max()) + 2) < 0.12)
-        * scanner["rings_hu"]
-    )
-    return np.interp(radius, np.arange(len(cells)), cells).astype(np.float32)
+    count = int(radius.max()) + 2
+    cells = rng.standard_normal(count) * (rng.random(count) < 0.12) * scanner["rings_hu"]
+    return np.interp(radius, np.arange(count), cells).astype(np.float32)
 
 
-def archived(hu, ratio):
-    """A slice (rows, columns) int16 as a lossy archive gives it back: JPEG 2000 rings where the
-    padding ends."""
+def compress_lossy(hu: np.ndarray, ratio: float) -> np.ndarray:
+    """A slice (rows, columns) int16 after lossy JPEG 2000: it rings at the edge of the padding."""
     from openjpeg.utils import decode, encode_array
 
     return decode(encode_array(hu, compression_ratios=[ratio], use_mct=False))
+
+
+@lru_cache(maxsize=1)
+def _projection_matrices():
+    """Sparse matrix (pixels, views * bins), two detector bins per pixel and view; transposed."""
+    size = PROJECTED_SIZE
+    y, x = np.mgrid[:size, :size].astype(np.float32) - (size - 1) / 2
+    columns, weights = [], []
+    for number, angle in enumerate(np.arange(ANGLES) * np.pi / ANGLES):
+        place = (x * np.cos(angle) + y * np.sin(angle) + (BINS - 1) / 2).ravel()
+        left = np.floor(place).astype(np.int32)
+        columns += [number * BINS + left, number * BINS + left + 1]
+        weights += [1 - (place - left), place - left]
+    pointers = np.arange(size * size + 1, dtype=np.int32) * 2 * ANGLES
+    data = np.stack(weights, 1).astype(np.float32).ravel()
+    shape = (size * size, ANGLES * BINS)
+    back = sparse.csr_matrix((data, np.stack(columns, 1).ravel(), pointers), shape=shape)
+    return back, back.T
+
+
+def _project(images, pixel_mm):
+    """Line integrals (n, views, bins) of images (n, size, size) of values per mm."""
+    _, forward = _projection_matrices()
+    empty = np.zeros(ANGLES * BINS, np.float32)
+    lines = [forward @ one.ravel() if one.any() else empty for one in images]
+    return np.stack(lines).reshape(len(images), ANGLES, BINS) * np.float32(pixel_mm)
+
+
+def _reconstruct(lines, pixel_mm):
+    """Filtered back-projection (size, size) of line integrals (views, bins), in values per mm."""
+    hann = np.hanning(4 * BINS)[2 * BINS : 3 * BINS + 1].astype(np.float32)
+    ramp = abs(fft.rfftfreq(2 * BINS)).astype(np.float32) * hann
+    filtered = fft.irfft(fft.rfft(lines, 2 * BINS, axis=-1) * ramp, axis=-1)[..., :BINS]
+    return _back_project(filtered) * np.float32(np.pi / ANGLES / pixel_mm)
+
+
+def _back_project(lines):
+    """Back-projection (size, size), summed over the views."""
+    back, _ = _projection_matrices()
+    return (back @ lines.ravel()).reshape(PROJECTED_SIZE, PROJECTED_SIZE)

@@ -1,90 +1,131 @@
-"""One slice being drawn: its points in space, and what lies in every voxel.
+"""One slice while it is painted: the positions of its voxels, and the share of each material.
 
-A slice is cut into thin slabs along its thickness. Bodies are evaluated on the planes between
-slabs, and the share that a body takes of a voxel of a slab follows from its distance on both
-planes, so that a surface which slopes through a thick slice blurs as far as it travels.
+A slice is cut into thin slabs along its thickness. Solids are evaluated on the planes between
+slabs. The share of a voxel that a solid fills follows from its distance on both planes, so a
+surface that slopes through a thick slice is blurred over the distance it travels.
 """
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from headrest.phantom.materials import AIR
+from headrest.hounsfield import AIR
+from headrest.phantom.shapes import Points
 
 
-class Frame:
-    """A right-handed frame (head or table) tied to the voxels of one slice.
+def within(
+    low: Sequence[float], high: Sequence[float], sided: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Decorate a function that paints in a window: it gets the part of the window in a box.
+
+    Its array arguments are cropped likewise; it is not called where the window misses the box.
 
     Parameters
     ----------
-    origin : (3,) position in mm of (plane 0, row 0, column 0) in this frame.
-    steps : (3, 3) mm travelled per plane, per row, per column (rows of the matrix).
-    shape : planes, rows, columns.
-    warp : bends the points, where the frame is that of a crooked body.
+    low, high : corners of the box in mm.
+    sided : paint both sides; the function gets the side, 1 (left) or -1, as second argument, and
+        the box given for the left side is mirrored.
     """
 
-    def __init__(self, origin, steps, shape, warp=None):
-        self.origin, self.steps, self.shape = (
-            np.asarray(origin, float),
-            np.asarray(steps, float),
-            shape,
-        )
-        self.warp = warp
+    def decorate(paint):
+        @functools.wraps(paint)
+        def paint_in_box(window, *arguments):
+            for side in (-1, 1) if sided else (1,):
+                x = sorted((side * low[0], side * high[0])) if sided else (low[0], high[0])
+                part = window.crop((x[0], *low[1:]), (x[1], *high[1:]))
+                if part is not None:
+                    cropped = (part.take(a) if isinstance(a, np.ndarray) else a for a in arguments)
+                    paint(part, *((side,) if sided else ()), *cropped)
+
+        return paint_in_box
+
+    return decorate
+
+
+class Frame:
+    """A right-handed coordinate system (patient or table), related to the voxels of one slice.
+
+    Parameters
+    ----------
+    origin : (3,) position in mm of (plane 0, row 0, column 0).
+    steps : (3, 3) mm per plane, per row and per column (rows of the matrix).
+    shape : planes, rows, columns.
+    warp : function that bends the points of an asymmetric head.
+    """
+
+    def __init__(
+        self,
+        origin: Sequence[float],
+        steps: np.ndarray,
+        shape: Sequence[int],
+        warp: Callable[[Points], Points] | None = None,
+    ):
+        self.origin, self.steps = np.asarray(origin, float), np.asarray(steps, float)
+        self.shape, self.warp = shape, warp
 
     def points(self, rows=slice(None), columns=slice(None)):
-        """x, y, z (float32) at the voxels of a window; they broadcast to (planes, rows,
-        columns)."""
+        """x, y, z (float32) of the voxels of a window, broadcasting to (planes, rows, columns)."""
         k, r, c = (np.arange(n, dtype=np.float32) for n in self.shape)
-        k, r, c = k[:, None, None], r[rows][None, :, None], c[columns][None, None, :]
+        indices = k[:, None, None], r[rows][None, :, None], c[columns][None, None, :]
         made = []
-        for axis in range(3):
-            dk, dr, dc = (float(s) for s in self.steps[:, axis])
-            parts = float(self.origin[axis])
-            for index, step in ((k, dk), (r, dr), (c, dc)):
-                parts = parts + index * step if abs(step) > 1e-7 else parts
-            made.append(np.asarray(parts, np.float32))
+        for start, steps in zip(self.origin, self.steps.T):
+            value = float(start)
+            for index, step in zip(indices, steps):
+                value = value + index * float(step) if abs(step) > 1e-7 else value
+            made.append(np.asarray(value, np.float32))
         made = [m.reshape(1, 1, 1) if m.ndim == 0 else m for m in made]
         return made if self.warp is None else self.warp(made)
 
     def bounds(self, low, high):
-        """Row and column slices that hold a box of this frame, or None where the slice misses
-        it."""
+        """Row and column slices that contain a box, or None if the slice misses it."""
         corners = np.array([[(low, high)[b >> a & 1][a] for a in range(3)] for b in range(8)])
         index = (corners - self.origin) @ np.linalg.inv(self.steps)
-        first = np.floor(index.min(0)).astype(int)
-        last = np.ceil(index.max(0)).astype(int) + 1
+        first, last = np.floor(index.min(0)).astype(int), np.ceil(index.max(0)).astype(int) + 1
         if (first >= np.array(self.shape)).any() or (last <= 0).any():
             return None
-        return tuple(
-            slice(max(f, 0), min(n, e)) for f, e, n in zip(first[1:], last[1:], self.shape[1:])
-        )
+        starts, stops = np.maximum(first, 0)[1:], np.minimum(last, self.shape)[1:]
+        return tuple(slice(int(a), int(b)) for a, b in zip(starts, stops))
 
 
 class Scene:
-    """HU and shares of one slice, (slabs, rows, columns) float32 each, painted body by body."""
+    """HU and shares of one slice, float32 arrays (slabs, rows, columns)."""
 
-    def __init__(self, shape):
+    def __init__(self, shape: Sequence[int]):
         self.hu = np.full(shape, AIR, np.float32)
-        self.patient = np.zeros(shape, np.float32)
-        self.support = np.zeros(shape, np.float32)
-        self.ignore = np.zeros(shape, np.float32)
-        self.hard = np.zeros(shape, np.float32)
+        self.patient, self.support, self.ignore, self.rigid = np.zeros((4, *shape), np.float32)
 
     def window(self, frame, low=None, high=None):
-        """The part of the slice that holds a box of a frame (all of it without a box), or None."""
+        """The part of the slice that contains a box (all of it without a box), or None."""
         if low is None:
             return Window(self, frame, slice(None), slice(None))
-        bounds = frame.bounds(np.asarray(low, float), np.asarray(high, float))
+        bounds = frame.bounds(low, high)
         return bounds and Window(self, frame, *bounds)
 
 
+class View(NamedTuple):
+    """A scene seen from a frame, to paint anywhere in the slice."""
+
+    scene: Scene
+    frame: Frame
+    inside_only: bool = False
+
+    def crop(self, low, high):
+        """The window that contains a box of the frame, or None."""
+        window = self.scene.window(self.frame, low, high)
+        if window is not None:
+            window.inside_only = self.inside_only
+        return window
+
+
 class Window:
-    """A rectangle of a scene with the points of one frame; everything is painted through
-    windows."""
+    """A rectangle of a scene with the points of one frame; everything is painted in windows."""
 
     def __init__(self, scene, frame, rows, columns, parent=None):
         self.scene, self.frame, self.parent = scene, frame, parent
-        self.rows, self.columns = (
-            slice(*span.indices(size)[:2]) for span, size in zip((rows, columns), frame.shape[1:])
-        )
+        spans = zip((rows, columns), frame.shape[1:])
+        self.rows, self.columns = (slice(*span.indices(size)[:2]) for span, size in spans)
         self.at = (slice(None), self.rows, self.columns)
         self.pixel_mm = float(np.linalg.norm(frame.steps[1:], axis=1).mean())
         self.inside_only = parent is not None and parent.inside_only
@@ -93,19 +134,17 @@ class Window:
         )
 
     def take(self, array):
-        """The part of an array of the parent window that lies in this one; axes of one stay."""
-        spans = [
-            slice(mine.start - outer.start, mine.stop - outer.start) if size > 1 else slice(None)
-            for mine, outer, size in zip(
-                (self.rows, self.columns), (self.parent.rows, self.parent.columns), array.shape[1:]
-            )
-        ]
-        where = (slice(None), *spans)
-        return array[where]
+        """The part of an array of the parent window in this window; axes of length one stay."""
+        own, outer = (self.rows, self.columns), (self.parent.rows, self.parent.columns)
+        spans = (
+            slice(a.start - b.start, a.stop - b.start) if size > 1 else slice(None)
+            for a, b, size in zip(own, outer, array.shape[1:])
+        )
+        return array[(slice(None), *spans)]
 
     def crop(self, low, high):
-        """The part of this window that holds a box of its frame, or None."""
-        bounds = self.frame.bounds(np.asarray(low, float), np.asarray(high, float))
+        """The part of this window that contains a box of its frame, or None."""
+        bounds = self.frame.bounds(low, high)
         if bounds is None:
             return None
         rows, columns = (
@@ -116,23 +155,22 @@ class Window:
             return None
         return Window(self.scene, self.frame, rows, columns, self)
 
-    def crop_to(self, wanted):
-        """The part of this window around what is True in a (rows, columns) mask, or None."""
-        if not wanted.any():
+    def crop_to(self, mask):
+        """The part of this window around the True pixels of a mask (rows, columns), or None."""
+        if not mask.any():
             return None
+        found = map(np.flatnonzero, (mask.any(1), mask.any(0)))
         rows, columns = (
-            slice(own.start + int(found[0]), own.start + int(found[-1]) + 1)
-            for own, found in zip(
-                (self.rows, self.columns), map(np.flatnonzero, (wanted.any(1), wanted.any(0)))
-            )
+            slice(own.start + int(f[0]), own.start + int(f[-1]) + 1)
+            for own, f in zip((self.rows, self.columns), found)
         )
         return Window(self.scene, self.frame, rows, columns, self)
 
     def share(self, distance):
-        """Share of each voxel inside a body, from its distance on the planes around each slab.
+        """Share of each voxel inside a solid, from its distance on the planes around each slab.
 
-        The half-width of the ramp is what the surface travels within a voxel: one pixel in the
-        plane, and the change of distance from plane to plane across it.
+        The share rises linearly over the distance that the surface covers within a voxel: one
+        pixel in the plane, and the change of the distance from plane to plane.
         """
         distance = np.asarray(distance, np.float32)
         if distance.shape[0] == 1:
@@ -141,49 +179,68 @@ class Window:
         return np.clip(0.5 - 0.5 * (low + high) / (self.pixel_mm + abs(high - low)), 0, 1)
 
     def between(self, inner, outer):
-        """Share of a layer outside `inner` and inside `outer`; right for layers thinner than a
-        voxel too."""
+        """Share of the layer outside `inner` and inside `outer`; exact for thin layers too."""
         return np.maximum(self.share(outer) - self.share(inner), 0)
 
     @property
     def halfway(self):
-        """The points half-way through the slice, for fields that hardly change along it."""
+        """Points in the middle plane, for fields that hardly change along the slice."""
         return [v[v.shape[0] // 2][None] for v in self.points]
 
+    @property
+    def half(self):
+        """Points with the right side mirrored to the left, for symmetric solids."""
+        x, y, z = self.points
+        return [abs(x), y, z]
+
+    @property
+    def view(self):
+        """The whole slice in the frame of this window."""
+        return View(self.scene, self.frame)
+
+    def mirrored(self, side):
+        """Points with the right side (`side` -1) mirrored to the left."""
+        x, y, z = self.points
+        return [side * x, y, z]
+
     def middle(self, values):
-        """A field known on planes, at the middle of the slabs."""
+        """Values in the middle of the slabs, from values on the planes."""
         return values if values.shape[0] == 1 else 0.5 * (values[:-1] + values[1:])
 
     def paint(self, share, hu):
-        """Give `share` of every voxel to a material; no more than the patient has of it in an
-        `inside_only` window."""
+        """Give `share` of every voxel to a material, within the patient if `inside_only`."""
         if self.inside_only:
             share = share * self.scene.patient[self.at]
         canvas = self.scene.hu[self.at]
         canvas += share * (hu - canvas)
 
+    def fill(self, distance, hu, weight=1):
+        """Paint the inside of a solid; `weight` scales its share."""
+        self.paint(self.share(distance) * weight, hu)
+
+    def coat(self, inner, outer, hu, weight=1):
+        """Paint the layer outside `inner` and inside `outer`."""
+        self.paint(self.between(inner, outer) * weight, hu)
+
     def paint_patient(self, share, hu, yields=False):
-        """Paint tissue; what is soft gives way to it, and tissue that `yields` gives way to
-        hard supports."""
-        support = self.scene.support[self.at]
+        """Paint tissue. It displaces soft supports; `yields`: rigid supports displace it."""
         if yields:
-            share = share * (1 - self.scene.hard[self.at])
-        patient = self.scene.patient[self.at]
-        patient += share * (1 - patient)
-        support *= 1 - share
+            share = share * (1 - self.scene.rigid[self.at])
+        self._add("patient", share)
+        self.scene.support[self.at] *= 1 - share
         self.paint(share, hu)
 
-    def paint_support(self, share, hu, hard=True):
-        """Paint a part of a support; ears give way to hard ones."""
-        if hard:
-            rigid = self.scene.hard[self.at]
-            rigid += share * (1 - rigid)
-        support = self.scene.support[self.at]
-        support += share * (1 - support)
+    def paint_support(self, share, hu, rigid=True):
+        """Paint a part of a support."""
+        for name in ("rigid", "support") if rigid else ("support",):
+            self._add(name, share)
         self.paint(share, hu)
 
     def paint_ignored(self, share, hu):
-        """Paint what belongs to nobody: a tube, a wire, dense hair."""
-        ignore = self.scene.ignore[self.at]
-        ignore += share * (1 - ignore)
+        """Paint a foreign object, neither patient nor support: a tube, a wire, dense hair."""
+        self._add("ignore", share)
         self.paint(share, hu)
+
+    def _add(self, name, share):
+        total = getattr(self.scene, name)[self.at]
+        total += share * (1 - total)

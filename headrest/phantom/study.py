@@ -1,42 +1,119 @@
-"""A synthetic study: draw a patient, a holder, a protocol and a scanner, and scan the one on the
-other."""
+"""A synthetic study: sample all parameters, render the patient on supports, and scan it."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 
 from headrest.hounsfield import SUPPORT_HU
-from headrest.phantom import chest, choosing, limbs, plastic, stray
-from headrest.phantom import head as heads
-from headrest.phantom import protocol as protocols
-from headrest.phantom import scanner as scanners
-from headrest.phantom.effects import effects_of
-from headrest.phantom.layout import Layout, outside, render_slice
-from headrest.phantom.materials import LIVING
+from headrest.phantom import chest_limbs, head, plastic, scanner, supports
+from headrest.phantom.materials import LIVING, Parameters, choose
+from headrest.phantom.positioning import Layout
 from headrest.util.errors import HeadrestError
 
-KINDS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
-PARTS = ("anatomy", "supports", "protocol", "scanner", "stray", "limbs")
+KIND_WEIGHTS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
+
+STREAMS = ("anatomy", "supports", "protocol", "scanner", "foreign_objects", "limbs")
+"""Each part has a random stream of its own, so that a new part does not change the others."""
+
+
+def _has_metal(p):
+    metal = {"wires", "electrodes", "staples", "earrings"} & set(p["foreign_objects"]["present"])
+    return bool(metal) or _has_fillings(p) or bool(METAL_SUPPORTS & set(p["supports"]))
+
+
+def _has_fillings(p):
+    return p["kind"] in ("adult", "old") and p["anatomy"]["face"]["fillings"] > 0
+
+
+def _field_mm(p):
+    return p["protocol"]["pixel_mm"] * p["protocol"]["matrix"]
+
+
+def _has_ear(p, shape):
+    if p["kind"] not in LIVING:
+        return False
+    return any(p["anatomy"]["ears"][side]["shape"] == shape for side in ("left", "right"))
+
+
+def _has_foreign_object(name, p):
+    return name in p["foreign_objects"]["present"]
+
+
+def _has_contact(kind, p):
+    return p["contact_kind"] == kind
+
+
+METAL_SUPPORTS = {"bolts", "skull_clamp", "cables"}
+
+EFFECTS: dict[str, Callable[[Parameters], bool]] = {
+    "soft_kernel": lambda p: p["scanner"]["kernel"] == "soft",
+    "bone_kernel": lambda p: p["scanner"]["kernel"] == "bone",
+    "low_dose": lambda p: p["scanner"]["low_dose"],
+    "rings": lambda p: p["scanner"]["rings"],
+    "cupping": lambda p: p["scanner"]["hardening"] > 0.4 and p["kind"] in LIVING,
+    "metal_streaks": _has_metal,
+    "gantry_tilt": lambda p: p["protocol"]["tilt"] != 0,
+    "uneven_gaps": lambda p: p["protocol"]["uneven"],
+    "thin_slices": lambda p: p["protocol"]["thickness_mm"] < 1.5,
+    "thick_slices": lambda p: p["protocol"]["thickness_mm"] >= 5,
+    "padding_tagged": lambda p: p["protocol"]["tagged"],
+    "padding_untagged": lambda p: (
+        p["protocol"]["padding"] != "none" and not p["protocol"]["tagged"]
+    ),
+    "padding_ringing": lambda p: p["protocol"]["lossy_ratio"] > 0,
+    "no_padding": lambda p: p["protocol"]["padding"] == "none",
+    "truncation": lambda p: _field_mm(p) < 200,
+    "wide_field": lambda p: _field_mm(p) > 300,
+    "head_and_neck": lambda p: p["protocol"]["with_neck"],
+    "matrix_256": lambda p: p["protocol"]["matrix"] == 256,
+    "matrix_768": lambda p: p["protocol"]["matrix"] == 768,
+    "prone": lambda p: p["protocol"]["prone"],
+    "upside_down": lambda p: p["protocol"]["upside_down"],
+    "mirrored": lambda p: p["protocol"]["mirrored"],
+    "hu_offset": lambda p: p["protocol"]["offset"] != 0,
+    "slices_without_head": lambda p: p["protocol"]["above_mm"] > p["protocol"]["step_mm"],
+    "child": lambda p: p["kind"] == "child",
+    "old": lambda p: p["kind"] == "old",
+    "plastic_skull": lambda p: p["kind"] == "plastic",
+    "water_cylinder": lambda p: p["kind"] == "water",
+    "turned_head": lambda p: abs(p["anatomy"]["turn_deg"]) > 15,
+    "craniotomy": lambda p: p["kind"] in LIVING and bool(p["anatomy"]["skull"]["craniotomy"]),
+    "brain_lesion": lambda p: p["kind"] in LIVING and bool(p["anatomy"]["brain"]["lesion"]),
+    "fillings": _has_fillings,
+    "ear_flattened": lambda p: _has_ear(p, "flattened"),
+    "ear_folded": lambda p: _has_ear(p, "folded"),
+    **{name: partial(_has_foreign_object, name) for name in plastic.FOREIGN_PROBABILITY},
+    **{
+        f"contact_{k}": partial(_has_contact, k) for k, weight in supports.CONTACT.items() if weight
+    },
+    "no_support": lambda p: not p["supports"],
+}
+"""The names of what may occur besides the supports, and whether it does in sampled parameters."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A scan and its truth; arrays run (slices, rows, columns), slices ascend along the slice
-    normal.
+    """A scan and its truth; slices ascend along the slice normal.
 
     Attributes
     ----------
-    hu : int16, Hounsfield units as stored (padding included).
-    support : bool, voxels of which supports take half or more and that are above -500 HU.
-    support_share : uint8, share of supports in the voxel, 255 for all of it.
-    patient : bool, inside the skin with internal air.
-    ignore : bool, belongs to nobody (tubes, wires, dense hair) and should not be scored.
-    contact : (slices,) bool, a support voxel lies beside a patient voxel.
-    spacing_mm : (z, y, x); positions : (slices, 3) ImagePositionPatient; orientation : (6,)
-        ImageOrientationPatient.
-    tilt : gantry tilt in degrees; padding : (value or None, tagged).
-    parameters : everything drawn, as JSON would hold it.
+    hu : int16 array (slices, rows, columns), Hounsfield units as stored, padding included.
+    support : bool array of that shape, supports fill at least half of the voxel and it reads more
+        than -500 HU.
+    support_share : uint8 array of that shape, share of supports in the voxel, 255 for all of it.
+    patient : bool array of that shape, inside the skin, internal air included.
+    ignore : bool array of that shape, neither patient nor support (tubes, wires, dense hair);
+        excluded from evaluation.
+    contact : bool array (slices,), support voxels touch patient voxels.
+    spacing_mm : (z, y, x).
+    positions : float array (slices, 3), ImagePositionPatient.
+    orientation : 6 floats, ImageOrientationPatient.
+    tilt : gantry tilt in degrees.
+    padding : (value or None, is tagged).
+    parameters : all sampled parameters, as JSON can hold them.
     """
 
     hu: np.ndarray
@@ -45,87 +122,103 @@ class Study:
     patient: np.ndarray
     ignore: np.ndarray
     contact: np.ndarray
-    spacing_mm: tuple
+    spacing_mm: tuple[float, float, float]
     positions: np.ndarray
-    orientation: tuple
+    orientation: tuple[float, ...]
     tilt: float
-    padding: tuple
-    parameters: dict
+    padding: tuple[int | None, bool]
+    parameters: Parameters
 
 
-def ambiguous_voxels(support_share, support, patient):
-    """Where a support takes a part of a voxel, but less than half, and the patient not the rest; or
-    all of one that reads `SUPPORT_HU` or less: bool array, from the arrays of a `Study`.
+def ambiguous_voxels(
+    support_share: np.ndarray, support: np.ndarray, patient: np.ndarray
+) -> np.ndarray:
+    """Voxels that have a share of support but belong to neither class.
 
-    Nobody can say whose these are. `headrest.train.growing` does not teach them, nor does
-    `headrest.evaluate.cases` judge by them.
+    Supports fill less than half of them and the patient not the rest, or they read -500 HU or less.
+    Training and evaluation ignore them.
+
+    Parameters
+    ----------
+    support_share, support, patient : arrays of a `Study`.
+
+    Returns
+    -------
+    bool array of the same shape.
     """
     return (support_share > 0) & ~support & ~patient
 
 
 def sample_parameters(
-    seed, *, matrix=None, slices=None, region="head", contact=None, with_limbs=False
-):
-    """Draw everything that makes a study, without rendering it.
+    seed: int,
+    *,
+    matrix: int | None = None,
+    slices: int | None = None,
+    region: str = "head",
+    contact: bool | str | None = None,
+    with_limbs: bool = False,
+) -> Parameters:
+    """Sample all parameters of a study without rendering it.
 
-    Every part has its own stream of random numbers, so that a new part leaves the others as they
-    were.
+    Parameters
+    ----------
+    as for `synthesize`.
 
     Returns
     -------
     dict that JSON can hold; "supports" and "effects" name what occurs.
     """
-    streams = dict(
-        zip(
-            PARTS,
-            (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(len(PARTS))),
-        )
+    seeds = np.random.SeedSequence(seed).spawn(len(STREAMS))
+    rngs = {name: np.random.default_rng(one) for name, one in zip(STREAMS, seeds)}
+    kind = "chest" if region == "chest" else choose(rngs["anatomy"], KIND_WEIGHTS)
+    p: Parameters = {"seed": int(seed), "region": region, "kind": kind}
+    anatomies = {"chest": chest_limbs.sample_chest} | dict.fromkeys(
+        ("plastic", "water"), plastic.sample_plastic
     )
-    rng = streams["anatomy"]
-    kind = "chest" if region == "chest" else choosing.choose(rng, KINDS)
-    drawn = {"seed": int(seed), "region": region, "kind": kind}
-    makers = {
-        "chest": chest.draw_chest,
-        "plastic": plastic.draw_plastic,
-        "water": plastic.draw_plastic,
-    }
-    drawn["anatomy"] = makers.get(kind, heads.draw_head)(rng, kind)
-    drawn["protocol"] = protocols.draw_protocol(
-        streams["protocol"], matrix, slices, 97 * drawn["anatomy"]["height"], region
-    )
+    p["anatomy"] = anatomies.get(kind, head.sample_head)(rngs["anatomy"], kind)
+    vertex_mm = 97 * p["anatomy"]["height"]
+    p["protocol"] = scanner.sample_protocol(rngs["protocol"], matrix, slices, vertex_mm, region)
     if kind == "chest":
-        drawn["support_parameters"] = chest.draw_couch(streams["supports"], contact)
+        p["support_parameters"] = supports.sample_chest_supports(rngs["supports"], contact)
     else:
-        couch = drawn["protocol"]["with_neck"]
-        drawn["support_parameters"] = choosing.draw_supports(streams["supports"], contact, couch)
-    drawn["scanner"] = scanners.draw_scanner(streams["scanner"])
-    drawn["stray"] = stray.draw_stray(streams["stray"], kind)
-    drawn["limbs"] = limbs.draw_limbs(streams["limbs"]) if with_limbs and kind in LIVING else []
-    drawn["supports"] = [s["name"] for s in drawn["support_parameters"]["list"]]
-    drawn["contact_kind"] = drawn["support_parameters"]["contact"]
-    drawn["effects"] = effects_of(drawn)
-    return drawn
+        with_couch = p["protocol"]["with_neck"]
+        p["support_parameters"] = supports.sample_supports(rngs["supports"], contact, with_couch)
+    p["scanner"] = scanner.sample_scanner(rngs["scanner"])
+    p["foreign_objects"] = plastic.sample_foreign_objects(rngs["foreign_objects"], kind)
+    has_limbs = with_limbs and kind in LIVING
+    p["limbs"] = chest_limbs.sample_limbs(rngs["limbs"]) if has_limbs else []
+    p["supports"] = [one["name"] for one in p["support_parameters"]["list"]]
+    p["contact_kind"] = p["support_parameters"]["contact"]
+    p["effects"] = [name for name, occurs in EFFECTS.items() if occurs(p)]
+    return p
 
 
-def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None, with_limbs=False):
-    """Draw and scan one synthetic patient on a support.
+def synthesize(
+    seed: int,
+    *,
+    matrix: int | None = None,
+    slices: int | None = None,
+    region: str = "head",
+    contact: bool | str | None = None,
+    with_limbs: bool = False,
+) -> Study:
+    """Sample and scan one synthetic patient on a support.
 
     Parameters
     ----------
-    seed : int
-        One patient; the same seed gives the same study on one machine.
-    matrix, slices : int, optional
-        Rows = columns, and number of slices; drawn if None.
-    region : "head" or "chest"
-    contact : True, False, or a name, or None to draw it
-        "gap", "touch", "sunk", "ear", "dense", "strap", or "pressed", which is never drawn
-        unasked: a holder pressed against the ears along their height.
-    with_limbs : bool
-        A living head has arms or hands beside it. Not drawn unasked either.
+    seed : one patient; the same seed gives the same study on one machine.
+    matrix : rows and columns; sampled if None.
+    slices : number of slices; sampled if None.
+    region : "head" or "chest".
+    contact : True, False, a key of `supports.CONTACT` ("gap", "touch", "sunk", "ear", "dense",
+        "strap", "pressed"), or None to sample it. "pressed", a support pressed against the ears
+        along their height, occurs only on request.
+    with_limbs : arms or hands beside a living head; they occur only on request.
 
-    Returns
-    -------
-    Study
+    Raises
+    ------
+    HeadrestError
+        If region or contact is unknown.
 
     Examples
     --------
@@ -137,58 +230,51 @@ def synthesize(seed, *, matrix=None, slices=None, region="head", contact=None, w
     """
     if region not in ("head", "chest"):
         raise HeadrestError(f"region is 'head' or 'chest', not {region!r}")
-    if isinstance(contact, str) and contact not in choosing.CONTACT:
-        raise HeadrestError(f"contact is one of {sorted(choosing.CONTACT)}, not {contact!r}")
-    return render(
-        sample_parameters(
-            seed,
-            matrix=matrix,
-            slices=slices,
-            region=region,
-            contact=contact,
-            with_limbs=with_limbs,
-        )
+    if isinstance(contact, str) and contact not in supports.CONTACT:
+        raise HeadrestError(f"contact is one of {sorted(supports.CONTACT)}, not {contact!r}")
+    parameters = sample_parameters(
+        seed, matrix=matrix, slices=slices, region=region, contact=contact, with_limbs=with_limbs
     )
+    return render(parameters)
 
 
-def render(drawn):
-    """Scan what `sample_parameters` drew."""
-    layout = Layout(drawn)
-    made = [_slice(layout, index) for index in range(len(drawn["protocol"]["z_mm"]))]
-    names = ("hu", "support", "support_share", "patient", "ignore", "contact")
-    volumes = {name: np.stack(volume) for name, volume in zip(names, zip(*made))}
-    return _oriented(drawn | {"supports_placed": layout.placed}, volumes)
+def render(parameters: Parameters) -> Study:
+    """Render and scan a study from the parameters of `sample_parameters`."""
+    layout = Layout(parameters)
+    slices = [_scan_slice(layout, i) for i in range(len(parameters["protocol"]["z_mm"]))]
+    volumes = {name: np.stack([one[name] for one in slices]) for name in slices[0]}
+    return _oriented(parameters | {"supports_placed": layout.supports}, volumes)
 
 
-def _slice(layout, index):
-    """HU, support, share, patient, ignore and contact of one slice."""
-    protocol, drawn = layout.protocol, layout.drawn
-    truth = render_slice(layout, index)
-    image = scanners.scan(
-        truth["hu"], drawn["scanner"], protocol["pixel_mm"], protocol["thickness_mm"], index
-    )
+def _scan_slice(layout, index):
+    """Arrays of one slice as in `Study`."""
+    protocol = layout.protocol
+    truth = layout.paint_slice(index)
+    sizes_mm = protocol["pixel_mm"], protocol["thickness_mm"]
+    image = scanner.scan(truth["hu"], layout.parameters["scanner"], *sizes_mm, index)
     hu = np.clip(np.rint(image + protocol["offset"]), -1024, 3071).astype(np.int16)
-    hidden = outside(protocol)
+    hidden = scanner.outside_view(protocol)
     if hidden is not None:
         hu[hidden] = int(protocol["padding"])
         for name in ("support", "patient", "ignore"):
             truth[name][hidden] = 0
     if protocol["lossy_ratio"]:
-        hu = scanners.archived(hu, protocol["lossy_ratio"])
+        hu = scanner.compress_lossy(hu, protocol["lossy_ratio"])
     support = (truth["support"] >= 0.5) & (hu > SUPPORT_HU)
     ignore = (truth["ignore"] >= 0.3) & ~support
     patient = (truth["patient"] >= 0.5) & ~support & ~ignore
     share = np.rint(255 * np.clip(truth["support"], 0, 1)).astype(np.uint8)
     beside = ndimage.binary_dilation(support, np.ones((3, 3), bool)) & patient
-    return hu, support, share, patient, ignore, bool(beside.sum() >= 3)
+    masks = {"support": support, "support_share": share, "patient": patient, "ignore": ignore}
+    return {"hu": hu, **masks, "contact": bool(beside.sum() >= 3)}
 
 
-def _oriented(drawn, volumes):
+def _oriented(p: Parameters, volumes: dict[str, np.ndarray]) -> Study:
     """Store the slices as the scanner did: upright, upside down or mirrored."""
-    protocol = drawn["protocol"]
-    across, down, _ = protocols.image_axes(protocol)
+    protocol = p["protocol"]
+    across, down, _normal = scanner.image_axes(protocol)
     count, last = len(protocol["z_mm"]), (protocol["matrix"] - 1) * protocol["pixel_mm"]
-    positions = np.stack([protocols.corner(protocol, index) for index in range(count)])
+    positions = np.stack([scanner.first_voxel(protocol, index) for index in range(count)])
     flips = []
     if protocol["upside_down"]:
         flips.append(1)
@@ -200,7 +286,7 @@ def _oriented(drawn, volumes):
         flips.append(0)
         positions = positions[::-1]
     volumes = {
-        name: np.ascontiguousarray(np.flip(v, [f for f in flips if f < v.ndim]))
+        name: np.ascontiguousarray(np.flip(v, tuple(f for f in flips if f < v.ndim)))
         for name, v in volumes.items()
     }
     step = protocol["step_mm"] * float(np.cos(np.deg2rad(protocol["tilt"])))
@@ -212,5 +298,5 @@ def _oriented(drawn, volumes):
         orientation=tuple(round(float(v), 6) + 0.0 for v in (*across, *down)),
         tilt=protocol["tilt"],
         padding=(padding, bool(protocol["tagged"])),
-        parameters=drawn,
+        parameters=p,
     )

@@ -1,203 +1,294 @@
-"""Holders and couches: hard supports, each a named function in its own frame.
+"""The catalogue of supports.
 
-The frame of a support: x to the patient's left, y down, z to the vertex, in mm; y = 0 is where its
-upper face lies in the middle. A support returns pieces; placing them against the head is the
-business of `placing`.
+A new kind of support takes one function and one row:
+
+1. its shape, in `support_shapes`: a function of x, y, z in mm in the frame of the support, and of
+   its parameters, that returns `Piece`s, each a distance and a material;
+2. a row of `CATALOGUE`: the shape, the ranges of its parameters, how it is positioned, whether it
+   is rigid (ears yield to it) and how often it occurs.
+
+`positioning` adds the parameters of its place, such as "half_width", half its inner width in mm.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from headrest.phantom.shapes import box, capsule, chain, cylinder
+from headrest.phantom import support_shapes as shapes
+from headrest.phantom.materials import MATERIAL, Parameters, choose, happens, sample
 
 
-class Piece(NamedTuple):
-    """A body of one material, at times with a wall of another on its inner side."""
+class Kind(NamedTuple):
+    """A row of the catalogue.
 
-    distance: np.ndarray
-    hu: float
-    wall_mm: float = 0.0
-    wall_hu: float = 0.0
+    Attributes
+    ----------
+    shape : function (x, y, z, parameters) -> list of Piece; (x, y, z, skin, parameters) where
+        `position` is "around".
+    ranges : parameter ranges, see `materials.sample`.
+    position : "below", raised until it meets the head; "sides", pushed in from both sides;
+        "around", follows the skin; "fixed", at the height of the head holder; "under", beneath it.
+    is_rigid : ears yield to it; otherwise it yields to the patient.
+    main, pad : weight among the head holders and couches, and among the pads; a patient gets one of
+        each, or none.
+    extra : probability that a patient gets it besides.
+    """
+
+    shape: Callable[..., list[shapes.Piece]]
+    ranges: dict[str, Any]
+    position: str
+    is_rigid: bool = False
+    main: float = 0.0
+    pad: float = 0.0
+    extra: float = 0.0
 
 
-def channel(x, y, half_width, depth, power):
-    """Distance to the inside of a U-shaped channel open to the top, its floor at y = 0."""
-    low = np.maximum(y + depth, 0) / depth
-    return (((abs(x) / half_width) ** power + low**power) ** (1 / power) - 1) * min(
-        half_width, depth
+SHELL_RANGES = {
+    "clearance_mm": (2.0, 32.0),
+    "depth_mm": (70.0, 150.0),
+    "power": (1.9, 3.6),
+    "wall_mm": (1.8, 6.5),
+    "arm_mm": (30.0, 190.0),
+    "hu": MATERIAL["plastic"],
+    "top": (70.0, 170.0),
+    "foot": (-220.0, -60.0),
+    "taper": (-0.12, 0.05),
+}
+COUCH_RANGES = {
+    "wide_mm": (150.0, 270.0),
+    "thick_mm": (10.0, 55.0),
+    "radius_mm": (280.0, 700.0),
+    "belly": (0.35, 0.95),
+    "drop_mm": (0.0, 90.0),
+    "foam_hu": MATERIAL["foam"],
+    "hu": MATERIAL["carbon"],
+    "wall_mm": (1.5, 6.0),
+    "top": (40.0, 400.0),
+    "foot": (-500.0, -150.0),
+}
+RAIL_RANGES = {
+    "only": ["both", "both", "both", "both", "left", "right"],
+    "bend_y": (-30.0, 35.0),
+    "bend": (0.0, 0.006),
+    "lean": (-0.15, 0.2),
+    "tall_mm": (50.0, 170.0),
+    "wall_mm": (1.8, 6.0),
+    "hu": MATERIAL["plastic"],
+    "top": (30.0, 150.0),
+    "foot": (-160.0, -40.0),
+}
+BAR_RANGES = SHELL_RANGES | {
+    "bar_mm": (5.0, 16.0),
+    "hollow": ["yes", "no"],
+    "foam_hu": MATERIAL["foam"],
+    "core_mm": (5.0, 20.0),
+    "slant": (-0.1, 0.9),
+}
+CLAMP_RANGES = BAR_RANGES | {"pin_z": (0.0, 50.0), "pin_hu": MATERIAL["titanium"]}
+PROFILE_RANGES = BAR_RANGES | {"profile": ["slant", "tube"], "metal_hu": (500.0, 3000.0)}
+PAD_RANGES = {
+    "clearance_mm": (0.0, 25.0),
+    "thick_mm": (8.0, 40.0),
+    "depth_mm": (70.0, 150.0),
+    "arm_mm": (30.0, 150.0),
+    "foam_hu": MATERIAL["foam"],
+    "cover_mm": (0.4, 2.2),
+    "cover_hu": MATERIAL["foam_skin"],
+    "gel_hu": MATERIAL["gel"],
+    "top": (40.0, 140.0),
+    "foot": (-170.0, -40.0),
+    "seed": (0, 10**6),
+    "ring_z": (-40.0, 20.0),
+    "filling": ["gel", "foam"],
+    "round": (0.15, 0.95),
+    "tall_mm": (50.0, 150.0),
+    "from_y": (-20.0, 45.0),
+    "slack_mm": (0.0, 3.0),
+    "cloth_mm": (0.5, 2.6),
+}
+CLOTH_RANGES = PAD_RANGES | {
+    "strap_z": (5.0, 45.0),
+    "strap_mm": (15.0, 60.0),
+    "strap_hu": MATERIAL["strap"],
+    "sheets": (1, 3),
+    "fold_mm": (1.0, 9.0),
+    "wrinkle_mm": (0.0, 1.4),
+    "sheet_mm": (70.0, 210.0),
+    "cloth_hu": MATERIAL["cloth"],
+    "blanket_z": (-130.0, -70.0),
+    "mesh_mm": (6.0, 14.0),
+    "mask_hu": MATERIAL["thermoplastic"],
+}
+CHIN_RANGES = CLOTH_RANGES | {"strap_z": (-125.0, -95.0)}
+SMALL_RANGES = PAD_RANGES | {
+    "count": (1, 4),
+    "cable_hu": MATERIAL["cable"],
+    "copper_hu": MATERIAL["copper"],
+    "knob_hu": MATERIAL["plastic"],
+    "bolt_hu": (500.0, 6000.0),
+    "hose_hu": MATERIAL["silicone"],
+}
+
+CATALOGUE = {
+    "u_shell": Kind(shapes.u_shell, SHELL_RANGES, "below", True, main=0.22),
+    "side_rails": Kind(shapes.side_rails, RAIL_RANGES, "sides", True, main=0.14),
+    "trough": Kind(shapes.trough, BAR_RANGES, "below", True, main=0.09),
+    "open_arms": Kind(shapes.open_arms, BAR_RANGES, "below", True, main=0.08),
+    "flat_board": Kind(shapes.flat_board, COUCH_RANGES, "below", True, main=0.1),
+    "head_cup": Kind(shapes.head_cup, SHELL_RANGES, "below", True, main=0.07),
+    "double_shell": Kind(shapes.double_shell, BAR_RANGES, "below", True, main=0.08),
+    "pedestal": Kind(shapes.pedestal, BAR_RANGES, "below", True, main=0.03),
+    "curved_cushion": Kind(shapes.curved_cushion, PAD_RANGES, "below", pad=0.22),
+    "foam_block": Kind(shapes.foam_block, PAD_RANGES, "below", pad=0.09),
+    "pillow": Kind(shapes.pillow, PAD_RANGES, "below", pad=0.12),
+    "gel_pad": Kind(shapes.gel_pad, PAD_RANGES, "below", pad=0.07),
+    "ring_donut": Kind(shapes.ring_donut, PAD_RANGES, "below", pad=0.05),
+    "rolled_towel": Kind(shapes.rolled_towel, PAD_RANGES, "below", pad=0.05),
+    "cradle_cushion": Kind(shapes.cradle_cushion, PAD_RANGES, "around", pad=0.16),
+    "vacuum_cushion": Kind(shapes.vacuum_cushion, PAD_RANGES, "around", pad=0.06),
+    "temple_wedges": Kind(shapes.temple_wedges, PAD_RANGES, "sides", extra=0.18),
+    "brow_strap": Kind(shapes.strap, CLOTH_RANGES, "around", extra=0.14),
+    "chin_strap": Kind(shapes.strap, CHIN_RANGES, "around", extra=0.06),
+    "linen": Kind(shapes.linen, CLOTH_RANGES, "around", extra=0.24),
+    "blanket": Kind(shapes.blanket, CLOTH_RANGES, "around", extra=0.1),
+    "thermoplastic_mask": Kind(shapes.thermoplastic_mask, CLOTH_RANGES, "around", extra=0.1),
+    "cables": Kind(shapes.cables, SMALL_RANGES, "fixed", extra=0.1),
+    "bolts": Kind(shapes.bolts, SMALL_RANGES, "fixed", extra=0.08),
+    "clamps": Kind(shapes.clamps, SMALL_RANGES, "fixed", extra=0.06),
+    "drip_line": Kind(shapes.drip_line, SMALL_RANGES, "fixed", extra=0.07),
+    "skull_clamp": Kind(shapes.skull_clamp, CLAMP_RANGES, "fixed", True, extra=0.05),
+    "couch_rails": Kind(shapes.couch_rails, PROFILE_RANGES, "under", True, extra=0.1),
+    "curved_couch": Kind(shapes.curved_couch, COUCH_RANGES, "below", True, main=0.09, extra=0.16),
+    "flat_couch": Kind(shapes.flat_couch, COUCH_RANGES, "below", True, main=0.06, extra=0.1),
+}
+"""The order of the rows decides which random numbers a row gets, so seeds depend on it."""
+
+MAIN_WEIGHTS = {name: kind.main for name, kind in CATALOGUE.items() if kind.main} | {"none": 0.04}
+PAD_WEIGHTS = {name: kind.pad for name, kind in CATALOGUE.items() if kind.pad} | {"none": 0.18}
+
+CHEST_EXTRA = {"couch_rails": 0.6, "blanket": 0.5, "linen": 0.4}
+
+CONTACT = {
+    "gap": 0.3,
+    "touch": 0.19,
+    "sunk": 0.15,
+    "ear": 0.26,
+    "dense": 0.07,
+    "strap": 0.08,
+    "pressed": 0.0,  # an ear along its whole height: only on request
+}
+"""Weights of the ways in which a head meets its supports."""
+
+TOUCHING = {
+    "sunk": PAD_WEIGHTS,
+    "dense": ("gel_pad",),
+    "strap": ("brow_strap",),
+    "touch": MAIN_WEIGHTS,
+}
+"""Supports that touch the head itself; "ear" and "pressed" leave the head free."""
+
+POSITION_RANGES = {
+    "roll_deg": (-4.0, 4.0),
+    "shift_mm": (-8.0, 8.0),
+    "slope": (-0.06, 0.06),
+    "free_gap_mm": (2.5, 22.0),
+    "into_mm": (2.0, 12.0),
+    "into_ear_mm": (1.0, 9.0),
+    "press_mm": (0.5, 4.0),
+    "overlap_mm": (0.8, 5.0),
+}
+NO_GAP_MM = -0.4
+"""Gap of a support that rests on the skin: a little below it, so that voxels touch."""
+
+DEEPER_MM = 5.0
+"""By so much more than in "ear" a support presses in "pressed"."""
+
+PRESSING_MINIMUM = {"tall_mm": 110.0, "arm_mm": 160.0, "hu": -150.0}
+"""A support that presses ears along their height reaches up to them and is solid."""
+
+TOUCHING_MINIMUM = {"cover_mm": 1.6, "wall_mm": 4.0, "cloth_mm": 1.8}
+TOUCHING_HU = -200.0
+"""A support that touches must show in the truth, which starts at -500 HU."""
+
+
+def sample_supports(
+    rng: np.random.Generator, contact: bool | str | None = None, with_couch: bool = False
+) -> Parameters:
+    """Sample supports, and how the head meets them.
+
+    Parameters
+    ----------
+    contact : True, False, a key of `CONTACT`, or None to sample it.
+    with_couch : add a couch where none was sampled: shoulders are in view.
+
+    Returns
+    -------
+    dict with "contact" and "list", the rigid supports last.
+    """
+    kind = choose(rng, CONTACT)
+    other = choose(rng, {name: weight for name, weight in CONTACT.items() if name != "gap"})
+    if isinstance(contact, str):
+        kind = contact
+    elif contact is not None:
+        kind = "gap" if not contact else other if kind == "gap" else kind
+    main, pad = choose(rng, MAIN_WEIGHTS), choose(rng, PAD_WEIGHTS)
+    extra = [name for name, k in CATALOGUE.items() if k.extra and happens(rng, k.extra)]
+    names = [n for n in dict.fromkeys(_with_contact(kind, main, pad, extra)) if n != "none"]
+    if with_couch and not {"curved_couch", "flat_couch"} & set(names):
+        names.append("curved_couch")
+    supports = [sample_support(rng, name, kind) for name in names]
+    if happens(rng, 0.1) and kind == "gap":
+        supports = []
+    return {"contact": kind, "list": sorted(supports, key=lambda p: CATALOGUE[p["name"]].is_rigid)}
+
+
+def _with_contact(kind, main, pad, extra):
+    """Replace supports where the kind of contact needs another one."""
+    if kind == "touch":
+        main, pad = "u_shell" if main in ("none", "pedestal") else main, "none"
+    if kind == "sunk" and pad in ("none", "cradle_cushion", "vacuum_cushion", "rolled_towel"):
+        pad = "curved_cushion"
+    if kind in ("ear", "pressed") and main not in ("u_shell", "side_rails", "trough"):
+        main = "side_rails"
+    if kind == "dense":
+        pad = "gel_pad"
+    return [main, pad, *extra, *(["brow_strap"] if kind == "strap" else [])]
+
+
+def sample_support(rng: np.random.Generator, name: str, contact: str) -> Parameters:
+    """Sample one support; one that touches is thick and dense enough to be seen."""
+    is_rigid, is_pad = CATALOGUE[name].is_rigid, name in PAD_WEIGHTS
+    p: Parameters = (
+        {"name": name} | sample(rng, CATALOGUE[name].ranges) | sample(rng, POSITION_RANGES)
     )
+    p["gap_mm"] = p["free_gap_mm"] if contact == "gap" or happens(rng, 0.5) else NO_GAP_MM
+    touches = name in TOUCHING.get(contact, ())
+    if touches:
+        p["gap_mm"] = -p["into_mm" if is_pad else "press_mm"]
+        dense = {key: TOUCHING_HU + 10 * p["into_mm"] for key in ("hu", "cover_hu", "strap_hu")}
+        p |= {key: max(p[key], least) for key, least in dense.items() if key in p}
+        p |= {key: max(p.get(key, 0), least) for key, least in TOUCHING_MINIMUM.items()}
+    deeper = {"ear": 0.0, "pressed": DEEPER_MM}.get(contact) if is_rigid else None
+    p["into_ear_mm"] = 0.0 if deeper is None else p["into_ear_mm"] + deeper
+    if contact == "pressed" and is_rigid:
+        p |= {key: max(p[key], least) for key, least in PRESSING_MINIMUM.items() if key in p}
+    if p["into_ear_mm"] and name == "side_rails":
+        p["gap_mm"] = NO_GAP_MM
+    p["presses_head"] = touches and name != "brow_strap"
+    return p
 
 
-def ends(z, p):
-    """Distance beyond the ends of a support along the table."""
-    return np.maximum(z - p["top"], p["foot"] - z)
-
-
-def u_shell(points, p):
-    """A U-shaped shell of carbon or plastic, its arms open to the top."""
-    x, y, z = points
-    inside = channel(x * (1 + p["taper"] * z / 100), y, p["half_width"], p["depth_mm"], p["power"])
-    wall = abs(inside - p["wall_mm"] / 2) - p["wall_mm"] / 2
-    return [Piece(np.maximum(np.maximum(wall, -y - p["arm_mm"]), ends(z, p)), p["hu"])]
-
-
-def double_shell(points, p):
-    """Two nested shells with foam between them."""
-    x, y, z = points
-    inside = channel(x, y, p["half_width"], p["depth_mm"], p["power"])
-    body = np.maximum(
-        np.maximum(abs(inside - p["core_mm"] / 2) - p["core_mm"] / 2, -y - p["arm_mm"]), ends(z, p)
-    )
-    return [Piece(body, p["foam_hu"], p["wall_mm"] * 0.5, p["hu"])]
-
-
-def trough(points, p):
-    """A flat floor with straight slanting walls, as of bent sheet."""
-    x, y, z = points
-    slope = float(np.hypot(1, p["slant"]))
-    inside = np.maximum(y, (abs(x) - p["half_width"] * 0.8 - p["slant"] * -y) / slope)
-    wall = np.maximum(
-        abs(inside - p["wall_mm"] / 2) - p["wall_mm"] / 2,
-        np.maximum(-y - p["arm_mm"] * 0.7, ends(z, p)),
-    )
-    return [Piece(wall, p["hu"])]
-
-
-def side_rails(points, p):
-    """Two bent plates beside the head; each stands where its own side was settled, at times only
-    one."""
-    pieces = []
-    for name, side in (("left", 1), ("right", -1)):
-        if p["only"] in (name, "both"):
-            pieces.append(_rail(points, p, side, p[name]))
-    return pieces
-
-
-def _rail(points, p, side, offset):
-    x, y, z = points
-    low = np.clip(y - p["bend_y"], 0, None)
-    across = side * x - offset + p["bend"] * low * low + p["lean"] * (y - p["bend_y"])
-    plate = abs(across - p["wall_mm"] / 2) - p["wall_mm"] / 2
-    return Piece(
-        np.maximum(np.maximum(plate, abs(y - p["bend_y"]) - p["tall_mm"] / 2), ends(z, p)), p["hu"]
-    )
-
-
-def open_arms(points, p):
-    """Short thick arms standing on a narrow floor, hollow or solid."""
-    x, y, z = points
-    arm = capsule(
-        [abs(x), y, z * 0],
-        (p["half_width"] * 0.75, 4, 0),
-        (p["half_width"] + 6, -p["arm_mm"] * 0.6, 0),
-        p["bar_mm"],
-    )
-    floor = box([x, y - p["bar_mm"], z], (0, 2, 0), (p["half_width"] * 0.8, p["wall_mm"], None))
-    body = np.maximum(np.minimum(arm, floor), ends(z, p))
-    return [
-        Piece(body, p["foam_hu"] if p["hollow"] == "yes" else p["hu"], p["wall_mm"] * 0.5, p["hu"])
-    ]
-
-
-def flat_board(points, p):
-    """A radiotherapy board: stiff skin round a foam core, with index notches."""
-    x, y, z = points
-    notch = cylinder([abs(x), y, np.mod(z, 70) - 35], (p["wide_mm"] - 5, 0, 0), 8, axis=1)
-    slab = np.maximum(
-        box([x, y, z], (0, p["thick_mm"] / 2, 0), (p["wide_mm"], p["thick_mm"] / 2, None), 2),
-        ends(z, p),
-    )
-    return [Piece(np.maximum(slab, -notch), p["foam_hu"], p["wall_mm"] * 0.4, p["hu"])]
-
-
-def curved_couch(points, p):
-    """A couch top: a shallow double wall of carbon round foam."""
-    x, y, z = points
-    upper = p["radius_mm"] - np.sqrt(x * x + (y + p["radius_mm"]) ** 2)
-    deep = p["radius_mm"] * p["belly"]
-    lower = np.sqrt(x * x + (y + deep) ** 2) - deep - p["thick_mm"]
-    body = np.maximum(np.maximum(upper, lower), abs(x) - p["wide_mm"])
-    return [Piece(body + 0 * z, p["foam_hu"], p["wall_mm"] * 0.5, p["hu"])]
-
-
-def flat_couch(points, p):
-    """A flat couch top with rounded sides and a foam core."""
-    x, y, z = points
-    slab = box(
-        [x, y, z],
-        (0, p["thick_mm"] / 2, 0),
-        (p["wide_mm"], p["thick_mm"] / 2, None),
-        p["thick_mm"] * 0.45,
-    )
-    return [Piece(slab, p["foam_hu"], p["wall_mm"] * 0.5, p["hu"])]
-
-
-def head_cup(points, p):
-    """A bowl around the back of the head, closed beyond the vertex."""
-    x, y, z = points
-    deep = p["depth_mm"]
-    bowl = np.sqrt(
-        (x / p["half_width"]) ** 2
-        + np.maximum(y + deep, 0) ** 2 / deep**2
-        + np.maximum(z - p["top"] + 60, 0) ** 2 / 80**2
-    )
-    inside = (bowl - 1) * min(deep, p["half_width"])
-    wall = np.maximum(
-        abs(inside - p["wall_mm"] / 2) - p["wall_mm"] / 2,
-        np.maximum(-y - p["arm_mm"] * 0.6, p["foot"] - z),
-    )
-    return [Piece(wall, p["hu"])]
-
-
-def pedestal(points, p):
-    """A box frame with struts that carries the head, hollow."""
-    x, y, z = points
-    frame = box(
-        [x, y, z], (0, p["bar_mm"] + 10, 0), (p["half_width"] * 0.7, p["bar_mm"] + 10, None), 4
-    )
-    strut = capsule(
-        [abs(x), y, z * 0], (p["half_width"] * 0.6, 20, 0), (p["half_width"] * 1.1, 60, 0), 4
-    )
-    return [
-        Piece(np.maximum(frame, ends(z, p)), -985.0, p["wall_mm"] * 0.6, p["hu"]),
-        Piece(np.maximum(strut, ends(z, p)), p["hu"]),
-    ]
-
-
-def skull_clamp(points, p):
-    """A surgical clamp: a thick arc with pins towards the skull."""
-    x, y, z = points
-    level = p["pin_z"]
-    arc = (
-        np.sqrt(
-            (np.sqrt(x * x + (y + p["depth_mm"]) ** 2) - p["half_width"] - 38) ** 2
-            + (z - level) ** 2
-        )
-        - p["bar_mm"]
-    )
-    arc = np.maximum(arc, -(y + p["depth_mm"]) - 30)
-    pins = np.minimum.reduce(
-        [
-            capsule(
-                points,
-                (s * (p["half_width"] + 30), -p["depth_mm"] - 15, level),
-                (s * (p["half_width"] - 2), -p["depth_mm"] - 8, level),
-                4,
-                1.5,
-            )
-            for s in (-1, 1)
-        ]
-    )
-    return [Piece(arc, p["hu"]), Piece(pins, p["pin_hu"])]
-
-
-def couch_rails(points, p):
-    """Metal profiles under a couch, slanting or upright."""
-    x, y, z = points
-    half = abs(x) - p["half_width"] * 0.9
-    slant = chain(
-        [half, y, z * 0], ((0, 70, 0), (45, 28, 0), (70, 24, 0)), 1.6 + p["wall_mm"] * 0.2
-    )
-    tube = abs(box([half, y, z], (20, 75, 0), (9, 14, None), 3) + 1) - 1
-    return [Piece(slant if p["profile"] == "slant" else tube, p["metal_hu"])]
+def sample_chest_supports(
+    rng: np.random.Generator, contact: bool | str | None = None
+) -> Parameters:
+    """Sample a couch for a chest, often with rails, a blanket and linen; as `sample_supports`."""
+    couch = "curved_couch" if happens(rng, 0.7) else "flat_couch"
+    extra = [name for name, share in CHEST_EXTRA.items() if happens(rng, share)]
+    kind = "gap" if contact is False else "touch"
+    supports = [sample_support(rng, name, kind) for name in (couch, *extra)]
+    for p in supports:
+        p |= {"drop_mm": 0.0, "slope": 0.0, "blanket_z": 1e3, "top": 1e3, "foot": -1e3}
+    if kind == "touch":
+        supports[0]["gap_mm"] = NO_GAP_MM
+    return {"contact": kind, "list": supports}

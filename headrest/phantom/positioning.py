@@ -1,0 +1,288 @@
+"""Where patient, supports and slices are, and how supports come to rest against the head."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from headrest.phantom import chest_limbs, ears_neck, head, plastic, scanner
+from headrest.phantom.materials import Parameters
+from headrest.phantom.scene import Frame, Scene, View, Window
+from headrest.phantom.shapes import Points, waves
+from headrest.phantom.support_shapes import Piece
+from headrest.phantom.supports import CATALOGUE, NO_GAP_MM, PAD_WEIGHTS
+
+NECK_Z = -62.0
+"""A support that presses against the head ends above the neck."""
+
+
+ANATOMY = {"chest": chest_limbs, "plastic": plastic, "water": plastic}
+"""The modules of patients that are not a living head."""
+
+SLAB_MM, MOST_SLABS = 1.7, 5
+"""A slice is painted in slabs of about 1.7 mm, at most five."""
+
+
+class Layout:
+    """The patient on the table, with the supports against it.
+
+    Attributes
+    ----------
+    parameters : from `study.sample_parameters`; patient : its "anatomy", ears pressed by supports.
+    anatomy : module that paints the patient.
+    to_patient : (3, 3) from table to patient frame; middle : (3,) origin of the patient in mm.
+    supports : parameters of the supports with their positions.
+    has_wraps : a support follows the skin.
+    """
+
+    def __init__(self, parameters: Parameters):
+        self.parameters, self.protocol = parameters, parameters["protocol"]
+        self.patient: Parameters = parameters["anatomy"]
+        self.anatomy: Any = ANATOMY.get(parameters["kind"], head)
+        turn = head.rotation(self.patient)
+        if self.protocol["prone"] and parameters["kind"] != "chest":
+            turn = np.diag([-1.0, -1.0, 1.0]) @ turn
+        size = [self.patient[name] for name in ("width", "length", "height")]
+        self.to_patient = np.diag(1 / np.array(size)) @ turn
+        self.scale = float(np.mean(size[:2]))
+        self.middle = np.array([self.protocol["x_mm"], self.protocol["y_mm"], 0.0])
+        to_table = np.linalg.inv(self.to_patient)
+        skin, ears = (points @ to_table.T for points in self.anatomy.skin_points(self.patient))
+        self.supports = place_supports(parameters["support_parameters"], skin, ears)
+        self.has_wraps = any(CATALOGUE[p["name"]].position == "around" for p in self.supports)
+        if self.anatomy is head:
+            self._press_ears(ears)
+
+    def _press_ears(self, ears):
+        """Squeeze the ears, given as points of the table frame, where supports need their room."""
+        pushed = squeeze(self.supports, ears)
+        pushed = pushed[::-1] if self.protocol["prone"] else pushed
+        x = (ears @ self.to_patient.T)[:, 0]
+        tips = [float((side * x).max()) for side in (1, -1)]
+        limits = [t - p / self.patient["width"] for t, p in zip(tips, pushed)]
+        pressed = ears_neck.press(self.patient["ears"], tips, limits)
+        self.patient = self.patient | {"ears": pressed}
+
+    def frames(self, index: int) -> tuple[Frame, Frame]:
+        """Frame of the table with both faces of a slice, and of the patient with all its planes."""
+        across, down, normal = scanner.image_axes(self.protocol)
+        thick, pixel, n = (self.protocol[k] for k in ("thickness_mm", "pixel_mm", "matrix"))
+        slabs = int(np.clip(np.ceil(thick / SLAB_MM), 1, MOST_SLABS))
+        origin = scanner.first_voxel(self.protocol, index) - normal * thick / 2
+        steps = np.stack([normal * thick, down * pixel, across * pixel])
+        table = Frame(origin, steps, (2, n, n))
+        start, steps = self.to_patient @ (origin - self.middle), steps / [[slabs], [1], [1]]
+        warp = (lambda points: head.warp(points, self.patient)) if self.anatomy is head else None
+        return table, Frame(start, steps @ self.to_patient.T, (slabs + 1, n, n), warp)
+
+    def paint_slice(self, index: int) -> dict[str, np.ndarray]:
+        """True HU and shares of a slice, float32 arrays (rows, columns)."""
+        table, frame = self.frames(index)
+        scene = Scene((frame.shape[0] - 1, *frame.shape[1:]))
+        window, skin = self._patient_window(scene, frame)
+        around = window and Window(scene, table, *window.at[1:])
+        faces = self._skin_on_faces(window, skin) if self.has_wraps and window else None
+        paint_supports(scene.window(table), around, faces, self.supports, self.middle)
+        chest_limbs.paint_limbs(View(scene, frame), self.parameters["limbs"])
+        if window is not None:
+            self.anatomy.paint(window, skin, self.patient)
+            plastic.paint_foreign_objects(window, skin, self.parameters["foreign_objects"])
+        return {n: getattr(scene, n).mean(0) for n in ("hu", "support", "patient", "ignore")}
+
+    def _patient_window(self, scene, frame):
+        """Window around the patient and its wraps, and the distance to the skin there."""
+        middle_z = float((frame.origin + 0.5 * np.array(frame.shape) @ frame.steps)[2])
+        low, high = self.anatomy.bounding_box(self.patient, middle_z)
+        room = np.array([50.0, 50.0, 15.0] if self.has_wraps else [18.0, 18.0, 5.0])
+        window = scene.window(frame, low - room, high + room)
+        return window, window and self.anatomy.skin_distance(window.points, self.patient)
+
+    def _skin_on_faces(self, window, skin):
+        """Distance in mm to skin or ear on both faces of a slice."""
+        if self.anatomy is head:
+            skin = ears_neck.distance_with_ears(window, skin.copy(), self.patient)
+        return skin[[0, -1]] * np.float32(self.scale)
+
+
+def place_supports(
+    supports: Parameters, head_points: np.ndarray, ear_points: np.ndarray
+) -> list[Parameters]:
+    """Move every support against the head.
+
+    Parameters
+    ----------
+    supports : from `sample_supports`.
+    head_points, ear_points : (n, 3) points of the skin in the table frame, in mm from the origin of
+        the patient.
+
+    Returns
+    -------
+    list of the parameters of each support, positions added.
+    """
+    pads = [p for p in supports["list"] if _is_pad_below(p["name"])]
+    under = max([max(p["thick_mm"] * 0.75 - p["into_mm"], 2.0) for p in pads], default=0.0)
+    both = np.concatenate([head_points, ear_points])
+    placed = []
+    for support in supports["list"]:
+        presses = support["into_ear_mm"] > 0 or support["presses_head"]
+        p = dict(support) | {"y": 0.0, "half_width": _half_width(support, head_points, ear_points)}
+        meets = head_points if presses else both
+        if presses and "couch" not in p["name"]:
+            meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
+        p["x"] = 0.0 if support["into_ear_mm"] else support["shift_mm"]
+        if CATALOGUE[p["name"]].position == "below":
+            p["y"] = _raise(p, meets, under)
+        if CATALOGUE[p["name"]].position == "sides":
+            p |= _push_in(p, head_points, both)
+        placed.append(p)
+    return _align_with_couch(placed)
+
+
+def _is_pad_below(name):
+    return name in PAD_WEIGHTS and CATALOGUE[name].position == "below"
+
+
+def _half_width(p, head_points, ear_points):
+    """Half the inner width: room for head and ears, or less than the ears need."""
+    both = np.concatenate([head_points, ear_points])
+    near = head_points if p["into_ear_mm"] else both
+    near = near[(near[:, 2] > -70) & (near[:, 2] < 60)]
+    half = float(np.abs(near[:, 0]).max()) if len(near) else 80.0
+    if not p["into_ear_mm"]:
+        return half + p.get("clearance_mm", 10.0)
+    ears = float(np.abs(ear_points[:, 0]).max()) if len(ear_points) else 0.0
+    return max(half + 1, ears - p["into_ear_mm"])
+
+
+def _raise(p, points, under):
+    """Height at which a support meets the head, a pad or its gap, from below."""
+    gap = p["gap_mm"] + (under if p["name"] not in PAD_WEIGHTS else 0)
+    gap += p.get("drop_mm", 0) * (under > 0 or p["gap_mm"] > 0)
+    return _approach(lambda y: _nearest(p | {"y": y}, points), 200.0, -60.0, gap)
+
+
+def _push_in(p, head_points, both):
+    """Positions of the two side parts: beside the head, or pressing the ears against it."""
+    found = {}
+    for name, side in (("left", 1), ("right", -1)):
+
+        def stop(points, gap, name=name, side=side):
+            points = points[side * points[:, 0] > 15]
+            far = p | {"left": 400.0, "right": 400.0}
+            return _approach(lambda at: _nearest(far | {name: at}, points), 160.0, 20.0, gap)
+
+        free = stop(both, max(p["gap_mm"], NO_GAP_MM))
+        found[name] = free
+        if p["into_ear_mm"] or p["presses_head"]:
+            skin = stop(head_points, 0.0)
+            pressed = skin - p["press_mm"]
+            found[name] = pressed if p["presses_head"] else max(free - p["into_ear_mm"], skin)
+        found[f"squeeze_{name}"] = round(max(free - found[name], 0.0), 3)
+    return found
+
+
+def squeeze(placed: Sequence[Parameters], ear_points: np.ndarray) -> list[float]:
+    """Distance in mm by which rigid supports push the tips of the ears (left, right) in.
+
+    The part of an ear that is not pushed in is flattened against the support.
+    """
+    pushed = [0.0, 0.0]
+    for p in placed:
+        here = [p.get("squeeze_left", 0.0), p.get("squeeze_right", 0.0)]
+        if p["into_ear_mm"] and p["name"] in ("u_shell", "trough"):
+            here = [float((side * ear_points[:, 0]).max()) - p["half_width"] for side in (1, -1)]
+        flat = min(p["overlap_mm"], p.get("wall_mm", 0.0))
+        pushed = [max(a, b - flat) for a, b in zip(pushed, here)]
+    return pushed
+
+
+def _nearest(p, points):
+    """Least distance of a support from points (n, 3) of the table frame."""
+    near = local_points(points.T[:, None, None, :].astype(np.float32), p)
+    pieces = CATALOGUE[p["name"]].shape(*near, p)
+    return min((float(piece.distance.min()) for piece in pieces), default=99.0)
+
+
+def _approach(nearest: Callable[[Any], float], far: float, close: float, gap: float) -> float:
+    """Position between `far` and `close` where `nearest` falls to `gap` mm, by bisection.
+
+    A support sinks in by a negative gap.
+    """
+    touch = max(gap, NO_GAP_MM)
+    low = next((at for at in np.arange(far, close, -5.0) if nearest(at) < touch), close)
+    high = low + 5
+    for _ in range(8):
+        middle = (low + high) / 2
+        low, high = (middle, high) if nearest(middle) < touch else (low, middle)
+    return round(float(high) + min(gap - NO_GAP_MM, 0), 3)
+
+
+def _align_with_couch(placed):
+    """Put couches under the head holders, and rails under the couches."""
+    kinds = [CATALOGUE[p["name"]] for p in placed]
+    couches = [p for p in placed if p["name"] in ("curved_couch", "flat_couch")]
+    floors = [
+        p["y"] + p.get("wall_mm", 0)
+        for p, kind in zip(placed, kinds)
+        if kind.position == "below" and kind.is_rigid and "couch" not in p["name"]
+    ]
+    for couch in couches:
+        couch["y"] = max([couch["y"]] + [floor + 2 for floor in floors])
+    level = max([c["y"] for c in couches] + floors, default=100.0)
+    for p, kind in zip(placed, kinds):
+        if kind.position in ("fixed", "under"):
+            p["y"] = round(level - (0 if p["name"] == "couch_rails" else 20), 3)
+    return placed
+
+
+def local_points(points: Points, p: Parameters) -> Points:
+    """Points of the table frame in the frame of a rolled, shifted and sloped support."""
+    x, y, z = points
+    roll = np.float32(np.deg2rad(p["roll_deg"]))
+    dx, dy = x - np.float32(p["x"]), y - np.float32(p["y"]) - np.float32(p["slope"]) * z
+    return [np.cos(roll) * dx + np.sin(roll) * dy, np.cos(roll) * dy - np.sin(roll) * dx, z]
+
+
+def paint_supports(
+    whole: Window,
+    around: Window | None,
+    skin: np.ndarray | None,
+    placed: Sequence[Parameters],
+    middle: np.ndarray,
+) -> None:
+    """Paint all supports, the soft ones first.
+
+    Parameters
+    ----------
+    whole, around : windows of the table frame on the whole slice, and around the patient (None
+        where the slice does not cut the patient).
+    skin : distance to the skin on the planes of `around`.
+    middle : (3,) table position of the origin of the patient.
+    """
+    for p in placed:
+        kind = CATALOGUE[p["name"]]
+        window = around if kind.position == "around" else whole
+        if window is None:
+            continue
+        points = [v - np.float32(m) for v, m in zip(window.points, middle)]
+        follows = kind.position == "around"
+        where = (*points, skin) if follows else local_points(points, p)
+        pieces = kind.shape(*where, p)
+        for piece in pieces:
+            _paint_piece(window, piece, kind.is_rigid)
+
+
+def _paint_piece(whole: Window, piece: Piece, is_rigid: bool) -> None:
+    """Paint a solid and its wall; foam and its cover are uneven."""
+    share = whole.share(piece.distance)
+    window = whole.crop_to(share.any(0))
+    if window is None:
+        return
+    distance = window.take(piece.distance)
+    rng = np.random.default_rng(int(-10 * piece.hu) if piece.hu < 0 else 0)
+    foam = piece.hu < -800
+    uneven = window.middle(waves(window.points, rng, 60, 4, 0.5)) if foam else 0.0
+    window.paint_support(window.take(share), piece.hu + 16 * uneven, is_rigid)
+    if piece.wall_mm:
+        cover = np.clip(0.8 + 0.25 * uneven, 0.3, 1) if foam else 1.0
+        window.coat(distance + piece.wall_mm, distance, piece.wall_hu, cover)
