@@ -1,10 +1,11 @@
-"""The pipeline figure shows one slice, from its stored values to its cleaned HU."""
+"""Figures of slices, and the pipeline figure: one slice from stored values to cleaned HU."""
 
 import numpy as np
 import pytest
 
 from headrest import read_series
 from headrest.segment.support import Support
+from headrest.show.figures import montage, plt, show_slices
 from headrest.show.pipeline import draw_pipeline
 from tests.conftest import make_series
 
@@ -42,3 +43,13 @@ def test_scales_have_labels(panels):
     window = "HU (window: center -300, width 1400)"
     assert bars == ["stored value", window, "probability of support", window, window]
     assert (panels[2][5].get_xlabel(), panels[2][5].get_ylabel()) == ("HU", "pixels")
+
+
+@pytest.mark.parametrize("draw", [show_slices, montage])
+def test_masks_are_coloured(draw):
+    hu = np.full((3, 8, 8), -300.0)
+    figure = draw(hu, masks=np.arange(3)[:, None, None] + 0 * hu > 1)
+    shown = np.concatenate([axis.images[0].get_array().reshape(-1, 3) for axis in figure.axes])
+    coloured = (np.ptp(shown, axis=1) > 0).mean()
+    assert coloured == pytest.approx(1 / 3 if draw is show_slices else 1 / 7)
+    plt.close(figure)

@@ -58,7 +58,8 @@ def show_slices(
     """
     figure, axes = plt.subplots(1, len(images), figsize=(3.6 * len(images), 4), squeeze=False)
     for i, (axis, image) in enumerate(zip(axes[0], images)):
-        axis.imshow(overlay(image, masks[i] if masks else None, center, width, color))
+        mask = None if masks is None else masks[i]
+        axis.imshow(overlay(image, mask, center, width, color))
         axis.set_axis_off()
         axis.set_title(titles[i] if titles else "")
     figure.supxlabel(f"window: center {center:.0f} HU, width {width:.0f} HU", fontsize=9)
