@@ -19,6 +19,7 @@ from headrest.segment.refine import SUPPORT_PROBABILITY
 from headrest.segment.support import find_support
 from headrest.segment.unet import layer_sizes
 from headrest.util.arrays import fit_to_matrix
+from headrest.util.backend import keras
 
 BORDER_PX = 20
 """Border band: pixels along each edge of 512 x 512 that the VALID network cannot answer for."""
@@ -77,8 +78,8 @@ def by_slice(function: Callable) -> Method:
     return lambda series: np.stack([function(hu, series.spacing_mm[1:]) for hu in series.hu])
 
 
-def by_network(model) -> Method:
-    """Make a method of a keras.Model that sees single slices, without resampling.
+def by_network(model: keras.Model) -> Method:
+    """Make a method of a network that sees single slices, without resampling.
 
     In the border band of a VALID network it finds nothing.
     """
@@ -100,9 +101,8 @@ def _found(model, hu):
 
 
 def _pretrained_alone(series):
-    return (
-        series_probability(series.hu, series.spacing_mm, load_pretrained()) >= SUPPORT_PROBABILITY
-    )
+    found = series_probability(series.hu, series.spacing_mm, load_pretrained())
+    return found >= SUPPORT_PROBABILITY
 
 
 def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, MethodCounts]:
