@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from headrest.clean.report import check_place, write_report
 from headrest.clean.tree import clean_tree
 from headrest.segment.support import METHODS
+from headrest.train.settings import Settings
 from headrest.util.errors import HeadrestError
 from headrest.util.version import __version__
 
@@ -160,15 +161,22 @@ def _add_train(commands):
     add = _add_command(commands, "train", _train)
     add("data", metavar="DATA", type=_path, help="folder of a training set, see notebook 02")
     add("run_folder", metavar="RUN", type=_path, help="folder for checkpoints and frames")
-    add("--preset", default="standard", help="original, valid3, standard, wide or small")
-    add("--epochs", type=_number(int, 1), default=10, metavar="N")
-    add("--halved", type=_number(int, 0), default=0, metavar="N", help="first epochs at half size")
-    add("--labels", choices=("truth", "kmeans"), default="truth")
-    add("--loss", choices=("dice", "cross-entropy"), default="dice")
-    add("--optimizer", choices=("muon", "adam", "sgd"), default="muon")
-    add("--rate", type=_number(float, 1e-12), help="highest learning rate")
-    add("--batch", type=_number(int, 1), default=4, metavar="N", help="slices per step (4)")
-    add("--seed", type=_number(int, 0), default=0)
+    settings = {
+        "preset": {"help": "original, valid3, standard, wide or small"},
+        "epochs": {"type": _number(int, 1), "metavar": "N"},
+        "half_resolution_epochs": {"type": _number(int, 0), "metavar": "N", "help": "first epochs"},
+        "labels": {"metavar": "NAME", "help": "truth, kmeans, or other labels in DATA"},
+        "loss": {"choices": ("dice", "cross-entropy")},
+        "optimizer": {"choices": ("muon", "adam", "sgd")},
+        "learning_rate": {"type": _number(float, 1e-12), "metavar": "X", "help": "the highest"},
+        "batch_size": {"type": _number(int, 1), "metavar": "N", "help": "slices per step"},
+        "seed": {"type": _number(int, 0), "metavar": "N"},
+    }
+    for name, options in settings.items():
+        flag = "--" + name.removesuffix("_epochs").replace("_", "-")
+        default = getattr(Settings, name)
+        text = options.pop("help", "") + ("" if default is None else f" ({default})")
+        add(flag, dest=name, default=default, help=text.strip(), **options)
     add("--resume", action="store_true", help="continue the run in RUN")
 
 
@@ -184,7 +192,7 @@ def _train(data, run_folder, resume, **settings):
     last = train(read_training_set(data), run_folder, resume, **settings)[-1]
     print(
         f"epoch {last['epoch']}: held-out Dice {last['dice']:.3f}, pixel accuracy "
-        f"{last['accuracy']:.4f} (finding nothing: {last['all_background']:.4f})"
+        f"{last['accuracy']:.4f} (empty mask: {last['all_background']:.4f})"
     )
 
 

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from headrest.train.dataset import TrainingSet
+from headrest.train.dataset import TrainingSet, slice_states
 
 
 def easy_set(patients=6, slices=4, size=64, seed=0):
@@ -21,12 +21,18 @@ def easy_set(patients=6, slices=4, size=64, seed=0):
         truth[i, top : top + 4, 8:-8] = 1
     hu += rng.integers(-20, 20, hu.shape).astype(np.int16)
     names = np.repeat([f"p{i}" for i in range(patients)], slices)
+    states = np.array(slice_states(truth, np.arange(n) % 2 == 1))
+    labels = {"kmeans": truth, "truth": truth}
     number = np.tile(np.arange(slices), patients)
-    states = np.tile(["free", "touching"], n // 2)
-    return TrainingSet(hu, truth, names, number, states, truth, states == "touching")
+    return TrainingSet(hu, labels, {"kmeans": states, "truth": states}, names, number)
 
 
-SETTINGS = {"preset": "small", "rate": 0.004, "held_out": 0.34, "halved": 1}
+SETTINGS = {
+    "preset": "small",
+    "learning_rate": 0.004,
+    "held_out": 0.34,
+    "half_resolution_epochs": 1,
+}
 
 if __name__ == "__main__":
     from headrest.train.loop import train

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
-from headrest.train.checkpoints import FILES, read_checkpoint
+from headrest.train.checkpoints import CHECKPOINT_FILES, read_checkpoint
 from headrest.util import arrays
 from headrest.util.arrays import read_arrays
 from headrest.util.files import sha256
@@ -100,12 +100,12 @@ def test_hostile_weights_are_refused(hostile):
 def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):
     """A checkpoint whose manifest is right, whatever is in it."""
     place.mkdir()
-    for name in FILES[:2]:
+    for name in CHECKPOINT_FILES[:2]:
         npz(place / name, **SOUND)
     if weights:
         (place / "weights.npz").write_bytes(weights)
     (place / "state.json").write_bytes(state)
-    manifest = {name: sha256(place / name) for name in FILES}
+    manifest = {name: sha256(place / name) for name in CHECKPOINT_FILES}
     (place / "manifest.json").write_text(json.dumps(manifest))
     return place
 

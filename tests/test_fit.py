@@ -1,4 +1,4 @@
-"""Training: what is learned, and that it goes on as if it had never been stopped."""
+"""Training runs: learning, resuming after a kill, damaged checkpoints, divergence."""
 
 import dataclasses
 import json
@@ -20,8 +20,13 @@ from headrest import HeadrestError
 from headrest.__main__ import main
 from headrest.hounsfield import IGNORE_LABEL
 from headrest.show.figures import training_curves
-from headrest.train.checkpoints import FILES, Checkpoint, load_checkpoint, save_checkpoint
-from headrest.train.dataset import write_training_set
+from headrest.train.checkpoints import (
+    CHECKPOINT_FILES,
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
 from headrest.train.frames import choose_slices, keep_slices, read_frames
 from headrest.util.arrays import read_arrays
 from headrest.util.files import lock_folder
@@ -29,7 +34,6 @@ from headrest.util.files import lock_folder
 pytest.importorskip("keras")
 from headrest.evaluate.counts import evaluate_slices, slice_probability
 from headrest.segment.unet import build_unet
-from headrest.train.batches import Batches
 from headrest.train.loop import held_out, load_network, train
 
 EPOCHS = 6
@@ -39,7 +43,7 @@ ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ONE_
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nobody stopped, and its history."""
+    """A run without interruption, and its history."""
     run = tmp_path_factory.mktemp("whole")
     return run, train(easy_set(), run, epochs=EPOCHS, **SETTINGS)
 
@@ -53,84 +57,85 @@ def same(run, other):
 
 
 @pytest.mark.slow
-def test_learns_what_it_never_saw(tmp_path):
-    data = easy_set()
-    told = []
-    settings = SETTINGS | {"rate": 0.01, "halved": 0}
-    history = train(data, tmp_path, epochs=25, tell=lambda rows: told.append(len(rows)), **settings)
-    assert told == list(range(1, 26))
+def test_generalizes_to_held_out_patients(tmp_path):
+    data, seen = easy_set(), []
+    truth = data.labels["truth"]
+    settings = SETTINGS | {"learning_rate": 0.01, "half_resolution_epochs": 0, "epochs": 25}
+    history = train(data, tmp_path, on_epoch=lambda rows: seen.append(len(rows)), **settings)
+    assert seen == list(range(1, 26))
     assert [row["epoch"] for row in history] == list(range(1, 26))
     assert history[-1]["dice"] > 0.9
     assert history[-1]["accuracy"] > history[-1]["all_background"]
-    assert history[-1]["all_background"] == pytest.approx(1 - data.truth.mean())
+    assert history[-1]["all_background"] == pytest.approx(1 - truth.mean())
     out = held_out(data, held_out=0.34)
-    judged = evaluate_slices(load_network(tmp_path), data, out)
-    assert judged.scores() == {k: history[-1][k] for k in judged.scores()}
-    assert judged.scores("touching")["dice"] == history[-1]["dice_touching"]
-    assert judged.scores("absent")["dice"] is None
-    assert judged.dice().min() > 0.8
+    counts = evaluate_slices(load_network(tmp_path), data, out)
+    assert counts.scores() == {k: history[-1][k] for k in counts.scores()}
+    assert counts.scores("touching")["dice"] == history[-1]["dice_touching"]
+    assert counts.scores("absent")["dice"] is None
+    assert counts.dice().min() > 0.8
 
 
-def test_what_is_undecided_is_not_judged():
+def with_truth(data, truth):
+    return dataclasses.replace(data, labels=data.labels | {"truth": truth})
+
+
+def test_unknown_pixels_are_not_evaluated():
     data = easy_set()
-    unsure = np.zeros(data.truth.shape, bool)
-    unsure[:, ::2, 5:20] = True  # of what is headrest, of what is not, and of what is found
-    tried = dataclasses.replace(data, truth=np.where(unsure, IGNORE_LABEL, data.truth))
-    model, indices = build_unet("small"), np.arange(5)
-    judged = evaluate_slices(model, tried, indices)
-    found = slice_probability(model, data.slices[indices]) >= 0.5
-    assert (found & unsure[indices]).any()
-    assert (data.truth[indices][unsure[indices]] == 1).any()
-    kept = ~unsure[indices]
-    true = (data.truth[indices] == 1) & kept
-    assert judged.true.tolist() == true.sum((1, 2)).tolist()
-    assert judged.found.tolist() == (found & kept).sum((1, 2)).tolist()
-    assert judged.pixels.tolist() == kept.sum((1, 2)).tolist()
+    truth, indices = data.labels["truth"], np.arange(5)
+    unknown = np.zeros(truth.shape, bool)
+    unknown[:, ::2, 5:20] = True  # support, background and detections
+    tried = with_truth(data, np.where(unknown, IGNORE_LABEL, truth))
+    model = build_unet("small")
+    counts = evaluate_slices(model, tried, indices)
+    found = slice_probability(model, data.hu[indices]) >= 0.5
+    assert (found & unknown[indices]).any()
+    assert (truth[indices][unknown[indices]] == 1).any()
+    known = ~unknown[indices]
+    true = (truth[indices] == 1) & known
+    assert counts.true.tolist() == true.sum((1, 2)).tolist()
+    assert counts.found.tolist() == (found & known).sum((1, 2)).tolist()
+    assert counts.pixels.tolist() == known.sum((1, 2)).tolist()
 
 
-def test_slices_with_nothing_but_undecided_pixels_show_no_headrest(tmp_path):
+def test_unknown_pixels_are_no_support(tmp_path):
     data = easy_set()
-    unsure = dataclasses.replace(data, truth=np.where(data.truth == 1, IGNORE_LABEL, 0))
-    assert set(unsure.group(np.arange(5))) == {"absent"}
-    assert list(choose_slices([0, 1], np.stack([unsure.truth[0], data.truth[1]]), 1)) == [1]
-    keep_slices(tmp_path, data.slices[:1], unsure.truth[:1])
+    truth = data.labels["truth"]
+    unknown = with_truth(data, np.where(truth == 1, IGNORE_LABEL, 0))
+    labels = unknown.labels["truth"]
+    assert set(slice_states(labels)) == {"absent"}
+    assert list(choose_slices([0, 1], np.stack([labels[0], truth[1]]), 1)) == [1]
+    keep_slices(tmp_path, data.hu[:1], labels[:1])
     assert not read_arrays(tmp_path / "frames" / "slices.npz")["labels"].any()
-    with pytest.raises(HeadrestError, match="without a single pixel"):
-        train(unsure, tmp_path / "run", **SETTINGS)
+    with pytest.raises(HeadrestError, match="no pixel of support"):
+        train(unknown, tmp_path / "run", **SETTINGS)
 
 
 @pytest.mark.slow
-def test_learns_from_a_set_that_grows(tmp_path, monkeypatch):
-    """Each epoch is shown what is known by then of the slices that it may learn from."""
-    data, shown = easy_set(), []
+def test_names_choose_the_held_out_patients(tmp_path):
+    data = easy_set()
     names = sorted({str(data.patient[i]) for i in held_out(data, held_out=0.34)})
-    training = np.setdiff1d(np.arange(len(data)), held_out(data, held_out=names))
-    epoch = Batches.epoch
-    monkeypatch.setattr(Batches, "epoch", lambda b, *a: shown.append(a[1]) or epoch(b, *a))
-    settings = SETTINGS | {"held_out": names, "examples": 8}
-
-    def half_at_first(number):
-        return len(data) // (3 - number)
-
-    train(data, tmp_path / "whole", epochs=2, known=half_at_first, **settings)
-    assert shown == [(training < len(data) // 2).sum(), len(training)]
-
-    def stopped(number):
-        if number == 2:
-            raise KeyboardInterrupt
-        return half_at_first(number)
-
-    with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "stopped", epochs=2, known=stopped, **settings)
-    train(data, tmp_path / "stopped", epochs=2, known=half_at_first, **settings)
-    same(tmp_path / "whole", tmp_path / "stopped")
-    with pytest.raises(HeadrestError, match="nobody to learn from"):
-        train(data, tmp_path / "nobody", epochs=2, known=lambda number: 0, **settings)
-    with pytest.raises(HeadrestError, match="nobody is held out"):
-        held_out(data, held_out=["a stranger"])
+    assert list(held_out(data, held_out=names)) == list(held_out(data, held_out=0.34))
+    for name, patients in (("share", 0.34), ("names", names)):
+        train(data, tmp_path / name, epochs=2, **SETTINGS | {"held_out": patients})
+    one, two = (load_checkpoint(tmp_path / n / "checkpoints") for n in ("share", "names"))
+    assert one.history == two.history
 
 
-def test_every_epoch_is_kept(whole):
+def test_trains_on_labels_of_any_name(tmp_path):
+    """A mask that a person corrected: the contact of support and patient is not known."""
+    data = easy_set()
+    labels = {"manual": data.labels["truth"]}
+    own = dataclasses.replace(
+        data, labels=labels, states={"manual": np.array(slice_states(labels["manual"]))}
+    )
+    history = train(own, tmp_path, epochs=2, **SETTINGS | {"labels": "manual"})
+    assert history[-1]["dice"] > 0
+    assert history[-1]["dice_free"] is history[-1]["dice_touching"] is None
+    curves = training_curves(history).axes[1].lines
+    assert [line.get_label() for line in curves] == ["all slices"]
+
+
+def test_stores_frames_of_every_epoch_and_two_checkpoints(whole):
     run, history = whole
     kept = read_frames(run)
     assert list(kept.epoch) == list(range(1, EPOCHS + 1))
@@ -143,12 +148,12 @@ def test_every_epoch_is_kept(whole):
     assert state["best"]["loss"] == min(row["loss"] for row in history)
 
 
-def test_curves_show_every_epoch(whole):
+def test_training_curves_show_every_epoch(whole):
     figure = training_curves(whole[1])
     assert [len(line.get_xdata()) for axis in figure.axes for line in axis.lines] == [EPOCHS] * 3
 
 
-def test_a_finished_run_is_left_alone(whole):
+def test_a_finished_run_is_not_changed(whole):
     run, history = whole
     before = {p: p.stat().st_mtime_ns for p in (run / "checkpoints").rglob("*")}
     assert train(easy_set(), run, epochs=EPOCHS, **SETTINGS) == history
@@ -174,9 +179,9 @@ def test_killed_runs_end_with_the_same_weights(whole, tmp_path):
     assert not list(tmp_path.rglob(".*.partial*"))
 
 
-def damage(place, rng):
+def damage(checkpoint, rng):
     """Cut, empty, remove or change a file of a checkpoint."""
-    path = place / rng.choice([*FILES, "manifest.json"])
+    path = checkpoint / rng.choice([*CHECKPOINT_FILES, "manifest.json"])
     content = bytearray(path.read_bytes())
     kind = rng.choice(["cut", "empty", "remove", "flip"])
     if kind == "remove":
@@ -197,11 +202,11 @@ def test_damaged_checkpoints_are_passed_over(whole, tmp_path):
         folder = tmp_path / str(n)
         shutil.copytree(whole[0] / "checkpoints", folder)
         damage(folder / newest.name, rng)
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             read = load_checkpoint(folder)
-        assert read.epoch == EPOCHS - 1
-        assert told
+        assert len(read.history) == EPOCHS - 1
+        assert caught
         shutil.rmtree(folder / newest.name)
         damage(folder / previous.name, rng)
         with pytest.raises(HeadrestError, match="damaged"), pytest.warns(match="passed"):
@@ -210,7 +215,7 @@ def test_damaged_checkpoints_are_passed_over(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_goes_on_from_the_one_before(whole, tmp_path):
+def test_resumes_from_the_checkpoint_before_a_damaged_one(whole, tmp_path):
     run = shutil.copytree(whole[0], tmp_path / "run")
     newest = max((run / "checkpoints").iterdir())
     (newest / "weights.npz").write_bytes(b"")
@@ -219,7 +224,7 @@ def test_goes_on_from_the_one_before(whole, tmp_path):
     same(whole[0], run)
 
 
-def test_another_run_in_the_same_folder_is_refused(whole):
+def test_refuses_another_run_in_the_same_folder(whole):
     data = easy_set()
     for changes, text in (
         ({"resume": False}, "holds a run"),
@@ -234,32 +239,33 @@ def test_another_run_in_the_same_folder_is_refused(whole):
         train(data, whole[0], epochs=EPOCHS, **SETTINGS)
 
 
-def test_input_that_is_no_number_is_refused_before_training(tmp_path):
+def test_refuses_unusable_data_before_training(tmp_path):
     data = easy_set()
-    hu = data.slices.astype(np.float32)
+    hu = data.hu.astype(np.float32)
     hu[3, 5, 5] = np.nan
     with pytest.raises(HeadrestError, match="slice 3"):
-        train(dataclasses.replace(data, slices=hu), tmp_path, epochs=2, **SETTINGS)
-    nothing = np.zeros_like(data.truth)
+        train(dataclasses.replace(data, hu=hu), tmp_path, epochs=2, **SETTINGS)
     with pytest.raises(HeadrestError, match="nothing can be learned"):
-        train(dataclasses.replace(data, truth=nothing), tmp_path, epochs=2, **SETTINGS)
-    with pytest.raises(HeadrestError, match="kmeans"):
-        train(dataclasses.replace(data, truth=None), tmp_path, epochs=2, **SETTINGS)
+        train(with_truth(data, np.zeros_like(data.hu)), tmp_path, epochs=2, **SETTINGS)
+    kmeans = dataclasses.replace(data, labels={"kmeans": data.labels["kmeans"]})
+    with pytest.raises(HeadrestError, match="choose from kmeans"):
+        train(kmeans, tmp_path, epochs=2, **SETTINGS)
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_too_little_memory_is_told_with_what_to_do(tmp_path, monkeypatch):
-    def short(*_):
+def test_reports_too_little_memory_with_a_remedy(tmp_path, monkeypatch):
+    def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr("keras.Model.train_on_batch", short)
-    with pytest.raises(HeadrestError, match="smaller batch"):
+    monkeypatch.setattr("keras.Model.train_on_batch", fail)
+    with pytest.raises(HeadrestError, match="smaller batch size"):
         train(easy_set(), tmp_path, epochs=2, **SETTINGS)
 
 
-def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
-    with pytest.raises(HeadrestError, match="lower rate"):
-        train(easy_set(), tmp_path, epochs=3, **{**SETTINGS, "optimizer": "sgd", "rate": 1e30})
+def test_never_saves_weights_that_are_not_finite(tmp_path):
+    settings = SETTINGS | {"optimizer": "sgd", "learning_rate": 1e30}
+    with pytest.raises(HeadrestError, match="lower learning rate"):
+        train(easy_set(), tmp_path, epochs=3, **settings)
     assert not (tmp_path / "checkpoints").exists()
     assert not list((tmp_path / "frames").glob("epoch*"))
     bad = Checkpoint({"a": np.array([np.inf])}, {}, [{"epoch": 1, "loss": 1.0}], {})
@@ -267,39 +273,53 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
         save_checkpoint(tmp_path, bad)
 
 
+@pytest.mark.parametrize(("loss", "stops"), [(2e3, True), (np.nan, True), (5e2, False)])
+def test_stops_a_diverging_training_and_keeps_the_last_good_epoch(
+    loss, stops, tmp_path, monkeypatch
+):
+    losses = iter([1.0] * 4 + [1.0, loss, 1.0, 1.0])
+    monkeypatch.setattr("keras.Model.train_on_batch", lambda *_: next(losses))
+    settings = SETTINGS | {"half_resolution_epochs": 0}
+    if stops:
+        with pytest.raises(HeadrestError, match=r"diverged in epoch 2 .*lower learning rate"):
+            train(easy_set(), tmp_path, epochs=2, **settings)
+    else:
+        train(easy_set(), tmp_path, epochs=2, **settings)
+    assert len(load_checkpoint(tmp_path / "checkpoints").history) == (1 if stops else 2)
+    load_network(tmp_path)
+
+
 @pytest.mark.parametrize("preset", ["small", "valid3"])
-def test_the_recipe_of_2018(tmp_path, preset):
-    """K-Means labels, cross entropy, momentum SGD; touching slices are not learned from."""
-    data = dataclasses.replace(easy_set(size=68 if preset == "valid3" else 64), truth=None)
-    choices = {"labels": "kmeans", "loss": "cross-entropy", "optimizer": "sgd", "augment": False}
-    history = train(data, tmp_path, epochs=1, preset=preset, held_out=0.34, **choices)
+def test_trains_as_in_2018(tmp_path, preset):
+    """K-Means labels without touching slices, cross entropy, momentum SGD."""
+    data = easy_set(size=68 if preset == "valid3" else 64)
+    kmeans = dataclasses.replace(data, labels={"kmeans": data.labels["kmeans"]})
+    settings = {"labels": "kmeans", "loss": "cross-entropy", "optimizer": "sgd", "augment": False}
+    history = train(kmeans, tmp_path, epochs=1, preset=preset, held_out=0.34, **settings)
     assert np.isfinite(history[0]["loss"])
-    assert read_frames(tmp_path).probability(0).shape[1:] == data.slices.shape[1:]
+    assert read_frames(tmp_path).probability(0).shape[1:] == data.hu.shape[1:]
 
 
-@pytest.mark.parametrize("halved", [-1, 2, 3])
-def test_the_last_epoch_sees_slices_as_they_are(halved, tmp_path):
-    with pytest.raises(HeadrestError, match="as they are"):
-        train(easy_set(), tmp_path, epochs=2, **SETTINGS | {"halved": halved})
+@pytest.mark.parametrize("half", [-1, 2, 3])
+def test_the_last_epoch_has_full_resolution(half, tmp_path):
+    with pytest.raises(HeadrestError, match="fewer than all"):
+        train(easy_set(), tmp_path, epochs=2, **SETTINGS | {"half_resolution_epochs": half})
 
 
-@pytest.mark.slow
-def test_a_run_from_before_slices_were_halved_goes_on(tmp_path):
-    settings = SETTINGS | {"halved": 0}
-    history = train(easy_set(), tmp_path / "run", epochs=2, **settings)
-    kept = load_checkpoint(tmp_path / "run" / "checkpoints")
-    del kept.settings["halved"]
-    save_checkpoint(tmp_path / "old" / "checkpoints", kept)
-    assert train(easy_set(), tmp_path / "old", epochs=2, **settings) == history
-    with pytest.raises(HeadrestError, match="its halved was 0, not 1"):
-        train(easy_set(), tmp_path / "old", epochs=2, **SETTINGS)
+def test_refuses_to_resume_a_run_of_another_version(whole, tmp_path):
+    kept = load_checkpoint(whole[0] / "checkpoints")
+    kept.settings["halved"] = kept.settings.pop("half_resolution_epochs")
+    save_checkpoint(tmp_path / "checkpoints", kept)
+    with pytest.raises(HeadrestError, match="another version"):
+        train(easy_set(), tmp_path, epochs=EPOCHS, **SETTINGS)
+    load_network(tmp_path)
 
 
-def test_a_training_that_is_stopped_is_told_how_to_go_on(monkeypatch, capsys):
-    def stopped(*_):
+def test_an_interrupted_training_says_how_to_resume(monkeypatch, capsys):
+    def interrupt(**_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headrest.__main__._train", stopped)
+    monkeypatch.setattr("headrest.__main__._train", interrupt)
     assert main(["train", "DATA", "RUN"]) == 130
     assert "--resume goes on" in capsys.readouterr().err
     assert main(["train", "DATA", "RUN", "--resume"]) == 130
@@ -308,14 +328,21 @@ def test_a_training_that_is_stopped_is_told_how_to_go_on(monkeypatch, capsys):
 
 def test_command(tmp_path, capsys):
     data, out = easy_set(), str(tmp_path / "run")
-    parts = [(n, data.patient == n) for n in sorted(set(data.patient))]
-    studies = [(n, data.slices[p], data.truth[p], data.state[p]) for n, p in parts]
+    studies = [
+        LabelledStudy(name, data.hu[part], {"kmeans": data.labels["kmeans"][part]})
+        for name in sorted(set(data.patient))
+        for part in [data.patient == name]
+    ]
     write_training_set(tmp_path / "set", studies, matrix=64)
-    command = ["train", str(tmp_path / "set"), out, "--preset", "small", "--epochs", "1"]
+    command = ["train", str(tmp_path / "set"), out, "--preset", "small", "--epochs", "2"]
+    command += ["--half-resolution", "1", "--batch-size", "2", "--learning-rate", "1e-3"]
     assert main(command) == 1
     assert "kmeans" in capsys.readouterr().err
     command += ["--labels", "kmeans"]
     assert main(command) == 0
-    assert "finding nothing" in capsys.readouterr().out
+    assert "empty mask" in capsys.readouterr().out
     assert main(command) == 1
     assert main([*command, "--resume"]) == 0
+    settings = load_checkpoint(tmp_path / "run" / "checkpoints").settings
+    assert (settings["half_resolution_epochs"], settings["batch_size"]) == (1, 2)
+    assert settings["learning_rate"] == 1e-3

@@ -5,7 +5,6 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import CANARY, make_series, uid
 from pydicom import dcmread
@@ -15,7 +14,7 @@ from headrest import clean_tree, find_support, read_series
 from headrest.__main__ import main
 from headrest.show import figures as plots
 from headrest.train import frames
-from headrest.train.dataset import write_training_set
+from headrest.train.dataset import LabelledStudy, write_training_set
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("PatientName", "OtherPatientNames", "ReferringPhysicianName", "OperatorsName")
@@ -57,7 +56,7 @@ def test_no_name_leaves_the_headers(tmp_path, capfd, caplog, recwarn, monkeypatc
     for number, figure in enumerate(figures):
         figure.savefig(f"figure-{number}.svg")
         figure.savefig(f"figure-{number}.png")
-    study = ("0", series.hu, found.mask, np.array(found.states))
+    study = LabelledStudy("0", series.hu, {"kmeans": found.mask}, {"kmeans": found.states})
     write_training_set("set", [study], matrix=64)
     frames.keep_slices("run", series.hu, found.mask)
     assert CANARY not in shown(capfd, caplog, recwarn) + repr(series)

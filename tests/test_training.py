@@ -1,102 +1,116 @@
+"""Training sets on disk."""
+
 import numpy as np
 import pytest
 
 from headrest import HeadrestError
-from headrest.train.dataset import read_training_set, write_training_set
+from headrest.hounsfield import IGNORE_LABEL
+from headrest.train.dataset import (
+    LabelledStudy,
+    read_training_set,
+    slice_states,
+    write_training_set,
+)
 from headrest.util.arrays import fit_to_matrix
 
+STATES = ["free", "touching", "absent"]
 
-def study(name, slices, size=40, seed=0):
+
+def study(patient, slices, size=40, seed=0, **changes):
     rng = np.random.default_rng(seed)
     hu = rng.integers(-1024, 3000, (slices, size, size)).astype(np.float32)
-    return name, hu, hu > 2000, ["free", "touching", "absent"][:slices]
+    parts = {"hu": hu, "labels": {"kmeans": hu > 2000}, "states": {"kmeans": STATES[:slices]}}
+    return LabelledStudy(patient, **(parts | changes))
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_reads_what_was_written(tmp_path):
     studies = [study("a", 3), study("b", 2, seed=1)]
     write_training_set(tmp_path / "set", iter(studies), matrix=40)
     stored = read_training_set(tmp_path / "set")
-    assert stored.slices.dtype == np.int16
-    assert stored.labels.dtype == np.uint8
-    assert isinstance(stored.slices, np.memmap)
-    assert np.array_equal(stored.slices, np.concatenate([s[1] for s in studies]))
-    assert np.array_equal(stored.labels, np.concatenate([s[2] for s in studies]))
+    assert (stored.hu.dtype, stored.labels["kmeans"].dtype) == (np.int16, np.uint8)
+    assert isinstance(stored.hu, np.memmap)
+    assert np.array_equal(stored.hu, np.concatenate([s.hu for s in studies]))
+    labels = np.concatenate([s.labels["kmeans"] for s in studies])
+    assert np.array_equal(stored.target("kmeans"), labels)
     assert list(stored.patient) == ["a"] * 3 + ["b"] * 2
     assert list(stored.slice) == [0, 1, 2, 0, 1]
-    assert list(stored.state[:3]) == ["free", "touching", "absent"]
+    assert list(stored.states["kmeans"][:3]) == STATES
+    some = stored.take(np.array([4, 0]))
+    assert np.array_equal(some.hu, stored.hu[[4, 0]])
+    assert list(some.patient) == ["b", "a"]
+    assert list(some.states["kmeans"]) == ["touching", "free"]
 
 
 @pytest.mark.parametrize("matrix", [32, 41, 64])
-def test_other_matrices_are_padded_or_cropped_about_the_centre(tmp_path, matrix):
-    name, hu, labels, states = study("a", 1)
-    write_training_set(tmp_path / "set", [(name, hu, labels, states)], matrix=matrix)
+def test_pads_or_crops_around_the_centre(tmp_path, matrix):
+    one = study("a", 1)
+    write_training_set(tmp_path / "set", [one], matrix=matrix)
     stored = read_training_set(tmp_path / "set")
-    assert stored.slices.shape == (1, matrix, matrix)
-    back = fit_to_matrix(stored.slices, 40, 0)
+    assert stored.hu.shape == (1, matrix, matrix)
+    back = fit_to_matrix(stored.hu, 40, 0)
     edge = max(0, (40 - matrix) // 2)
     inner = slice(edge, 40 - edge)
-    assert np.array_equal(back[:, inner, inner], hu[:, inner, inner])
+    assert np.array_equal(back[:, inner, inner], one.hu[:, inner, inner])
 
 
-def test_contradictions_are_refused_and_leave_nothing(tmp_path):
-    name, hu, labels, states = study("a", 2)
-    for bad in (
-        (name, hu, labels[:1], states),
-        (name, hu, labels, states[:1]),
-        (name, np.full_like(hu, np.nan), labels, states),
+def test_stores_labels_of_any_name_and_unknown_pixels(tmp_path):
+    one = study("a", 3)
+    manual = np.zeros(one.hu.shape, np.uint8)
+    manual[0, 5], manual[1:, 6] = 1, IGNORE_LABEL
+    both = study("a", 3, labels={"manual": manual} | one.labels)
+    write_training_set(tmp_path / "set", [both], matrix=40)
+    stored = read_training_set(tmp_path / "set")
+    assert np.array_equal(stored.target("manual"), manual)
+    assert list(stored.states["manual"]) == ["unknown", "absent", "absent"]
+    assert list(stored.states["kmeans"]) == STATES
+    with pytest.raises(HeadrestError, match="choose from kmeans, manual"):
+        stored.target("truth")
+
+
+def test_states_follow_from_labels_and_contact():
+    labels = np.array([[[1, 0]], [[1, 0]], [[0, IGNORE_LABEL]]])
+    assert slice_states(labels, [True, False, True]) == ["touching", "free", "absent"]
+    assert slice_states(labels) == ["unknown", "unknown", "absent"]
+
+
+def test_refuses_contradictions_and_leaves_no_folder(tmp_path):
+    one = study("a", 2)
+    labels = one.labels["kmeans"]
+    for bad, words in (
+        ([study("a", 2, labels={"kmeans": labels[:1]})], "a: .*differ in shape"),
+        ([study("a", 2, states={"kmeans": ["free"]})], "a: .*differ in shape"),
+        ([study("a", 2, hu=np.full_like(one.hu, np.nan))], "a: .*finite"),
+        ([study("a", 2, labels={}, states={})], "a: no labels"),
+        ([study("a", 2, labels={"../x": labels}, states={})], "letters, digits"),
+        ([one, study("b", 2, labels={"truth": labels}, states={})], "b: other labels"),
+        ([], "no slices"),
     ):
-        with pytest.raises(HeadrestError, match="a:"):
-            write_training_set(tmp_path / "set", [bad], matrix=40)
+        with pytest.raises(HeadrestError, match=words):
+            write_training_set(tmp_path / "set", bad, matrix=40)
         assert not list(tmp_path.iterdir())
-    with pytest.raises(HeadrestError, match="no slices"):
-        write_training_set(tmp_path / "set", [], matrix=40)
 
 
-def test_an_existing_folder_is_kept(tmp_path):
+def test_keeps_an_existing_folder(tmp_path):
     write_training_set(tmp_path / "set", [study("a", 1)], matrix=40)
     with pytest.raises(HeadrestError, match="exists"):
         write_training_set(tmp_path / "set", [study("b", 1)], matrix=40)
 
 
-def test_a_damaged_set_is_refused(tmp_path):
+def test_refuses_a_damaged_set(tmp_path):
     write_training_set(tmp_path / "set", [study("a", 2)], matrix=40)
-    (tmp_path / "set" / "index.csv").write_text("patient,slice,state\na,0,free\n")
+    (tmp_path / "set" / "index.csv").write_text("patient,slice,state_kmeans\na,0,free\n")
     with pytest.raises(HeadrestError, match="differ"):
         read_training_set(tmp_path / "set")
-    (tmp_path / "set" / "slices.npy").write_bytes(b"")
+    (tmp_path / "set" / "index.csv").write_text("patient,slice,state\na,0,free\n")
+    with pytest.raises(HeadrestError, match="no training set"):
+        read_training_set(tmp_path / "set")
+    (tmp_path / "set" / "hu.npy").write_bytes(b"")
     with pytest.raises(HeadrestError, match="no training set"):
         read_training_set(tmp_path / "set")
 
 
-def test_a_truth_lies_beside_the_labels(tmp_path):
-    name, hu, labels, states = study("a", 3)
-    truth, contact = hu > 2500, [True, False, False]
-    truth[2] = False
-    write_training_set(tmp_path / "set", [(name, hu, labels, states, truth, contact)], matrix=40)
-    stored = read_training_set(tmp_path / "set")
-    assert np.array_equal(stored.target("truth"), truth)
-    assert np.array_equal(stored.target("kmeans"), labels)
-    assert list(stored.contact) == contact
-    assert list(stored.group([2, 1, 0])) == ["absent", "free", "touching"]
-    assert list(stored.state) == states
-
-
-def test_without_a_truth_the_labels_maker_is_believed(tmp_path):
-    write_training_set(tmp_path / "set", [study("a", 3)], matrix=40)
-    stored = read_training_set(tmp_path / "set")
-    assert list(stored.group([0, 1, 2])) == ["free", "touching", "absent"]
-    with pytest.raises(HeadrestError, match="kmeans"):
-        stored.target("truth")
-
-
-def test_a_truth_belongs_to_all_or_none(tmp_path):
-    name, hu, labels, states = study("a", 2)
-    whole = (name, hu, labels, states, labels, [True, False])
-    for bad, text in (
-        ([whole, study("b", 2)], "unlike"),
-        ([(name, hu, labels, states, labels)], "together"),
-        ([(*whole[:4], labels[:1], [True, False])], "arrays"),
-    ):
-        with pytest.raises(HeadrestError, match=text):
-            write_training_set(tmp_path / "set", bad, matrix=40)
-        assert not list(tmp_path.iterdir())
+def test_refuses_a_set_of_an_older_version(tmp_path):
+    for name in ("slices.npy", "labels.npy", "truth.npy"):
+        np.save(tmp_path / name, np.zeros((1, 4, 4), np.uint8))
+    with pytest.raises(HeadrestError, match=r"headrest 0\.5 or older; write it again"):
+        read_training_set(tmp_path)

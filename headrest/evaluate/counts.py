@@ -25,7 +25,7 @@ class SliceCounts:
     """Pixel counts: arrays (n,), one entry per slice. Pixels of unknown class do not count."""
 
     indices: np.ndarray  # of the slices in their training set or series
-    groups: np.ndarray  # "free", "touching" or "absent"
+    groups: np.ndarray  # "free", "touching", "absent" or "unknown"
     true: np.ndarray  # pixels of support by the labels
     found: np.ndarray  # by the network
     shared: np.ndarray  # by both
@@ -70,14 +70,14 @@ def evaluate_slices(
     model : keras.Model of `headrest.segment.unet`
     data : headrest.train.dataset.TrainingSet
     indices : int array (n,), slices that the network was not trained on.
-    labels : str, "truth" or "kmeans".
+    labels : str, name of the labels.
     """
-    target, size = data.target(labels), output_size(model, data.slices.shape[1])
+    target, size = data.target(labels), output_size(model, data.hu.shape[1])
     indices = np.asarray(indices)
     counts = [np.zeros((4, 0), int)]
     for start in range(0, len(indices), EVALUATION_BATCH):
         chosen = indices[start : start + EVALUATION_BATCH]
-        found = slice_probability(model, data.slices[chosen]) >= 0.5
+        found = slice_probability(model, data.hu[chosen]) >= 0.5
         label = crop(target[chosen], size)
         counts.append(count_slices(label == 1, found, label != IGNORE_LABEL))
-    return SliceCounts(indices, data.group(indices), *np.concatenate(counts, 1))
+    return SliceCounts(indices, data.states[labels][indices], *np.concatenate(counts, 1))

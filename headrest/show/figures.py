@@ -195,6 +195,8 @@ def training_curves(history: list[dict]) -> Figure:
         values = [row[f"dice_{group}"] for row in history]
         if None not in values:
             right.plot(epochs, values, color=color, label=f"{group} slices")
+    if not right.lines:  # labels without a known contact of support and patient
+        right.plot(epochs, [row["dice"] for row in history], SUPPORT_COLOR, label="all slices")
     right.set(xlabel="epoch", ylabel="Dice, held out", ylim=(0, 1))
     right.legend(loc="lower right")
     return figure

@@ -1,4 +1,4 @@
-"""Slices as another scanner or another positioning would give them."""
+"""Augmentation: slices as another scanner or another positioning would give them."""
 
 from typing import NamedTuple
 
@@ -7,178 +7,150 @@ from PIL import Image
 
 from headrest.hounsfield import FLOOR, IGNORE_LABEL, INPUT_HIGH_HU, INPUT_LOW_HU, SUPPORT_HU, scale
 
-SIDEWAYS, MIRRORED, UPSIDE_DOWN = 1 / 12, 0.5, 0.2
-"""Shares of slices whose rows become columns, as of patients on their side, and that are flipped
-from left to right and from top to bottom, as of series stored upside down."""
+TRANSPOSED_SHARE, FLIPPED_ROWS_SHARE, FLIPPED_COLUMNS_SHARE = 1 / 12, 0.2, 0.5
+"""Shares of slices with rows and columns exchanged (patient on the side), and flipped."""
 
-SHIFT = 24
-"""Pixels, at most, by which a slice is moved."""
+MAX_SHIFT = 24
+"""Largest shift along rows and columns, in pixels; an eighth of smaller slices."""
 
-TURNED, DEGREES, ZOOM = 0.5, 15.0, 1.25
-"""Share of slices that are turned and resized besides; by how much, at most, either way."""
+ROTATED_SHARE, MAX_DEGREES, MAX_ZOOM = 0.5, 15.0, 1.25
+"""Share of slices that are rotated and resized, with the largest angle and factor."""
 
-OFFSET, NOISE = 15.0, 20.0
-"""HU: standard deviation of what is added to a whole slice; at most that of added noise."""
+OFFSET_HU, MAX_NOISE_HU = 15.0, 20.0
+"""Standard deviation of the offset of a slice, and largest standard deviation of added noise."""
 
-STORE = 4
-"""Slices of noise that all of an epoch is taken from: where in it one begins is drawn."""
+NOISE_SLICES = 4
+"""Slices of noise per epoch; each example takes its noise from a random place in them."""
 
 
-class Change(NamedTuple):
-    """What is changed about a slice.
+class Augmentation(NamedTuple):
+    """Changes of one slice.
 
     Attributes
     ----------
-    sideways, upside_down, mirrored : bool
-    by : (rows, columns), pixels by which it is moved.
-    turn : (angle in degrees, factor of its size), or None.
-    offset, noise : HU that are added, and standard deviation of noise in HU.
-    start : int, where in the store of noise its own begins.
-    size : int, rows and columns of what comes out.
+    transpose, flip_rows, flip_columns : bool
+    shift : (rows, columns) in pixels
+    rotation : (degrees from the columns towards the rows, zoom factor), or None
+    offset_hu, noise_hu : float, added HU, and standard deviation of added noise.
+    noise_start : int, first value used of the array from `sample_noise`.
+    size : int, rows and columns of the result.
     """
 
-    sideways: bool
-    upside_down: bool
-    mirrored: bool
-    by: tuple
-    turn: tuple | None
-    offset: float
-    noise: float
-    start: int
+    transpose: bool
+    flip_rows: bool
+    flip_columns: bool
+    shift: tuple[float, float]
+    rotation: tuple[float, float] | None
+    offset_hu: float
+    noise_hu: float
+    noise_start: int
     size: int
 
 
-def draw_change(rng, size, halved=False):
-    """Draw what is changed about a slice.
+def sample_augmentation(
+    rng: np.random.Generator, size: int, half_resolution: bool = False
+) -> Augmentation:
+    """Sample the changes of one slice.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     size : int, rows and columns of the slice.
-    halved : bool
-        Half as many rows and columns come out: the whole slice at half its size, a quarter of it
-        at its own, or anything between.
-
-    Returns
-    -------
-    Change
+    half_resolution : bool
+        The result has half the rows and columns: the slice at half its size, a quarter of it at
+        full size, or a window of any size between.
     """
-    reach = min(SHIFT, size // 8)
-    turn = (rng.uniform(-DEGREES, DEGREES), ZOOM ** rng.uniform(-1, 1))
-    change = Change(
-        sideways=rng.random() < SIDEWAYS,
-        upside_down=rng.random() < UPSIDE_DOWN,
-        mirrored=rng.random() < MIRRORED,
-        by=tuple(rng.integers(-reach, reach + 1, 2).tolist()),
-        turn=turn if rng.random() < TURNED else None,
-        offset=rng.normal(0, OFFSET),
-        noise=rng.uniform(0, NOISE),
-        start=int(rng.integers((STORE - 1) * size**2)),
+    reach = min(MAX_SHIFT, size // 8)
+    rotation = (rng.uniform(-MAX_DEGREES, MAX_DEGREES), MAX_ZOOM ** rng.uniform(-1, 1))
+    sampled = Augmentation(
+        transpose=rng.random() < TRANSPOSED_SHARE,
+        flip_rows=rng.random() < FLIPPED_ROWS_SHARE,
+        flip_columns=rng.random() < FLIPPED_COLUMNS_SHARE,
+        shift=tuple(rng.integers(-reach, reach + 1, 2).tolist()),
+        rotation=rotation if rng.random() < ROTATED_SHARE else None,
+        offset_hu=rng.normal(0, OFFSET_HU),
+        noise_hu=rng.uniform(0, MAX_NOISE_HU),
+        noise_start=int(rng.integers((NOISE_SLICES - 1) * size**2)),
         size=size,
     )
-    return _halve(change, rng) if halved else change
+    return _sample_window(sampled, rng) if half_resolution else sampled
 
 
-def _halve(change, rng):
+def _sample_window(full, rng):
     zoom = 2 ** rng.uniform(-1, 0)
-    beyond = (zoom - 0.5) * change.size / 2  # what of the slice lies outside, on either side
-    by = tuple(d / 2 + rng.uniform(-beyond, beyond) for d in change.by)
-    degrees = change.turn[0] if change.turn else 0.0
-    return change._replace(by=by, turn=(degrees, zoom), size=change.size // 2)
+    margin = (zoom - 0.5) * full.size / 2  # pixels outside the window, on either side
+    shift = tuple(d / 2 + rng.uniform(-margin, margin) for d in full.shift)
+    degrees = full.rotation[0] if full.rotation else 0.0
+    return full._replace(shift=shift, rotation=(degrees, zoom), size=full.size // 2)
 
 
-def store_of_noise(rng, size):
-    """Numbers of variance 1 for `augment`: float32 array."""
-    return rng.standard_normal(STORE * size**2, np.float32)
+def sample_noise(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Noise of variance 1 for an epoch of slices of `size` rows: float32 array."""
+    return rng.standard_normal(NOISE_SLICES * size**2, np.float32)
 
 
-def augment(hu, label, change, noise):
-    """Change a slice and its label, and scale it for a network.
+def augment(
+    hu: np.ndarray, label: np.ndarray, change: Augmentation, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Change a slice and its label, and scale the slice for a network.
 
     Parameters
     ----------
     hu : array (size, size), in HU.
-    label : uint8 array (size, size), 1 for headrest, 0 for the rest, or `IGNORE_LABEL`.
-    change : Change
-    noise : float32 array, as `store_of_noise` makes it.
+    label : uint8 array (size, size), 1 for support, 0 for the rest, or `IGNORE_LABEL`.
+    change : Augmentation
+    noise : float32 array, as by `sample_noise`.
 
     Returns
     -------
-    (float32 array, uint8 array), of `change.size` rows and columns : scaled as by
-    `headrest.hounsfield.scale`; the label moved with it, `IGNORE_LABEL` in air. What moves in from
-    outside is `FLOOR`.
+    (float32 array, uint8 array), both (change.size, change.size) : the slice, scaled as by
+    `headrest.hounsfield.scale` and padded with `FLOOR` HU; the label, interpolated by the nearest
+    neighbour, with `IGNORE_LABEL` at `SUPPORT_HU` HU and below.
     """
-    if change.sideways:
+    if change.transpose:
         hu, label = hu.T, label.T
-    flips = [axis for axis, flip in enumerate((change.upside_down, change.mirrored)) if flip]
-    hu, label = np.flip(hu, flips), np.flip(label, flips)
-    if change.turn is None:
-        hu, label = moved(hu, change.by, FLOOR), moved(label, change.by, 0)
+    flips = (change.flip_rows, change.flip_columns)
+    axes = tuple(axis for axis, flip in enumerate(flips) if flip)
+    hu, label = np.flip(hu, axes), np.flip(label, axes)
+    if change.rotation is None:
+        hu, label = _shift(hu, change.shift, FLOOR), _shift(label, change.shift, 0)
     else:
-        hu = turned(hu.astype(np.float32), *change.turn, change.by, FLOOR, change.size)
-        label = turned(label, *change.turn, change.by, 0, change.size)
-    label = unjudged_in_air(hu, label)
-    scaled = hu + np.float32(change.offset)
+        hu, label = _rotate(hu.astype(np.float32), change, FLOOR), _rotate(label, change, 0)
+    label = ignore_air(hu, label)
+    scaled = hu + np.float32(change.offset_hu)
     scale(scaled, out=scaled)
-    grains = noise[change.start : change.start + scaled.size].reshape(scaled.shape)
-    scaled += np.float32(change.noise * 2 / (INPUT_HIGH_HU - INPUT_LOW_HU)) * grains
+    added = noise[change.noise_start : change.noise_start + scaled.size].reshape(scaled.shape)
+    scaled += np.float32(change.noise_hu * 2 / (INPUT_HIGH_HU - INPUT_LOW_HU)) * added
     return scaled, label
 
 
-def unjudged_in_air(hu, label):
-    """Labels with `IGNORE_LABEL` wherever a slice is air.
+def ignore_air(hu: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Labels with `IGNORE_LABEL` at `SUPPORT_HU` HU and below, where no label is support.
 
     Examples
     --------
-    >>> unjudged_in_air(np.array([-1000, 40]), np.array([0, 1], np.uint8))
+    >>> ignore_air(np.array([-1000, 40]), np.array([0, 1], np.uint8))
     array([255,   1], dtype=uint8)
     """
     return np.where(hu > SUPPORT_HU, label, np.uint8(IGNORE_LABEL))
 
 
-def moved(image, by, fill):
-    """Move an image by whole pixels; what moves in is `fill`.
-
-    Examples
-    --------
-    >>> moved(np.array([[1, 2], [3, 4]]), (1, 0), 0)
-    array([[0, 0],
-           [1, 2]])
-    """
-    out = np.full_like(image, fill)
-    to = tuple(slice(max(d, 0), n + min(d, 0)) for d, n in zip(by, image.shape))
-    back = tuple(slice(max(-d, 0), n + min(-d, 0)) for d, n in zip(by, image.shape))
-    out[to] = image[back]
-    return out
+def _shift(image, shift, fill):
+    rows, columns = shift
+    reach = max(map(abs, shift))
+    padded = np.pad(image, reach, constant_values=fill)
+    return padded[reach - rows :, reach - columns :][: len(image), : len(image)]
 
 
-def turned(image, degrees, zoom, by, fill, size=None):
-    """Turn and resize an image about its centre, and move it; what moves in is `fill`.
-
-    Between pixels, numbers are interpolated along both axes, labels are the nearest one's.
-
-    Parameters
-    ----------
-    image : float32 or uint8 array (size, size)
-    degrees : float, from the columns towards the rows.
-    zoom : float, above 1 for larger.
-    by : (rows, columns) in pixels.
-    fill : float
-    size : int, optional; rows and columns of what comes out, as many as go in if None.
-
-    Examples
-    --------
-    >>> turned(np.array([[1, 2], [3, 4]], np.uint8), 90, 1.0, (0, 0), 0)
-    array([[3, 1],
-           [4, 2]], dtype=uint8)
-    """
+def _rotate(image, change, fill):
+    """Rotate, resize and shift, around the centre: linear for HU, nearest neighbour for labels.
+    Pillow takes 3 ms per slice and label, scipy.ndimage 12 ms."""
+    degrees, zoom = change.rotation
     cos, sin = (f(np.deg2rad(degrees)) / zoom for f in (np.cos, np.sin))
-    back = np.array([[cos, sin], [-sin, cos]])  # of x and y, from where a pixel is taken
-    size = size or len(image)
-    x, y = np.column_stack([back, len(image) / 2 - back @ (size / 2 + np.array(by[::-1]))])
-    between = Image.Resampling.NEAREST if image.dtype == np.uint8 else Image.Resampling.BILINEAR
-    whole = Image.fromarray(np.ascontiguousarray(image))
-    taken = whole.transform(
-        (size, size), Image.Transform.AFFINE, (*x, *y), between, fillcolor=int(fill)
-    )
-    return np.asarray(taken)
+    inverse = np.array([[cos, sin], [-sin, cos]])  # from (x, y) of the result to the slice
+    centre = change.size / 2 + np.array(change.shift[::-1])
+    x, y = np.column_stack([inverse, len(image) / 2 - inverse @ centre])
+    method = Image.Resampling.NEAREST if image.dtype == np.uint8 else Image.Resampling.BILINEAR
+    pillow, size = Image.fromarray(np.ascontiguousarray(image)), (change.size, change.size)
+    affine = Image.Transform.AFFINE
+    return np.asarray(pillow.transform(size, affine, (*x, *y), method, fillcolor=int(fill)))

@@ -1,140 +1,149 @@
-"""What a network is fed: batches in random order, changed at random, patients kept apart."""
+"""Batches of augmented slices in random order; patients split into training and held out."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from headrest.hounsfield import scale
-from headrest.train.augment import augment, draw_change, store_of_noise, unjudged_in_air
+from headrest.train.augment import augment, ignore_air, sample_augmentation, sample_noise
 from headrest.util.arrays import crop
 from headrest.util.errors import HeadrestError
 
-THREADS = max(1, min((os.cpu_count() or 1) // 2, 8))
-"""Threads that make a batch while the one before is learned from."""
+BATCH_THREADS = max(1, min((os.cpu_count() or 1) // 2, 8))
+"""Threads that prepare a batch during the training step of the previous one."""
 
 
-def split(patients, held_out=0.2, seed=0):
-    """Keep some patients out of training, whole: slices of one patient are all but copies.
+def split_patients(
+    patients: np.ndarray, held_out: float | list[str] = 0.2, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split slices into training and held out, by patient: slices of one patient look alike.
 
     Parameters
     ----------
-    patients : str array (n,), one name a slice.
-    held_out : float, share of the patients, rounded, but at least one and never all; or a list of
-        their names.
+    patients : str array (n,), patient of each slice.
+    held_out : float, share of the patients, at least one and not all of them; or their names.
     seed : int
 
     Returns
     -------
-    (training, held_out) : int arrays, indices of slices in ascending order.
+    (training, held_out) : int arrays, ascending indices of slices.
 
     Raises
     ------
     HeadrestError
-        Where there are fewer than two patients, or nobody is held out, or everybody.
+        If there are fewer than two patients, or the names leave one side empty.
 
     Examples
     --------
-    >>> split(np.array(["a", "a", "b", "b"]))
+    >>> split_patients(np.array(["a", "a", "b", "b"]))
     (array([2, 3]), array([0, 1]))
     """
     names = sorted(set(map(str, patients)))
     if len(names) < 2:
-        raise HeadrestError("fewer than two patients: none can be held out")
-    chosen = held_out
-    if not isinstance(held_out, list):
+        raise HeadrestError("training needs two patients or more, one of them held out")
+    if isinstance(held_out, list):
+        chosen = held_out
+    else:
         n = min(max(round(held_out * len(names)), 1), len(names) - 1)
-        chosen = np.random.default_rng(seed).permutation(names)[:n]
+        chosen = np.random.default_rng(seed).permutation(names)[:n].tolist()
     out = np.isin(patients, chosen)
     if out.all() or not out.any():
-        raise HeadrestError("nobody is held out, or everybody: nothing to judge by, or to learn")
+        raise HeadrestError("the names of held-out patients match no patient, or all of them")
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
 class Batches:
-    """Batches of an epoch, the same whenever its seed is.
+    """Batches of an epoch; the same for the same seed.
 
     Parameters
     ----------
-    slices : array (n, size, size), in HU.
-    labels : array (n, size, size), 1 for headrest, 0 for the rest, or `IGNORE_LABEL`.
-    indices : int array, of the slices to draw from.
-    batch : int, slices in a batch. What is left over at the end waits for another epoch.
-    size : int, rows and columns of the network's output: labels are cropped to it.
-    augment : bool, change slices at random, as `headrest.train.augment` does.
-    examples : int, optional; slices of an epoch, each of `indices` once if None.
-    halved : bool
-        Slices at half to all of their size through a window of half the rows and columns, and
-        four times as many in a batch and in an epoch, which is as much work for a network.
-        `size` is that of the smaller network. What is seen of a slice is drawn, so `augment` too.
+    hu : array (n, size, size), in HU.
+    labels : uint8 array (n, size, size), 1 for support, 0 for the rest, or `IGNORE_LABEL`.
+    indices : int array, slices to sample from.
+    batch_size : int
+        Slices that do not fill the last batch of an epoch are left out of it.
+    output_size : int, rows and columns that the network returns; labels are cropped to it.
+    augment : bool
+    slices_per_epoch : int, optional
+        Default: each of `indices` once.
+    half_resolution : bool
+        Half as many rows and columns (`headrest.train.augment.sample_augmentation`), and four
+        times as many slices per batch and epoch: the same work for the network. Needs `augment`.
     """
 
     def __init__(
-        self, slices, labels, indices, batch, size, augment=True, examples=None, halved=False
-    ):
-        examples, many = examples or len(indices), 4 if halved else 1
-        fewest = min(len(indices), examples)
-        if fewest < batch:
-            raise HeadrestError(f"{fewest} slices are fewer than a batch of {batch}")
-        if halved and not augment:
-            raise HeadrestError("what is seen of a halved slice is drawn: augment, or halve none")
-        self.slices, self.labels, self.indices = slices, labels, indices
-        self.examples, self.batch = many * examples, many * batch
-        self.size, self.augment, self.halved = size, augment, halved
+        self,
+        hu: np.ndarray,
+        labels: np.ndarray,
+        indices: np.ndarray,
+        batch_size: int,
+        output_size: int,
+        augment: bool = True,
+        slices_per_epoch: int | None = None,
+        half_resolution: bool = False,
+    ) -> None:
+        slices, factor = slices_per_epoch or len(indices), 4 if half_resolution else 1
+        available = min(len(indices), slices)
+        if available < batch_size:
+            raise HeadrestError(f"{available} slices are fewer than a batch of {batch_size}")
+        if half_resolution and not augment:
+            raise HeadrestError("half-resolution epochs need augmentation")
+        self.hu, self.labels, self.indices = hu, labels, indices
+        self.slices, self.batch_size = factor * slices, factor * batch_size
+        self.output_size, self.augment = output_size, augment
+        self.half_resolution = half_resolution
 
-    def __len__(self):
-        return self.examples // self.batch
+    def __len__(self) -> int:
+        return self.slices // self.batch_size
 
-    def epoch(self, seed, known=None):
-        """Yield slices and labels in random order.
-
-        Parameters
-        ----------
-        seed : int
-        known : int, optional; so many of `indices`, the first ones, are drawn from.
+    def epoch(self, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the batches of an epoch.
 
         Yields
         ------
-        float32 array (batch, rows, columns, 1), scaled, and uint8 array (batch, size, size), 1
-        for support, 0 for the rest, `headrest.hounsfield.IGNORE_LABEL` for air and as labelled.
+        float32 array (batch, rows, columns, 1), scaled, and uint8 array (batch, output, output),
+        1 for support, 0 for the rest, `headrest.hounsfield.IGNORE_LABEL` for air and where the
+        labels say so.
         """
-        rng, size = np.random.default_rng(seed), self.slices.shape[1]
-        noise, following = store_of_noise(rng, size), []
-        seen = size // 2 if self.halved else size
-        with ThreadPoolExecutor(THREADS) as threads:
-            for chosen in self._order(rng, self.indices[:known]):
-                changes = [self._change(rng, size) for _ in chosen]
-                x = np.empty((self.batch, seen, seen, 1), np.float32)
-                y = np.empty((self.batch, self.size, self.size), np.uint8)
-                made = [
-                    threads.submit(self._fill, x[n, ..., 0], y[n], i, change, noise)
-                    for n, (i, change) in enumerate(zip(chosen, changes))
-                ]
-                if following:
-                    yield _complete(*following)
-                following = made, x, y
-            yield _complete(*following)
+        rng, size = np.random.default_rng(seed), self.hu.shape[1]
+        noise, previous = sample_noise(rng, size), None
+        rows = size // 2 if self.half_resolution else size
+        with ThreadPoolExecutor(BATCH_THREADS) as threads:
+            for indices in self._order(rng):
+                x = np.empty((self.batch_size, rows, rows, 1), np.float32)
+                y = np.empty((self.batch_size, self.output_size, self.output_size), np.uint8)
+                changes = [self._sample_change(rng, size) for _ in indices]
+                examples = zip(x[..., 0], y, indices, changes)
+                futures = [threads.submit(self._fill, *one, noise) for one in examples]
+                if previous:
+                    yield _complete(*previous)
+                previous = futures, x, y
+            if previous:
+                yield _complete(*previous)
 
-    def _change(self, rng, size):
-        return draw_change(rng, size, self.halved) if self.augment else None
+    def _order(self, rng):
+        """Slices in random order, each equally often: int array (batches, batch)."""
+        rounds = [
+            rng.permutation(self.indices) for _ in range(-(-self.slices // len(self.indices)))
+        ]
+        return np.concatenate(rounds)[: len(self) * self.batch_size].reshape(-1, self.batch_size)
 
-    def _order(self, rng, indices):
-        """Indices, each as often as any other, in random order: int array (batches, batch)."""
-        rounds = [rng.permutation(indices) for _ in range(-(-self.examples // len(indices)))]
-        return np.concatenate(rounds)[: len(self) * self.batch].reshape(-1, self.batch)
+    def _sample_change(self, rng, size):
+        return sample_augmentation(rng, size, self.half_resolution) if self.augment else None
 
-    def _fill(self, x, y, i, change, noise):
-        """Make one example, into its place in the batch: gathering 32 of them afterwards, in one
-        thread, would keep a fast GPU waiting."""
-        hu, label = self.slices[i], self.labels[i]
+    def _fill(self, x, y, index, change, noise):
+        """Write one example into its place: stacking 32 of them later would delay a fast GPU."""
+        hu, label = self.hu[index], self.labels[index]
         if change is None:
-            hu, label = scale(hu), unjudged_in_air(hu, label)
+            hu, label = scale(hu), ignore_air(hu, label)
         else:
             hu, label = augment(hu, label, change, noise)
-        x[...], y[...] = hu, crop(label, self.size)
+        x[...], y[...] = hu, crop(label, self.output_size)
 
 
-def _complete(made, x, y):
-    for one in made:
-        one.result()
+def _complete(futures, x, y):
+    for future in futures:
+        future.result()
     return x, y

@@ -1,4 +1,4 @@
-"""What a training run leaves after each epoch, so that it can go on as if never stopped."""
+"""Checkpoints: all that the next epoch of a training run depends on."""
 
 import json
 import shutil
@@ -12,21 +12,21 @@ from headrest.util.arrays import READ_ERRORS, check_finite, read_arrays
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder, sha256
 
-KEPT = 2
-"""Checkpoints that are kept: the newest, and the one before should that be damaged."""
+KEPT_CHECKPOINTS = 2
+"""The newest, and the one before it in case the newest is damaged."""
 
-FILES = ("weights.npz", "optimizer.npz", "state.json")
+CHECKPOINT_FILES = ("weights.npz", "optimizer.npz", "state.json")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that the next epoch depends on.
+    """State of a run after an epoch.
 
     Attributes
     ----------
-    weights, optimizer : dict of str to array, as `headrest.segment.unet.get_weights` reads them.
-    history : list of dict, a row an epoch.
-    settings : dict that JSON can hold, of the whole run.
+    weights, optimizer : dict of str to array
+    history : list of dict, one per epoch.
+    settings : dict, of the whole run.
     """
 
     weights: dict
@@ -34,114 +34,104 @@ class Checkpoint:
     history: list
     settings: dict
 
-    @property
-    def epoch(self):
-        """Epochs that are done."""
-        return len(self.history)
-
-    def state(self):
-        """What is stored beside the arrays, as JSON holds it."""
+    def state(self) -> dict:
+        """Content of state.json."""
         best = min(self.history, key=lambda row: row["loss"], default=None)
-        seed = epoch_seed(self.settings.get("seed", 0), self.epoch + 1)
+        next_epoch = len(self.history) + 1
         return {
-            "epoch": self.epoch,
+            "epoch": len(self.history),
             "best": best and {"epoch": best["epoch"], "loss": best["loss"]},
-            "next_seed": seed,
+            "next_seed": epoch_seed(self.settings.get("seed", 0), next_epoch),
             "settings": self.settings,
             "history": self.history,
         }
 
 
-def epoch_seed(base, epoch):
-    """Seed of an epoch: the same whether or not the run was stopped before it.
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Seed of an epoch; a function of the run's seed, so that a resumed run has the same.
 
     Examples
     --------
     >>> epoch_seed(0, 1) == epoch_seed(0, 1) != epoch_seed(0, 2)
     True
     """
-    return int(np.random.SeedSequence([base, epoch]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def save_checkpoint(folder, checkpoint):
-    """Write a checkpoint whole or not at all, and drop all but the newest two.
+def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint with the SHA-256 of its files, and remove all but the newest two.
+
+    Keras' `BackupAndRestore` is no replacement: killed between its two files, it ends with other
+    weights without a warning; a cut or empty file of metadata raises JSONDecodeError.
 
     Parameters
     ----------
-    folder : path, of the run's checkpoints.
+    folder : path, holds a folder per checkpoint.
     checkpoint : Checkpoint
 
     Raises
     ------
     HeadrestError
-        Where a number is not finite, or the place cannot be written to; what was saved before
-        stays.
+        If an array holds NaN or infinity, or the folder cannot be written. Earlier checkpoints
+        remain.
     """
-    for name in ("weights", "optimizer"):
-        check_finite(getattr(checkpoint, name), name)
-    place = Path(folder) / f"epoch_{checkpoint.epoch:04d}"
-    shutil.rmtree(place, ignore_errors=True)  # damaged, or it would have been gone on from
-    with atomic_folder(place) as aside:
-        np.savez(aside / "weights.npz", **checkpoint.weights)
-        np.savez(aside / "optimizer.npz", **checkpoint.optimizer)
-        (aside / "state.json").write_text(json.dumps(checkpoint.state(), indent=1, allow_nan=False))
-        manifest = {name: sha256(aside / name) for name in FILES}
-        (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    for old in _places(folder)[KEPT:]:
+    check_finite(checkpoint.weights, "weights")
+    check_finite(checkpoint.optimizer, "optimizer variables")
+    path = Path(folder) / f"epoch_{len(checkpoint.history):04d}"
+    shutil.rmtree(path, ignore_errors=True)  # exists only if it is damaged
+    with atomic_folder(path) as temporary:
+        np.savez(temporary / "weights.npz", **checkpoint.weights)
+        np.savez(temporary / "optimizer.npz", **checkpoint.optimizer)
+        state = json.dumps(checkpoint.state(), indent=1, allow_nan=False)
+        (temporary / "state.json").write_text(state, encoding="utf-8")
+        manifest = json.dumps(_hashes(temporary), indent=1)
+        (temporary / "manifest.json").write_text(manifest, encoding="utf-8")
+    for old in _newest_first(folder)[KEPT_CHECKPOINTS:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder):
-    """Read the newest checkpoint that is sound.
-
-    Parameters
-    ----------
-    folder : path, of the run's checkpoints.
-
-    Returns
-    -------
-    Checkpoint, or None where there is none at all.
+def load_checkpoint(folder: str | Path) -> Checkpoint | None:
+    """Read the newest intact checkpoint; warn of newer, damaged ones. None if there is none.
 
     Raises
     ------
     HeadrestError
-        Where there are some and all are damaged.
-
-    Warns
-    -----
-    Where a newer one is damaged and passed over.
+        If all checkpoints are damaged.
     """
-    places = _places(folder)
-    for place in places:
+    paths = _newest_first(folder)
+    for path in paths:
         try:
-            return read_checkpoint(place)
+            return read_checkpoint(path)
         except HeadrestError as error:
             warnings.warn(f"passed over: {error}", stacklevel=2)
-    if places:
+    if paths:
         raise HeadrestError(f"{folder}: every checkpoint is damaged; train into another folder")
     return None
 
 
-def read_checkpoint(place):
-    """Read one checkpoint.
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint.
 
     Raises
     ------
     HeadrestError
-        Where a file is missing, cut or changed.
+        If a file is missing or differs from its SHA-256.
     """
-    place = Path(place)
+    path = Path(path)
     try:
-        manifest = json.loads((place / "manifest.json").read_bytes())
-        if manifest != {name: sha256(place / name) for name in FILES}:
-            raise HeadrestError(f"{place}: damaged checkpoint (its SHA-256 differ)")
-        state = json.loads((place / "state.json").read_bytes())
+        if json.loads((path / "manifest.json").read_bytes()) != _hashes(path):
+            raise HeadrestError(f"{path}: damaged checkpoint (its SHA-256 differ)")
+        state = json.loads((path / "state.json").read_bytes())
         history, settings = list(state["history"]), dict(state["settings"])
-        weights, optimizer = (read_arrays(place / name) for name in FILES[:2])
+        weights, optimizer = (read_arrays(path / name) for name in CHECKPOINT_FILES[:2])
     except READ_ERRORS as error:
-        raise HeadrestError(f"{place}: damaged checkpoint ({type(error).__name__})") from error
+        raise HeadrestError(f"{path}: damaged checkpoint ({type(error).__name__})") from error
     return Checkpoint(weights, optimizer, history, settings)
 
 
-def _places(folder):
+def _hashes(path):
+    return {name: sha256(path / name) for name in CHECKPOINT_FILES}
+
+
+def _newest_first(folder):
     return sorted(Path(folder).glob("epoch_[0-9]*"), reverse=True)

@@ -1,11 +1,7 @@
-"""Loss against iterations of networks of three shapes, with their Dice beside it.
-
-The first work on this question showed one figure of it, for five levels of two convolutions, seven
-levels of two, and seven levels with more of them further down.
-"""
+"""Loss and Dice against training steps, for the three networks compared in 2018."""
 
 import json
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -15,65 +11,69 @@ from headrest.evaluate.counts import evaluate_slices
 from headrest.segment.unet import CONVOLUTIONS, PRESETS, build_unet
 from headrest.train.batches import Batches
 from headrest.train.checkpoints import epoch_seed
+from headrest.train.dataset import TrainingSet
 from headrest.train.loop import compile_network
 from headrest.util.files import atomic_file
 
-SHAPES = {"5 levels, 2/2/2": (2,) * 5, "7 levels, 2/2/2": (2,) * 7, "7 levels, 2/4/8": CONVOLUTIONS}
-"""Convolutions of each level of the three networks."""
+COMPARED = {
+    "5 levels, 2/2/2": (2,) * 5,
+    "7 levels, 2/2/2": (2,) * 7,
+    "7 levels, 2/4/8": CONVOLUTIONS,
+}
+"""Convolutions per level of each network."""
 
-JUDGED = 8
-"""How often on its way each network is judged."""
+DICE_POINTS = 8
+"""Evaluations of each network after the first step, evenly spread."""
 
 
-def loss_curves(data, training, held_out, path, iterations, batch=2, seed=0):
-    """Train the three networks, with the features of the preset "standard", and note each loss.
+def loss_curves(
+    data: TrainingSet,
+    training: np.ndarray,
+    held_out: np.ndarray,
+    path: str | Path,
+    iterations: int,
+    batch_size: int = 2,
+    seed: int = 0,
+) -> dict[str, dict[str, list]]:
+    """Train the networks of `COMPARED`, with the widths of the preset "standard".
 
     Parameters
     ----------
-    data : headrest.train.dataset.TrainingSet, with its truth.
+    data : TrainingSet with labels "truth"
     training, held_out : int arrays, indices of slices.
-    path : path of a .json file; if it is there already, it is read, and nothing is trained.
-    iterations : int, steps of each network.
-    batch : int, slices a step.
-    seed : int, of the first weights, and of the order and changes of slices: the same for all.
+    path : .json file for the result; an existing one is read, and nothing is trained.
+    iterations : int, steps per network.
+    batch_size : int
+    seed : int, of the initial weights, and of the order and augmentation of slices.
 
     Returns
     -------
-    dict of name to dict of "loss", one a step, and "step" and "dice", of the held-out slices.
+    dict of name to dict of "loss", one per step, and "step" and "dice" over the held-out slices.
     """
     path = Path(path)
     if not path.exists():
-        size = data.slices.shape[1]
-        batches = Batches(data.slices, data.target("truth"), training, batch, size)
+        target, size = data.target("truth"), data.hu.shape[1]
+        batches = Batches(data.hu, target, training, batch_size, size)
         curves = {
-            name: _curve(_network(convolutions, seed), batches, data, held_out, iterations, seed)
-            for name, convolutions in tqdm(SHAPES.items(), desc="shapes")
+            name: _curve(convolutions, batches, data, held_out, iterations, seed)
+            for name, convolutions in tqdm(COMPARED.items(), "networks")
         }
-        with atomic_file(path) as aside:
-            aside.write_text(json.dumps(curves), encoding="utf-8")
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(curves), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _network(convolutions, seed):
+def _curve(convolutions, batches, data, held_out, iterations, seed):
     widths = PRESETS["standard"]["widths"][: len(convolutions)]
-    return build_unet("standard", seed, widths=widths, convolutions=convolutions)
-
-
-def _curve(model, batches, data, held_out, iterations, seed):
-    compile_network(model, iterations, 1, loss="cross-entropy", optimizer="adam")
-    stops = set(np.linspace(0, iterations, JUDGED + 1).astype(int).tolist())
-    losses, steps, dices = [], [], []
-    examples = _endless(batches, seed)
-    for step in tqdm(range(iterations + 1), desc="steps", leave=False):
-        if step in stops:
-            steps.append(step)
+    model = build_unet("standard", seed, widths=widths, convolutions=convolutions)
+    compile_network(model, iterations, 1, "cross-entropy", "adam")
+    examples = chain.from_iterable(batches.epoch(epoch_seed(seed, n)) for n in count(1))
+    steps = np.linspace(0, iterations, DICE_POINTS + 1).astype(int).tolist()
+    losses, dices = [], []
+    for step in tqdm(range(iterations + 1), "steps", leave=False):
+        if step in steps:
             dices.append(evaluate_slices(model, data, held_out).scores()["dice"])
         if step < iterations:
-            model.reset_metrics()  # or Keras gives the mean since the run began
+            model.reset_metrics()  # or Keras returns the mean since the start
             losses.append(float(model.train_on_batch(*next(examples))))
     return {"loss": losses, "step": steps, "dice": dices}
-
-
-def _endless(batches, seed):
-    for epoch in count(1):
-        yield from batches.epoch(epoch_seed(seed, epoch))

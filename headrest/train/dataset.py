@@ -1,13 +1,11 @@
-"""The training set on disk: slices and their labels as memory-mapped arrays, and an index."""
+"""Training sets on disk: slices and labels as memory-mapped arrays, and an index."""
 
 import csv
-import io
-import itertools
-from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,231 +14,216 @@ from headrest.util.arrays import fit_to_matrix
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder
 
-INDEX = ("patient", "slice", "state", "contact")
-
-STORED = {"slices.npy": np.int16, "labels.npy": np.uint8, "truth.npy": np.uint8}
-
-HEADER_BYTES = 128
-"""Length of a .npy header of a three-dimensional array, room for a growing first axis included."""
+LABELS_NAME = re.compile(r"[A-Za-z0-9-]{1,40}")
+"""Names of labels become names of files."""
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Slices, their labels, and where they come from.
+    """Slices and their labels.
 
     Attributes
     ----------
-    slices : int16 memory map (n, rows, columns), in HU.
-    labels : uint8 memory map (n, rows, columns), 1 for headrest, 0 for the rest, as K-Means and
-        connected components find it; or None where they were not asked.
-    patient : str array (n,), slice : int array (n,), from 0 along the slice normal.
-    state : str array (n,), "free", "touching" or "absent", as the labels' maker judges.
-    truth : uint8 memory map (n, rows, columns), 1 for the exact headrest, 0 for the rest; or None
-        where nobody knows. Of a `headrest.train.growing.GrowingSet` 255 where a voxel is ambiguous.
-    contact : bool array (n,), support and patient do touch, or None where nobody knows.
+    hu : int16 array (n, rows, columns), in HU.
+    labels : dict of name to uint8 array (n, rows, columns)
+        1 for support, 0 for the rest, `headrest.hounsfield.IGNORE_LABEL` for unknown. "truth" is
+        exact, "kmeans" comes from K-Means and connected components.
+    states : dict of name to str array (n,), as by `slice_states`.
+    patient : str array (n,)
+    slice : int array (n,), from 0 along the slice normal.
     """
 
-    slices: np.ndarray
-    labels: np.ndarray | None
+    hu: np.ndarray
+    labels: dict[str, np.ndarray]
+    states: dict[str, np.ndarray]
     patient: np.ndarray
     slice: np.ndarray
-    state: np.ndarray
-    truth: np.ndarray | None = None
-    contact: np.ndarray | None = None
 
-    def __len__(self):
-        return len(self.slices)
+    def __len__(self) -> int:
+        return len(self.hu)
 
-    def target(self, labels):
-        """Labels to train on or to judge by: "kmeans" or "truth".
+    def target(self, name: str) -> np.ndarray:
+        """Labels of a name; HeadrestError if the set has none."""
+        if name not in self.labels:
+            known = ", ".join(self.labels)
+            raise HeadrestError(f"no labels {name!r} in this training set: choose from {known}")
+        return self.labels[name]
 
-        Raises
-        ------
-        HeadrestError
-            Where what is asked for is not known.
-        """
-        choices = {"kmeans": self.labels, "truth": self.truth}
-        if choices.get(labels) is None:
-            known = [name for name, array in choices.items() if array is not None]
-            raise HeadrestError(f"no labels {labels!r} in this set: choose from {', '.join(known)}")
-        return choices[labels]
-
-    def group(self, indices):
-        """Say of slices whether their headrest is free, touching or absent: str array.
-
-        From the truth where it is known, otherwise as the labels' maker judged.
-        """
-        if self.truth is None:
-            return self.state[indices]
-        present = np.array([(self.truth[i] == 1).any() for i in indices], bool)
-        return np.where(present, np.where(self.contact[indices], "touching", "free"), "absent")
-
-    def take(self, indices):
-        """Take some of the slices, into memory: a smaller TrainingSet.
-
-        Parameters
-        ----------
-        indices : int array, in the order wanted.
-        """
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return TrainingSet(**{k: None if v is None else v[indices] for k, v in columns.items()})
+    def take(self, indices: np.ndarray) -> "TrainingSet":
+        """Copy slices into memory, in the order of `indices`: a smaller TrainingSet."""
+        labels, states = (
+            {name: array[indices] for name, array in arrays.items()}
+            for arrays in (self.labels, self.states)
+        )
+        return TrainingSet(
+            self.hu[indices], labels, states, self.patient[indices], self.slice[indices]
+        )
 
 
-class Labelled(NamedTuple):
-    """A study to be stored.
+@dataclass(frozen=True)
+class LabelledStudy:
+    """A study for a training set.
 
     Attributes
     ----------
-    patient : str, a name that is no identifier.
+    patient : str, a pseudonym: the name is stored.
     hu : array (slices, rows, columns), in HU.
-    labels : bool array of that shape, the headrest as K-Means and components find it.
-    states : sequence of str (slices,), "free", "touching" or "absent".
-    truth : bool array of that shape, the exact headrest where it is known.
-    contact : bool sequence (slices,), support and patient do touch; needed beside a truth.
+    labels : dict of name to array of that shape, as in `TrainingSet`.
+    states : dict of name to sequence of str (slices,), as by `slice_states`
+        Default: from the labels alone.
     """
 
     patient: str
     hu: np.ndarray
-    labels: np.ndarray
-    states: Sequence[str]
-    truth: np.ndarray | None = None
-    contact: Sequence[bool] | None = None
+    labels: dict[str, np.ndarray]
+    states: dict[str, Sequence[str]] = field(default_factory=dict)
 
 
-def write_training_set(folder, studies, matrix=512):
-    """Store slices beside their labels.
+def slice_states(labels: np.ndarray, contact: Sequence[bool] | None = None) -> list[str]:
+    """States of slices: "free", "touching", "absent", or "unknown" if the contact is not known.
 
     Parameters
     ----------
-    folder : path
-        Must not exist; gets slices.npy, labels.npy, index.csv and, where every study has a
-        truth, truth.npy: whole or not at all.
-    studies : iterable of Labelled, or of tuples in that order
-        Taken one after another, so a generator keeps memory flat.
+    labels : array (slices, rows, columns), 1 for support.
+    contact : bool sequence (slices,), optional; support and patient touch.
+
+    Examples
+    --------
+    >>> slice_states(np.array([[[0]], [[1]], [[1]]]), [False, False, True])
+    ['absent', 'free', 'touching']
+    """
+    present = [bool((label == 1).any()) for label in labels]
+    known = ["unknown"] * len(present)
+    if contact is not None:
+        known = ["touching" if touching else "free" for touching in contact]
+    return [state if shown else "absent" for state, shown in zip(known, present)]
+
+
+def write_training_set(
+    folder: str | Path, studies: Iterable[LabelledStudy], matrix: int = 512
+) -> None:
+    """Write a training set: hu.npy, a file labels_NAME.npy per kind of labels, and index.csv.
+
+    Parameters
+    ----------
+    folder : path, must not exist; appears only when it is complete.
+    studies : iterable of LabelledStudy
+        All with labels of the same names. They are written one by one, so that a generator needs
+        little memory.
     matrix : int
-        Slices of another size are padded with -1024 HU or cropped, about their centre.
+        Other slices are padded with `FLOOR` HU or cropped around their centre.
 
     Raises
     ------
     HeadrestError
-        Where a study contradicts itself, none is given, or the folder cannot be written.
+        If arrays of a study differ in shape or are not finite, there is no slice, or the folder
+        exists or cannot be written.
+
+    Examples
+    --------
+    A training set from a mask that a person corrected::
+
+        series = read_series("scan")
+        study = LabelledStudy("patient-1", series.hu, {"manual": mask})
+        write_training_set("training-set", [study])
     """
     if Path(folder).exists():
         raise HeadrestError(f"{folder}: exists already; choose another folder")
-    rows = []
-    with atomic_folder(folder) as aside, ExitStack() as stack:
-        files = {}
-        for study in itertools.starmap(Labelled, studies):
+    rows: list[dict] = []
+    with atomic_folder(folder) as temporary, ExitStack() as stack:
+        files: dict = {}
+        for study in studies:
             _check_study(study)
-            arrays = _arrays(study, matrix)
+            arrays = _fitted(study, matrix)
             if not files:
-                files = {name: stack.enter_context(_npy(aside / name)) for name in arrays}
+                for name, array in arrays.items():
+                    files[name] = stack.enter_context(open(temporary / f"{name}.npy", "wb"))
+                    _write_header(files[name], array.dtype, (0, matrix, matrix))
             if list(files) != list(arrays):
-                raise HeadrestError(f"{study.patient}: with a truth, unlike the others, or without")
+                raise HeadrestError(f"{study.patient}: other labels than the studies before")
             for name, array in arrays.items():
                 files[name].write(array.tobytes())
-            rows += _rows(study)
+            rows += _index_rows(study)
+        if not rows:
+            raise HeadrestError(f"{folder}: no slices to store")
         for name, file in files.items():
-            _write_header(file, STORED[name], (len(rows), matrix, matrix))
-        _write_index(aside / "index.csv", rows)
-
-
-def _arrays(study, matrix):
-    hu = np.clip(np.rint(study.hu), -32768, 32767).astype(np.int16)
-    masks = {"labels.npy": study.labels, "truth.npy": study.truth}
-    return {"slices.npy": fit_to_matrix(hu, matrix, int(FLOOR))} | {
-        name: fit_to_matrix(np.asarray(mask, np.uint8), matrix, 0)
-        for name, mask in masks.items()
-        if mask is not None
-    }
-
-
-def _rows(study):
-    contact = [""] * len(study.hu) if study.contact is None else map(int, study.contact)
-    return [
-        (study.patient, i, state, touches)
-        for i, (state, touches) in enumerate(zip(study.states, contact))
-    ]
+            _write_header(file, arrays[name].dtype, (len(rows), matrix, matrix))
+        with open(temporary / "index.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerows(rows)
 
 
 def _check_study(study):
-    shapes = {np.shape(a) for a in (study.hu, study.labels, study.truth) if a is not None}
-    lengths = {len(a) for a in (study.hu, study.states, study.contact) if a is not None}
+    shapes = {np.shape(array) for array in (study.hu, *study.labels.values())}
+    lengths = {len(part) for part in (study.hu, *study.states.values())}
     if len(shapes) > 1 or len(lengths) > 1:
-        raise HeadrestError(f"{study.patient}: arrays {shapes}, {lengths} slices")
-    if (study.truth is None) != (study.contact is None):
-        raise HeadrestError(f"{study.patient}: a truth and its contacts belong together")
+        raise HeadrestError(
+            f"{study.patient}: HU, labels and states differ in shape: {sorted(shapes)}, "
+            f"{sorted(lengths)} slices"
+        )
+    if not study.labels or set(study.states) - set(study.labels):
+        raise HeadrestError(f"{study.patient}: no labels, or states of labels that are missing")
+    for name in study.labels:
+        if not LABELS_NAME.fullmatch(name):
+            raise HeadrestError(f"labels {name!r}: name them in letters, digits and hyphens")
     if not np.isfinite(study.hu).all():
         raise HeadrestError(f"{study.patient}: HU that are not finite")
 
 
-@contextmanager
-def _npy(path):
-    with open(path, "wb") as file:
-        file.write(bytes(HEADER_BYTES))
-        yield file
+def _fitted(study, matrix):
+    hu = np.clip(np.rint(study.hu), -32768, 32767).astype("<i2")
+    arrays = {"hu": fit_to_matrix(hu, matrix, int(FLOOR))}
+    for name, labels in sorted(study.labels.items()):
+        arrays[f"labels_{name}"] = fit_to_matrix(np.asarray(labels, np.uint8), matrix, 0)
+    return arrays
+
+
+def _index_rows(study):
+    states = {
+        f"state_{name}": study.states.get(name) or slice_states(labels)
+        for name, labels in sorted(study.labels.items())
+    }
+    return [
+        {"patient": study.patient, "slice": i}
+        | {column: values[i] for column, values in states.items()}
+        for i in range(len(study.hu))
+    ]
 
 
 def _write_header(file, dtype, shape):
-    # NumPy pads its headers so that the first axis may grow: this one fits the room kept for it.
-    header = io.BytesIO()
-    descr = np.lib.format.dtype_to_descr(np.dtype(dtype).newbyteorder("<"))
+    descr = np.lib.format.dtype_to_descr(dtype)
+    file.seek(0)  # NumPy pads the header so that the first axis can grow
     np.lib.format.write_array_header_1_0(
-        header, {"descr": descr, "fortran_order": False, "shape": shape}
+        file, {"descr": descr, "fortran_order": False, "shape": shape}
     )
-    if header.tell() != HEADER_BYTES:
-        raise HeadrestError(f"a .npy header of {header.tell()} bytes")
-    file.seek(0)
-    file.write(header.getvalue())
 
 
-def _write_index(path, rows):
-    if not rows:
-        raise HeadrestError("no slices to store")
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([INDEX, *rows])
-
-
-def read_training_set(folder):
-    """Open a training set; pixels are read from the disk as they are used.
-
-    Parameters
-    ----------
-    folder : path, as `write_training_set` left it.
-
-    Returns
-    -------
-    TrainingSet
+def read_training_set(folder: str | Path) -> TrainingSet:
+    """Open a training set that `write_training_set` wrote; slices are read when they are used.
 
     Raises
     ------
     HeadrestError
-        Where files are missing or do not belong together.
+        If files are missing, damaged or differ in length, or an older version wrote them.
     """
     folder = Path(folder)
+    if (folder / "slices.npy").exists():
+        raise HeadrestError(f"{folder}: a training set of headrest 0.5 or older; write it again")
     try:
-        arrays = {
-            name: np.load(folder / name, mmap_mode="r", allow_pickle=False)
-            for name in STORED
-            if name != "truth.npy" or (folder / name).exists()
+        hu = np.load(folder / "hu.npy", mmap_mode="r", allow_pickle=False)
+        labels = {
+            path.stem.removeprefix("labels_"): np.load(path, mmap_mode="r", allow_pickle=False)
+            for path in sorted(folder.glob("labels_*.npy"))
         }
         with open(folder / "index.csv", newline="", encoding="utf-8") as file:
-            index = list(csv.DictReader(file))
-        columns = {key: np.array([row[key] for row in index]) for key in INDEX[:3]}
-        number = columns["slice"].astype(int)
+            rows = list(csv.DictReader(file))
+        states = {name: np.array([row[f"state_{name}"] for row in rows]) for name in labels}
+        patient = np.array([row["patient"] for row in rows])
+        number = np.array([row["slice"] for row in rows]).astype(int)
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise HeadrestError(f"{folder}: no training set ({error})") from error
-    shapes = {array.shape for array in arrays.values()}
-    if shapes != {(len(index), *arrays["slices.npy"].shape[1:])}:
+    shapes = {array.shape for array in (hu, *labels.values())}
+    if not labels or shapes != {(len(rows), *hu.shape[1:])}:
         raise HeadrestError(f"{folder}: slices, labels and index differ in length")
-    truth = arrays.get("truth.npy")
-    contact = None if truth is None else np.array([row["contact"] == "1" for row in index])
-    return TrainingSet(
-        arrays["slices.npy"],
-        arrays["labels.npy"],
-        columns["patient"],
-        number,
-        columns["state"],
-        truth,
-        contact,
-    )
+    return TrainingSet(hu, labels, states, patient, number)

@@ -1,52 +1,152 @@
-"""Synthetic patients to train on, with both labels: the exact one, and the one of K-Means."""
+"""Training sets of synthetic patients."""
 
+import json
+import shutil
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.phantom import synthesize
+from headrest.hounsfield import FLOOR, IGNORE_LABEL
+from headrest.phantom import ambiguous_voxels, synthesize
 from headrest.segment.labels import label_series
-from headrest.train.dataset import Labelled
-from headrest.util.workers import run_ordered
+from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
+from headrest.util.arrays import read_arrays
+from headrest.util.errors import HeadrestError
+from headrest.util.files import atomic_file, lock_folder
+from headrest.util.version import __version__
+from headrest.util.workers import run_ordered, run_unordered
 
 
-def synthetic_studies(patients, seed=0, jobs=1, **drawn):
-    """Draw patients, scan them, and label them.
+class SyntheticPatient(NamedTuple):
+    """Arguments of `headrest.phantom.synthesize` that make a patient."""
+
+    seed: int
+    contact: str | None = None
+    with_limbs: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the patient in a training set."""
+        return f"synthetic-{self.seed}"
+
+
+def synthetic_studies(
+    patients: int, seed: int = 0, jobs: int = 1, **options: Any
+) -> Iterator[LabelledStudy]:
+    """Render synthetic patients and label them by K-Means.
 
     Parameters
     ----------
     patients : int
-    seed : int, of the first patient; the next ones follow. A patient is one seed, so sets of
-        different seeds share nobody.
+    seed : int, of the first patient; the next ones follow.
     jobs : int, processes.
-    **drawn : of `headrest.phantom.synthesize`: matrix, slices, region, contact, with_limbs.
+    **options : of `headrest.phantom.synthesize`: matrix, slices, region, contact, with_limbs.
 
     Yields
     ------
-    headrest.train.dataset.Labelled, in the order of their seeds.
+    LabelledStudy with labels "kmeans" and "truth", in the order of their seeds.
 
     Examples
     --------
-    >>> one, = synthetic_studies(1, seed=3, matrix=256, slices=2)
-    >>> one.patient, one.hu.shape
-    ('synthetic-3', (2, 256, 256))
+    >>> (one,) = synthetic_studies(1, seed=3, matrix=256, slices=2)
+    >>> one.patient, one.hu.shape, sorted(one.labels)
+    ('synthetic-3', (2, 256, 256), ['kmeans', 'truth'])
     """
-    label = partial(_labelled, drawn=drawn)
-    seeds = range(seed, seed + patients)
-    progress = partial(tqdm, total=len(seeds), desc="patients", unit="patient")
-    yield from progress(run_ordered(label, seeds, jobs))
+    studies = run_ordered(partial(_label, options=options), range(seed, seed + patients), jobs)
+    yield from tqdm(studies, "synthetic patients", patients, unit="patient")
 
 
-def _labelled(seed, drawn):
-    study = synthesize(seed, **drawn)
-    hu = np.maximum(study.hu, -1024)
-    labels = label_series(hu.astype(np.float32), study.spacing_mm)
-    return Labelled(
-        patient=f"synthetic-{seed}",
-        hu=hu,
-        labels=np.array([label.mask for label in labels]),
-        states=[label.state for label in labels],
-        truth=study.support,
-        contact=study.contact,
-    )
+def _label(seed, options):
+    study = synthesize(seed, **options)
+    hu = np.maximum(study.hu, int(FLOOR))
+    found = label_series(hu.astype(np.float32), study.spacing_mm)
+    labels = {"kmeans": np.array([one.mask for one in found]), "truth": study.support}
+    states = {
+        "kmeans": [one.state for one in found],
+        "truth": slice_states(study.support, study.contact),
+    }
+    return LabelledStudy(SyntheticPatient(seed).name, hu, labels, states)
+
+
+def write_synthetic_set(
+    folder: str | Path, patients: Sequence[SyntheticPatient], jobs: int = 1, matrix: int = 512
+) -> Path:
+    """Write a training set of one slice per synthetic patient; an interrupted call continues.
+
+    The labels are the exact truth; ambiguous voxels (`headrest.phantom.ambiguous_voxels`) have
+    `IGNORE_LABEL`.
+
+    Parameters
+    ----------
+    folder : path
+        Gets patients.json, a folder patients/ until all of them are rendered, then set/.
+    patients : sequence of SyntheticPatient
+    jobs : int, processes.
+    matrix : int, rows and columns.
+
+    Returns
+    -------
+    Path of the training set.
+
+    Raises
+    ------
+    HeadrestError
+        If the folder holds other patients, or those of another version.
+    """
+    folder = Path(folder)
+    with lock_folder(folder):
+        _check_same_patients(folder / "patients.json", patients, matrix)
+        rendered = folder / "patients"
+        if not (folder / "set").exists():
+            _render_missing(rendered, patients, jobs, matrix)
+            studies = (_read_study(rendered, one) for one in patients)
+            write_training_set(folder / "set", studies, matrix)
+        shutil.rmtree(rendered, ignore_errors=True)
+    return folder / "set"
+
+
+def _check_same_patients(path, patients, matrix):
+    wanted = {"headrest": __version__, "matrix": matrix, "patients": [list(p) for p in patients]}
+    if not path.exists():
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(wanted), encoding="utf-8")
+    try:
+        same = json.loads(path.read_bytes()) == wanted
+    except ValueError as error:
+        raise HeadrestError(f"{path}: damaged ({error}); choose another folder") from error
+    if not same:
+        raise HeadrestError(f"{path.parent}: holds other patients; choose another folder")
+
+
+def _render_missing(folder, patients, jobs, matrix):
+    folder.mkdir(exist_ok=True)
+    missing = [one for one in patients if not _file(folder, one).exists()]
+    done = run_unordered(partial(_render, folder=folder, matrix=matrix), missing, jobs)
+    first, total = len(patients) - len(missing), len(patients)
+    for patient, success in tqdm(done, "synthetic patients", total, initial=first, unit="patient"):
+        if not success:
+            raise HeadrestError(f"{patient.name}: two processes died while rendering it")
+
+
+def _render(patient, folder, matrix):
+    study = synthesize(**patient._asdict(), matrix=matrix, slices=1)
+    unknown = ambiguous_voxels(study.support_share, study.support, study.patient)
+    labels = np.where(unknown, IGNORE_LABEL, study.support).astype(np.uint8)
+    hu = np.maximum(study.hu, int(FLOOR))
+    with atomic_file(_file(folder, patient)) as temporary:
+        np.savez_compressed(temporary, hu=hu, labels=labels, contact=study.contact)
+    return True
+
+
+def _read_study(folder, patient):
+    arrays = read_arrays(_file(folder, patient), ("hu", "labels", "contact"))
+    states = slice_states(arrays["labels"], arrays["contact"])
+    return LabelledStudy(patient.name, arrays["hu"], {"truth": arrays["labels"]}, {"truth": states})
+
+
+def _file(folder, patient):
+    return folder / f"{patient.name}.npz"

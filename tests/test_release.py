@@ -1,0 +1,206 @@
+"""make-weights: a training set of synthetic patients, a network and its model card, from seeds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrest import HeadrestError
+from headrest.hounsfield import IGNORE_LABEL
+from headrest.phantom import sample_parameters, synthesize
+from headrest.train import synthetic
+from headrest.train.dataset import read_training_set
+from headrest.train.synthetic import SyntheticPatient, synthetic_studies, write_synthetic_set
+
+PATIENTS = [
+    SyntheticPatient(8400),
+    SyntheticPatient(8401, "touch"),
+    SyntheticPatient(8402, None, True),
+]
+MATRIX = 64
+
+
+def run_here(work, tasks, jobs):
+    """Replaces `run_unordered`: faster than starting processes."""
+    for task in tasks:
+        yield task, work(task)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "run_unordered", run_here)
+    return tmp_path / "folder"
+
+
+def test_a_synthetic_set_holds_the_slices_of_the_phantom(folder):
+    data = read_training_set(write_synthetic_set(folder, PATIENTS, 1, MATRIX))
+    truth, unknown = data.labels["truth"], 0
+    for i, (seed, contact, with_limbs) in enumerate(PATIENTS):
+        study = synthesize(seed, matrix=MATRIX, slices=1, contact=contact, with_limbs=with_limbs)
+        share, support, patient = study.support_share[0], study.support[0], study.patient[0]
+        assert np.array_equal(data.hu[i], np.maximum(study.hu[0], -1024))
+        assert np.array_equal(truth[i] == 1, support)
+        assert not (truth[i] == IGNORE_LABEL)[patient | (share == 0)].any()
+        assert not (truth[i] == 0)[(share > 0) & (share < 127) & ~patient & ~support].any()
+        touching = "touching" if study.contact[0] else "free"
+        assert data.states["truth"][i] == (touching if support.any() else "absent")
+        unknown += (truth[i] == IGNORE_LABEL).sum()
+    assert unknown > 50
+    assert list(data.patient) == ["synthetic-8400", "synthetic-8401", "synthetic-8402"]
+    with pytest.raises(HeadrestError, match="choose from truth"):
+        data.target("kmeans")
+
+
+def test_an_interrupted_synthetic_set_renders_only_the_missing_patients(folder, monkeypatch):
+    def fail_at_the_last(work, tasks, jobs):
+        yield from run_here(work, tasks[:-1], jobs)
+        raise HeadrestError("no more")
+
+    whole = read_training_set(write_synthetic_set(folder.parent / "whole", PATIENTS, 1, MATRIX))
+    with monkeypatch.context() as patched:
+        patched.setattr(synthetic, "run_unordered", fail_at_the_last)
+        with pytest.raises(HeadrestError, match="no more"):
+            write_synthetic_set(folder, PATIENTS, 1, MATRIX)
+    assert not (folder / "set").exists()
+    rendered = []
+    monkeypatch.setattr(
+        synthetic, "synthesize", lambda seed, **o: rendered.append(seed) or synthesize(seed, **o)
+    )
+    data = read_training_set(write_synthetic_set(folder, PATIENTS, 1, MATRIX))
+    assert rendered == [8402]
+    assert np.array_equal(data.hu, whole.hu)
+    assert np.array_equal(data.labels["truth"], whole.labels["truth"])
+    write_synthetic_set(folder, PATIENTS, 1, MATRIX)
+    assert rendered == [8402]
+
+
+@pytest.mark.slow
+def test_a_killed_synthetic_set_continues(tmp_path):
+    """Killed at any moment, the same call ends with the same set, and leaves no other file."""
+    code = (
+        "import sys; from headrest.train.release import choose_patients\n"
+        "from headrest.train.synthetic import write_synthetic_set\n"
+        "if __name__ == '__main__':\n"
+        "    write_synthetic_set(sys.argv[1], choose_patients(12, 8500), 2, 64)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+    def start(folder):
+        command = [sys.executable, str(script), str(tmp_path / folder)]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+    assert start("whole").wait() == 0
+    for n in (1, 7):
+        child = start("killed")
+        while len(list((tmp_path / "killed").glob("patients/synthetic-*"))) < n:
+            assert child.poll() is None
+            time.sleep(0.005)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert start("killed").wait() == 0
+    one, two = (read_training_set(tmp_path / name / "set") for name in ("whole", "killed"))
+    assert np.array_equal(one.hu, two.hu)
+    assert np.array_equal(one.labels["truth"], two.labels["truth"])
+    assert {p.name for p in (tmp_path / "killed").iterdir()} == {".lock", "patients.json", "set"}
+
+
+def test_refuses_a_folder_with_other_patients(folder):
+    write_synthetic_set(folder, PATIENTS[:1], 1, MATRIX)
+    for patients, matrix in ((PATIENTS, MATRIX), (PATIENTS[:1], 2 * MATRIX)):
+        with pytest.raises(HeadrestError, match="other patients"):
+            write_synthetic_set(folder, patients, 1, matrix)
+    path = folder / "patients.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"headrest": "0.0"}))
+    with pytest.raises(HeadrestError, match="other patients"):
+        write_synthetic_set(folder, PATIENTS[:1], 1, MATRIX)
+    path.write_text("{")
+    with pytest.raises(HeadrestError, match="damaged"):
+        write_synthetic_set(folder, PATIENTS[:1], 1, MATRIX)
+
+
+def test_reports_a_patient_over_which_processes_died(folder, monkeypatch):
+    died = lambda work, tasks, jobs: ((task, None) for task in tasks)  # noqa: E731
+    monkeypatch.setattr(synthetic, "run_unordered", died)
+    with pytest.raises(HeadrestError, match="synthetic-8400: two processes died"):
+        write_synthetic_set(folder, PATIENTS, 1, MATRIX)
+
+
+def test_synthetic_studies_have_both_labels():
+    (study,) = synthetic_studies(1, seed=8400, matrix=MATRIX, slices=2)
+    truth = synthesize(8400, matrix=MATRIX, slices=2).support
+    assert np.array_equal(study.labels["truth"], truth)
+    assert study.labels["kmeans"].shape == truth.shape
+    assert set(study.states) == {"kmeans", "truth"}
+
+
+@pytest.mark.slow
+def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
+    pytest.importorskip("keras", reason="needs Keras and a backend")
+    from headrest.train.release import RELEASE_SETTINGS, make_weights
+
+    small = {"preset": "small", "epochs": 2, "slices_per_epoch": 7}
+    settings = replace(RELEASE_SETTINGS, **small, half_resolution_epochs=1, batch_size=2)
+    card = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
+    assert card["data"] == {
+        "patients": 12,
+        "pressed": 2,
+        "limbs": 0,
+        "first_seed": 10_000,
+        "real": 0,
+    }
+    counts = {key: card["training"][key] for key in ("held_out", "trained", "steps")}
+    assert counts == {"held_out": 1, "trained": 11, "steps": 6}
+    again = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
+    assert again == card
+    with pytest.raises(HeadrestError, match="too few"):
+        make_weights(tmp_path / "few", patients=2, settings=settings)
+    assert not (tmp_path / "few").exists()
+    with pytest.raises(HeadrestError, match="other patients"):
+        make_weights(tmp_path, patients=13, jobs=1, settings=settings)
+    assert json.loads((tmp_path / "headrest.json").read_text()) == again
+
+
+def test_chooses_patients_of_every_kind_in_turn():
+    pytest.importorskip("keras", reason="needs Keras and a backend")
+    from headrest.train.release import EARS_Z_MM, WIDE_FIELD_MM, choose_patients
+
+    patients = choose_patients(60, 500)
+    assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
+    plain = [one.seed for one in patients if not (one.contact or one.with_limbs)]
+    assert plain == list(range(500, 546))
+    assert len({one.seed for one in patients}) == 60
+    assert choose_patients(30, 500) == patients[:30]
+    assert [n for n, one in enumerate(patients) if one.with_limbs] == [23, 48]
+    for seed, _, with_limbs in (patients[23], patients[48]):
+        sampled = sample_parameters(seed, with_limbs=with_limbs, matrix=512, slices=1)
+        assert sampled["limbs"]
+        assert sampled["protocol"]["pixel_mm"] * 512 >= WIDE_FIELD_MM
+    for seed, contact, _ in patients[4::5]:
+        sampled = sample_parameters(seed, contact=contact, matrix=512, slices=1)
+        assert EARS_Z_MM[0] <= sampled["protocol"]["z_mm"][0] <= EARS_Z_MM[1]
+        assert sampled["kind"] in ("adult", "old", "child")
+
+
+def test_limbs_lie_in_the_field_of_view():
+    pytest.importorskip("keras", reason="needs Keras and a backend")
+    from headrest.train.release import choose_patients
+
+    gained_mm2 = []
+    for one in choose_patients(250, 10_000)[23::25]:
+        shown, hidden = (
+            synthesize(one.seed, with_limbs=limbs, matrix=64, slices=1) for limbs in (True, False)
+        )
+        more = shown.patient & ~hidden.patient
+        gained_mm2.append(more.sum() * shown.spacing_mm[1] ** 2)
+    assert len(gained_mm2) == 10
+    assert sum(area > 300 for area in gained_mm2) >= 8
