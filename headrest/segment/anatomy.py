@@ -18,8 +18,8 @@ MAX_HEAD_MM, WIDE_SHARE = 280.0, 0.5
 """No head is larger across. Shoulders are: up to this share of the slices of a head shows them."""
 
 LUNG_HU, LUNG_MM, LUNG_MM2, LUNG_SHARE = (-950.0, -600.0), 4.0, 5000.0, 1 / 3
-"""HU, least thickness and area of lung in a slice: air in sinuses and hollow skulls is darker or
-smaller. Up to this share of the slices of a neck shows the tips of lungs."""
+"""HU, least thickness and area of lung in a slice: air in sinuses and in skull phantoms is darker
+or smaller. Up to this share of the slices of a neck shows the tips of lungs."""
 
 MAX_SLICES = 24
 """Slices to measure, evenly spaced."""

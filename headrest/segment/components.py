@@ -79,7 +79,7 @@ class Components:
 def find_components(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Find the 8-connected components of a mask after its holes are filled.
 
-    So sinuses, and everything inside a hollow skull, belong to the component around them.
+    So sinuses, and everything inside a skull phantom, belong to the component around them.
 
     Parameters
     ----------

@@ -12,15 +12,12 @@ FOAM_HU = -800.0
 """A threshold below this separates air from foam, in a slice that shows nothing else."""
 
 
-def hu_histogram(
-    hu: np.ndarray, lowest: float = FLOOR, highest: float = METAL_HU
-) -> tuple[np.ndarray, np.ndarray]:
-    """Count the pixels of each whole HU.
+def hu_histogram(hu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count the pixels of each whole HU, clipped to `FLOOR` and `METAL_HU`.
 
     Parameters
     ----------
-    hu : float array of any shape, in HU; values outside `lowest` to `highest` are clipped.
-    lowest, highest : float, in HU.
+    hu : float array of any shape, in HU.
 
     Returns
     -------
@@ -32,9 +29,9 @@ def hu_histogram(
     >>> hu_histogram(np.array([-1000.0, -1000.0, 40.0]))
     (array([-1000.,    40.]), array([2, 1]))
     """
-    counts = np.bincount((np.clip(hu, lowest, highest) - lowest).ravel().astype(np.intp))
+    counts = np.bincount((np.clip(hu, FLOOR, METAL_HU) - FLOOR).ravel().astype(np.intp))
     occurring = np.flatnonzero(counts)
-    return occurring + lowest, counts[occurring]
+    return occurring + FLOOR, counts[occurring]
 
 
 def kmeans_threshold(hu: np.ndarray, k: int = 3) -> float:

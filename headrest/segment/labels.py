@@ -93,9 +93,8 @@ def label_series(
     hu : float array (slices, rows, columns), in HU.
     spacing_mm : (z, y, x) in mm.
     k : int, clusters of K-Means.
-    use_neighbours : bool
-        Use neighbouring slices: an ambiguous component that continues the support of the next
-        slice is support, one that continues the patient is not, and a support that continues
+    use_neighbours : bool, compare neighbouring slices: an ambiguous component that continues a
+        support is support, one that continues the patient is not, and a support that continues
         inside the patient touches.
 
     Returns
