@@ -87,6 +87,7 @@ def _add_clean(commands):
         metavar=("SLOPE", "INTERCEPT"),
         help="for images without Rescale Slope and Intercept, which are refused otherwise",
     )
+    add("--allow-missing", action="store_true", help="leave damaged files of a series out")
     add("--report", type=_path, metavar="FILE.html", help="write a page with pictures of them")
     add("--identifiers", action="store_true", help="show folder and patient names on that page")
     add("--jobs", type=_number(int, 1), default=1, metavar="N", help="series cleaned in parallel")

@@ -403,7 +403,8 @@ def two_acquisitions(folder):
 def test_one_acquisition_of_several_can_be_chosen(tmp_path):
     two_acquisitions(tmp_path)
     text = refusal(tmp_path)
-    assert "1, 2" in text
+    assert "AcquisitionNumber 1" in text
+    assert "AcquisitionNumber 2" in text
     assert "acquisition=" in text
     assert corners(read_series(tmp_path, acquisition=2)) == [60, 70, 80]
 
@@ -413,7 +414,8 @@ def test_acquisitions_between_each_others_slices_are_no_stack(tmp_path):
     make_series(tmp_path / "a", 5, **one, ImagePositionPatient=lambda n: [0, 0, both[2 * n - 2]])
     again = {"SOPInstanceUID": lambda n: uid("again", n), "AcquisitionNumber": 2}
     make_series(tmp_path / "b", 5, **again, ImagePositionPatient=lambda n: [0, 0, both[2 * n - 1]])
-    assert "acquisitions 1, 2 alternate" in refusal(tmp_path)
+    assert "stack 2 of 2 (AcquisitionNumber 2)" in refusal(tmp_path)
+    assert len(read_series(tmp_path, stack=1)) == 5
     assert len(read_series(tmp_path, acquisition=2)) == 5
 
 

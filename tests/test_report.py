@@ -103,7 +103,10 @@ def other(name, **changes):
 
 FAILING = {
     "no rescale": {"RescaleSlope": None},
-    "one place": {"ImagePositionPatient": [0, 0, 0], "AcquisitionNumber": 1},
+    "one place": {
+        "ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 2)],
+        "hu": lambda n: np.full((64, 64), n),
+    },
     "one UID": {"SOPInstanceUID": uid("twice")},
     "short": {"PixelData": bytes(100)},
     "no orientation": {"ImageOrientationPatient": None},

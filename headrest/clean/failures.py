@@ -92,8 +92,9 @@ class Failures:
 
 
 def series_hash(files: SeriesFiles) -> str:
-    """Name a series without naming it: 12 hexadecimal digits of its UID's SHA-256."""
-    return hashlib.sha256(files.uid.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    """Pseudonym of a series or stack: 12 hexadecimal digits of the SHA-256 of its UID."""
+    name = f"{files.uid}{files.stack}".encode("utf-8", "surrogateescape")
+    return hashlib.sha256(name).hexdigest()[:12]
 
 
 def file_and_reason(error: str) -> tuple[str, str]:

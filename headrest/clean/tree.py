@@ -57,6 +57,7 @@ def clean_tree(
     acquisition: int | None = None,
     by_instance_number: bool = False,
     default_rescale: tuple[float, float] | None = None,
+    allow_missing: bool = False,
     **choices: Any,
 ) -> list[Report]:
     """Clean every axial CT series of any number of studies.
@@ -81,7 +82,7 @@ def clean_tree(
     tell : callable, optional
         Called with a line about each kind of file that was passed over, and with each Report
         as soon as it is there.
-    acquisition, by_instance_number, default_rescale
+    acquisition, by_instance_number, default_rescale, allow_missing
         How every series is read; see `headrest.read_series`.
     **choices : of `clean_series`: method, outside and so on.
 
@@ -113,7 +114,7 @@ def clean_tree(
     _refuse_early(source, destination, jobs, scheduler, choices)
     tell = tell or (lambda _: None)
     with lock_destination(destination):
-        contents = find_series(source)
+        contents = find_series(source, acquisition)
         if not contents.series and not contents.broken:
             listed = "; ".join(contents.warnings) or "the folder is empty"
             raise HeadrestError(f"{source}: no axial CT series found ({listed})")
@@ -123,9 +124,9 @@ def clean_tree(
         for known in (*contents.warnings, *reports):
             tell(known)
         reading = {
-            "acquisition": acquisition,
             "by_instance_number": by_instance_number,
             "default_rescale": default_rescale,
+            "allow_missing": allow_missing,
         }
         tasks = [
             Task(files, _name(files, source), str(destination), reading, choices)
@@ -171,9 +172,9 @@ def _clean_all(tasks, engine, failures, tell):
         for task, report in tqdm(done, total=len(tasks), desc="cleaning", unit="series"):
             report = report or Report(source=task.name, error=DIED)
             failures.note(task.files, report.error)
-            reports[task.files.uid] = report
+            reports[task.files] = report
             tell(report)
-    return [reports[task.files.uid] for task in tasks]
+    return [reports[task.files] for task in tasks]
 
 
 def _name(files, source):
@@ -215,7 +216,7 @@ def _clean_anew(task):
 def _standing(task):
     """The report of the complete output of a series, found by its headers alone, or None."""
     try:
-        fingerprint = task.files.fingerprint(**task.reading)
+        fingerprint = task.files.fingerprint(task.reading["default_rescale"])
     except Exception:  # whatever is odd about a header, the reader says it better
         return None
     return existing_report(fingerprint, task.destination, **task.choices)

@@ -1,6 +1,7 @@
 """Walk a folder and sort its axial CT images into series, by their headers alone."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 from tqdm.auto import tqdm
 
-from headrest.dicom.attributes import is_unit_pair, number, numbers, text, value_of
+from headrest.dicom.attributes import is_unit_pair, numbers, text, value_of
 from headrest.dicom.header import quiet, read_header, why_not_dicom
 from headrest.dicom.series import fingerprint_of_files
+from headrest.dicom.stacks import IMAGE_KEYWORDS, describe_image, sort_into_stacks
 from headrest.dicom.values import CT_KEYWORDS, identify_ct
 from headrest.util.errors import HeadrestError, plain
 
@@ -26,9 +28,13 @@ def _tags(*keywords):
 
 NEEDED_TAGS = _tags("Modality", "SeriesInstanceUID")
 HEADER_TAGS = NEEDED_TAGS | _tags(
-    "SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated", *CT_KEYWORDS
+    *("SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"),
+    *CT_KEYWORDS,
+    *IMAGE_KEYWORDS,
 )
-READING_TAGS = _tags("AcquisitionNumber", "RescaleSlope")
+RESCALE_TAGS = _tags("RescaleSlope")
+
+DICOMDIR = "a DICOMDIR"
 
 AXIAL_COSINE = 0.7
 """Cosine of the angle up to which a tilted slice counts as axial, about 45 degrees."""
@@ -39,45 +45,51 @@ MAX_SHOWN = 64
 
 @dataclass(frozen=True)
 class SeriesFiles:
-    """The files of one axial CT series, in the order of the walk."""
+    """The files of one axial CT series, or of one stack of it.
+
+    Attributes
+    ----------
+    uid, number, description : str
+        Series Instance UID, Series Number, Series Description.
+    files : tuple of Path
+    stack : str
+        Name of the stack, where the series has several; see `headrest.dicom.stacks`.
+    warnings : tuple of str
+        Images that were left out, and how stacks were separated.
+    damaged : tuple of str
+        Damaged files that may belong to the series, each with the reason.
+    """
 
     uid: str
     number: str
     description: str
     files: tuple[Path, ...]
+    stack: str = ""
+    warnings: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         about = f"series {self.number or '?'}, {self.description or 'no description'}"
+        about += f", {self.stack}" if self.stack else ""
         return f"{plain(self.uid)[:MAX_SHOWN]} ({len(self.files)} images, {about})"
 
-    def fingerprint(
-        self,
-        acquisition: int | None = None,
-        by_instance_number: bool = False,
-        default_rescale: tuple[float, float] | None = None,
-    ) -> str:
+    def fingerprint(self, default_rescale: tuple[float, float] | None = None) -> str:
         """Fingerprint of the series that `load_series` reads from these files, without reading it.
 
-        Parameters are those of `load_series`. Headers are read only where an option needs them.
+        Headers are read only to see whether a default rescale applies.
 
         Raises
         ------
         HeadrestError
             Where a file cannot be read or its header is damaged.
         """
-        files, given = list(self.files), ""
-        if acquisition is not None or default_rescale is not None:
+        given = []
+        if default_rescale is not None:
             with quiet():
-                headers = [read_header(path, READING_TAGS, READING_TAGS) for path in files]
-            kept = [
-                (path, header)
-                for path, header in zip(files, headers)
-                if header and acquisition in (None, number(header, "AcquisitionNumber"))
-            ]
-            files = [path for path, _ in kept]
-            if default_rescale and any(header.get("RescaleSlope") is None for _, header in kept):
-                given = "{} {}".format(*map(float, default_rescale))
-        return fingerprint_of_files(self.uid, files, [given] if given else [])
+                headers = [read_header(path, RESCALE_TAGS, RESCALE_TAGS) for path in self.files]
+            if any(header is not None and header.get("RescaleSlope") is None for header in headers):
+                given = ["{} {}".format(*map(float, default_rescale))]
+        return fingerprint_of_files(self.uid, self.files, given)
 
 
 @dataclass(frozen=True)
@@ -88,9 +100,9 @@ class FolderContents:
     ----------
     series : tuple of SeriesFiles
     warnings : tuple of str
-        One line for each kind of file that was skipped.
+        One line for each kind of file that was skipped, and for images that form no volume.
     broken : tuple of HeadrestError
-        CT files with a damaged header, and files or folders that cannot be opened.
+        Damaged files of unknown series, and folders that cannot be opened.
     """
 
     series: tuple[SeriesFiles, ...]
@@ -98,14 +110,16 @@ class FolderContents:
     broken: tuple[HeadrestError, ...]
 
 
-def find_series(folder: str | Path) -> FolderContents:
-    """Find every axial CT series below a folder.
+def find_series(folder: str | Path, acquisition: int | None = None) -> FolderContents:
+    """Find every axial CT series below a folder, and sort its images into stacks.
 
     Parameters
     ----------
     folder : path
         A single file, or a folder that is searched with all its subfolders. File names do not
         matter. Symbolic links to folders and the references of a DICOMDIR are not followed.
+    acquisition : int, optional
+        Keep only images with this Acquisition Number (0020,0012).
 
     Returns
     -------
@@ -115,25 +129,159 @@ def find_series(folder: str | Path) -> FolderContents:
     Raises
     ------
     HeadrestError
-        Where the folder does not exist.
+        Where the folder does not exist, or is a DICOMDIR.
     """
     if not os.path.exists(folder):
         raise HeadrestError(f"{folder}: there is no such folder or file")
-    groups, skipped = defaultdict(list), defaultdict(list)
+    found = _Found(Path(folder))
     broken: list[HeadrestError] = []
     for path in tqdm(_walk(folder, broken), desc="searching", unit="file", delay=2, leave=False):
+        found.add(path)
+    series = []
+    for label, images in found.images.items():
+        kept, warnings = _of_acquisition(images, acquisition)
+        none = [(images, f"no image has Acquisition Number {acquisition}")]
+        stacks, rejected = sort_into_stacks(kept) if kept else ([], none)
+        for group, reason in rejected:
+            found.skip(group[0].path, reason, label[2], len(group))
+        series += [(label, stack, warnings) for stack in stacks]
+    damaged = _assign_damaged(found, broken)
+    return FolderContents(
+        tuple(
+            _series_files(label, stack, warnings, damaged[label])
+            for label, stack, warnings in series
+        ),
+        tuple(found.lines()),
+        (*broken, *found.of_no_series),
+    )
+
+
+def _series_files(label, stack, warnings, damaged):
+    files = tuple(image.path for image in stack.images)
+    return SeriesFiles(*label, files, stack.name, (*warnings, *stack.warnings), tuple(damaged))
+
+
+class _OfNoSeries(HeadrestError):
+    """A whole file without a usable Series Instance UID."""
+
+
+class _Found:
+    """What a search found: images of each series, skipped files, damaged files."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.images = defaultdict(list)  # (series UID, number, description) -> Image
+        self.labels = {}  # series UID -> label of its first image
+        self.skipped = {}  # (reason, description) -> [first path, count]
+        self.damaged = []  # (path, HeadrestError)
+        self.of_no_series = []  # HeadrestError
+        self.empty = []  # files that hold nothing: damaged if they are named like slices
+
+    def add(self, path):
         try:
-            label, reason = _classify(path)
+            with quiet():
+                self._sort(path)
+        except _OfNoSeries as error:
+            self.of_no_series.append(HeadrestError(f"{path}: {error}"))
         except HeadrestError as error:
+            self.damaged.append((path, HeadrestError(f"{path}: {error}")))
+        except Exception as error:  # a damaged header makes pydicom raise any exception
+            text = f"{path}: the header cannot be read ({type(error).__name__}); copy it again"
+            self.damaged.append((path, HeadrestError(text)))
+
+    def _sort(self, path):
+        if path.is_symlink() and not path.exists():
+            self.empty.append((path, "a broken link"))
+            return
+        header = read_header(path, HEADER_TAGS, NEEDED_TAGS)
+        if header is None:
+            if path.is_file() and not path.stat().st_size:
+                self.empty.append((path, "not DICOM but empty"))
+            else:
+                self.skip(path, why_not_dicom(path))
+            return
+        if reason := _reason_to_skip(header):
+            if path == self.folder and reason == DICOMDIR:
+                where = path.absolute().parent
+                raise HeadrestError(f"a DICOMDIR is only an index; give its folder: {where}")
+            self.skip(path, reason, _shown(header, "SeriesDescription"))
+            return
+        uid = value_of(header, "SeriesInstanceUID")
+        if not isinstance(uid, str) or not uid:
+            raise _OfNoSeries("SeriesInstanceUID is missing or malformed; export it again")
+        number, description = _shown(header, "SeriesNumber"), _shown(header, "SeriesDescription")
+        label = self.labels.setdefault(str(uid), (str(uid), number, description))
+        self.images[label].append(describe_image(path, header))
+
+    def skip(self, path, reason, description="", count=1):
+        entry = self.skipped.setdefault((reason, description), [path, 0])
+        entry[1] += count
+
+    def lines(self):
+        """One line for each reason and series description."""
+        for (reason, description), (path, count) in self.skipped.items():
+            name = os.path.relpath(path, self.folder) if path != self.folder else path.name
+            many = f" and {count - 1} more" if count > 1 else ""
+            about = f" ({description})" if description else ""
+            yield f"skipped {plain(name)}{many}{about}: {reason}"
+
+
+def _of_acquisition(images, acquisition):
+    if acquisition is None:
+        return images, []
+    kept = [image for image in images if _same_number(image.acquisition, acquisition)]
+    others = f"{len(images) - len(kept)} images of other acquisitions left out"
+    return kept, [others] if len(kept) < len(images) else []
+
+
+def _same_number(text, number):
+    try:
+        return float(text) == number
+    except ValueError:
+        return False
+
+
+def _assign_damaged(found, broken):
+    """Assign damaged files to series: dict of label to messages. Others go to `broken`.
+
+    A damaged file belongs to the series whose UID it holds, or to all series in its folder. An
+    empty file or a broken link does so only if it is named like the files of that folder.
+    """
+    in_folder, named = defaultdict(dict), defaultdict(dict)
+    for label, images in found.images.items():
+        for image in images:
+            in_folder[image.path.parent][label] = None
+            named[_name_pattern(image.path)][label] = None
+    damaged = defaultdict(list)
+    for path, error in found.damaged:
+        label = found.labels.get(_series_uid_in(path))
+        owners = [label] if label else in_folder.get(path.parent, ())
+        for owner in owners:
+            damaged[owner].append(str(error))
+        if not owners:
             broken.append(error)
-            continue
-        if reason:
-            skipped[reason].append(path)
-        else:
-            groups[label[0]].append((path, label))
-    series = tuple(_series_files(members) for members in groups.values())
-    warnings = tuple(_skip_line(reason, paths) for reason, paths in skipped.items())
-    return FolderContents(series, warnings, tuple(broken))
+    for path, reason in found.empty:
+        owners = named.get(_name_pattern(path), ())
+        for owner in owners:
+            damaged[owner].append(f"{path}: {reason}, among the slices of a series; copy it again")
+        if not owners:
+            found.skip(path, reason)
+    return damaged
+
+
+def _name_pattern(path):
+    return path.parent, re.sub(r"\d+", "#", path.name)
+
+
+def _series_uid_in(path):
+    """Series Instance UID in the bytes of a damaged header, or empty."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(1 << 16)
+    except OSError:
+        return ""
+    match = re.search(rb"\x20\0\x0e\0(?:UI..|..\0\0)([0-9.]+)", start, re.DOTALL)
+    return match[1].decode() if match else ""
 
 
 def _walk(folder, broken) -> Iterator[Path]:
@@ -149,40 +297,20 @@ def _walk(folder, broken) -> Iterator[Path]:
         yield from (Path(root, name) for name in sorted(names) + links)
 
 
-def _classify(path):
-    """Return ((series UID, number, description), None) for a CT slice, else (None, reason)."""
-    try:
-        with quiet():
-            header = read_header(path, HEADER_TAGS, NEEDED_TAGS)
-            if header is None:
-                return None, why_not_dicom(path)
-            reason = _reason_to_skip(header)
-            return (None, reason) if reason else (_label(header), None)
-    except HeadrestError as error:
-        raise HeadrestError(f"{path}: {error}") from None
-    except Exception as error:  # a damaged header makes pydicom raise any exception
-        raise HeadrestError(
-            f"{path}: the header cannot be read ({type(error).__name__}); copy the file again"
-        ) from error
-
-
-def _label(header):
-    uid = value_of(header, "SeriesInstanceUID")
-    if not isinstance(uid, str) or not uid:
-        raise HeadrestError("SeriesInstanceUID is missing or malformed; export the series again")
-    shown = (text(header, keyword) for keyword in ("SeriesNumber", "SeriesDescription"))
-    return uid, *(plain(value)[:MAX_SHOWN] for value in shown)
+def _shown(header, keyword):
+    return plain(text(header, keyword))[:MAX_SHOWN]
 
 
 def _reason_to_skip(header):
     if value_of(header.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        return "a DICOMDIR"
+        return DICOMDIR
     sop_class, remark = identify_ct(header)
     if not sop_class:
         return remark
     modality = value_of(header, "Modality")
     if not modality or "SeriesInstanceUID" not in header:
-        raise HeadrestError("the header ends early or lacks its series; copy the file again")
+        kind = _OfNoSeries if "BitsAllocated" in header else HeadrestError
+        raise kind("the header ends early or lacks its series; copy the file again")
     if modality != "CT":
         return f"modality {plain(modality)[:16]}, not CT"
     if found := NOT_SLICES.intersection(_image_type(header)):
@@ -202,12 +330,3 @@ def _is_axial(header):
     if axes is None or not is_unit_pair(axes):
         return True  # the reader refuses it and names the attribute
     return abs(axes[0] * axes[4] - axes[1] * axes[3]) >= AXIAL_COSINE  # z of the slice normal
-
-
-def _series_files(members):
-    return SeriesFiles(*members[0][1], tuple(path for path, _ in members))
-
-
-def _skip_line(reason, paths):
-    many = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"skipped {plain(paths[0].name)}{many}: {reason}"

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from headrest.util.errors import HeadrestError
 SAME_POSITION_MM = 0.01
 """Slices closer than this share a position."""
 
-MAX_POSITION_MM = 1e5
-"""Largest plausible coordinate; no scanner is longer."""
+MAX_POSITION_MM = 1e7
+"""Largest plausible coordinate: some files have positions 1 km away, none 10 km."""
 
 SPACING_TOLERANCE = 1e-4
 """Relative difference of two pixel spacings that are one, written with fewer digits: 0.05 mm over
@@ -73,7 +72,6 @@ def order_slices(
     order = np.argsort(depths, kind="stable")
     slices, positions, depths = [slices[i] for i in order], positions[order], depths[order]
     refuse_shared_positions(slices, depths)
-    _refuse_interleaved(slices)
     spacing = (slice_spacing(slices, depths, notes), *_in_plane_spacing(slices))
     tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0))))
     tilt *= -1 if orientation[5] > 0 else 1
@@ -100,8 +98,7 @@ def common_orientation(slices: Sequence[Any]) -> np.ndarray:
     if not same.all():
         odd = slices[int(np.argmin(same))].path
         raise HeadrestError(
-            f"{odd}: {(~same).sum()} of {len(slices)} images of another orientation: two stacks in "
-            "one series; put each into a folder of its own, and clean these one at a time"
+            f"{odd}: {(~same).sum()} of {len(slices)} images of another orientation in one stack"
         )
     return each[0]
 
@@ -115,29 +112,10 @@ def _axes(one):
 
 def refuse_shared_positions(slices: Sequence[Any], depths: np.ndarray) -> None:
     """Refuse two images at one position."""
-    acquisitions = [number(s.header, "AcquisitionNumber") for s in slices]
     for i in np.flatnonzero(np.diff(depths) < SAME_POSITION_MM).tolist():
-        known = {n for n in acquisitions[i : i + 2] if n is not None}
-        # If each slice has its own number, none is the number of a stack.
-        apart = len(known) > 1 and max(map(acquisitions.count, known)) > 1
-        listed = ", ".join(f"{n:g}" for n in sorted(known))
-        way_out = f"choose an acquisition of {listed} (acquisition=..., --acquisition)"
         raise HeadrestError(
-            f"{slices[i].path} and {slices[i + 1].path.name} lie at one position; "
-            f"{way_out if apart else 'keep the right one'}"
-        )
-
-
-def _refuse_interleaved(slices):
-    """Refuse two scans whose slices alternate."""
-    acquisitions = [number(s.header, "AcquisitionNumber") for s in slices]
-    known = sorted(set(acquisitions) - {None})
-    runs = len(list(groupby(acquisitions)))
-    if len(known) > 1 and runs > 2 * len(known):
-        listed = ", ".join(f"{n:g}" for n in known)
-        raise HeadrestError(
-            f"{slices[0].path}: slices of acquisitions {listed} alternate; "
-            "choose one (acquisition=..., --acquisition)"
+            f"{slices[i].path} and {slices[i + 1].path.name} lie at one position with different "
+            "pixels, and no attribute separates them; keep the right one"
         )
 
 

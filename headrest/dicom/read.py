@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.dicom.attributes import number, numbers, text
+from headrest.dicom.attributes import numbers, text
 from headrest.dicom.find import SeriesFiles, find_series
 from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
@@ -35,9 +35,11 @@ def read_series(
     folder: str | Path,
     series_uid: str | None = None,
     *,
+    stack: int | None = None,
     acquisition: int | None = None,
     by_instance_number: bool = False,
     default_rescale: tuple[float, float] | None = None,
+    allow_missing: bool = False,
 ) -> Series:
     """Read the one axial CT series of a folder.
 
@@ -48,6 +50,8 @@ def read_series(
         captures and files that are not DICOM are skipped.
     series_uid : str, optional
         Which series, where the folder holds several.
+    stack : int, optional
+        Which stack (from 1), where the series holds several; see `headrest.dicom.stacks`.
     acquisition : int, optional
         Keep only images with this Acquisition Number (0020,0012).
     by_instance_number : bool
@@ -55,6 +59,8 @@ def read_series(
     default_rescale : (slope, intercept), optional
         For images without rescale attributes. Without it they are refused, because their
         stored values could be taken for HU.
+    allow_missing : bool
+        Leave damaged files out instead of refusing their series.
 
     Returns
     -------
@@ -72,29 +78,33 @@ def read_series(
     >>> read_series(get_testdata_file("CT_small.dcm")).hu.shape
     (1, 128, 128)
     """
-    contents = find_series(folder)
+    contents = find_series(folder, acquisition)
     if contents.broken and series_uid is None:
         raise contents.broken[0]
-    chosen = _choose(folder, contents, series_uid)
     series = load_series(
-        chosen,
-        acquisition=acquisition,
+        _choose(folder, contents, series_uid, stack),
         by_instance_number=by_instance_number,
         default_rescale=default_rescale,
+        allow_missing=allow_missing,
     )
     broken = [str(error) for error in contents.broken]  # their series is unknown
     return replace(series, warnings=(*contents.warnings, *broken, *series.warnings))
 
 
-def _choose(folder, contents, series_uid):
+def _choose(folder, contents, series_uid, stack):
     found = [s for s in contents.series if series_uid in (None, s.uid)]
     if not found:
         listed = "; ".join(contents.warnings) or "the folder is empty"
         raise HeadrestError(f"{folder}: no axial CT series found ({listed})")
-    if len(found) > 1:
-        listed = "\n  ".join(str(s) for s in found)
+    listed = "\n  ".join(str(s) for s in found)
+    if len({s.uid for s in found}) > 1:
         raise HeadrestError(f"{folder}: choose one series by its UID:\n  {listed}")
-    return found[0]
+    if stack is None and len(found) > 1:
+        how = "stack=..., or acquisition=... (--acquisition)"
+        raise HeadrestError(f"{folder}: choose one stack of the series by {how}:\n  {listed}")
+    if not 1 <= (stack or 1) <= len(found):
+        raise HeadrestError(f"{folder}: there is no stack {stack}:\n  {listed}")
+    return found[(stack or 1) - 1]
 
 
 @dataclass(frozen=True)
@@ -111,46 +121,49 @@ class _Slice:
 def load_series(
     series_files: SeriesFiles,
     *,
-    acquisition: int | None = None,
     by_instance_number: bool = False,
     default_rescale: tuple[float, float] | None = None,
+    allow_missing: bool = False,
 ) -> Series:
-    """Read the pixels of one series that `find_series` found; see `read_series`."""
+    """Read the pixels of one series or stack that `find_series` found; see `read_series`."""
     check_default_rescale(default_rescale)
     with quiet():
         try:
-            read, notes = _read_slices(series_files, acquisition, default_rescale)
-            _refuse_mixture(read)
-            slices, copies = _drop_copies(read)
+            slices, unused, notes = _read_slices(series_files, default_rescale, allow_missing)
+            _refuse_mixture(slices)
+            slices, copies = _drop_copies(slices)
             if copies:
                 notes.append(f"{len(copies)} copies of the same image dropped")
             slices, resent = _drop_resent(slices)
             if resent:
-                notes.append(
-                    f"{len(resent)} images dropped: another has the same position and pixels"
-                )
+                same = "another has the same position and pixels"
+                notes.append(f"{len(resent)} images dropped: {same}")
             slices, geometry = order_slices(slices, by_instance_number)
-            notes += geometry.warnings + _value_notes(slices)
-            return _series(slices, geometry, notes, copies + resent)
+            notes += geometry.warnings + series_notes(slices)
+            unused += [s.path for s in copies + resent]
+            return _series(slices, geometry, notes, unused)
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
 
 
-def _read_slices(series_files, acquisition, default_rescale):
-    slices = []
+def _read_slices(series_files, default_rescale, allow_missing):
+    """Slices, files left out and warnings; damaged files are refused unless they may be missing."""
+    slices, unused, damaged = [], [], list(series_files.damaged)
     for path in tqdm(series_files.files, desc="reading", unit="slice", delay=2, leave=False):
-        one = _read_slice(path, default_rescale)
-        if acquisition is None or number(one.header, "AcquisitionNumber") == acquisition:
-            slices.append(one)
-    if not slices:
-        folder = series_files.files[0].parent
-        raise HeadrestError(f"{folder}: no image has Acquisition Number {acquisition}")
-    others = len(series_files.files) - len(slices)
-    return slices, [f"{others} images of other acquisitions left out"] if others else []
+        try:
+            slices.append(_read_slice(path, default_rescale))
+        except HeadrestError as error:
+            damaged.append(str(error))
+            unused.append(path)
+    if damaged and not (slices and allow_missing):
+        more = f" (and {len(damaged) - 1} more files)" if len(damaged) > 1 else ""
+        way_out = "; allow_missing=True (--allow-missing) leaves it out" if slices else ""
+        raise HeadrestError(f"{damaged[0]}{more}{way_out}")
+    return slices, unused, [*series_files.warnings, *(f"skipped {one}" for one in damaged)]
 
 
-def _series(slices, geometry, notes, copies):
+def _series(slices, geometry, notes, unused):
     return Series(
         headers=tuple(s.header for s in slices),
         stored=np.stack([s.stored for s in slices]),
@@ -163,7 +176,7 @@ def _series(slices, geometry, notes, copies):
         tilt_deg=geometry.tilt_deg,
         warnings=tuple(notes),
         files=tuple(s.path for s in slices),
-        copies=tuple(s.path for s in copies),
+        unused=tuple(unused),
     )
 
 
@@ -200,7 +213,7 @@ def _drop_copies(slices):
         twin = kept.setdefault(text(one.header, "SOPInstanceUID"), one)
         if twin is one:
             continue
-        if not _is_copy(one, twin):
+        if not is_copy(one, twin):
             raise HeadrestError(
                 f"{one.path} and {twin.path.name} share a SOP Instance UID but not their "
                 "pixels or place; keep the right one"
@@ -216,12 +229,13 @@ def _drop_resent(slices):
     for one in slices:
         position = numbers(one.header, "ImagePositionPatient", 3)
         twins = [] if position is None else seen[tuple(position)]
-        (resent if any(_is_copy(one, twin) for twin in twins) else kept).append(one)
+        (resent if any(is_copy(one, twin) for twin in twins) else kept).append(one)
         twins.append(one)
     return kept, resent
 
 
-def _is_copy(one, twin):
+def is_copy(one: Any, twin: Any) -> bool:
+    """Whether two files hold the same pixels at the same position."""
     places = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
     pairs = [
         [numbers(s.header, *place) for place in places] + [(s.slope, s.intercept), s.stored]
@@ -249,7 +263,8 @@ def _first_of_each(slices, keyword):
     return list(first.values())
 
 
-def _value_notes(slices):
+def series_notes(slices: list[Any]) -> list[str]:
+    """Warnings of all slices, counted, and about differences between them."""
     counts = Counter(note for s in slices for note in s.warnings)
     notes = [f"{note} ({n} of {len(slices)} slices)" for note, n in counts.items()]
     if len(_first_of_each(slices, "FrameOfReferenceUID")) > 1:

@@ -39,8 +39,8 @@ class Series:
     warnings : tuple of str
         Findings in the input and how each was handled.
     files : tuple of Path, one per slice.
-    copies : tuple of Path
-        Files of images that other files hold too; not used.
+    unused : tuple of Path
+        Other files of the series: repeated images, and damaged ones that were left out.
     """
 
     headers: tuple
@@ -54,7 +54,7 @@ class Series:
     tilt_deg: float
     warnings: tuple[str, ...]
     files: tuple[Path, ...]
-    copies: tuple[Path, ...] = ()
+    unused: tuple[Path, ...] = ()
 
     @property
     def uid(self) -> str:
@@ -114,7 +114,7 @@ class Series:
             for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
             if header.get("RescaleSlope") is None
         ]
-        return fingerprint_of_files(self.uid, self.files + self.copies, given)
+        return fingerprint_of_files(self.uid, self.files + self.unused, given)
 
     def __len__(self) -> int:
         return len(self.headers)

@@ -1,0 +1,342 @@
+"""Sort the images of one series into stacks, each of which is a volume.
+
+Rules, in order:
+
+1. A stack has one matrix, pixel spacing and orientation.
+2. An image that no stack fits is left out, unless it may fill a gap: then its series is damaged.
+3. Two acquisitions that share one boundary position are one stack; the shared slice is kept once.
+4. A stack has one image per position. Images that share positions, or acquisitions whose slices
+   alternate, are separated by the first attribute of `SEPARATING_KEYWORDS` that does.
+5. Several different images at a single position (bolus monitoring) are no volume.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydicom import Dataset
+
+from headrest.dicom.attributes import is_unit_pair, numbers, text
+from headrest.dicom.geometry import (
+    GAP_RATIO,
+    ORIENTATION_TOLERANCE,
+    SAME_POSITION_MM,
+    SPACING_TOLERANCE,
+)
+from headrest.util.errors import plain
+
+SEPARATING_KEYWORDS = (
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "AcquisitionTime",
+    "ContentTime",
+    "ImageType",
+    "KVP",
+)
+"""Attributes that distinguish the phases, energies and repetitions of one series."""
+
+IMAGE_KEYWORDS = (
+    "SOPInstanceUID",
+    "InstanceNumber",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    *SEPARATING_KEYWORDS,
+)
+
+
+class Image(NamedTuple):
+    """Attributes of one image that decide to which stack it belongs."""
+
+    path: Path
+    uid: str
+    number: str
+    values: tuple[str, ...]  # of SEPARATING_KEYWORDS
+    matrix: tuple[float, ...]
+    spacing: tuple[float, ...]
+    orientation: tuple[float, ...]
+    depth: float | None  # along the normal, in mm; None without position or orientation
+    malformed: bool
+
+    @property
+    def acquisition(self) -> str:
+        """Acquisition Number (0020,0012), empty where it is missing."""
+        return self.values[0]
+
+
+class Stack(NamedTuple):
+    """Images of one volume, and warnings about how they were found."""
+
+    images: list[Image]
+    name: str
+    warnings: list[str]
+
+
+def describe_image(path: Path, header: Dataset) -> Image:
+    """Read the attributes of an `Image` from a header with at least `IMAGE_KEYWORDS`."""
+    rows, columns = numbers(header, "Rows", 1), numbers(header, "Columns", 1)
+    spacing = numbers(header, "PixelSpacing", 2)
+    axes = numbers(header, "ImageOrientationPatient", 6)
+    position = numbers(header, "ImagePositionPatient", 3)
+    malformed = rows is None or columns is None or spacing is None
+    malformed |= axes is None and _is_filled(header, "ImageOrientationPatient")
+    malformed |= position is None and _is_filled(header, "ImagePositionPatient")
+    malformed |= axes is not None and not is_unit_pair(axes)
+    placed = axes is not None and position is not None and not malformed
+    return Image(
+        path,
+        text(header, "SOPInstanceUID"),
+        text(header, "InstanceNumber"),
+        tuple(text(header, keyword) for keyword in SEPARATING_KEYWORDS),
+        (*_floats(rows), *_floats(columns)),
+        _floats(spacing),
+        _floats(axes) if placed else (),
+        float(np.cross(axes[:3], axes[3:]) @ position) if placed else None,  # type: ignore
+        malformed,
+    )
+
+
+def _floats(values):
+    return () if values is None else tuple(values.tolist())
+
+
+def _is_filled(header, keyword):
+    return keyword in header and header.get_item(keyword).value not in (None, "", b"")
+
+
+def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[Image], str]]]:
+    """Sort the images of one series into stacks.
+
+    Parameters
+    ----------
+    images : list of Image
+
+    Returns
+    -------
+    stacks : list of Stack
+        The largest first. Damaged images are members of it, so that the reader refuses them.
+    rejected : list of (images, reason)
+        Images that form no volume.
+    """
+    groups = _by_grid([image for image in images if image.depth is not None])
+    if not groups or (len(groups) > 1 and len(groups[0]) == 1):
+        return [Stack(images, "", [])], []  # no two images fit each other: the reader refuses them
+    main, *others = groups
+    others += [[image] for image in images if image.depth is None]
+    candidates, left_out = [main], []
+    for group in others:
+        if _may_belong(group, main):
+            main += group
+        elif len(group) > 1:
+            candidates.append(group)
+        else:
+            left_out.append(_skipped(group[0], _difference(group[0], main)))
+    stacks, rejected = [], []
+    for group in candidates:
+        if _is_monitoring(group):
+            rejected.append((group, f"{len(group)} images at one position, no volume"))
+        else:
+            stacks += _split(group)
+    lone = [stack for stack in stacks if len(stack.images) == 1]
+    if len(lone) < len(stacks):
+        left_out += [_skipped(s.images[0], f"alone in {s.name}") for s in lone]
+        stacks = [stack for stack in stacks if len(stack.images) > 1]
+    stacks.sort(key=lambda stack: -len(stack.images))
+    if stacks:
+        stacks[0].warnings.extend(left_out)
+    return _named(stacks), rejected
+
+
+def _skipped(image, reason):
+    return f"skipped {plain(image.path.name)}: {reason}"  # reports omit lines with file names
+
+
+def _by_grid(images):
+    """Group images of one matrix, pixel spacing and orientation; the largest group first."""
+    groups: list[list[Image]] = []
+    for image in images:
+        same = (group for group in groups if _same_grid(image, group[0]))
+        group = next(same, None)
+        if group is None:
+            groups.append([image])
+        else:
+            group.append(image)
+    return sorted(groups, key=len, reverse=True)
+
+
+def _same_grid(one, other):
+    return (
+        one.matrix == other.matrix
+        and (one.spacing == other.spacing or _close(one.spacing, other.spacing, SPACING_TOLERANCE))
+        and (one.orientation == other.orientation or _same_orientation(one, other))
+    )
+
+
+def _close(one, other, relative):
+    return len(one) == len(other) and bool(np.allclose(one, other, rtol=relative, atol=0))
+
+
+def _same_orientation(one, other):
+    apart = np.subtract(one.orientation, other.orientation)
+    return bool(abs(apart).max() <= ORIENTATION_TOLERANCE)
+
+
+def _may_belong(group, main):
+    """Whether images outside a stack may be damaged members of it, which the reader refuses."""
+    gaps, uids = _gaps(main), {image.uid for image in main}
+    for image in group:
+        if image.malformed or (image.uid and image.uid in uids):
+            return True
+        if image.depth is None:
+            same = image.matrix == main[0].matrix and image.spacing == main[0].spacing
+            if same and (gaps or len(main) == 1):
+                return True
+        elif any(low < image.depth < high for low, high in gaps) and _same_orientation(
+            image, main[0]
+        ):
+            return True
+    return False
+
+
+def _gaps(images):
+    """Ranges of depth in which a slice is missing; between two slices this is unknown."""
+    depths = np.unique([image.depth for image in images])
+    steps = np.diff(depths)
+    wide = steps > GAP_RATIO * np.median(steps) if len(steps) > 1 else steps > 0
+    near = SAME_POSITION_MM
+    return [(depths[i] + near, depths[i + 1] - near) for i in np.flatnonzero(wide)]
+
+
+def _difference(image, main):
+    if image.matrix != main[0].matrix:
+        return "another matrix, {:g} x {:g}".format(*image.matrix)
+    if image.depth is None:
+        return "no position"
+    return "another pixel spacing" if _same_orientation(image, main[0]) else "another orientation"
+
+
+def _positions(images):
+    """Images by position, in ascending order; files of one SOP Instance UID count once."""
+    runs: list[dict[str, Image]] = []
+    last = -np.inf
+    for image in sorted(images, key=lambda image: image.depth or 0.0):
+        if image.depth is None:
+            continue
+        if image.depth - last >= SAME_POSITION_MM:
+            runs.append({})
+        runs[-1].setdefault(image.uid, image)
+        last = image.depth
+    return [list(run.values()) for run in runs]
+
+
+def _is_monitoring(images):
+    positions = _positions(images)
+    distinct = {(image.number, *image.values) for image in positions[0]}
+    return len(positions) == 1 and len(distinct) > 1
+
+
+def _split(images):
+    """Stacks of images that share one grid."""
+    positions = _positions(images)
+    if max(map(len, positions)) > 1:
+        if joined := _join_at_boundary(images):
+            return [joined]
+        parts = _separate(images, range(len(SEPARATING_KEYWORDS))) or _passes(positions)
+    elif _alternate(positions):
+        parts = _grouped(images, 0)
+    else:
+        parts = None
+    if not parts:
+        return [Stack(images, "", [])]  # the reader drops repeated images, or refuses
+    return [Stack(part, name, []) for name, part in parts.items()]
+
+
+def _join_at_boundary(images):
+    """One stack of acquisitions that follow each other and share one position, or None."""
+    parts = _grouped(images, 0)
+    if len(parts) < 2 or min(map(len, parts.values())) < 2:
+        return None
+    ordered = sorted((_positions(part) for part in parts.values()), key=lambda p: p[0][0].depth)
+    dropped = []
+    for before, after in pairwise(ordered):
+        overlap = before[-1][0].depth - after[0][0].depth
+        if overlap >= SAME_POSITION_MM or max(map(len, before + after)) > 1:
+            return None
+        if abs(overlap) < SAME_POSITION_MM:
+            dropped += after[0]
+    gone = {image.uid for image in dropped}
+    both = " and ".join(part[0].acquisition for part in parts.values())
+    notes = [_skipped(image, f"acquisitions {both} share its position") for image in dropped]
+    return Stack([image for image in images if image.uid not in gone], "", notes)
+
+
+def _grouped(images, index):
+    """Images by the value of one of `SEPARATING_KEYWORDS`: dict of name to images."""
+    parts = defaultdict(list)
+    for image in images:
+        value = plain(image.values[index])[:64] or "missing"
+        parts[f"{SEPARATING_KEYWORDS[index]} {value}"].append(image)
+    return dict(parts)
+
+
+def _separate(images, indices: Iterable[int]):
+    """Parts with one image per position, by as few attributes as possible; None where none do."""
+    positions = _positions(images)
+    most = max(map(len, positions), default=1)
+    if most == 1:
+        return {"": images}
+    if len(positions) == 1:
+        return None
+    indices = list(indices)
+    for n, index in enumerate(indices):
+        parts = _grouped(images, index)
+        smallest = min(map(len, parts.values()))
+        if len(parts) == 1 or len(parts) > (2 * most if smallest > 1 else most):
+            continue  # a value that changes from slice to slice belongs to no stack
+        found = {name: _separate(part, indices[n + 1 :]) for name, part in parts.items()}
+        if all(found.values()):
+            return {
+                f"{name}, {inner}".strip(", "): part
+                for name, sub in found.items()
+                for inner, part in sub.items()
+            }
+    return None
+
+
+def _passes(positions):
+    """Parts by the order of Content Time at each position, where whole passes follow each other."""
+    index, count = SEPARATING_KEYWORDS.index("ContentTime"), len(positions[0])
+    if len(positions) < 2 or any(len(run) != count for run in positions):
+        return None
+    ordered = [sorted(run, key=lambda image: image.values[index]) for run in positions]
+    passes = list(zip(*ordered))
+    for before, after in pairwise(passes):
+        if max(i.values[index] for i in before) >= min(i.values[index] for i in after):
+            return None
+    return {f"pass {n} by ContentTime": list(one) for n, one in enumerate(passes, 1)}
+
+
+def _alternate(positions):
+    """Whether the slices of several acquisitions alternate along the normal."""
+    acquisitions = [run[0].acquisition for run in positions]
+    known = set(acquisitions) - {""}
+    return len(known) > 1 and len(list(groupby(acquisitions))) > 2 * len(known)
+
+
+def _named(stacks):
+    """Name each of several stacks by its number and by the attribute that separates it."""
+    if len(stacks) < 2:
+        return stacks
+    named = []
+    for number, stack in enumerate(stacks, 1):
+        first = stack.images[0]
+        grid = "{:g} x {:g} pixels of {:g} x {:g} mm".format(*first.matrix, *first.spacing)
+        name = f"stack {number} of {len(stacks)} ({stack.name or grid})"
+        note = f"{name} of this series: {len(stack.images)} images"
+        named.append(Stack(stack.images, name, [note, *stack.warnings]))
+    return named

@@ -1,0 +1,292 @@
+"""Stacks of a series: what is separated, joined, left out or refused.
+
+Oracles: highdicom decides whether the images of a stack are a volume, SimpleITK gives their HU.
+"""
+
+import os
+
+import numpy as np
+import pytest
+from conftest import head_hu, make_series, make_slice, uid, write_slice
+from makers import dicomdir, of_size, refusal, with_peak
+from pydicom import dcmread
+
+from headrest import clean_tree, read_series
+from headrest.__main__ import main
+from headrest.dicom import find_series, load_series
+
+TILTED = {
+    "ImageOrientationPatient": [1, 0, 0, 0, 0.94, -0.342],
+    "ImagePositionPatient": lambda one, n: [-112, 5 * n * 0.342, 5 * n * 0.94],
+}
+TIMES = 3
+SLICES = 4
+
+
+def repeated(folder, passes=TIMES, slices=SLICES, start=0, **changes):
+    """Several passes over one range; a change that is a function gets the pass and the slice.
+
+    The first pixel of each image is 100 HU times the pass plus the slice.
+    """
+    for one in range(passes):
+        for n in range(1, slices + 1):
+            number = one * slices + n
+            made = {k: v(one, n) if callable(v) else v for k, v in changes.items()}
+            made.setdefault("ImagePositionPatient", [-112, -112, start + 5.0 * n])
+            made.setdefault("hu", with_peak(100 * one + n))
+            ds = make_slice(number, SOPInstanceUID=uid(folder, number), **made)
+            write_slice(folder / f"{number:03d}.dcm", ds)
+
+
+def peaks(series):
+    return [int(image[0, 0]) for image in series.hu]
+
+
+def check_against_oracles(files, series):
+    """The stack is a volume for highdicom, and its HU are those of SimpleITK."""
+    highdicom = pytest.importorskip("highdicom")
+    sitk = pytest.importorskip("SimpleITK")
+    headers = [dcmread(path, stop_before_pixels=True) for path in files.files]
+    spacing, order = highdicom.spatial.get_series_volume_positions(headers)
+    assert spacing == pytest.approx(series.spacing_mm[0])
+    assert sorted(order) == list(range(len(series)))
+    for path, hu in zip(series.files, series.hu):
+        assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0], hu)
+
+
+def loaded(folder):
+    """Every stack of a folder, read and compared with the oracles."""
+    stacks = []
+    for files in find_series(folder).series:
+        stacks.append(load_series(files))
+        check_against_oracles(files, stacks[-1])
+    return stacks
+
+
+SEPARATED = {
+    "acquisition": {"AcquisitionNumber": lambda one, n: one + 1},
+    "temporal-position": {"TemporalPositionIdentifier": lambda one, n: one + 1},
+    "content-time-of-the-pass": {"ContentTime": lambda one, n: f"12000{one}.5"},
+    "content-time-of-the-slice": {"ContentTime": lambda one, n: f"12{one:02d}{n:02d}"},
+    "image-type": {"ImageType": lambda one, n: ["DERIVED", "PRIMARY", f"ENERGY_{one}"]},
+    "kvp": {"KVP": lambda one, n: 80 + 20 * one},
+    "each-slice-its-time-but-kvp-apart": {
+        "ContentTime": lambda one, n: f"1200{n:02d}",
+        "KVP": lambda one, n: 80 + 20 * one,
+    },
+}
+
+
+@pytest.mark.parametrize("changes", SEPARATED.values(), ids=SEPARATED)
+def test_separates_images_that_share_positions(tmp_path, changes):
+    repeated(tmp_path, **changes)
+    found = sorted(peaks(series) for series in loaded(tmp_path))
+    assert found == [[100 * one + n for n in range(1, SLICES + 1)] for one in range(TIMES)]
+    assert "choose one stack" in refusal(tmp_path)
+    assert len(read_series(tmp_path, stack=TIMES)) == SLICES
+
+
+def test_separates_by_two_attributes_where_one_is_not_enough(tmp_path):
+    both = {"KVP": lambda one, n: 80 + 60 * (one % 2), "AcquisitionNumber": lambda one, n: one // 2}
+    repeated(tmp_path, 4, **both)
+    found = sorted(peaks(series) for series in loaded(tmp_path))
+    assert found == [[100 * one + n for n in range(1, SLICES + 1)] for one in range(4)]
+
+
+@pytest.mark.parametrize("changes", [{}, {"AcquisitionNumber": lambda one, n: 10 * one + n}])
+def test_refuses_images_at_one_position_that_no_attribute_separates(tmp_path, changes):
+    repeated(tmp_path, 2, **changes)
+    assert "no attribute separates them" in refusal(tmp_path)
+
+
+def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
+    repeated(tmp_path / "in", 2, **SEPARATED["acquisition"])
+    reports = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    assert [report.error for report in reports] == ["", ""]
+    folders = {report.folder for report in reports}
+    derived = [read_series(tmp_path / "out" / folder) for folder in folders]
+    assert sorted(map(peaks, derived)) == [[1, 2, 3, 4], [101, 102, 103, 104]]
+    assert len({series.uid for series in derived}) == 2
+    again = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    assert {report.folder for report in again} == folders
+
+
+def test_one_acquisition_is_cleaned_where_it_is_chosen(tmp_path):
+    repeated(tmp_path / "in", 2, **SEPARATED["acquisition"])
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans", acquisition=2)
+    assert peaks(read_series(tmp_path / "out" / report.folder)) == [101, 102, 103, 104]
+
+
+# Acquisitions that share a boundary slice.
+
+
+def two_ranges(folder, overlap):
+    """Two acquisitions, the second one above the first, with so many shared positions."""
+    for one, start in enumerate((0, 5 * (SLICES - overlap))):
+        repeated(
+            folder / str(one),
+            1,
+            start=start,
+            hu=lambda _, n: with_peak(100 * one + n),  # noqa: B023
+            AcquisitionNumber=one + 1,
+        )
+
+
+def test_joins_two_acquisitions_that_share_a_boundary_slice(tmp_path):
+    two_ranges(tmp_path, 1)
+    (series,) = loaded(tmp_path)
+    assert peaks(series) == [1, 2, 3, 4, 102, 103, 104]
+    assert series.warnings == ("skipped 001.dcm: acquisitions 1 and 2 share its position",)
+
+
+def test_joins_two_acquisitions_that_follow_each_other_without_a_word(tmp_path):
+    two_ranges(tmp_path, 0)
+    assert (len(read_series(tmp_path)), read_series(tmp_path).warnings) == (8, ())
+
+
+def test_separates_two_acquisitions_that_overlap_further(tmp_path):
+    two_ranges(tmp_path, 2)
+    assert [peaks(series) for series in loaded(tmp_path)] == [[1, 2, 3, 4], [101, 102, 103, 104]]
+
+
+# Images that belong to no stack.
+
+SCOUTS = {
+    "no-position": {"ImagePositionPatient": None},
+    "no-place": {"ImagePositionPatient": None, "ImageOrientationPatient": None},
+    "another-matrix": {"hu": of_size(64, 80)},
+    "another-matrix-and-no-place": {
+        "hu": of_size(96, 80),
+        "ImagePositionPatient": None,
+        "ImageOrientationPatient": None,
+    },
+    "another-pixel-spacing": {"PixelSpacing": [1, 1]},
+}
+
+
+@pytest.mark.parametrize("changes", SCOUTS.values(), ids=SCOUTS)
+def test_leaves_out_a_scout_among_the_slices(tmp_path, changes):
+    make_series(tmp_path, 5)
+    scout = {"SOPInstanceUID": uid("scout"), "InstanceNumber": 99, **changes}
+    write_slice(tmp_path / "scout.dcm", make_slice(6, **scout))
+    (series,) = loaded_without(tmp_path, "scout.dcm")
+    assert len(series) == 5
+    assert "skipped scout.dcm: " in " ".join(series.warnings)
+
+
+def loaded_without(folder, name):
+    stacks = loaded(folder)
+    assert all(path.name != name for series in stacks for path in series.files)
+    return stacks
+
+
+@pytest.mark.parametrize("changes", SCOUTS.values(), ids=SCOUTS)
+def test_refuses_an_odd_image_that_may_fill_a_gap(tmp_path, changes):
+    make_series(tmp_path, 5)
+    write_slice(tmp_path / "03.dcm", make_slice(3, **changes))
+    if changes.get("ImagePositionPatient", ...) is None and "hu" in changes:
+        assert "skipped 03.dcm" in " ".join(read_series(tmp_path).warnings)  # of another matrix
+    else:
+        assert "03.dcm" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [TILTED, {"PixelSpacing": [2, 2]}, {"hu": of_size(64, 96)}],
+    ids=["orientation", "pixel-spacing", "matrix"],
+)
+def test_separates_stacks_of_another_grid(tmp_path, changes):
+    repeated(tmp_path / "a", 1, slices=5)
+    repeated(tmp_path / "b", 1, slices=3, **changes)
+    assert [len(series) for series in loaded(tmp_path)] == [5, 3]
+    reports = clean_tree(tmp_path, tmp_path.with_name("out"), method="kmeans")
+    assert [(report.slices, report.error) for report in reports] == [(5, ""), (3, "")]
+
+
+def monitoring(folder):
+    where = {"ImagePositionPatient": [-112, -112, 100.0], "SeriesInstanceUID": uid("bolus")}
+    times = {"AcquisitionNumber": lambda one, n: one + 1, "SeriesDescription": "Monitoring"}
+    repeated(folder, 12, 1, **where, **times)
+
+
+def test_skips_bolus_monitoring_and_cleans_the_rest(tmp_path):
+    make_series(tmp_path / "in" / "head", 5)
+    monitoring(tmp_path / "in" / "bolus")
+    lines = []
+    (report,) = clean_tree(
+        tmp_path / "in", tmp_path / "out", 1, None, lines.append, method="kmeans"
+    )
+    assert (report.slices, report.error) == (5, "")
+    said = [line for line in lines if "at one position, no volume" in str(line)]
+    first = f"skipped bolus{os.sep}001.dcm and 11 more (Monitoring)"
+    assert said == [f"{first}: 12 images at one position, no volume"]
+    monitoring(tmp_path / "bolus")
+    assert "12 images at one position" in refusal(tmp_path / "bolus")
+
+
+# Damaged members.
+
+
+def cut_header(data):
+    return data[:500]
+
+
+def cut_header_behind_the_series(data):
+    return data[: data.index(b"\x20\x00\x13\x00") + 4]
+
+
+DAMAGES = {
+    "header-cut": cut_header,
+    "header-cut-behind-the-series": cut_header_behind_the_series,
+    "pixels-cut": lambda data: data[:-100],
+    "empty": lambda data: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("member", [2, 5])
+def test_refuses_a_series_with_a_damaged_member_unless_it_may_be_missing(tmp_path, damage, member):
+    paths = make_series(tmp_path / "in", 5)
+    other = {"SeriesInstanceUID": uid("other"), "SOPInstanceUID": lambda n: uid("other", n)}
+    make_series(tmp_path / "in" / "other", 3, **other)
+    path = paths[member - 1]
+    path.write_bytes(damage(path.read_bytes()))
+    text = refusal(tmp_path / "in", series_uid=uid("series"))
+    assert path.name in text
+    assert "--allow-missing" in text
+    series = read_series(tmp_path / "in", uid("series"), allow_missing=True)
+    assert len(series) == 4
+    assert path.name in " ".join(series.warnings)
+    assert len(read_series(tmp_path / "in", uid("other"))) == 3
+    reports = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    assert sorted(bool(report.error) for report in reports) == [False, True]
+    command = ["clean", str(tmp_path / "in"), str(tmp_path / "out"), "--method", "kmeans"]
+    assert main(command) == 1
+    assert main([*command, "--allow-missing"]) == 0
+
+
+def test_a_broken_link_named_like_a_slice_is_a_damaged_member(tmp_path):
+    make_series(tmp_path, 3)
+    (tmp_path / "04.dcm").symlink_to("nowhere")
+    assert "04.dcm: a broken link" in refusal(tmp_path)
+    (tmp_path / "04.dcm").rename(tmp_path / "link")
+    assert read_series(tmp_path).warnings == ("skipped link: a broken link",)
+
+
+# What to give instead.
+
+
+def test_names_the_folder_of_a_dicomdir(tmp_path):
+    dicomdir(tmp_path)
+    assert f"give its folder: {tmp_path}" in refusal(tmp_path / "DICOMDIR")
+
+
+def test_a_zip_archive_is_to_be_unpacked(tmp_path):
+    (tmp_path / "exam.zip").write_bytes(b"PK\3\4" + bytes(100))
+    assert "unpack it" in refusal(tmp_path / "exam.zip")
+
+
+def test_reads_a_series_one_kilometre_away(tmp_path):
+    repeated(tmp_path, 1, start=1e6)
+    (series,) = loaded(tmp_path)
+    assert np.array_equal(series.hu[0][1:], head_hu()[1:])
