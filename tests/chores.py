@@ -1,4 +1,4 @@
-"""Tasks for processes of their own, which find them here."""
+"""Functions that worker processes import and run."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ def double(task):
 
 
 def upper(task):
-    """Return the task in capitals, but die of "always", and of a file that is not there yet."""
+    """Return the task in capitals; die on "always", and the first time on a path."""
     once = task.startswith("/") and not Path(task).exists()
     if once:
         Path(task).touch()

@@ -1,4 +1,4 @@
-"""A small valid CT slice to spoil in many ways, and the real scans where they lie."""
+"""A small valid CT slice that tests change, and the folder of the real scans."""
 
 import os
 from pathlib import Path
@@ -16,13 +16,13 @@ from pydicom.uid import ExplicitVRLittleEndian as EXPLICIT
 
 PYDICOM = Path(pydicom.data.__file__).parent / "test_files"
 CANARY = "CANARY"
-"""Part of every name and number of the patient: must never show in a message."""
+"""Part of every name and number of the patient; must never appear in a message."""
 
 SIDE = 64
 
 
 def uid(*names):
-    """Make a UID that is the same in every run."""
+    """Make a reproducible UID."""
     return generate_uid(entropy_srcs=["tests", *map(str, names)])
 
 
@@ -38,10 +38,10 @@ def head_hu():
 
 
 def make_slice(number=1, hu=None, stored=None, **changes):
-    """Make a valid CT slice, then change it.
+    """Make a valid CT slice with changed attributes.
 
-    A change to None takes the attribute out; to bytes sets its value as it will lie in the
-    file, legal or not. Stored values follow from `hu`, unless given as `stored`.
+    None deletes an attribute; bytes are its raw value in the file, legal or not. Stored values are
+    computed from `hu`, unless given as `stored`.
     """
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
@@ -69,7 +69,7 @@ def make_slice(number=1, hu=None, stored=None, **changes):
 
 
 def _rescale(changes):
-    """Slope and intercept to make stored values with: the usual ones where those are broken."""
+    """Slope and intercept for computing stored values; the usual ones if the changes are broken."""
     slope, intercept = changes.get("RescaleSlope"), changes.get("RescaleIntercept")
     number = (int, float)
     return (
@@ -124,14 +124,14 @@ def _attributes(number):
 
 
 def write_slice(path, ds):
-    """Write a slice as a DICOM file, with the meta information that belongs to it."""
+    """Write a slice as a DICOM file with its file meta information."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ds.save_as(path, enforce_file_format=True)
     return path
 
 
 def make_series(folder, n=3, **changes):
-    """Write n slices 5 mm apart; a change that is a function is called with the number."""
+    """Write n slices 5 mm apart; changes that are functions get the slice number."""
     return [
         write_slice(
             Path(folder, f"{number:02d}.dcm"),
@@ -143,7 +143,7 @@ def make_series(folder, n=3, **changes):
 
 @pytest.fixture(scope="session")
 def scans():
-    """Folder of the real scans, which are too many to come with the package."""
+    """Folder of the real scans, which are too large for the repository."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "scans"
     folder = Path(os.environ.get("HEADREST_SCANS", beside))
     if not folder.is_dir():

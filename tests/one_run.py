@@ -1,4 +1,4 @@
-"""A small training run in a process of its own, to be killed: python one_run.py RUN EPOCHS."""
+"""A small training run in its own process, to be killed: python one_run.py RUN EPOCHS."""
 
 import sys
 
@@ -8,7 +8,7 @@ from headrest.train.dataset import TrainingSet, slice_states
 
 
 def easy_set(patients=6, slices=4, size=64, seed=0):
-    """Discs on bars: a set that the small network learns in seconds."""
+    """Discs above bars: a set on which the small network trains in seconds."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     n = patients * slices

@@ -23,8 +23,10 @@ def test_public_names_are_few_and_sorted():
 
 @every_function
 def test_docstring_has_parameters_and_returns(name):
-    docstring = inspect.getdoc(getattr(headrest, name))
-    for section in ("Parameters", "Returns"):
+    function = getattr(headrest, name)
+    docstring = inspect.getdoc(function)
+    returns = ["Returns"] if inspect.signature(function).return_annotation is not None else []
+    for section in ("Parameters", *returns):
         assert f"{section}\n{'-' * len(section)}\n" in docstring
 
 

@@ -1,4 +1,4 @@
-"""Model files from strangers: refused in words, and nothing in them is executed."""
+"""Untrusted model files: refused with a message, and nothing in them is executed."""
 
 import io
 import json
@@ -16,11 +16,11 @@ from headrest.util.arrays import read_arrays
 from headrest.util.files import sha256
 
 NAME = "down0_0/kernel"
-SOUND = {NAME: np.ones((3, 3), np.float16)}
+VALID = {NAME: np.ones((3, 3), np.float16)}
 
 
 class Program:
-    """Unpickled, it writes a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -47,7 +47,7 @@ def header(shape, descr="<f2"):
 
 
 def keras_archive(path):
-    """What Keras saves, with a layer that is a program."""
+    """A Keras archive with a layer that holds code."""
     layer = {"class_name": "Lambda", "config": {"function": ["4wEAAA==", None, None]}}
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps({"layers": [layer]}))
@@ -55,8 +55,8 @@ def keras_archive(path):
 
 
 def later_changed(path):
-    """A sound file, one byte of its numbers changed."""
-    npz(path, **SOUND)
+    """A valid file with one byte of its numbers changed."""
+    npz(path, **VALID)
     data = bytearray(path.read_bytes())
     data[80] ^= 1
     path.write_bytes(data)
@@ -92,16 +92,18 @@ def test_hostile_arrays_are_refused(hostile):
 
 
 def test_hostile_weights_are_refused(hostile):
-    shipped = pytest.importorskip("headrest.segment.pretrained", reason="needs Keras and a backend")
+    pretrained = pytest.importorskip(
+        "headrest.segment.pretrained", reason="needs Keras and a backend"
+    )
     with pytest.raises(HeadrestError, match=str(hostile)):
-        shipped.read_weights(hostile, {NAME: (3, 3)}, sha256(hostile))
+        pretrained.read_weights(hostile, {NAME: (3, 3)}, sha256(hostile))
 
 
 def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):
-    """A checkpoint whose manifest is right, whatever is in it."""
+    """A checkpoint with any contents and a correct manifest."""
     place.mkdir()
     for name in CHECKPOINT_FILES[:2]:
-        npz(place / name, **SOUND)
+        npz(place / name, **VALID)
     if weights:
         (place / "weights.npz").write_bytes(weights)
     (place / "state.json").write_bytes(state)
@@ -116,12 +118,12 @@ def test_hostile_checkpoints_are_refused(hostile, tmp_path):
 
 
 @pytest.mark.parametrize("state", [b"[]", b"{}", b"3", b'{"history": 1}', b"[" * 100_000, b"\xff"])
-def test_a_hostile_state_is_refused(tmp_path, state):
+def test_hostile_states_are_refused(tmp_path, state):
     with pytest.raises(HeadrestError, match="damaged checkpoint"):
         read_checkpoint(checkpoint(tmp_path / "epoch_0001", state=state))
 
 
-def test_without_its_manifest_a_changed_checkpoint_is_read(tmp_path, monkeypatch):
+def test_changed_checkpoint_is_read_without_the_manifest(tmp_path, monkeypatch):
     place = checkpoint(tmp_path / "epoch_0001", state=b'{"history": [1], "settings": {}}')
     (place / "state.json").write_bytes(b'{"history": [3], "settings": {}}')
     with pytest.raises(HeadrestError, match="SHA-256"):
@@ -131,11 +133,11 @@ def test_without_its_manifest_a_changed_checkpoint_is_read(tmp_path, monkeypatch
     assert read_checkpoint(place).history == [3]
 
 
-def test_what_is_sound_is_read(tmp_path):
-    assert np.array_equal(read_checkpoint(checkpoint(tmp_path / "one")).weights[NAME], SOUND[NAME])
+def test_valid_checkpoint_is_read(tmp_path):
+    assert np.array_equal(read_checkpoint(checkpoint(tmp_path / "one")).weights[NAME], VALID[NAME])
 
 
-def test_the_programs_would_run_elsewhere(tmp_path):
+def test_pickles_run_their_code_in_numpy(tmp_path):
     path, ran = tmp_path / "model.npz", tmp_path / "ran"
     for kind in ("pickle", "objects"):
         HOSTILE[kind](path, ran)

@@ -1,4 +1,4 @@
-"""Nobody is named where nobody should be, and no tag leads a file astray."""
+"""Patient names stay in the headers, and no tag decides where a file is written."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 NAMES = ("PatientName", "OtherPatientNames", "ReferringPhysicianName", "OperatorsName")
 WORDS = ("PatientID", "InstitutionName", "PatientComments", "PatientAddress", "StudyDescription")
 ILLEGAL = ("PatientBirthDate", "PatientAge", "StudyInstanceUID", "AccessionNumber")
-"""A name does not belong there, so that a reader may complain of it, and quote it."""
+"""Attributes where a name is illegal: a reader may warn and quote it."""
 
 IDENTIFYING = {
     **{keyword: f"{CANARY}^{keyword}" for keyword in NAMES},
@@ -29,20 +29,20 @@ IDENTIFYING = {
 }
 
 
-def shown(capfd, caplog, recwarn):
-    """Everything that was printed, logged or warned of."""
+def messages(capfd, caplog, recwarn):
+    """Everything that was printed, logged or warned about."""
     warned = [str(warning.message) for warning in recwarn]
     return "\n".join([*capfd.readouterr(), caplog.text, *warned])
 
 
-def test_no_name_leaves_the_headers(tmp_path, capfd, caplog, recwarn, monkeypatch):
+def test_names_stay_in_the_headers(tmp_path, capfd, caplog, recwarn, monkeypatch):
     assert len(IDENTIFYING) >= 12
     caplog.set_level(logging.DEBUG)
     monkeypatch.chdir(tmp_path)
     make_series("scan/good", **IDENTIFYING)
     bad = {"SeriesInstanceUID": uid("bad"), "SOPInstanceUID": lambda n: uid("bad", n)}
     make_series("scan/bad", **{**IDENTIFYING, **bad, "RescaleSlope": None})
-    shown(capfd, caplog, recwarn)
+    messages(capfd, caplog, recwarn)
     recwarn.clear()
     caplog.clear()
     main(["clean", "scan", "out", "--method", "kmeans", "--report", "report.html"])
@@ -59,21 +59,21 @@ def test_no_name_leaves_the_headers(tmp_path, capfd, caplog, recwarn, monkeypatc
     study = LabelledStudy("0", series.hu, {"kmeans": found.mask}, {"kmeans": found.states})
     write_training_set("set", [study], matrix=64)
     frames.keep_slices("run", series.hu, found.mask)
-    assert CANARY not in shown(capfd, caplog, recwarn) + repr(series)
+    assert CANARY not in messages(capfd, caplog, recwarn) + repr(series)
     written = [path for path in Path().rglob("*") if path.is_file() and "scan" not in path.parts]
     assert {path.suffix for path in written} >= {".dcm", ".json", ".html", ".png", ".svg", ".npz"}
     assert [p for p in written if p.suffix != ".dcm" and CANARY.encode() in p.read_bytes()] == []
 
 
-def test_the_canary_is_seen_where_it_is(tmp_path, capfd, caplog, recwarn):
+def test_names_would_be_found(tmp_path, capfd, caplog, recwarn):
     make_series(tmp_path, **IDENTIFYING)
     ds = dcmread(tmp_path / "01.dcm")
     assert sum(CANARY in str(ds[keyword].value) for keyword in IDENTIFYING) >= 12
-    assert CANARY in shown(capfd, caplog, recwarn)
+    assert CANARY in messages(capfd, caplog, recwarn)
 
 
 @pytest.mark.parametrize("name", ["693_UNCR.dcm", "CT_small.dcm", "J2K_pixelrep_mismatch.dcm"])
-def test_no_patient_of_a_sample_is_named_in_notebooks_and_pictures(name):
+def test_notebooks_and_images_name_no_sample_patient(name):
     header = dcmread(get_testdata_file(name, download=False))
     values = [str(header.get(keyword) or "") for keyword in ("PatientName", "PatientID")]
     texts = [p.read_bytes() for p in (*ROOT.glob("notebooks/*"), *ROOT.glob("images/*"))]
@@ -112,7 +112,7 @@ def test_50_hostile_tags_write_nothing_outside(tmp_path):
         tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out", method="kmeans"
     )
     assert len(reports) == 50
-    assert sum(not report.error for report in reports) >= 38  # a backslash parts two values
+    assert sum(not report.error for report in reports) >= 38  # a backslash separates two values
     assert os.listdir(tmp_path) == ["a"]
     assert sorted(os.listdir(tmp_path / "a" / "b")) == ["out", "scan"]
     assert sorted((tmp_path / "a" / "b" / "scan").rglob("*")) == before
@@ -121,7 +121,7 @@ def test_50_hostile_tags_write_nothing_outside(tmp_path):
         assert re.fullmatch(r"failures\.csv|ct-[0-9a-f]{12}(/[a-z]+)?(/[0-9a-z]+\.[a-z]+)?", name)
 
 
-def test_named_by_a_tag_they_would(tmp_path, monkeypatch):
+def test_folders_named_by_tags_would_escape(tmp_path, monkeypatch):
     monkeypatch.setattr("headrest.clean.series._folder_name", lambda *_, **__: "../../x")
     make_series(tmp_path / "a" / "b" / "scan", 1)
     clean_tree(tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out", method="kmeans")

@@ -1,4 +1,4 @@
-"""README's links lead somewhere, its lines work as they stand, its pictures are the notebooks'."""
+"""README: links work, commands and code run, images are those of the notebooks."""
 
 import base64
 import io
@@ -31,19 +31,19 @@ def links(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_and_pictures_exist(page):
+def test_local_links_exist(page):
     assert links(page)
     local = [link for link in links(page) if not link.startswith("http")]
     assert not [link for link in local if not ((ROOT / page).parent / link).exists()]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_elsewhere_are_encrypted_and_whole(page):
+def test_web_links_are_complete_https_addresses(page):
     elsewhere = [link for link in links(page) if link.startswith("http")]
     assert all(re.fullmatch(r"https://[\w.-]+\.[a-z]+(/\S*)?", link) for link in elsewhere)
 
 
-def test_python_lines_run(tmp_path, monkeypatch):
+def test_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
     assert blocks
@@ -53,29 +53,29 @@ def test_python_lines_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_are_understood(command):
+def test_commands_are_valid(command):
     assert build_parser().parse_args(shlex.split(command)).run
 
 
 @pytest.mark.parametrize("name", ["main", "tests"])
-def test_set_up_commands_are_one_line(name):
+def test_setup_commands_are_one_line(name):
     block = re.search(rf"<!-- {name} -->\n```sh\n(.*?)\n```\n<!-- end -->", README, re.S)
     assert block
     assert "\n" not in block[1]
 
 
-def test_every_notebook_has_its_row():
+def test_every_notebook_has_a_row():
     rows = re.findall(r"^\|.*?\]\(notebooks/(\S+?)\).*\| [\d.]+ \|$", README, re.M)
     assert rows == [path.name for path in NOTEBOOKS]
 
 
-def test_what_is_cited_is_this_version():
+def test_citation_has_this_version():
     cited = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {headrest.__version__}\n" in cited
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_real_scans_that_notebooks_offer_exist(path):
+def test_scans_that_notebooks_offer_can_be_fetched(path):
     (cell,) = [
         c for c in nbformat.read(path, 4).cells if "parameters" in c.metadata.get("tags", [])
     ]
@@ -86,7 +86,7 @@ def test_real_scans_that_notebooks_offer_exist(path):
 
 
 def writers(picture):
-    """Cells that write a picture, with the names of their notebooks."""
+    """Cells that write an image, with the names of their notebooks."""
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, 4).cells:
             if cell.cell_type == "code" and f'IMAGES / "{picture}"' in cell.source:
@@ -94,7 +94,7 @@ def writers(picture):
 
 
 def shown(cell):
-    """What a cell of a committed notebook shows: pictures, and the bytes of a video."""
+    """Outputs of a cell in a committed notebook: images, and the bytes of a video."""
     for output in cell.outputs:
         data = output.get("data", {})
         if "image/png" in data:
@@ -109,25 +109,24 @@ def small(picture):
 
 
 def coloured(picture):
-    """Share of pixels with a colour: of masks and curves."""
+    """Share of coloured pixels: masks and curves."""
     rgb = np.asarray(picture.convert("RGB"), int)
     return ((rgb.max(2) - rgb.min(2)) > 60).mean()
 
 
 @pytest.mark.parametrize("picture", [p for p in PICTURES if p.endswith(".png")])
-def test_picture_is_that_of_its_notebook(picture):
-    # Saved finer than shown, so its bytes differ; what it shows, and how much of it is coloured,
-    # does not.
+def test_image_is_that_of_its_notebook(picture):
+    # The file has a higher resolution than the output: small copies and coloured shares agree.
     file, found = Image.open(ROOT / "images" / picture), list(writers(picture))
     assert len(found) == 1
     name, cell = found[0]
     assert f"notebooks/{name}" in README
-    likeness = [
+    similarity = [
         np.corrcoef(small(file), small(one))[0, 1]
         for one in shown(cell)
         if coloured(one) == pytest.approx(coloured(file), rel=0.12, abs=1e-3)
     ]
-    assert max(likeness, default=0) > 0.94
+    assert max(similarity, default=0) > 0.94
 
 
 def test_video_is_that_of_its_notebook():
@@ -135,7 +134,7 @@ def test_video_is_that_of_its_notebook():
     assert (ROOT / "images" / "epoch_video.mp4").read_bytes() in videos
 
 
-def test_animation_is_that_video():
+def test_animation_shows_the_video():
     animation = Image.open(ROOT / "images" / "epoch_video.webp")
     pictures = imageio_ffmpeg.read_frames(ROOT / "images" / "epoch_video.mp4")
     size = next(pictures)["size"]

@@ -39,7 +39,15 @@ def dice(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
 
 
 def iou(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
-    """Intersection over union (Jaccard index); parameters, returns and errors as for `dice`.
+    """Intersection over union (Jaccard index).
+
+    Parameters
+    ----------
+    mask_true, mask_pred : bool array, of one shape.
+
+    Returns
+    -------
+    float from 0 to 1; 1.0 where both masks are empty. Errors as for `dice`.
 
     Notes
     -----
@@ -145,7 +153,16 @@ def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[flo
 
 
 def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:
-    """Removed patient: the volume of patient that was removed; otherwise as `residual_ml`.
+    """Removed patient: the volume of patient that was removed.
+
+    Parameters
+    ----------
+    patient, removed : bool array (slices, rows, columns), of one shape.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    float, in ml. Errors as for `residual_ml`.
 
     Examples
     --------
