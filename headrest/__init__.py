@@ -1,13 +1,5 @@
 """Take the headrest out of head CT: DICOM folder in, cleaned DICOM series out."""
 
-import os
-
-# TensorFlow's start-up lines say nothing about a scan. Where it is imported before, they come.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-# It leaves oneDNN off on processors without AVX-512, where training is 1.6 times as fast with it.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 from headrest.clean.series import clean_series
 from headrest.clean.tree import clean_tree
 from headrest.datasets.download import fetch, fetch_idc

@@ -1,109 +1,191 @@
-"""The weights that ship: what is read, and what is refused."""
+"""The pretrained network and exported ones: the same probabilities as Keras, checked files."""
 
 import json
-import zipfile
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from headrest import HeadrestError
-from headrest.segment.weights import PLACE, weights_card
+from headrest.hounsfield import scale
+from headrest.segment import pretrained
+from headrest.segment.pretrained import WEIGHTS, load_pretrained, model_card, weights_hash
 from headrest.util.files import sha256
 
-shipped = pytest.importorskip("headrest.segment.pretrained", reason="needs Keras and a backend")
-network = pytest.importorskip("headrest.segment.unet")
+unet = pytest.importorskip("headrest.segment.unet", reason="needs Keras and a backend")
+export = pytest.importorskip("headrest.segment.export")
+
+
+def noise(n=2, size=128, seed=0):
+    hu = np.random.default_rng(seed).normal(0, 500, (n, size, size))
+    return scale(np.cumsum(hu, axis=1) / 5)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network with weights that float16 holds, and biases that are not 0."""
+    model = unet.build_unet("small", seed=5)
+    rng = np.random.default_rng(1)
+    weights = {
+        name: (value if name.endswith("kernel") else rng.normal(0, 0.1, value.shape))
+        for name, value in unet.get_weights(model).items()
+    }
+    unet.set_weights(model, {k: np.float16(v).astype(np.float32) for k, v in weights.items()})
+    return model
 
 
 @pytest.fixture
-def made(tmp_path):
-    """A small network, its folder and what it wants."""
-    model = network.build_unet("small", seed=5)
-    shipped.write_weights(tmp_path, model, {"seed": 5})
-    card = json.loads((tmp_path / "headrest.json").read_text())
-    wanted = {v.path: tuple(v.shape) for v in model.weights}
-    return model, tmp_path / "headrest.npz", wanted, card
+def exported(trained, tmp_path):
+    export.export_network(trained, tmp_path / "network.onnx")
+    return tmp_path / "network.onnx"
 
 
-def test_what_is_written_is_read(made):
-    model, path, wanted, card = made
-    assert card["seed"] == 5
-    assert card["parameters"] == model.count_params()
-    read = shipped.read_weights(path, wanted, card["sha256"])
-    for name, value in network.get_weights(model).items():
-        assert read[name] == pytest.approx(value, rel=1e-3, abs=1e-4)
+@pytest.mark.parametrize(("n", "size"), [(1, 64), (3, 128)])
+def test_an_exported_network_gives_the_probabilities_of_keras(trained, exported, n, size):
+    x = noise(n, size)
+    expected = unet.keras_probability(trained)(x)
+    assert expected.std() > 0.01
+    assert load_pretrained(exported)(x) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_changed_byte_is_refused(made):
-    _, path, wanted, card = made
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(HeadrestError, match="SHA-256"):
-        shipped.read_weights(path, wanted, card["sha256"])
+@pytest.mark.slow
+def test_the_pretrained_network_gives_the_probabilities_of_its_weights_in_keras():
+    model = unet.build_unet(model_card()["architecture"]["preset"])
+    export.set_exported_weights(model, WEIGHTS / "headrest.onnx")
+    for size in (512, 768):
+        x = noise(1, size)
+        expected = unet.keras_probability(model)(x)
+        assert load_pretrained()(x) == pytest.approx(expected, abs=1e-5)
 
 
-def spoil(path, name, value):
-    arrays = dict(np.load(path))
-    arrays[name] = value
-    np.savez_compressed(path, **arrays)
-    return sha256(path)
+def test_exported_weights_are_read_back(trained, exported):
+    other = unet.build_unet("small", seed=6)
+    export.set_exported_weights(other, exported)
+    x = noise()
+    expected = unet.keras_probability(trained)(x)
+    assert unet.keras_probability(other)(x) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(HeadrestError, match="another network"):
+        export.set_exported_weights(unet.build_unet("standard"), exported)
 
 
-KERNEL = "down0_0/kernel"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        (KERNEL, np.zeros((2, 2), np.float16), "another network"),
-        (KERNEL, np.zeros((4000, 4000), np.float16), "larger"),
-        (KERNEL, np.array([{}], object), "damaged"),
-        (KERNEL, np.zeros((6, 6, 1, 8), np.int16), "another network"),
-        ("more", np.zeros(2, np.float16), "another network"),
-    ],
-)
-def test_other_arrays_are_refused(made, name, value, words):
-    _, path, wanted, _ = made
-    digest = spoil(path, name, value)
-    with pytest.raises(HeadrestError, match=words):
-        shipped.read_weights(path, wanted, digest)
-
-
-def test_weights_that_are_no_numbers_are_refused(made):
-    _, path, wanted, _ = made
-    digest = spoil(path, KERNEL, np.full(wanted[KERNEL], np.nan, np.float16))
-    with pytest.raises(HeadrestError, match="finite"):
-        shipped.read_weights(path, wanted, digest)
-
-
-def test_a_cut_file_is_refused(made):
-    _, path, wanted, _ = made
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(HeadrestError, match="damaged"):
-        shipped.read_weights(path, wanted, sha256(path))
-    assert not zipfile.is_zipfile(path)
-
-
-@pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"sha256": "0"}'])
-def test_a_damaged_card_is_refused(tmp_path, text):
-    if text is not None:
-        (tmp_path / "headrest.json").write_text(text)
-    with pytest.raises(HeadrestError, match=r"headrest\.json"):
-        weights_card(tmp_path)
-
-
-def test_weights_too_large_for_their_type_are_refused(tmp_path):
-    model = network.build_unet("small")
+def test_refuses_to_export_valid_padding_and_infinite_weights(tmp_path):
+    with pytest.raises(HeadrestError, match="VALID"):
+        export.export_network(unet.build_unet("valid3"), tmp_path / "valid.onnx")
+    model = unet.build_unet("small")
     model.weights[0].assign(np.full(model.weights[0].shape, 1e6))
     with pytest.raises(HeadrestError, match="finite"), np.errstate(over="ignore"):
-        shipped.write_weights(tmp_path, model, {})
+        export.export_network(model, tmp_path / "infinite.onnx")
     assert not list(tmp_path.iterdir())
 
 
-def test_the_pretrained_network():
-    card = weights_card()
-    trained = network.build_unet(card["architecture"]["preset"])
-    assert trained.count_params() == card["parameters"]
-    assert shipped.load_pretrained() is shipped.load_pretrained()
-    files = list(PLACE.glob("headrest.*"))
-    assert sum(path.stat().st_size for path in files) <= 10e6
+def test_refuses_a_pretrained_network_with_a_changed_byte(tmp_path, monkeypatch):
+    data = bytearray((WEIGHTS / "headrest.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "headrest.onnx").write_bytes(data)
+    (tmp_path / "headrest.json").write_bytes((WEIGHTS / "headrest.json").read_bytes())
+    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
+    load_pretrained.cache_clear()
+    with pytest.raises(HeadrestError, match="SHA-256"):
+        load_pretrained()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def text(path):
+    path.write_text("no network")
+
+
+def other_scaling(path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"input_hu": "-1000 1000"})
+    onnx.save(model, path)
+
+
+def other_input(path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    model.graph.input[0].name = model.graph.node[0].input[0] = "image"
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (cut, "no ONNX file"),
+        (text, "no ONNX file"),
+        (other_scaling, "-1000 1000"),
+        (other_input, "image"),
+        (lambda path: path.unlink(), "cannot be read"),
+    ],
+)
+def test_refuses_a_file_of_another_kind(exported, damage, reason):
+    damage(exported)
+    with pytest.raises(HeadrestError, match=reason):
+        load_pretrained(exported)
+
+
+def test_refuses_an_execution_provider_that_is_not_installed(exported):
+    with pytest.raises(HeadrestError, match="CPUExecutionProvider"):
+        load_pretrained(exported, ("NoSuchExecutionProvider",))
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"sha256": "0"}'])
+def test_refuses_a_damaged_card(tmp_path, content):
+    if content is not None:
+        (tmp_path / "headrest.json").write_text(content)
+    with pytest.raises(HeadrestError, match=r"headrest\.json"):
+        model_card(tmp_path)
+
+
+def test_the_pretrained_network_matches_its_card():
+    card = model_card()
+    assert unet.build_unet(card["architecture"]["preset"]).count_params() == card["parameters"]
+    assert weights_hash() == sha256(WEIGHTS / "headrest.onnx")[:12]
+    assert load_pretrained() is load_pretrained()
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) <= 10e6
+
+
+def test_a_release_has_a_card_with_its_hash(trained, tmp_path):
+    card = export.write_release(tmp_path, trained, {"seed": 5})
+    assert card == json.loads((tmp_path / "headrest.json").read_text())
+    assert card["seed"] == 5
+    assert card["parameters"] == trained.count_params()
+    assert card["sha256"] == sha256(tmp_path / "headrest.onnx")
+
+
+def test_cleaning_loads_neither_keras_nor_tensorflow_nor_figures(tmp_path):
+    code = (
+        "import sys\nfrom headrest.__main__ import main\n"
+        "from pydicom.data import get_testdata_file\n"
+        "assert main(['clean', get_testdata_file('CT_small.dcm'), sys.argv[1]]) == 0\n"
+        "print(*{'tensorflow', 'keras', 'sklearn', 'matplotlib', 'onnxruntime'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "onnxruntime"
+    assert len(done.stdout.splitlines()[-1].split()) == 1
+
+
+@pytest.mark.slow
+def test_a_foreign_keras_json_has_no_influence(tmp_path):
+    (tmp_path / ".keras").mkdir()
+    foreign = {"backend": "theano", "image_data_format": "channels_first", "floatx": "float16"}
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(foreign))
+    code = (
+        "import os; os.environ['KERAS_HOME'] = os.environ['HOME'] + '/.keras'\n"
+        "from headrest.segment.unet import build_unet, get_weights\n"
+        "from headrest.util.backend import keras\n"
+        "model = build_unet('small')\n"
+        "print(keras.backend.backend(), keras.config.image_data_format(), model.compute_dtype)"
+    )
+    variables = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    variables["HOME"] = str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables
+    )
+    assert done.stdout.split() == ["tensorflow", "channels_last", "float32"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from headrest.evaluate.bootstrap import summary
 from headrest.evaluate.compare import MethodCounts
-from headrest.segment.weights import weights_card
+from headrest.segment.pretrained import weights_hash
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
 from headrest.util.version import __version__
@@ -107,7 +107,7 @@ def write_results(
     results = {
         "description": describe(counts, profile),
         "headrest": __version__,
-        "weights": weights_card()["sha256"][:12],
+        "weights": weights_hash(),
         "date": date.today().isoformat(),
         "synthetic": summarize(counts),
         "scans": {

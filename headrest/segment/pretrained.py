@@ -1,28 +1,60 @@
-"""The network that ships: weights as plain arrays, checked before they are used, and their card."""
+"""The pretrained network: an ONNX file, checked before it is loaded, and run by ONNX Runtime."""
 
+import hashlib
 import json
-import zipfile
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headrest.segment.unet import build_unet, get_weights, keras_probability, set_weights
-from headrest.segment.weights import PLACE, weights_card
-from headrest.util.arrays import READ_ERRORS, check_finite, read_arrays
-from headrest.util.backend import keras
+from headrest.hounsfield import INPUT_HIGH_HU, INPUT_LOW_HU
 from headrest.util.errors import HeadrestError
-from headrest.util.files import atomic_file, sha256
 
-HEADER_ROOM = 192
-"""Bytes that the header of a .npy file may take."""
+WEIGHTS = Path(__file__).with_name("weights")
+
+CARD_KEYS = {"architecture", "parameters", "sha256"}
+
+INPUT, OUTPUT, SCALING = "slices", "probability", "input_hu"
+"""Names in an ONNX file of headrest: input, output, and the metadata "lowest highest" HU that the
+input -1 and 1 stand for."""
+
+MAX_BYTES = 2**31
+"""Protocol Buffers, the format of ONNX, hold no larger file."""
 
 
-@lru_cache(maxsize=1)
-def load_pretrained() -> Callable[[np.ndarray], np.ndarray]:
-    """Load the pretrained network.
+def model_card(folder: Path = WEIGHTS) -> dict[str, Any]:
+    """Read the model card of the pretrained network: how it was made, and its results.
+
+    Raises
+    ------
+    HeadrestError
+        If the card is missing or damaged.
+    """
+    path = folder / "headrest.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HeadrestError(f"{path}: missing or damaged; reinstall headrest") from error
+    if not isinstance(card, dict) or not set(card) >= CARD_KEYS:
+        raise HeadrestError(f"{path}: damaged; reinstall headrest")
+    return card
+
+
+@lru_cache(maxsize=2)
+def load_pretrained(
+    path: str | Path | None = None, providers: tuple[str, ...] | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the pretrained network, or one that `headrest export` wrote.
+
+    Parameters
+    ----------
+    path : path of an .onnx file, optional; the pretrained network if None.
+    providers : tuple of str, optional
+        Execution providers of ONNX Runtime, such as ("CUDAExecutionProvider",); if None, those
+        of the installed package, a GPU before the CPU.
 
     Returns
     -------
@@ -32,92 +64,56 @@ def load_pretrained() -> Callable[[np.ndarray], np.ndarray]:
     Raises
     ------
     HeadrestError
-        If the files are damaged.
+        If the file is damaged, is not the one of the model card, or is another kind of network.
     """
-    card = weights_card()
-    model = build_unet(card["architecture"]["preset"])
-    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
-    set_weights(model, read_weights(PLACE / "headrest.npz", shapes, card["sha256"]))
-    return keras_probability(model)
+    data = _read(Path(path) if path else WEIGHTS / "headrest.onnx")
+    if path is None and hashlib.sha256(data).hexdigest() != model_card()["sha256"]:
+        raise HeadrestError(f"{WEIGHTS}: the SHA-256 differs from the card; reinstall headrest")
+    session = _session(data, path, providers)
+
+    def probability(scaled: np.ndarray) -> np.ndarray:
+        return session.run([OUTPUT], {INPUT: np.ascontiguousarray(scaled, np.float32)})[0]
+
+    return probability
 
 
-def write_weights(folder: str | Path, model: keras.Model, card: dict) -> dict:
-    """Write a network's weights as float16 arrays, and their card beside them.
-
-    Parameters
-    ----------
-    folder : path; gets headrest.npz and headrest.json.
-    model : keras.Model
-    card : dict that JSON can hold
-
-    Returns
-    -------
-    dict, the card with "parameters", "keras" and "sha256" added.
-
-    Raises
-    ------
-    HeadrestError
-        Where a weight is no number that float16 holds.
-    """
-    weights: dict[str, Any] = {
-        name: value.astype(np.float16) for name, value in get_weights(model).items()
-    }
-    check_finite(weights, "weights")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / "headrest.npz") as aside:
-        np.savez_compressed(aside, **weights)
-    card = card | {
-        "parameters": model.count_params(),
-        "keras": f"{keras.__version__} on {keras.backend.backend()}",
-        "sha256": sha256(folder / "headrest.npz"),
-    }
-    with atomic_file(folder / "headrest.json") as aside:
-        aside.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    return json.loads(json.dumps(card))
+def weights_hash(path: str | Path | None = None) -> str:
+    """First 12 digits of the SHA-256 of a network's file; of the pretrained one if None."""
+    digest = hashlib.sha256(_read(Path(path))).hexdigest() if path else model_card()["sha256"]
+    return digest[:12]
 
 
-def read_weights(
-    path: str | Path, wanted: dict[str, tuple[int, ...]], digest: str
-) -> dict[str, np.ndarray]:
-    """Read weights, after names, shapes and sizes have been checked.
-
-    Parameters
-    ----------
-    path : path of an .npz file.
-    wanted : dict of str to shape.
-    digest : str, SHA-256 of the file.
-
-    Returns
-    -------
-    dict of str to float32 array
-
-    Raises
-    ------
-    HeadrestError
-        Where the file is another one, or cut, or holds anything but these arrays.
-    """
+def _read(path: Path) -> bytes:
     try:
-        if sha256(path) != digest:
-            raise HeadrestError(f"{path}: its SHA-256 differs from its card; install headrest anew")
-        _check_members(path, wanted)
-        weights = read_arrays(path)
-    except READ_ERRORS as error:
-        raise HeadrestError(f"{path}: damaged weights ({type(error).__name__})") from error
-    odd = [name for name, shape in wanted.items() if weights[name].shape != shape]
-    odd += [name for name, value in weights.items() if value.dtype != np.float16]
-    if odd:
-        raise HeadrestError(f"{path}: weights of another network ({odd[0]})")
-    check_finite(weights, "weights")
-    return {name: value.astype(np.float32) for name, value in weights.items()}
+        if path.stat().st_size >= MAX_BYTES:
+            raise HeadrestError(f"{path}: {path.stat().st_size} bytes is too large for ONNX")
+        return path.read_bytes()
+    except OSError as error:
+        raise HeadrestError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _check_members(path, wanted):
-    """Names, and sizes as they unpack, before anything is unpacked."""
-    with zipfile.ZipFile(path) as archive:
-        sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
-    if sorted(sizes) != sorted(wanted):
-        raise HeadrestError(f"{path}: weights of another network")
-    for name, shape in wanted.items():
-        if sizes[name] > 2 * np.prod(shape, dtype=int) + HEADER_ROOM:
-            raise HeadrestError(f"{path}: {name} is larger than its network's")
+def _session(data: bytes, path: str | Path | None, providers: Sequence[str] | None) -> Any:
+    """Session of ONNX Runtime, for a file with the input, output and scaling of headrest."""
+    import onnxruntime as ort  # loaded only where the network is used
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    available = ort.get_available_providers()
+    if providers and not set(providers) <= set(available):
+        raise HeadrestError(f"no {', '.join(providers)}; installed: {', '.join(available)}")
+    try:
+        session = ort.InferenceSession(data, options, providers=list(providers or available))
+    except Exception as error:  # ONNX Runtime has no class of its own for them
+        raise HeadrestError(f"{path}: no ONNX file that can be run") from error
+    names = [[v.name for v in values] for values in (session.get_inputs(), session.get_outputs())]
+    scaling = session.get_modelmeta().custom_metadata_map.get(SCALING)
+    expected = f"{INPUT_LOW_HU:g} {INPUT_HIGH_HU:g}"
+    if names != [[INPUT], [OUTPUT]] or scaling != expected:
+        raise HeadrestError(
+            f"{path}: not a network of `headrest export`: it needs the input {INPUT!r}, the output "
+            f"{OUTPUT!r} and the metadata {SCALING!r} {expected!r}, not {names} and {scaling!r}"
+        )
+    return session

@@ -20,10 +20,10 @@ from headrest.segment.morphology import (
     partial_volume_boundary,
     sum_by_label,
 )
+from headrest.segment.predict import series_probability
+from headrest.segment.pretrained import load_pretrained, weights_hash
 from headrest.segment.refine import confidence, refine, states
-from headrest.segment.weights import weights_card
 from headrest.util.errors import HeadrestError
-from headrest.util.packages import require_keras
 
 SKIN_MM = 3.0
 """Voxels this near to the patient are kept when everything outside is blanked."""
@@ -106,14 +106,12 @@ def check_method(name: str) -> None:
     """Raise a HeadrestError if a method is unknown or its packages are missing."""
     if name not in METHODS:
         raise HeadrestError(f"no method {name!r}; choose one of: {', '.join(METHODS)}")
-    if name == "network":
-        require_keras(", or choose the method kmeans")
 
 
 def describe(name: str) -> str:
     """Describe a method, with its weights, for the derived series; raises as `find_support`."""
     check_method(name)
-    weights = f" weights={weights_card()['sha256'][:12]}" if name == "network" else ""
+    weights = f" weights={weights_hash()}" if name == "network" else ""
     return f"method={name}{weights}"
 
 
@@ -127,9 +125,6 @@ def _kmeans(series):
 
 
 def _network(series):
-    from headrest.segment.predict import series_probability  # Keras is loaded only where it is used
-    from headrest.segment.pretrained import load_pretrained
-
     hu, spacing_mm = series.hu, series.spacing_mm
     probability = series_probability(hu, spacing_mm, load_pretrained())
     mask, patient = refine(probability, hu, spacing_mm)

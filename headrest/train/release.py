@@ -6,7 +6,7 @@ from itertools import count, cycle, islice
 from pathlib import Path
 
 from headrest.phantom import LIVING, limb_center, sample_parameters
-from headrest.segment.pretrained import write_weights
+from headrest.segment.export import write_release
 from headrest.segment.unet import PRESETS
 from headrest.train.dataset import read_training_set
 from headrest.train.loop import load_network, train
@@ -59,7 +59,7 @@ def make_weights(
 
     Parameters
     ----------
-    folder : path, gets the training set, the run, headrest.npz and headrest.json.
+    folder : path, gets the training set, the run, headrest.onnx and headrest.json.
     patients : int, one slice of 512 x 512 each.
     seed : int, of the first patient.
     jobs : int, processes that render.
@@ -101,7 +101,7 @@ def make_weights(
         "results": {"held-out synthetic patients, network alone": history[-1]},
         "licence": "MIT",
     }
-    return write_weights(folder, load_network(folder / "run"), card)
+    return write_release(folder, load_network(folder / "run"), card)
 
 
 def choose_patients(patients: int, seed: int) -> list[SyntheticPatient]:

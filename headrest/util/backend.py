@@ -1,11 +1,44 @@
-"""Keras 3 on any of its backends, as every module here takes it: `from headrest.util.backend import
-keras`."""
+"""Keras 3 on one of its backends: `from headrest.util.backend import keras, layers, ops`.
 
-from headrest.util.lean import import_keras
+Data format, number type and backend are set here, so a user's keras.json has no influence. The
+variable KERAS_BACKEND chooses another backend than TensorFlow.
+"""
 
-import_keras()
+import os
+from contextlib import contextmanager
 
-import keras  # noqa: E402
-from keras import layers, ops  # noqa: E402
+from headrest.util.packages import require
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off without AVX-512, where it is 1.6x faster
+
+for package in ("keras", os.environ.setdefault("KERAS_BACKEND", "tensorflow")):
+    require(package, ", or pip install 'headrest[train]', to train networks")
+
+
+@contextmanager
+def _quiet():
+    """Discard the messages that TensorFlow's compiled code writes while it is imported."""
+    try:
+        kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is no standard error
+        yield
+        return
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+with _quiet():
+    import keras
+    from keras import layers, ops
+
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+keras.config.set_dtype_policy("float32")
 
 __all__ = ["keras", "layers", "ops"]
