@@ -8,6 +8,7 @@ breadth, v through its thickness.
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import Parameters, happens, sample, tissue_ranges
@@ -69,11 +70,8 @@ LIMB_BONES = {
 }
 """Position of the bones along the breadth, and their radius, in mm."""
 
-ENDLESS_MM = 1e4
-"""Half axis of an ellipsoid that is as good as a cylinder along z."""
 
-
-def sample_chest(rng: np.random.Generator, kind: str) -> Parameters:
+def sample_chest(rng: Generator, kind: str) -> Parameters:
     """Sample a chest."""
     return sample(rng, CHEST_RANGES)
 
@@ -85,7 +83,7 @@ def bounding_box(chest: Parameters, z: float) -> tuple[Vector, Vector]:
 
 def _column(points, x, y, half_x, half_y):
     """Distance to an elliptic cylinder along z."""
-    return ellipsoid([points[0], points[1], 0 * points[2]], (x, y, 0), (half_x, half_y, ENDLESS_MM))
+    return ellipsoid([points[0], points[1], 0 * points[2]], (x, y, 0), (half_x, half_y, 1e4))
 
 
 def skin_distance(points: Points, chest: Parameters) -> Array:
@@ -203,7 +201,7 @@ def _arms(window, tissue):
     window.fill(bone + 5, 40)
 
 
-def sample_limbs(rng: np.random.Generator) -> list[Parameters]:
+def sample_limbs(rng: Generator) -> list[Parameters]:
     """Sample one or two limbs."""
     count = rng.integers(1, 3)
     return [sample(rng, LIMB_RANGES) | {"across": happens(rng, ACROSS)} for _ in range(count)]

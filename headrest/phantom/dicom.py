@@ -92,10 +92,8 @@ def _slice_dataset(study, index):
     ds.ImagePositionPatient = [_number(value) for value in study.positions[index]]
     ds.ImageOrientationPatient = [_number(value) for value in study.orientation]
     ds.file_meta = meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
-        CTImageStorage,
-        ds.SOPInstanceUID,
-    )
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = PHANTOM_IMPLEMENTATION_UID
     return ds

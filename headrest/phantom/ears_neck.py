@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import TISSUE, Parameters, sample, tissue_ranges
@@ -59,7 +60,7 @@ NECK_RANGES = {
 LUNG_TIP_HU = -840
 
 
-def sample_ears(rng: np.random.Generator, age: str) -> Parameters:
+def sample_ears(rng: Generator, age: str) -> Parameters:
     """Sample both ears, similar but not equal."""
     ears, other = sample(rng, EAR_RANGES), sample(rng, EAR_RANGES["left"])
     left = ears["left"]
@@ -69,7 +70,7 @@ def sample_ears(rng: np.random.Generator, age: str) -> Parameters:
     return ears
 
 
-def sample_neck(rng: np.random.Generator, age: str) -> Parameters:
+def sample_neck(rng: Generator, age: str) -> Parameters:
     """Sample neck and shoulders; a child's shoulders are higher."""
     neck = sample(rng, NECK_RANGES)
     if age == "child":
@@ -116,14 +117,9 @@ def press(ears: Parameters, tips_mm: Sequence[float], limits_mm: Sequence[float]
     return pressed
 
 
-def distance_with_ears(window: Window, skin: Array, head: Parameters) -> Array:
-    """Lower the distance to the skin, in place, to the distance to the nearer of skin and ear."""
-    _lower_to_ear(window, skin, head["ears"])
-    return skin
-
-
 @within((50, -40, -100), (120, 75, 20), sided=True)
-def _lower_to_ear(window, side, skin, ears):
+def include_ears(window: Window, side: int, skin: Array, ears: Parameters) -> None:
+    """Lower the distance to the skin, in place, to the distance to the nearer of skin and ear."""
     near = ear_distance(window.mirrored(side), ears["left" if side > 0 else "right"])
     np.minimum(skin, near, out=skin)
 
@@ -155,13 +151,9 @@ def _bar(out, back, start, end):
     return np.sqrt((dx - t * along) ** 2 + (dy - t * across) ** 2)
 
 
-def paint_ears(view: View, head: Parameters) -> None:
-    """Paint pinnae, which yield to rigid supports, and the ear canals."""
-    _ear(view, head["ears"], head["tissue"]["skin"])
-
-
 @within((60, -18, -84), (110, 56, 4), sided=True)
-def _ear(window, side, ears, skin_hu):
+def paint_ears(window: Window, side: int, ears: Parameters, skin_hu: float) -> None:
+    """Paint pinnae, which yield to rigid supports, and the ear canals."""
     points = window.mirrored(side)
     pinna = ear_distance(points, ears["left" if side > 0 else "right"])
     canal = chain(points, ((76, 4, -41), (65, 0, -40), (51, 5, -43)), ears["canal_mm"])

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import MATERIAL, Parameters, happens, sample, tissue_ranges
@@ -38,7 +39,7 @@ FACE_RANGES = {
 }
 
 
-def sample_face(rng: np.random.Generator, age: str) -> Parameters:
+def sample_face(rng: Generator, age: str) -> Parameters:
     """Sample a face; children have small sinuses and no fillings, the old fewer teeth."""
     face = sample(rng, FACE_RANGES)
     if not happens(rng, 0.4) or age == "child":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from headrest.phantom import ears_neck, skull_brain
 from headrest.phantom.face import paint_face, sample_face
@@ -60,7 +61,7 @@ HEAD_PARTS = {
 }
 
 
-def sample_head(rng: np.random.Generator, age: str) -> Parameters:
+def sample_head(rng: Generator, age: str) -> Parameters:
     """Sample a living head; `age` is "adult", "old" or "child"."""
     head, child = sample(rng, HEAD_RANGES), sample(rng, CHILD_RANGES)
     common = sample(rng, {"common": (0.70, 0.93)})["common"]
@@ -215,7 +216,7 @@ def paint(window: Window, skin: Array, head: Parameters) -> None:
         skull_brain.paint_brain(inner, cavity, head)
     paint_face(window.view, head)
     ears_neck.paint_neck(window.view, head)
-    ears_neck.paint_ears(window.view, head)
+    ears_neck.paint_ears(window.view, head["ears"], head["tissue"]["skin"])
 
 
 def _soft_tissue(window, skin, head):

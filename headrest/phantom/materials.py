@@ -2,15 +2,16 @@
 
 Tissues: Bushberg et al., "The Essential Physics of Medical Imaging", 3rd ed. 2012, ch. 10, and
 Hounsfield 1980, Med Phys 7:283; bone after Schneider et al. 1996, Phys Med Biol 41:111. Plastics:
-the nominal values of the Catphan manual (PMMA 120, polyethylene -100, polystyrene -35, Teflon 990)
-and Saw et al. 2005, Med Dosim 30:145. Foams, covers, cloth, carbon and metal: wide ranges, chosen
-to cover more than what scans show.
+ranges around the nominal values of the Catphan manual (PMMA 120, polyethylene -100, polystyrene
+-35, Teflon 990) and of Saw et al. 2005, Med Dosim 30:145. Foams, covers, cloth, carbon and metal:
+ranges chosen wider than those seen in scans.
 """
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.random import Generator
 
 Parameters: TypeAlias = dict[str, Any]
 
@@ -48,15 +49,12 @@ TISSUE = {
 MATERIAL = {
     "carbon": (-350, 350),
     "plastic": [(-700.0, -250.0), (-250.0, 120.0), (120.0, 400.0), (120.0, 400.0), (400.0, 800.0)],
-    "pmma": (100, 135),
-    "polyethylene": (-110, -60),
     "foam": (-980, -850),
     "foam_skin": [(-900.0, -650.0), (-850.0, -500.0), (-700.0, -150.0)],
     "gel": (-20, 90),
     "cloth": [(-850.0, -250.0), (-850.0, -400.0), (-250.0, 40.0)],
     "strap": (-700, 50),
     "thermoplastic": (-250, 150),
-    "rubber": (-50, 250),
     "metal": (3000, 9000),
     "cable": (-400, 600),
     "copper": (1500, 6000),
@@ -67,7 +65,6 @@ MATERIAL = {
     "silicone": (100, 350),
     "hair": (-985, -890),
     "dense_hair": (-850, -350),
-    "wax": (-200, -80),
 }
 
 
@@ -76,7 +73,7 @@ def tissue_ranges(*names: str) -> dict[str, tuple[float, float]]:
     return {name: TISSUE[name] for name in names}
 
 
-def sample(rng: np.random.Generator, ranges: Mapping[str, Any]) -> Parameters:
+def sample(rng: Generator, ranges: Mapping[str, Any]) -> Parameters:
     """Sample numbers and words from a table of ranges.
 
     A pair of numbers is a uniform range (integers stay integers), a list is a choice (of words or
@@ -103,12 +100,12 @@ def _sample_one(rng, value):
     return round(float(rng.uniform(low, high)), 4)
 
 
-def happens(rng: np.random.Generator, probability: float) -> bool:
+def happens(rng: Generator, probability: float) -> bool:
     """True with the given probability; always takes one random number."""
     return bool(rng.random() < probability)
 
 
-def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
+def choose(rng: Generator, weights: Mapping[str, float]) -> str:
     """Choose a name by its weight."""
     names, share = list(weights), np.array(list(weights.values()))
     return names[int(rng.choice(len(names), p=share / share.sum()))]

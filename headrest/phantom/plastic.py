@@ -5,8 +5,11 @@ support: tubes, wires, electrodes, staples, earrings, dense hair. Thin hair is a
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+from numpy.random import Generator
 from scipy import ndimage
 
 from headrest.hounsfield import AIR
@@ -58,20 +61,9 @@ FOREIGN_RANGES = {
     "side": [-1, 1],
     "count": (3, 12),
 }
-FOREIGN_PROBABILITY = {
-    "hair": 0.55,
-    "hair_bun": 0.05,
-    "tracheal_tube": 0.07,
-    "drain": 0.05,
-    "wires": 0.07,
-    "electrodes": 0.04,
-    "staples": 0.04,
-    "earrings": 0.06,
-    "hearing_aid": 0.03,
-}
 
 
-def sample_plastic(rng: np.random.Generator, kind: str) -> Parameters:
+def sample_plastic(rng: Generator, kind: str) -> Parameters:
     """Sample a phantom with the shape of a head; `kind` is "plastic" or "water"."""
     p = head.sample_head(rng, "adult") | {"kind": kind, "phantom": sample(rng, PLASTIC_RANGES)}
     hu, skull, face = p["phantom"]["hu"], p["skull"], p["face"]
@@ -156,10 +148,10 @@ def _paint_cylinder(window, skin, phantom):
         window.fill(rod, float(rng.choice(ROD_HU)), inside)
 
 
-def sample_foreign_objects(rng: np.random.Generator, kind: str) -> Parameters:
+def sample_foreign_objects(rng: Generator, kind: str) -> Parameters:
     """Sample foreign objects; "present" is empty for phantoms and chests."""
     foreign = sample(rng, FOREIGN_RANGES)
-    present = [name for name, share in FOREIGN_PROBABILITY.items() if happens(rng, share)]
+    present = [name for name, (_, share) in FOREIGN_OBJECTS.items() if happens(rng, share)]
     if kind == "child" and "earrings" in present:
         present.remove("earrings")
     return foreign | {"present": present if kind in LIVING else []}
@@ -168,7 +160,8 @@ def sample_foreign_objects(rng: np.random.Generator, kind: str) -> Parameters:
 def paint_foreign_objects(window: Window, skin: Array, foreign: Parameters) -> None:
     """Paint the objects present; `skin` is the distance to the skin on the planes of the window."""
     for name in foreign["present"]:
-        FOREIGN_OBJECTS[name](window, skin, foreign)
+        paint_object, _ = FOREIGN_OBJECTS[name]
+        paint_object(window, skin, foreign)
 
 
 def _free(window):
@@ -229,14 +222,6 @@ def _metal_disks(window, skin, p, radius, half_mm):
             inner.paint_ignored(inner.share(disk), p["metal"])
 
 
-def _electrodes(window, skin, p):
-    _metal_disks(window, skin, p, 5, 1.2)
-
-
-def _staples(window, skin, p):
-    _metal_disks(window, skin, p, 3, 0.5)
-
-
 def _earrings(window, skin, p):
     x, y, z = window.points
     radial = np.sqrt((y - 10) ** 2 + (z + 72) ** 2) - 6
@@ -250,14 +235,15 @@ def _hearing_aid(window, skin, p):
     window.paint_ignored(window.share(aid + 2.6), p["metal"])
 
 
-FOREIGN_OBJECTS = {
-    "hair": _hair,
-    "hair_bun": _hair_bun,
-    "tracheal_tube": _tracheal_tube,
-    "drain": _drain,
-    "wires": _wires,
-    "electrodes": _electrodes,
-    "staples": _staples,
-    "earrings": _earrings,
-    "hearing_aid": _hearing_aid,
+FOREIGN_OBJECTS: dict[str, tuple[Callable[..., None], float]] = {
+    "hair": (_hair, 0.55),
+    "hair_bun": (_hair_bun, 0.05),
+    "tracheal_tube": (_tracheal_tube, 0.07),
+    "drain": (_drain, 0.05),
+    "wires": (_wires, 0.07),
+    "electrodes": (partial(_metal_disks, radius=5, half_mm=1.2), 0.04),
+    "staples": (partial(_metal_disks, radius=3, half_mm=0.5), 0.04),
+    "earrings": (_earrings, 0.06),
+    "hearing_aid": (_hearing_aid, 0.03),
 }
+"""Each with the function that paints it, and its probability."""

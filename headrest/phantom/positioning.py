@@ -1,6 +1,5 @@
 """Where patient, supports and slices are, and how supports come to rest against the head."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +7,11 @@ import numpy as np
 from headrest.phantom import chest_limbs, ears_neck, head, plastic, scanner
 from headrest.phantom.materials import Parameters
 from headrest.phantom.scene import Frame, Scene, View, Window
-from headrest.phantom.shapes import Points, waves
-from headrest.phantom.support_shapes import Piece
+from headrest.phantom.shapes import waves
 from headrest.phantom.supports import CATALOGUE, NO_GAP_MM, PAD_WEIGHTS
 
 NECK_Z = -62.0
 """A support that presses against the head ends above the neck."""
-
 
 ANATOMY = {"chest": chest_limbs, "plastic": plastic, "water": plastic}
 """The modules of patients that are not a living head."""
@@ -48,14 +45,14 @@ class Layout:
         self.middle = np.array([self.protocol["x_mm"], self.protocol["y_mm"], 0.0])
         to_table = np.linalg.inv(self.to_patient)
         skin, ears = (points @ to_table.T for points in self.anatomy.skin_points(self.patient))
-        self.supports = place_supports(parameters["support_parameters"], skin, ears)
-        self.has_wraps = any(CATALOGUE[p["name"]].position == "around" for p in self.supports)
+        self.supports = _place_supports(parameters["support_parameters"], skin, ears)
+        self.has_wraps = any(_position(p) == "around" for p in self.supports)
         if self.anatomy is head:
             self._press_ears(ears)
 
     def _press_ears(self, ears):
         """Squeeze the ears, given as points of the table frame, where supports need their room."""
-        pushed = squeeze(self.supports, ears)
+        pushed = _squeeze(self.supports, ears)
         pushed = pushed[::-1] if self.protocol["prone"] else pushed
         x = (ears @ self.to_patient.T)[:, 0]
         tips = [float((side * x).max()) for side in (1, -1)]
@@ -82,7 +79,7 @@ class Layout:
         window, skin = self._patient_window(scene, frame)
         around = window and Window(scene, table, *window.at[1:])
         faces = self._skin_on_faces(window, skin) if self.has_wraps and window else None
-        paint_supports(scene.window(table), around, faces, self.supports, self.middle)
+        _paint_supports(scene.window(table), around, faces, self.supports, self.middle)
         chest_limbs.paint_limbs(View(scene, frame), self.parameters["limbs"])
         if window is not None:
             self.anatomy.paint(window, skin, self.patient)
@@ -99,27 +96,15 @@ class Layout:
 
     def _skin_on_faces(self, window, skin):
         """Distance in mm to skin or ear on both faces of a slice."""
+        skin = skin.copy()
         if self.anatomy is head:
-            skin = ears_neck.distance_with_ears(window, skin.copy(), self.patient)
+            ears_neck.include_ears(window, skin, self.patient["ears"])
         return skin[[0, -1]] * np.float32(self.scale)
 
 
-def place_supports(
-    supports: Parameters, head_points: np.ndarray, ear_points: np.ndarray
-) -> list[Parameters]:
-    """Move every support against the head.
-
-    Parameters
-    ----------
-    supports : from `sample_supports`.
-    head_points, ear_points : (n, 3) points of the skin in the table frame, in mm from the origin of
-        the patient.
-
-    Returns
-    -------
-    list of the parameters of each support, positions added.
-    """
-    pads = [p for p in supports["list"] if _is_pad_below(p["name"])]
+def _place_supports(supports, head_points, ear_points):
+    """Sampled supports with their positions; points (n, 3) of the skin are in the table frame."""
+    pads = [p for p in supports["list"] if p["name"] in PAD_WEIGHTS and _position(p) == "below"]
     under = max([max(p["thick_mm"] * 0.75 - p["into_mm"], 2.0) for p in pads], default=0.0)
     both = np.concatenate([head_points, ear_points])
     placed = []
@@ -130,16 +115,16 @@ def place_supports(
         if presses and "couch" not in p["name"]:
             meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
         p["x"] = 0.0 if support["into_ear_mm"] else support["shift_mm"]
-        if CATALOGUE[p["name"]].position == "below":
+        if _position(p) == "below":
             p["y"] = _raise(p, meets, under)
-        if CATALOGUE[p["name"]].position == "sides":
+        if _position(p) == "sides":
             p |= _push_in(p, head_points, both)
         placed.append(p)
     return _align_with_couch(placed)
 
 
-def _is_pad_below(name):
-    return name in PAD_WEIGHTS and CATALOGUE[name].position == "below"
+def _position(p):
+    return CATALOGUE[p["name"]].position
 
 
 def _half_width(p, head_points, ear_points):
@@ -181,7 +166,7 @@ def _push_in(p, head_points, both):
     return found
 
 
-def squeeze(placed: Sequence[Parameters], ear_points: np.ndarray) -> list[float]:
+def _squeeze(placed, ear_points):
     """Distance in mm by which rigid supports push the tips of the ears (left, right) in.
 
     The part of an ear that is not pushed in is flattened against the support.
@@ -198,16 +183,13 @@ def squeeze(placed: Sequence[Parameters], ear_points: np.ndarray) -> list[float]
 
 def _nearest(p, points):
     """Least distance of a support from points (n, 3) of the table frame."""
-    near = local_points(points.T[:, None, None, :].astype(np.float32), p)
+    near = _local_points(points.T[:, None, None, :].astype(np.float32), p)
     pieces = CATALOGUE[p["name"]].shape(*near, p)
     return min((float(piece.distance.min()) for piece in pieces), default=99.0)
 
 
-def _approach(nearest: Callable[[Any], float], far: float, close: float, gap: float) -> float:
-    """Position between `far` and `close` where `nearest` falls to `gap` mm, by bisection.
-
-    A support sinks in by a negative gap.
-    """
+def _approach(nearest, far, close, gap):
+    """Position where `nearest` falls to `gap` mm, by bisection; negative gaps sink in."""
     touch = max(gap, NO_GAP_MM)
     low = next((at for at in np.arange(far, close, -5.0) if nearest(at) < touch), close)
     high = low + 5
@@ -235,7 +217,7 @@ def _align_with_couch(placed):
     return placed
 
 
-def local_points(points: Points, p: Parameters) -> Points:
+def _local_points(points, p):
     """Points of the table frame in the frame of a rolled, shifted and sloped support."""
     x, y, z = points
     roll = np.float32(np.deg2rad(p["roll_deg"]))
@@ -243,21 +225,11 @@ def local_points(points: Points, p: Parameters) -> Points:
     return [np.cos(roll) * dx + np.sin(roll) * dy, np.cos(roll) * dy - np.sin(roll) * dx, z]
 
 
-def paint_supports(
-    whole: Window,
-    around: Window | None,
-    skin: np.ndarray | None,
-    placed: Sequence[Parameters],
-    middle: np.ndarray,
-) -> None:
+def _paint_supports(whole, around, skin, placed, middle):
     """Paint all supports, the soft ones first.
 
-    Parameters
-    ----------
-    whole, around : windows of the table frame on the whole slice, and around the patient (None
-        where the slice does not cut the patient).
-    skin : distance to the skin on the planes of `around`.
-    middle : (3,) table position of the origin of the patient.
+    `whole` and `around` are windows of the table frame on the slice and around the patient, `skin`
+    is the distance to the skin in `around`, `middle` the table position of the patient's origin.
     """
     for p in placed:
         kind = CATALOGUE[p["name"]]
@@ -265,14 +237,12 @@ def paint_supports(
         if window is None:
             continue
         points = [v - np.float32(m) for v, m in zip(window.points, middle)]
-        follows = kind.position == "around"
-        where = (*points, skin) if follows else local_points(points, p)
-        pieces = kind.shape(*where, p)
-        for piece in pieces:
+        where = (*points, skin) if window is around else _local_points(points, p)
+        for piece in kind.shape(*where, p):
             _paint_piece(window, piece, kind.is_rigid)
 
 
-def _paint_piece(whole: Window, piece: Piece, is_rigid: bool) -> None:
+def _paint_piece(whole, piece, is_rigid):
     """Paint a solid and its wall; foam and its cover are uneven."""
     share = whole.share(piece.distance)
     window = whole.crop_to(share.any(0))

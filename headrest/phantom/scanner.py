@@ -9,6 +9,7 @@ and added (De Man et al. 1999, IEEE Trans Nucl Sci 46:691; Hsieh, "Computed Tomo
 from functools import lru_cache
 
 import numpy as np
+from numpy.random import Generator
 from scipy import fft, ndimage, sparse
 
 from headrest.phantom.materials import Parameters, choose, happens, sample
@@ -63,11 +64,7 @@ WATER_PER_MM = 0.0195
 
 
 def sample_protocol(
-    rng: np.random.Generator,
-    matrix: int | None,
-    slices: int | None,
-    vertex_mm: float,
-    region: str,
+    rng: Generator, matrix: int | None, slices: int | None, vertex_mm: float, region: str
 ) -> Parameters:
     """Sample the protocol for a patient whose vertex is `vertex_mm` above the origin."""
     p = sample(rng, CHEST_PROTOCOL_RANGES if region == "chest" else PROTOCOL_RANGES)
@@ -131,7 +128,7 @@ def outside_view(protocol: Parameters) -> np.ndarray | None:
     return np.hypot(along[:, None], along[None]) > middle + 0.7
 
 
-def sample_scanner(rng: np.random.Generator) -> Parameters:
+def sample_scanner(rng: Generator) -> Parameters:
     """Sample a reconstruction kernel, a dose and the strength of artefacts."""
     scanner = sample(rng, SCANNER_RANGES)
     scanner["kernel"] = "bone" if happens(rng, 0.2) else "soft"

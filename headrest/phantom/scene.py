@@ -44,10 +44,10 @@ def within(
     return decorate
 
 
-class Frame:
+class Frame(NamedTuple):
     """A right-handed coordinate system (patient or table), related to the voxels of one slice.
 
-    Parameters
+    Attributes
     ----------
     origin : (3,) position in mm of (plane 0, row 0, column 0).
     steps : (3, 3) mm per plane, per row and per column (rows of the matrix).
@@ -55,15 +55,10 @@ class Frame:
     warp : function that bends the points of an asymmetric head.
     """
 
-    def __init__(
-        self,
-        origin: Sequence[float],
-        steps: np.ndarray,
-        shape: Sequence[int],
-        warp: Callable[[Points], Points] | None = None,
-    ):
-        self.origin, self.steps = np.asarray(origin, float), np.asarray(steps, float)
-        self.shape, self.warp = shape, warp
+    origin: np.ndarray
+    steps: np.ndarray
+    shape: tuple[int, ...]
+    warp: Callable[[Points], Points] | None = None
 
     def points(self, rows=slice(None), columns=slice(None)):
         """x, y, z (float32) of the voxels of a window, broadcasting to (planes, rows, columns)."""

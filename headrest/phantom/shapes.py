@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.random import Generator
 
 Array: TypeAlias = np.ndarray
 Points: TypeAlias = Sequence[Any]
@@ -104,7 +105,7 @@ def sheet(inside: Array, thickness_mm: float) -> Array:
 
 def waves(
     points: Points,
-    rng: np.random.Generator,
+    rng: Generator,
     wavelength_mm: float,
     count: int = 8,
     spread: float = 0.25,

@@ -5,6 +5,7 @@ The brain: cortex with sulci, white matter, ventricles, falx, calcifications and
 """
 
 import numpy as np
+from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import TISSUE, Parameters, happens, sample, tissue_ranges
@@ -67,7 +68,7 @@ LESION_RANGES = {
 LESION_HU = {"infarct": 18, "hygroma": 9}
 
 
-def sample_skull(rng: np.random.Generator, age: str) -> Parameters:
+def sample_skull(rng: Generator, age: str) -> Parameters:
     """Sample a skull; those of children are thin and without air cells."""
     skull = sample(rng, SKULL_RANGES)
     is_open, hole = happens(rng, 0.08), sample(rng, CRANIOTOMY_RANGES)
@@ -79,7 +80,7 @@ def sample_skull(rng: np.random.Generator, age: str) -> Parameters:
     return skull
 
 
-def sample_brain(rng: np.random.Generator, age: str) -> Parameters:
+def sample_brain(rng: Generator, age: str) -> Parameters:
     """Sample a brain: wide sulci and ventricles in the old, hardly any in children."""
     brain, lesion = sample(rng, BRAIN_RANGES), sample(rng, LESION_RANGES)
     brain["lesion"] = lesion if happens(rng, 0.22) else None

@@ -15,6 +15,13 @@ from headrest.util.errors import HeadrestError
 
 KIND_WEIGHTS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
 
+SAMPLERS = {
+    "chest": chest_limbs.sample_chest,
+    "plastic": plastic.sample_plastic,
+    "water": plastic.sample_plastic,
+}
+"""Functions that sample what is not a living head."""
+
 STREAMS = ("anatomy", "supports", "protocol", "scanner", "foreign_objects", "limbs")
 """Each part has a random stream of its own, so that a new part does not change the others."""
 
@@ -48,7 +55,7 @@ def _has_contact(kind, p):
 
 METAL_SUPPORTS = {"bolts", "skull_clamp", "cables"}
 
-EFFECTS: dict[str, Callable[[Parameters], bool]] = {
+EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "soft_kernel": lambda p: p["scanner"]["kernel"] == "soft",
     "bone_kernel": lambda p: p["scanner"]["kernel"] == "bone",
     "low_dose": lambda p: p["scanner"]["low_dose"],
@@ -85,7 +92,7 @@ EFFECTS: dict[str, Callable[[Parameters], bool]] = {
     "fillings": _has_fillings,
     "ear_flattened": lambda p: _has_ear(p, "flattened"),
     "ear_folded": lambda p: _has_ear(p, "folded"),
-    **{name: partial(_has_foreign_object, name) for name in plastic.FOREIGN_PROBABILITY},
+    **{name: partial(_has_foreign_object, name) for name in plastic.FOREIGN_OBJECTS},
     **{
         f"contact_{k}": partial(_has_contact, k) for k, weight in supports.CONTACT.items() if weight
     },
@@ -172,10 +179,7 @@ def sample_parameters(
     rngs = {name: np.random.default_rng(one) for name, one in zip(STREAMS, seeds)}
     kind = "chest" if region == "chest" else choose(rngs["anatomy"], KIND_WEIGHTS)
     p: Parameters = {"seed": int(seed), "region": region, "kind": kind}
-    anatomies = {"chest": chest_limbs.sample_chest} | dict.fromkeys(
-        ("plastic", "water"), plastic.sample_plastic
-    )
-    p["anatomy"] = anatomies.get(kind, head.sample_head)(rngs["anatomy"], kind)
+    p["anatomy"] = SAMPLERS.get(kind, head.sample_head)(rngs["anatomy"], kind)
     vertex_mm = 97 * p["anatomy"]["height"]
     p["protocol"] = scanner.sample_protocol(rngs["protocol"], matrix, slices, vertex_mm, region)
     if kind == "chest":
@@ -189,7 +193,7 @@ def sample_parameters(
     p["limbs"] = chest_limbs.sample_limbs(rngs["limbs"]) if has_limbs else []
     p["supports"] = [one["name"] for one in p["support_parameters"]["list"]]
     p["contact_kind"] = p["support_parameters"]["contact"]
-    p["effects"] = [name for name, occurs in EFFECTS.items() if occurs(p)]
+    p["effects"] = [name for name, occurs in EFFECT_TESTS.items() if occurs(p)]
     return p
 
 

@@ -1,9 +1,8 @@
 """Shapes of supports: head holders, couches, cushions, sheets, straps, and small parts.
 
-The frame of a support: x to the patient's left, y down, z to the vertex, in mm; y = 0 is its upper
-face in the middle. A shape takes x, y, z of points (float32, broadcasting together) and the sampled
-parameters. A shape that follows the skin also takes the distance to skin or ear in mm; its points
-are those of the table. `supports` lists the kinds, `positioning` moves them against the head.
+A shape takes x, y, z of points (float32 arrays in mm that broadcast together) and the parameters
+of a support. Its frame: x to the patient's left, y down, z to the vertex, the upper face at y = 0.
+A shape that follows the skin takes points of the table, and the distance to the skin in mm.
 """
 
 from typing import NamedTuple
@@ -26,8 +25,7 @@ from headrest.phantom.shapes import (
     waves,
 )
 
-PEDESTAL_AIR_HU = -985.0
-"""Air inside the box frame of a pedestal, not quite empty."""
+PEDESTAL_AIR_HU = -985.0  # inside its box frame
 
 
 class Piece(NamedTuple):
@@ -75,7 +73,7 @@ def trough(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
 
 
 def side_rails(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """Two bent plates beside the head, each at its own distance, or only one of them."""
+    """Two bent plates beside the head, each at its own distance, or only one."""
     low, pieces = np.clip(y - p["bend_y"], 0, None), []
     for name, side in (("left", 1), ("right", -1)):
         if p["only"] in (name, "both"):
@@ -89,11 +87,10 @@ def side_rails(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
 def open_arms(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
     """Short thick arms on a narrow floor, with a foam core or solid."""
     half, bar = p["half_width"], p["bar_mm"]
-    foot, tip = (half * 0.75, 4, 0), (half + 6, -p["arm_mm"] * 0.6, 0)
-    arm = capsule([abs(x), y, z * 0], foot, tip, bar)
+    arm = capsule([abs(x), y, z * 0], (half * 0.75, 4, 0), (half + 6, -p["arm_mm"] * 0.6, 0), bar)
     floor = box([x, y - bar, z], (0, 2, 0), (half * 0.8, p["wall_mm"], None))
     body = intersection(union(arm, floor), ends(z, p))
-    return _sandwich(body, p if p["hollow"] == "yes" else p | {"foam_hu": p["hu"]})
+    return _sandwich(body, p if p["has_foam"] == "yes" else p | {"foam_hu": p["hu"]})
 
 
 def flat_board(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
@@ -134,9 +131,8 @@ def pedestal(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
     half, tall = p["half_width"], p["bar_mm"] + 10
     frame = box([x, y, z], (0, tall, 0), (half * 0.7, tall, None), 4)
     strut = capsule([abs(x), y, z * 0], (half * 0.6, 20, 0), (half * 1.1, 60, 0), 4)
-    wall_mm = p["wall_mm"] * 0.6
     return [
-        Piece(intersection(frame, ends(z, p)), PEDESTAL_AIR_HU, wall_mm, p["hu"]),
+        Piece(intersection(frame, ends(z, p)), PEDESTAL_AIR_HU, p["wall_mm"] * 0.6, p["hu"]),
         Piece(intersection(strut, ends(z, p)), p["hu"]),
     ]
 
@@ -146,17 +142,9 @@ def skull_clamp(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
     half, deep, level = p["half_width"], p["depth_mm"], p["pin_z"]
     radial = np.sqrt(x * x + (y + deep) ** 2) - half - 38
     arc = np.maximum(np.sqrt(radial**2 + (z - level) ** 2) - p["bar_mm"], -(y + deep) - 30)
-    pins = (
-        capsule(
-            [x, y, z],
-            (side * (half + 30), -deep - 15, level),
-            (side * (half - 2), -deep - 8, level),
-            4,
-            1.5,
-        )
-        for side in (-1, 1)
-    )
-    return [Piece(arc, p["hu"]), Piece(union(*pins), p["pin_hu"])]
+    base, tip = (half + 30, -deep - 15, level), (half - 2, -deep - 8, level)
+    pins = capsule([abs(x), y, z], base, tip, 4, 1.5)
+    return [Piece(arc, p["hu"]), Piece(pins, p["pin_hu"])]
 
 
 def couch_rails(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
@@ -183,7 +171,7 @@ def cables(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
 
 
 def bolts(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """Bolts with knobs at the sides of a head holder."""
+    """Bolts with knobs at the sides of the head."""
     rng = np.random.default_rng(p["seed"])
     pieces = []
     for _ in range(p["count"]):
@@ -205,7 +193,7 @@ def clamps(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
 
 
 def drip_line(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """An infusion line or oxygen tube on the head holder: a thin hose."""
+    """An infusion line or oxygen tube beside the head: a thin hose."""
     half = p["half_width"]
     corners = ((-half - 25, 10, 0), (-half, -12, 0), (-half - 15, -60, 0))
     hose = chain([x, y, z * 0], corners, 3.2)
@@ -213,7 +201,7 @@ def drip_line(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
 
 
 def curved_cushion(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """A foam arc with rounded horns that lies in a U-shaped head holder."""
+    """A foam arc with rounded horns that lies in a U-shaped shell."""
     inner = channel(x, y, p["half_width"] * 0.8, p["depth_mm"] * 0.8, 2)
     body = intersection(sheet(inner, p["thick_mm"]), -y - p["arm_mm"] * 0.5, ends(z, p))
     return _covered(body, p)
@@ -258,8 +246,7 @@ def rolled_towel(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
     away = np.sqrt((y - radius) ** 2 + (z - p["foot"] - 60) ** 2)
     turn = np.arctan2(z - p["foot"] - 60, y - radius)
     layers = abs(np.mod(away + turn * 0.8, 5) - 2.5) - 1.4
-    roll = intersection(away - radius, layers, abs(x) - p["half_width"])
-    return [Piece(roll, p["cover_hu"])]
+    return [Piece(intersection(away - radius, layers, abs(x) - p["half_width"]), p["cover_hu"])]
 
 
 def temple_wedges(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
@@ -290,20 +277,20 @@ def vacuum_cushion(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> 
 
 
 def strap(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """A band over brow or chin that runs down to the head holder."""
+    """A band over brow or chin that runs down beside the head."""
     wavy = p["gap_mm"] + p["slack_mm"] * (0.5 + 0.5 * np.sin(x * 0.05 + p["seed"] % 6))
     along = abs(z - p["strap_z"] + 0.2 * (y + 60)) - p["strap_mm"] / 2
     return [Piece(intersection(sheet(skin - wavy, p["cloth_mm"]), along, y - 25), p["strap_hu"])]
 
 
 def linen(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """Sheets between head and head holder: along the skin under the head, folded beside it."""
+    """Sheets under the head: along the skin below it, creased beside it."""
     rng = np.random.default_rng(p["seed"])
     pieces = []
     for number in range(p["sheets"]):
         beside = np.clip((abs(x) - 30) / 50, 0.15, 1.2)
-        folds = p["fold_mm"] * waves([x, 0.0 * y, z * 0.3], rng, 55, 4) * beside
-        level = p["from_y"] + 45 + 6 * number + folds - 0.0008 * x * x
+        creases = p["fold_mm"] * waves([x, 0.0 * y, z * 0.3], rng, 55, 4) * beside
+        level = p["from_y"] + 45 + 6 * number + creases - 0.0008 * x * x
         wrinkles = p["wrinkle_mm"] * waves([x, y, 0.4 * z], rng, 13, 5, 0.5)
         loose = 0.25 * p["fold_mm"] * np.maximum(waves([x, y, 0.5 * z], rng, 40, 4), 0) ** 2
         under_head = skin - p["gap_mm"] - 1.5 * number - loose - np.maximum(wrinkles, 0)
@@ -314,12 +301,12 @@ def linen(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piec
 
 
 def blanket(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """A blanket over neck and shoulders, in overlapping folds."""
+    """A blanket over neck and shoulders, in layers."""
     rng = np.random.default_rng(p["seed"])
     pieces = []
     for number in range(p["sheets"] + 1):
-        folds = p["fold_mm"] * (1 + waves([x, y, z], rng, 60, 4))
-        layer = abs(skin - p["gap_mm"] - 2 - 5 * number - abs(folds)) - p["cloth_mm"] / 2
+        creases = p["fold_mm"] * (1 + waves([x, y, z], rng, 60, 4))
+        layer = abs(skin - p["gap_mm"] - 2 - 5 * number - abs(creases)) - p["cloth_mm"] / 2
         pieces.append(Piece(intersection(layer, z - p["blanket_z"], y - 20), p["cloth_hu"]))
     return pieces
 

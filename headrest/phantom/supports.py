@@ -13,7 +13,7 @@ A new kind of support takes one function and one row:
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
+from numpy.random import Generator
 
 from headrest.phantom import support_shapes as shapes
 from headrest.phantom.materials import MATERIAL, Parameters, choose, happens, sample
@@ -28,7 +28,7 @@ class Kind(NamedTuple):
         `position` is "around".
     ranges : parameter ranges, see `materials.sample`.
     position : "below", raised until it meets the head; "sides", pushed in from both sides;
-        "around", follows the skin; "fixed", at the height of the head holder; "under", beneath it.
+        "around", follows the skin; "fixed", 20 mm above the couch; "under", beneath it.
     is_rigid : ears yield to it; otherwise it yields to the patient.
     main, pad : weight among the head holders and couches, and among the pads; a patient gets one of
         each, or none.
@@ -80,7 +80,7 @@ RAIL_RANGES = {
 }
 BAR_RANGES = SHELL_RANGES | {
     "bar_mm": (5.0, 16.0),
-    "hollow": ["yes", "no"],
+    "has_foam": ["yes", "no"],
     "foam_hu": MATERIAL["foam"],
     "core_mm": (5.0, 20.0),
     "slant": (-0.1, 0.9),
@@ -180,7 +180,7 @@ CONTACT = {
 }
 """Weights of the ways in which a head meets its supports."""
 
-TOUCHING = {
+TOUCHING_SUPPORTS = {
     "sunk": PAD_WEIGHTS,
     "dense": ("gel_pad",),
     "strap": ("brow_strap",),
@@ -213,7 +213,7 @@ TOUCHING_HU = -200.0
 
 
 def sample_supports(
-    rng: np.random.Generator, contact: bool | str | None = None, with_couch: bool = False
+    rng: Generator, contact: bool | str | None = None, with_couch: bool = False
 ) -> Parameters:
     """Sample supports, and how the head meets them.
 
@@ -256,14 +256,14 @@ def _with_contact(kind, main, pad, extra):
     return [main, pad, *extra, *(["brow_strap"] if kind == "strap" else [])]
 
 
-def sample_support(rng: np.random.Generator, name: str, contact: str) -> Parameters:
+def sample_support(rng: Generator, name: str, contact: str) -> Parameters:
     """Sample one support; one that touches is thick and dense enough to be seen."""
     is_rigid, is_pad = CATALOGUE[name].is_rigid, name in PAD_WEIGHTS
     p: Parameters = (
         {"name": name} | sample(rng, CATALOGUE[name].ranges) | sample(rng, POSITION_RANGES)
     )
     p["gap_mm"] = p["free_gap_mm"] if contact == "gap" or happens(rng, 0.5) else NO_GAP_MM
-    touches = name in TOUCHING.get(contact, ())
+    touches = name in TOUCHING_SUPPORTS.get(contact, ())
     if touches:
         p["gap_mm"] = -p["into_mm" if is_pad else "press_mm"]
         dense = {key: TOUCHING_HU + 10 * p["into_mm"] for key in ("hu", "cover_hu", "strap_hu")}
@@ -279,9 +279,7 @@ def sample_support(rng: np.random.Generator, name: str, contact: str) -> Paramet
     return p
 
 
-def sample_chest_supports(
-    rng: np.random.Generator, contact: bool | str | None = None
-) -> Parameters:
+def sample_chest_supports(rng: Generator, contact: bool | str | None = None) -> Parameters:
     """Sample a couch for a chest, often with rails, a blanket and linen; as `sample_supports`."""
     couch = "curved_couch" if happens(rng, 0.7) else "flat_couch"
     extra = [name for name, share in CHEST_EXTRA.items() if happens(rng, share)]
