@@ -299,6 +299,7 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(studies, tmp_path):
 # Side by side.
 
 
+@pytest.mark.slow
 def test_each_task_is_done_once():
     done = run_unordered(double, range(7), jobs=3)
     assert sorted(done) == [(n, 2 * n) for n in range(7)]

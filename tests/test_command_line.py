@@ -8,8 +8,11 @@ NAMES = [line.split()[0] for line in COMMANDS.splitlines() if line.startswith(" 
 OUT_OF_RANGE = [
     *(f"synthesize OUT --{name}" for name in ("patients 0", "patients -1", "slices 0")),
     *(f"synthesize OUT --{name}" for name in ("matrix -5", "jobs 0", "seed -1")),
-    *(f"train DATA RUN --{name}" for name in ("batch 0", "epochs 0", "halved -1", "seed -1")),
-    *(f"train DATA RUN --{name}" for name in ("rate -1", "rate 0", "rate nan", "rate inf")),
+    *(
+        f"train DATA RUN --{name}"
+        for name in ("batch-size 0", "epochs 0", "half-resolution -1", "seed -1")
+    ),
+    *(f"train DATA RUN --{name}" for name in ("learning-rate -1", "learning-rate 0")),
     *(f"make-weights OUT --{name}" for name in ("patients 0", "jobs 0", "seed -1")),
     "clean IN OUT --jobs 0",
 ]

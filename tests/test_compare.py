@@ -69,6 +69,7 @@ def recounted(folder, found):
     return table, (true & ~guess).sum() * ml, lost, rows
 
 
+@pytest.mark.slow
 def test_measures_equal_an_independent_count(folders, chosen, compared):
     for name, method in chosen.items():
         parts = [recounted(f, method(read_patient(f).series)) for f in folders]
@@ -246,6 +247,7 @@ def test_kinds_and_groups_follow_the_truth(folders):
         assert list(case.groups == "touching") == list(contact & case.support.any((1, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "where"), [("philips-phantom", "S21570/S2010"), ("lidc-chest", "")]
 )

@@ -121,6 +121,7 @@ def test_names_choose_the_held_out_patients(tmp_path):
     assert one.history == two.history
 
 
+@pytest.mark.slow
 def test_trains_on_labels_of_any_name(tmp_path):
     """A mask that a person corrected: the contact of support and patient is not known."""
     data = easy_set()
@@ -289,6 +290,7 @@ def test_stops_a_diverging_training_and_keeps_the_last_good_epoch(
     load_network(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["small", "valid3"])
 def test_trains_as_in_2018(tmp_path, preset):
     """K-Means labels without touching slices, cross entropy, momentum SGD."""
@@ -326,6 +328,7 @@ def test_an_interrupted_training_says_how_to_resume(monkeypatch, capsys):
     assert "the same command goes on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_command(tmp_path, capsys):
     data, out = easy_set(), str(tmp_path / "run")
     studies = [

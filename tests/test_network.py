@@ -26,6 +26,7 @@ from headrest.segment.unet import (
 )
 
 
+@pytest.mark.slow
 def test_presets_have_the_parameters_of_their_description():
     parameters = {name: build_unet(name).count_params() for name in PRESETS}
     assert parameters["original"] == 100_128_866
@@ -34,6 +35,7 @@ def test_presets_have_the_parameters_of_their_description():
     assert parameters["small"] < 30_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "size", "out", "bottom"),
     [

@@ -191,6 +191,7 @@ def test_chooses_patients_of_every_kind_in_turn():
         assert sampled["kind"] in ("adult", "old", "child")
 
 
+@pytest.mark.slow
 def test_limbs_lie_in_the_field_of_view():
     pytest.importorskip("keras", reason="needs Keras and a backend")
     from headrest.train.release import choose_patients

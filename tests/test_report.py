@@ -445,6 +445,7 @@ def browse(tmp_path_factory):
     return open_page
 
 
+@pytest.mark.slow
 def test_the_script_runs_under_the_policy_of_the_page(browse, page, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(page.source)
@@ -477,6 +478,7 @@ document.body.append(frame);
 </script></body>"""
 
 
+@pytest.mark.slow
 def test_series_can_be_chosen_found_and_sorted_and_a_phone_shows_all(browse, tmp_path):
     coded = _webp(picture())
     fields = {"states": ["touching", "free", "free"], "removed_ml": 5.5}

@@ -122,6 +122,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_equals_the_scoring_script_of_the_references(scans, tmp_path, name):
     """The script shares no code with the package."""

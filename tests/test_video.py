@@ -38,6 +38,7 @@ def test_stored_frames_are_read_back(kept):
     assert np.allclose(read.probability(2), 0.9 * read.labels, atol=1 / 255)
 
 
+@pytest.mark.slow
 def test_mp4_has_one_h264_frame_per_epoch(kept, tmp_path):
     path = tmp_path / "epochs.mp4"
     assert write_video(kept, path, fps=2) == EPOCHS
