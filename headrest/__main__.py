@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from tqdm.auto import tqdm
 
-from headrest.clean.report import check_place, write_report
+from headrest.clean.page import check_place, write_page
 from headrest.clean.tree import clean_tree
 from headrest.segment.support import METHODS
 from headrest.train.settings import Settings
@@ -103,9 +103,9 @@ def _clean(source, destination, jobs, scheduler, report, identifiers, **options)
     """
     if report:
         check_place(report)
-    reports = clean_tree(source, destination, jobs, scheduler, tell=_print_message, **options)
+    reports = clean_tree(source, destination, jobs, scheduler, _print_message, **options)
     if report:
-        write_report(destination, report, reports, identifiers)
+        write_page(destination, report, reports, identifiers)
     failed = sum(bool(report.error) for report in reports)
     print(f"{len(reports) - failed} series cleaned, {failed} not")
     return 1 if failed else 0

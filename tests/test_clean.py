@@ -34,7 +34,7 @@ from pydicom.uid import (
 import headrest
 from headrest import HeadrestError, read_series, write_derived_series
 from headrest.__main__ import main
-from headrest.clean.series import Report
+from headrest.clean.report import Report
 from headrest.dicom import find_series
 from headrest.segment.support import METHODS
 

@@ -18,9 +18,9 @@ from PIL import Image
 
 from headrest import clean_series, clean_tree, read_series
 from headrest.__main__ import main
+from headrest.clean.page import read_reports, write_page
 from headrest.clean.preview import BYTES, FOLDER, GAP, LARGE, SMALL, _webp, choose_slices, triptych
-from headrest.clean.report import read_reports, write_report
-from headrest.clean.series import Report
+from headrest.clean.report import Report
 from headrest.util.errors import HeadrestError
 
 VOID = {"meta", "input", "img"}
@@ -130,7 +130,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(run, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page.html"
-    write_report(run[0], path, run[1])
+    write_page(run[0], path, run[1])
     return Page(path)
 
 
@@ -178,7 +178,7 @@ def test_figures_are_those_of_the_reports(tmp_path):
     sure = {"confidence": [0.99, 0.5, 0.95], "states": ["free", "touching", "absent"]}
     finished(tmp_path / "a", removed_ml=12.34, seconds=3000.04, **sure)
     finished(tmp_path / "b", removed_ml=1000, seconds=700)
-    write_report(tmp_path, tmp_path / "page.html")
+    write_page(tmp_path, tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     values = [td["data-value"] for td in page.every("td") if "data-value" in td]
     assert values[3:8] == ["3", "12.34", "1", "1", "1"]
@@ -196,7 +196,7 @@ def test_hostile_words_stay_words(tmp_path, identifiers):
     folder = finished(tmp_path / "out" / "ct-1", warnings=[HOSTILE], source=HOSTILE)
     shutil.copy(tmp_path / "scan" / "01.dcm", folder / "0001.dcm")
     finished(tmp_path / "out" / "ct-2", error=f"x: {HOSTILE}", source=HOSTILE)
-    write_report(tmp_path / "out", tmp_path / "page.html", identifiers=identifiers)
+    write_page(tmp_path / "out", tmp_path / "page.html", identifiers=identifiers)
     page = Page(tmp_path / "page.html")
     assert len(page.every("script")) == 1
     assert page.every("img") == []
@@ -217,7 +217,7 @@ def test_nobody_is_named_unless_asked_for(run, page):
 
 def test_who_asks_gets_names_and_a_warning(run, tmp_path):
     out, reports = run
-    write_report(out, tmp_path / "page.html", reports, identifiers=True)
+    write_page(out, tmp_path / "page.html", reports, identifiers=True)
     page = Page(tmp_path / "page.html")
     assert "This page names patients" in page.words
     for keyword in ("PatientName", "PatientID", "AccessionNumber", "StudyDescription"):
@@ -241,7 +241,7 @@ def test_files_that_were_passed_over_are_not_named(tmp_path):
     (tmp_path / "scan" / f"{CANARY} smith.txt").touch()
     told = clean_series(read_series(tmp_path / "scan"), tmp_path / "out", method="kmeans")
     assert CANARY in " ".join(told.warnings)
-    write_report(tmp_path / "out", tmp_path / "page.html", [told])
+    write_page(tmp_path / "out", tmp_path / "page.html", [told])
     assert CANARY not in Page(tmp_path / "page.html").source
 
 
@@ -249,7 +249,7 @@ def test_a_folder_renamed_after_a_patient_is_not_named(tmp_path):
     finished(tmp_path / "out" / f"{CANARY} SMITH")
     finished(tmp_path / "out" / OURS)
     for identifiers in (False, True):
-        write_report(tmp_path / "out", tmp_path / "page.html", identifiers=identifiers)
+        write_page(tmp_path / "out", tmp_path / "page.html", identifiers=identifiers)
         page = Page(tmp_path / "page.html")
         assert OURS in page.text["th"]
         assert (f"{CANARY} SMITH" in page.source) == identifiers
@@ -267,7 +267,7 @@ def test_text_burned_in_keeps_pictures_away_and_the_page_says_so(run, page):
 
 def test_without_reports_the_destination_tells(run, page, tmp_path):
     out, reports = run
-    write_report(out, tmp_path / "page.html")
+    write_page(out, tmp_path / "page.html")
     alone = Page(tmp_path / "page.html")
     for tag in ("tbody", "img"):
         given, found = (sorted(map(str, one.every(tag))) for one in (page, alone))
@@ -297,7 +297,7 @@ def test_a_damaged_report_is_a_failed_row(tmp_path, damage):
     else:
         finished(tmp_path / "bad")
         (tmp_path / "bad" / "cleaning.json").write_text(damage)
-    write_report(tmp_path, tmp_path / "page.html")
+    write_page(tmp_path, tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     assert sorted(body["data-flags"] for body in page.every("tbody")) == ["", "failed"]
     assert "damaged" in page.words
@@ -308,10 +308,10 @@ def test_pictures_that_are_none_and_folders_elsewhere_are_passed_over(tmp_path):
     finished(tmp_path / "elsewhere" / "ct-1", {1: coded})
     folder = finished(tmp_path / "out" / "ct-2", {1: b"RIFF", 2: coded}, folder="../elsewhere/ct-1")
     (folder / FOLDER / "face.webp").write_bytes(coded)
-    write_report(tmp_path / "out", tmp_path / "page.html")
+    write_page(tmp_path / "out", tmp_path / "page.html")
     assert [image["alt"][:7] for image in Page(tmp_path / "page.html").every("img")] == ["Slice 2"]
     away = [Report(source="scan", folder="../elsewhere/ct-1")]
-    write_report(tmp_path / "out", tmp_path / "page.html", away)
+    write_page(tmp_path / "out", tmp_path / "page.html", away)
     assert Page(tmp_path / "page.html").every("img") == []
 
 
@@ -323,7 +323,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path, caps
         assert capsys.readouterr().err.startswith("headrest: ")
         assert not (tmp_path / "out").exists()
     with pytest.raises(HeadrestError, match="holds no cleaned series"):
-        write_report(tmp_path, tmp_path / "page.html")
+        write_page(tmp_path, tmp_path / "page.html")
 
 
 def test_the_command_writes_it_again_when_all_is_complete(tmp_path):
@@ -346,7 +346,7 @@ def test_a_page_of_200_series_stays_under_20_mb(tmp_path):
     fields = {"slices": 60, "states": ["touching", "free"] * 30, "warnings": ["w" * 200]}
     for n in range(200):
         finished(tmp_path / f"ct-{n}", dict.fromkeys(range(1, 7), coded), **fields)
-    write_report(tmp_path, tmp_path / "page.html")
+    write_page(tmp_path, tmp_path / "page.html")
     assert 10e6 < (tmp_path / "page.html").stat().st_size < 20e6
     page = Page(tmp_path / "page.html")
     assert len(page.every("img")) == 1200
@@ -358,8 +358,8 @@ def test_with_more_series_each_shows_less_and_the_flagged_slices_stay(tmp_path, 
     for n in range(4):
         states = {"states": ["free", "free", "touching"]}
         finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), coded), **states)
-    monkeypatch.setattr("headrest.clean.report.PICTURE_BYTES", 3 * BYTES)
-    write_report(tmp_path, tmp_path / "page.html")
+    monkeypatch.setattr("headrest.clean.page.PICTURE_BYTES", 3 * BYTES)
+    write_page(tmp_path, tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     assert [image["alt"][:7] for image in page.every("img")] == ["Slice 3"] * 4
     assert "8 pictures are left out" in page.words
@@ -486,7 +486,7 @@ def test_series_can_be_chosen_found_and_sorted_and_a_phone_shows_all(browse, tmp
     finished(tmp_path / OURS, removed_ml=40, warnings=["slices tilted", "w" * 300])
     finished(tmp_path / ("ct-c" + "c" * 200), removed_ml=7, error="x: damaged")
     path = tmp_path / "page.html"
-    write_report(tmp_path, path, identifiers=True)
+    write_page(tmp_path, path, identifiers=True)
     source = re.sub(r"<meta http-equiv.*?>", "", path.read_text()).replace("</body>", STEPS)
     path.write_text(source)
     said = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", browse(path))[1]))
@@ -512,5 +512,5 @@ def test_names_with_a_colon_are_taken_out_whole(tmp_path):
     failures = (tmp_path.with_name("out") / "failures.csv").read_text()
     assert failures.count("Trial: DOE JOHN/") == 2
     page = tmp_path.with_name("page.html")
-    write_report(tmp_path.with_name("out"), page, reports)
+    write_page(tmp_path.with_name("out"), page, reports)
     assert "DOE JOHN" not in page.read_text()

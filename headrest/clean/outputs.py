@@ -1,9 +1,12 @@
-"""What a cleaned series may have beside its slices: a segmentation, a NIfTI mask."""
+"""Additional outputs beside the slices of a cleaned series: a segmentation, a NIfTI mask."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from headrest.dicom import Series
 from headrest.dicom.nifti import is_sheared, why_no_nifti, write_nifti
 from headrest.dicom.segmentation import (
     ARTIFICIAL_INTELLIGENCE,
@@ -12,79 +15,67 @@ from headrest.dicom.segmentation import (
     write_segmentation,
 )
 from headrest.segment.support import describe
-from headrest.util.packages import require
 
 
 @dataclass(frozen=True)
-class Extra:
-    """A file laid beside the slices if asked for.
+class Output:
+    """A file that is written beside the slices on request.
 
     Attributes
     ----------
     file : str
-        Its path below the folder of the series. The slices alone lie in the folder itself, so
-        that whoever opens it finds one CT series.
-    package : str, what it needs.
-    why_not : callable(series), says why a series cannot have it, or an empty str.
-    write : callable(series, support, path, method), writes it whole or not at all.
+        Path below the folder of the series. No other DICOM file lies in the folder itself, so
+        every reader finds one CT series there.
+    package : str, the package that writes it.
+    why_not : callable(series) -> str, why a series cannot have it, or empty.
+    write_mask : callable(series, mask, path, method), writes the whole file or nothing.
     """
 
     file: str
     package: str
-    why_not: Callable
-    write: Callable
+    why_not: Callable[[Series], str]
+    write_mask: Callable[[Series, np.ndarray, Path, str], None]
 
-    def lay(self, folder, series, support, method):
-        """Write the file for one `Support` below a folder."""
-        path = Path(folder, self.file)
+    def is_in(self, folder: Path) -> bool:
+        """Whether the file is in the folder of a cleaned series, and not empty."""
+        path = folder / self.file
+        return path.is_file() and path.stat().st_size > 0
+
+    def write(self, folder: Path, series: Series, mask: np.ndarray, method: str) -> None:
+        """Write the mask that a method found below the folder of a cleaned series."""
+        path = folder / self.file
         path.parent.mkdir(exist_ok=True)
-        self.write(series, support, path, method)
+        self.write_mask(series, mask, path, method)
 
 
-def _segmentation(series, support, path, method):
+def _write_segmentation(series, mask, path, method):
     family = CLUSTER_ANALYSIS if method == "kmeans" else ARTIFICIAL_INTELLIGENCE
-    write_segmentation(series, support.removed, path, describe(method), family)
+    write_segmentation(series, mask, path, describe(method), family)
 
 
-def _nifti(series, support, path, method):
-    write_nifti(series, support.removed, path, describe(method))
+def _write_nifti(series, mask, path, method):
+    write_nifti(series, mask, path, describe(method))
 
 
-EXTRAS = {
-    "segmentation": Extra(
-        "segmentation/headrest.dcm", "highdicom", why_no_segmentation, _segmentation
+OUTPUTS = {
+    "segmentation": Output(
+        "segmentation/headrest.dcm", "highdicom", why_no_segmentation, _write_segmentation
     ),
-    "nifti": Extra("headrest.nii.gz", "nibabel", why_no_nifti, _nifti),
+    "nifti": Output("headrest.nii.gz", "nibabel", why_no_nifti, _write_nifti),
 }
 
 
-def choose_extras(series, **asked):
-    """Choose the extras that a series gets.
-
-    Parameters
-    ----------
-    series : Series
-    **asked : bool for each name in `EXTRAS`
+def possible_outputs(series: Series, outputs: list[Output]) -> tuple[list[Output], list[str]]:
+    """Choose the outputs that a series can have.
 
     Returns
     -------
-    extras : list of Extra, that were asked for and are possible.
-    notes : list of str, why the others are not, and what is odd about these.
-
-    Raises
-    ------
-    HeadrestError
-        Where a package that is needed is not installed.
+    outputs : list of Output
+    warnings : list of str, why it cannot have the others, and that a NIfTI file is sheared.
     """
-    extras, notes = [], []
-    for name, extra in EXTRAS.items():
-        if not asked[name]:
-            continue
-        require(extra.package)
-        if reason := extra.why_not(series):
-            notes.append(f"no {extra.file}: {reason}")
-        else:
-            extras.append(extra)
-    if EXTRAS["nifti"] in extras and is_sheared(series):
-        notes.append("headrest.nii.gz is sheared as the tilted slices are: ITK will not open it")
-    return extras, notes
+    reasons = {output.file: output.why_not(series) for output in outputs}
+    warnings = [f"no {file}: {reason}" for file, reason in reasons.items() if reason]
+    possible = [output for output in outputs if not reasons[output.file]]
+    if OUTPUTS["nifti"] in possible and is_sheared(series):
+        warnings.append("headrest.nii.gz is sheared as the tilted slices are: ITK cannot open it")
+    return possible, warnings

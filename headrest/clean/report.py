@@ -1,177 +1,127 @@
-"""One page about a run, to be looked at: a table of its series, and pictures of each."""
+"""The report about one series, kept beside its slices as `cleaning.json`."""
 
-import base64
-import hashlib
-import math
-import os
-import re
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime, timezone
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tqdm.auto import tqdm
+import numpy as np
 
-from headrest.clean.failures import Failures
-from headrest.clean.preview import BYTES
-from headrest.clean.report_rows import FLAGS, series_row
-from headrest.clean.series import REPORT, Report, read_report
-from headrest.clean.tree import FAILURES
-from headrest.util.errors import HeadrestError
-from headrest.util.files import atomic_file
+from headrest.clean.options import CleanOptions
+from headrest.segment.morphology import ABSENT, TOUCHING
+from headrest.util.errors import HeadrestError, counted, plain
 from headrest.util.version import __version__
 
-TEMPLATE = Path(__file__).with_name("report.html")
+REPORT_FILE = "cleaning.json"
 
-PICTURE_BYTES = 14_000_000
-"""Of all pictures of a page, before base64 adds a third: it opens at once, and can be mailed."""
+UNCERTAIN_BELOW = 0.9
+"""Confidence below which a slice is flagged as uncertain."""
 
 
-def write_report(
-    destination: str | Path,
-    out: str | Path,
-    reports: Sequence[Report] | None = None,
-    identifiers: bool = False,
-) -> None:
-    """Write one HTML page about cleaned series: a table, and pictures of each.
+@dataclass(frozen=True)
+class Report:
+    """The outcome of cleaning one series.
 
-    The page holds all it shows, asks no network for anything, and forbids the browser to.
-
-    Parameters
+    Attributes
     ----------
-    destination : path, where the cleaned series lie.
-    out : path, .html; replaced if it exists.
-    reports : list of Report, optional
-        What `clean_tree` returned. Without it, whatever lies in the destination.
-    identifiers : bool
-        Name the source folders, the files that failed, and the patients. Otherwise a series is
-        called by its number and by the folder it was written to, which tells nobody who it is.
+    source : str, folder of the series below the source.
+    folder : str, name of the folder below the destination; empty where nothing was written.
+    method : str
+    slices : int
+    removed_ml : float, volume of the support, without its partial-volume boundary.
+    states : tuple of str, "free", "touching" or "absent" for each slice.
+    confidence : tuple of float, 0 to 1 for each slice; empty where the method gives none.
+    warnings : tuple of str
+    error : str, why nothing was written.
+    seconds : float
+    """
+
+    source: str
+    folder: str = ""
+    method: str = ""
+    slices: int = 0
+    removed_ml: float = 0.0
+    states: tuple[str, ...] = ()
+    confidence: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def touching(self) -> list[int]:
+        """Numbers (from 1) of the slices in which the support touches the patient."""
+        return [i for i, state in enumerate(self.states, 1) if state == TOUCHING]
+
+    @property
+    def absent(self) -> list[int]:
+        """Numbers (from 1) of the slices in which no support was found."""
+        return [i for i, state in enumerate(self.states, 1) if state == ABSENT]
+
+    @property
+    def uncertain(self) -> list[int]:
+        """Numbers (from 1) of the slices that a person should check."""
+        return [i for i, sure in enumerate(self.confidence, 1) if sure < UNCERTAIN_BELOW]
+
+    def __str__(self) -> str:
+        source = plain(self.source)
+        if self.error:
+            return f"{source}: NOT CLEANED: {self.error}"
+        line = f"{source} -> " if source else ""
+        line += f"{self.folder}: {counted(self.slices, 'slice')}, {self.removed_ml:.1f} ml removed"
+        kept = " and is left" if self.method == "kmeans" else ""
+        flags = {
+            f"support touches{kept}": self.touching,
+            "uncertain": self.uncertain,
+            "nothing found": self.absent,
+        }
+        return line + "".join(
+            f", {flag} in {len(n)}: {ranges(n)}" for flag, n in flags.items() if n
+        )
+
+
+def ranges(numbers: list[int]) -> str:
+    """Write slice numbers as ranges.
+
+    >>> ranges([1, 2, 3, 7])
+    '1-3, 7'
+    """
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
+
+
+def save_report(folder: Path, report: Report) -> None:
+    """Write the report of a series into its folder."""
+    text = json.dumps({"headrest": __version__, **asdict(report)}, indent=1)
+    (folder / REPORT_FILE).write_text(text, encoding="utf-8")
+
+
+def read_report(path: Path) -> Report:
+    """Read the report of a cleaned series back from its `cleaning.json`.
 
     Raises
     ------
     HeadrestError
-        Where the destination holds no series, or the page cannot be written.
-
-    Examples
-    --------
-    >>> from headrest import clean_tree
-    >>> from headrest.clean.report import write_report
-    >>> reports = clean_tree("archive", "cleaned")           # doctest: +SKIP
-    >>> write_report("cleaned", "cleaned.html", reports)     # doctest: +SKIP
+        Where it is damaged.
     """
-    check_place(out)
-    destination = Path(destination)
-    reports = read_reports(destination) if reports is None else reports
-    if not reports:
-        raise HeadrestError(f"{destination}: holds no cleaned series")
-    share = max(PICTURE_BYTES // len(reports), BYTES)
-    rows = [
-        series_row(number, report, destination, identifiers, share)
-        for number, report in enumerate(tqdm(reports, "report", delay=2, unit="series"), 1)
-    ]
-    with atomic_file(out) as aside:
-        aside.write_text(_page(rows, identifiers), encoding="utf-8")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields.pop("headrest")
+        as_tuples = {key: tuple(fields[key]) for key in ("states", "confidence", "warnings")}
+        return Report(**{**fields, **as_tuples})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HeadrestError(f"{path}: damaged; remove its folder to clean again") from error
 
 
-def check_place(out: str | Path) -> None:
-    """Refuse a place for the page before a long run, not after it.
-
-    Raises
-    ------
-    HeadrestError
-    """
-    folder = Path(out).absolute().parent
-    if Path(out).suffix.lower() not in (".html", ".htm"):
-        raise HeadrestError(f"{out}: choose a name that ends in .html")
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(out).is_dir():
-        raise HeadrestError(f"{out}: cannot be written to")
-
-
-def read_reports(destination: str | Path) -> list[Report]:
-    """Read what is known of every series below a folder.
-
-    Parameters
-    ----------
-    destination : path, of one run or of many.
+def existing_report(
+    fingerprint: str, destination: str | Path, options: CleanOptions
+) -> Report | None:
+    """Read the report of a series that is already cleaned, without reading the series.
 
     Returns
     -------
-    list of Report: what failed, as `failures.csv` has it, then the others by source. A damaged
-    one has its reason in `error`.
+    Report, or None where there is no complete result with these options.
     """
-    reports = [_read(path) for path in sorted(Path(destination).glob(f"*/{REPORT}"))]
-    reports.sort(key=lambda report: (report.source, report.folder))
-    return [*_failed(Path(destination, FAILURES)), *reports]
-
-
-def _failed(path):
-    try:
-        rows = Failures(path).rows.values()
-    except HeadrestError as error:
-        return [Report(source="", error=str(error))]
-    return [Report(source=file, error=reason) for _, file, reason in rows]
-
-
-def _read(path):
-    name = path.parent.name
-    try:
-        report = replace(read_report(path), folder=name)
-    except HeadrestError as error:
-        return Report(source="", folder=name, error=str(error))
-    return report if _is_sound(report) else Report("", name, error=f"{path}: damaged")
-
-
-def _is_sound(report):
-    words = (report.source, report.error, *report.states, *report.warnings)
-    numbers = (report.slices, report.removed_ml, report.seconds, *report.confidence)
-    return all(isinstance(word, str) for word in words) and all(
-        isinstance(number, (int, float)) and math.isfinite(number) for number in numbers
-    )
-
-
-def _page(rows, identifiers):
-    import jinja2  # only this module needs it
-
-    text = TEMPLATE.read_text(encoding="utf-8")
-    page = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(text)
-    return page.render(
-        rows=rows,
-        identifiers=identifiers,
-        version=__version__,
-        written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        allowed={tag: _allowed(text, tag) for tag in ("style", "script")},
-        total=_total(rows),
-    )
-
-
-def _allowed(text, tag):
-    """Hash of the one style or script that the page may use (Content Security Policy)."""
-    (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _total(rows):
-    reports = [row["report"] for row in rows]
-    every = [flag for row in rows for flag in row["flags"]]
-    return {
-        "series": len(rows),
-        "flags": {flag: every.count(flag) for flag in FLAGS},
-        "slices": sum(report.slices for report in reports),
-        "removed_ml": sum(report.removed_ml for report in reports),
-        "time": _duration(sum(report.seconds for report in reports)),
-        "left_out": sum(row["left_out"] for row in rows),
-    }
-
-
-def _duration(seconds):
-    """Write seconds as people say them.
-
-    >>> [_duration(seconds) for seconds in (7.4, 605, 7380)]
-    ['7 s', '10 min', '2 h 3 min']
-    """
-    hours, minutes = divmod(round(seconds) // 60, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{round(seconds)} s"
+    folder = Path(destination, options.folder_name(fingerprint))
+    complete = (folder / REPORT_FILE).exists()
+    if complete and all(output.is_in(folder) for output in options.outputs):
+        return read_report(folder / REPORT_FILE)
+    return None

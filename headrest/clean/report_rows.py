@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from headrest.clean.failures import file_and_reason
 from headrest.clean.preview import FOLDER
-from headrest.clean.series import Report, ranges
+from headrest.clean.report import Report, ranges
 
 FLAGS = ("flagged", "touching", "uncertain", "nothing found", "failed")
 """All by which the series of a page can be chosen."""
@@ -42,7 +42,7 @@ def series_row(
 
     Returns
     -------
-    dict, as `report.html` uses it.
+    dict, as `page.html` uses it.
     """
     folder = None if report.error else destination / Path(report.folder).name
     pictures = _pictures(folder, report) if folder else []

@@ -12,9 +12,10 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from headrest.clean.failures import Failures
-from headrest.clean.series import Report, clean_series, existing_report
+from headrest.clean.options import CleanOptions
+from headrest.clean.report import Report, existing_report
+from headrest.clean.series import clean_with_options
 from headrest.dicom import SeriesFiles, find_series, load_series
-from headrest.dicom.values import check_default_rescale
 from headrest.util.errors import HeadrestError
 from headrest.util.files import lock_destination
 from headrest.util.workers import run_unordered
@@ -34,17 +35,15 @@ class Task:
     Attributes
     ----------
     files : SeriesFiles
-    name : str, how the report calls the series.
+    name : str, name of the series in the report.
     destination : str
-    reading : dict, of `headrest.read_series`: acquisition and so on.
-    choices : dict, of `clean_series`.
+    options : CleanOptions
     """
 
     files: SeriesFiles
     name: str
     destination: str
-    reading: dict
-    choices: dict
+    options: CleanOptions
 
 
 def clean_tree(
@@ -52,17 +51,12 @@ def clean_tree(
     destination: str | Path,
     jobs: int = 1,
     scheduler: str | None = None,
-    tell: Callable[[Any], object] | None = None,
-    *,
-    acquisition: int | None = None,
-    by_instance_number: bool = False,
-    default_rescale: tuple[float, float] | None = None,
-    allow_missing: bool = False,
-    **choices: Any,
+    on_message: Callable[[str | Report], object] | None = None,
+    **options: Any,
 ) -> list[Report]:
     """Clean every axial CT series of any number of studies.
 
-    A series whose complete output stands is not read again, so a run that was stopped or
+    A series whose complete result exists is not read again, so a run that was stopped or
     killed goes on where it was. What cannot be cleaned is listed in ``failures.csv`` in the
     destination, one row a series with the file and the reason, until a later run succeeds.
 
@@ -79,12 +73,10 @@ def clean_tree(
     scheduler : str, optional
         Address of a Dask scheduler ("tcp://host:8786"), or path of its scheduler file, that does
         the work instead; see `headrest.util.cluster`.
-    tell : callable, optional
-        Called with a line about each kind of file that was passed over, and with each Report
-        as soon as it is there.
-    acquisition, by_instance_number, default_rescale, allow_missing
-        How every series is read; see `headrest.read_series`.
-    **choices : of `clean_series`: method, outside and so on.
+    on_message : callable, optional
+        Called with one line about each kind of file that was skipped, and with each Report as
+        soon as it is there.
+    **options : see `headrest.clean.options.CleanOptions`.
 
     Returns
     -------
@@ -110,11 +102,11 @@ def clean_tree(
     ['']
     """
     source, destination = Path(source).absolute(), Path(destination).absolute()
-    check_default_rescale(default_rescale)
-    _refuse_early(source, destination, jobs, scheduler, choices)
-    tell = tell or (lambda _: None)
+    chosen = CleanOptions(**options)
+    _refuse_early(source, destination, jobs, scheduler)
+    on_message = on_message or (lambda _: None)
     with lock_destination(destination):
-        contents = find_series(source, acquisition)
+        contents = find_series(source, chosen.acquisition)
         if not contents.series and not contents.broken:
             listed = "; ".join(contents.warnings) or "the folder is empty"
             raise HeadrestError(f"{source}: no axial CT series found ({listed})")
@@ -122,26 +114,19 @@ def clean_tree(
         failures.begin(source, contents.series, contents.broken)
         reports = [Report(source=source.name, error=str(error)) for error in contents.broken]
         for known in (*contents.warnings, *reports):
-            tell(known)
-        reading = {
-            "by_instance_number": by_instance_number,
-            "default_rescale": default_rescale,
-            "allow_missing": allow_missing,
-        }
+            on_message(known)
         tasks = [
-            Task(files, _name(files, source), str(destination), reading, choices)
-            for files in contents.series
+            Task(files, _name(files, source), str(destination), chosen) for files in contents.series
         ]
-        reports += _clean_all(tasks, _engine(jobs, scheduler), failures, tell)
+        reports += _clean_all(tasks, _engine(jobs, scheduler), failures, on_message)
         failures.write()
     return reports
 
 
-def _refuse_early(source, destination, jobs, scheduler, choices):
+def _refuse_early(source, destination, jobs, scheduler):
     """Refuse before any computing what would fail after it."""
     if jobs < 1 or (scheduler and jobs > 1):
         raise HeadrestError(f"{jobs} jobs: choose one or more, or a scheduler")
-    existing_report("", destination, **choices)  # an unknown choice, a method that cannot be used
     if not os.path.exists(source):
         raise HeadrestError(f"{source}: there is no such folder or file")
     if destination.resolve().is_relative_to(source.resolve()):
@@ -165,15 +150,15 @@ def _engine(jobs, scheduler):
     return lambda work, tasks: ((task, work(task)) for task in tasks)
 
 
-def _clean_all(tasks, engine, failures, tell):
-    """Reports in the order of the tasks, each told as soon as it is there."""
+def _clean_all(tasks, engine, failures, on_message):
+    """Reports in the order of the tasks, each passed on as soon as it is there."""
     reports = {}
     with closing(engine(clean_one, tasks)) as done:
         for task, report in tqdm(done, total=len(tasks), desc="cleaning", unit="series"):
             report = report or Report(source=task.name, error=DIED)
             failures.note(task.files, report.error)
             reports[task.files] = report
-            tell(report)
+            on_message(report)
     return [reports[task.files] for task in tasks]
 
 
@@ -182,7 +167,7 @@ def _name(files, source):
 
 
 def clean_one(task: Task) -> Report:
-    """Clean one series, unless its complete output stands.
+    """Clean one series, unless its complete result exists.
 
     Parameters
     ----------
@@ -193,30 +178,30 @@ def clean_one(task: Task) -> Report:
     Report; whatever is wrong with the series is in its `error`.
     """
     try:
-        return _standing(task) or _clean_anew(task)
+        return _existing(task) or _clean_again(task)
     except HeadrestError as error:
         reason = str(error)
         with suppress(HeadrestError):  # a worker of a run that was stopped may have been faster
-            if report := _standing(task):
+            if report := _existing(task):
                 return report
     except MemoryError:
         reason = "out of memory: too large for this machine"
-    except Exception as error:  # a fault of ours must not end a night's run; it quotes no value
+    except Exception as error:  # a fault of headrest must not end the run; it quotes no value
         *_, (frame, line) = traceback.walk_tb(error.__traceback__)
         where = f"{Path(frame.f_code.co_filename).name}:{line}"
         reason = f"{type(error).__name__} at {where}: a fault of headrest; please report it"
     return Report(source=task.name, error=reason)
 
 
-def _clean_anew(task):
-    series = load_series(task.files, **task.reading)
-    return clean_series(series, task.destination, source=task.name, **task.choices)
+def _clean_again(task):
+    series = load_series(task.files, **task.options.reading)
+    return clean_with_options(series, task.destination, task.options, task.name)
 
 
-def _standing(task):
-    """The report of the complete output of a series, found by its headers alone, or None."""
+def _existing(task):
+    """The report of the complete result of a series, found by its headers alone, or None."""
     try:
-        fingerprint = task.files.fingerprint(task.reading["default_rescale"])
-    except Exception:  # whatever is odd about a header, the reader says it better
+        fingerprint = task.files.fingerprint(task.options.default_rescale)
+    except Exception:  # load_series names the fault of a header
         return None
-    return existing_report(fingerprint, task.destination, **task.choices)
+    return existing_report(fingerprint, task.destination, task.options)

@@ -16,8 +16,8 @@ from pydicom import dcmread
 import headrest
 from headrest import HeadrestError, read_series
 from headrest.__main__ import main
-from headrest.clean.outputs import EXTRAS
-from headrest.clean.series import REPORT
+from headrest.clean.outputs import OUTPUTS
+from headrest.clean.report import REPORT_FILE
 from headrest.dicom import write_segmentation
 from headrest.dicom.nifti import write_nifti
 from headrest.segment.support import METHODS, find_support
@@ -27,8 +27,8 @@ for package in ("highdicom", "nibabel"):
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 clean_series = partial(headrest.clean_series, method="kmeans")
-ALL = dict.fromkeys(EXTRAS, True)
-FILES = {extra.file for extra in EXTRAS.values()}
+ALL = dict.fromkeys(OUTPUTS, True)
+FILES = {extra.file for extra in OUTPUTS.values()}
 WRITERS = {"segmentation": write_segmentation, "nifti": write_nifti}
 UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, float(n**3)]}
 
@@ -53,8 +53,8 @@ def masks(folder):
 
     slices = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
     uids = [ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in slices]
-    read = highdicom.seg.segread(folder / EXTRAS["segmentation"].file)
-    image = nibabel.load(folder / EXTRAS["nifti"].file)
+    read = highdicom.seg.segread(folder / OUTPUTS["segmentation"].file)
+    image = nibabel.load(folder / OUTPUTS["nifti"].file)
     return read.get_pixels_by_source_instance(uids)[..., 0], np.asarray(image.dataobj).T
 
 
@@ -127,7 +127,7 @@ def test_what_a_series_cannot_have_is_told_and_the_rest_is_done(tmp_path, monkey
     first = clean_series(series, tmp_path / "out")
     report = clean_series(series, tmp_path / "out", **ALL)
     assert report.folder == first.folder
-    assert laid(tmp_path / "out" / report.folder) & FILES == {EXTRAS["segmentation"].file}
+    assert laid(tmp_path / "out" / report.folder) & FILES == {OUTPUTS["segmentation"].file}
     assert [w for w in report.warnings if w.startswith("no headrest.nii.gz: slices lie up to")]
     monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed again"))
     assert clean_series(series, tmp_path / "out", **ALL) == report
@@ -141,9 +141,9 @@ def test_a_sheared_mask_is_announced(tmp_path):
     assert laid(tmp_path / "out" / report.folder) > FILES
 
 
-@pytest.mark.parametrize("name", EXTRAS)
+@pytest.mark.parametrize("name", OUTPUTS)
 def test_a_missing_package_is_told_before_any_computing(series, tmp_path, monkeypatch, name):
-    find, package = importlib.util.find_spec, EXTRAS[name].package
+    find, package = importlib.util.find_spec, OUTPUTS[name].package
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
     monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed"))
     with pytest.raises(HeadrestError, match=f"pip install {package}"):
@@ -171,9 +171,9 @@ def test_a_disk_that_fills_up_leaves_no_folder_and_no_part(series, tmp_path, mon
 
 
 def test_extras_of_the_command_line(series, tmp_path, capsys):
-    options = ["--method", "kmeans", *(f"--{name}" for name in EXTRAS)]
+    options = ["--method", "kmeans", *(f"--{name}" for name in OUTPUTS)]
     assert main(["clean", str(tmp_path / "scan"), str(tmp_path / "out"), *options]) == 0
     (folder,) = (tmp_path / "out").glob("ct-*")
     assert laid(folder) > FILES
     assert CANARY not in "".join(capsys.readouterr())
-    assert REPORT in laid(folder)
+    assert REPORT_FILE in laid(folder)
