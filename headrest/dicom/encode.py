@@ -37,15 +37,10 @@ LOSSLESS_SYNTAX = {
 
 
 def output_syntax(syntax: UID, compress: bool = False) -> UID:
-    """Choose the transfer syntax of a derived slice.
+    """Transfer syntax of a derived slice, for that of its source.
 
-    Parameters
-    ----------
-    syntax : pydicom.uid.UID
-        Of the source.
-    compress : bool
-        Use the lossless syntax of the same codec. Otherwise, and for HTJ2K, which cannot be
-        written, a compressed source becomes Explicit VR Little Endian.
+    With `compress`, the lossless syntax of the same codec; otherwise, and for HTJ2K, which cannot
+    be written, a compressed source becomes Explicit VR Little Endian.
 
     Examples
     --------
@@ -73,17 +68,8 @@ def left_uncompressed(syntaxes: Iterable[UID]) -> set[str]:
 def set_pixels(derived: Dataset, words: np.ndarray) -> None:
     """Set Pixel Data (7FE0,0010) in the transfer syntax of the file meta information.
 
-    Parameters
-    ----------
-    derived : pydicom.Dataset
-        High Bit and the padding attributes are made to fit the pixels.
-    words : int16 or uint16 array (rows, columns)
-        Stored values.
-
-    Raises
-    ------
-    HeadrestError
-        Where the compressed pixels do not decode to the same values.
+    `words` are stored values (rows, columns). High Bit and the padding attributes are made to fit
+    them. Refuse compressed pixels that do not decode to the same values.
     """
     derived.HighBit = derived.BitsStored - 1
     vr = "SS" if derived.PixelRepresentation else "US"

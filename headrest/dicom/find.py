@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 from tqdm.auto import tqdm
@@ -317,7 +318,7 @@ def _reason_to_skip(header):
         return f"{min(found).lower()}, not a slice"
     if value_of(header, "BitsAllocated") == 8:
         return "8-bit capture, no HU"
-    return None if _is_axial(header) else "not axial"
+    return None if is_axial(header) else "not axial"
 
 
 def _image_type(header):
@@ -325,7 +326,8 @@ def _image_type(header):
     return [value] if isinstance(value, str) else list(value)
 
 
-def _is_axial(header):
+def is_axial(header: Dataset) -> bool:
+    """Whether the slices are axial, or their orientation is unknown."""
     axes = numbers(header, "ImageOrientationPatient", 6)
     if axes is None or not is_unit_pair(axes):
         return True  # the reader refuses it and names the attribute

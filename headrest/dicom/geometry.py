@@ -51,21 +51,12 @@ def order_slices(
     slices : sequence of objects with `path`, `header` and `stored`
     by_instance_number : bool
         Accept slices without position or orientation, in the order of Instance Number.
-
-    Returns
-    -------
-    (slices, Geometry)
-
-    Raises
-    ------
-    HeadrestError
-        Missing or malformed geometry, two images at one position, mixed orientations, matrices or
-        pixel spacings.
     """
     notes: list[str] = []
     if by_instance_number and not all(has_place(s.header) for s in slices):
         return _by_instance_number(slices)
-    orientation = common_orientation(slices)
+    axes = common_value(slices, "orientation", _axes, absolute=ORIENTATION_TOLERANCE)
+    orientation = np.array(axes)
     positions = np.array([_required(s, "ImagePositionPatient", 3) for s in slices])
     normal = np.cross(orientation[:3], orientation[3:])
     depths = positions @ normal
@@ -90,24 +81,11 @@ def _required(one, keyword, count):
     return values
 
 
-def common_orientation(slices: Sequence[Any]) -> np.ndarray:
-    """Orientation (6,) of all slices; refuse a series of several orientations."""
-    each = np.array([_axes(s) for s in slices])
-    common = np.array(Counter(map(tuple, np.round(each, 2))).most_common(1)[0][0])
-    same = (abs(each - common) <= ORIENTATION_TOLERANCE).all(axis=1)
-    if not same.all():
-        odd = slices[int(np.argmin(same))].path
-        raise HeadrestError(
-            f"{odd}: {(~same).sum()} of {len(slices)} images of another orientation in one stack"
-        )
-    return each[0]
-
-
 def _axes(one):
     axes = _required(one, "ImageOrientationPatient", 6)
     if not is_unit_pair(axes):
         raise HeadrestError(f"{one.path}: ImageOrientationPatient is no pair of unit axes")
-    return axes
+    return tuple(axes)
 
 
 def refuse_shared_positions(slices: Sequence[Any], depths: np.ndarray) -> None:
@@ -120,12 +98,16 @@ def refuse_shared_positions(slices: Sequence[Any], depths: np.ndarray) -> None:
 
 
 def common_value(
-    slices: Sequence[Any], name: str, value_of: Callable[[Any], tuple]
+    slices: Sequence[Any],
+    name: str,
+    value_of: Callable[[Any], tuple[float, ...]],
+    relative: float = 0.0,
+    absolute: float = 0.0,
 ) -> tuple[float, ...]:
     """Most frequent value (a tuple of numbers) of the slices; refuse a series of several."""
     values = [value_of(s) for s in slices]
     common = Counter(values).most_common(1)[0][0]
-    same = np.isclose(values, common, rtol=SPACING_TOLERANCE, atol=0).all(axis=1)
+    same = np.isclose(values, common, rtol=relative, atol=absolute).all(axis=1)
     if not same.all():
         i = int(np.argmin(same))
         odd, usual = (" x ".join(f"{v:g}" for v in pair) for pair in (values[i], common))
@@ -135,7 +117,7 @@ def common_value(
 
 def _in_plane_spacing(slices):
     common_value(slices, "matrix", lambda s: s.stored.shape)
-    spacing = common_value(slices, "pixel spacing", _pixel_spacing)
+    spacing = common_value(slices, "pixel spacing", _pixel_spacing, SPACING_TOLERANCE)
     if not PIXEL_SPACING_RANGE_MM[0] <= min(spacing) <= max(spacing) <= PIXEL_SPACING_RANGE_MM[1]:
         shown = " x ".join(f"{s:g}" for s in spacing)
         raise HeadrestError(f"{slices[0].path}: PixelSpacing {shown} mm is not one of a head CT")

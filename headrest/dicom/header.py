@@ -7,7 +7,7 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -77,7 +77,7 @@ def read_header(
     except OSError as error:
         raise HeadrestError(f"cannot be opened ({error.strerror or error})") from error
     with file:
-        return _parse(_Bounded(file), tags, needed)
+        return _parse(BoundedFile(file), tags, needed)
 
 
 def why_not_dicom(path: str | os.PathLike) -> str:
@@ -123,10 +123,10 @@ def _parse(source, tags, needed):
         raise HeadrestError("does not name its transfer syntax; export it again")
     else:
         if syntax == DeflatedExplicitVRLittleEndian:
-            source = _Bounded(io.BytesIO(_inflated(source.rest())))
+            source = BoundedFile(io.BytesIO(_inflated(source.rest())))
         implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-        watch = _Watch(source, tags is not None, needed)
-        header = _elements(source, implicit, little, watch, tags)
+        check = ElementCheck(source, tags is not None, needed)
+        header = _elements(source, implicit, little, check, tags)
         if tags is None and source.rest().strip(b"\0"):
             raise HeadrestError("ends early, or holds more than one image; copy or export it again")
     header.file_meta, header.preamble = meta, preamble
@@ -141,7 +141,7 @@ def _bare_ct_image(source, tags, needed):
         return None
     try:
         source.seek(0)
-        header = _elements(source, True, True, _StrictWatch(source, True, frozenset()), BARE_TAGS)
+        header = _elements(source, True, True, _StrictCheck(source, True, frozenset()), BARE_TAGS)
         size = int(header.Rows) * int(header.Columns) * 2
         pixels = struct.pack("<HHL", 0x7FE0, 0x0010, size)
         whole = source.read(8) == pixels and source.size - source.tell() == size
@@ -150,31 +150,23 @@ def _bare_ct_image(source, tags, needed):
     except Exception:  # any exception, as of any other file that is not DICOM
         return None
     source.seek(0)
-    watch = _Watch(source, tags is not None, needed)
-    header = _elements(source, True, True, watch, tags)
+    check = ElementCheck(source, tags is not None, needed)
+    header = _elements(source, True, True, check, tags)
     header.file_meta, header.preamble = FileMetaDataset(), None
     header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     header.file_meta.MediaStorageSOPClassUID = CTImageStorage
     return header
 
 
-def _elements(
-    source: "_Bounded",
-    implicit: bool,
-    little: bool,
-    stop: Callable[[int, int], bool],
-    tags: Collection[int] | None = None,
-) -> Dataset:
-    return read_dataset(
-        source,  # type: ignore[arg-type]
-        implicit,
-        little,
-        stop_when=lambda tag, _, length: stop(int(tag), length),
-        specific_tags=None if tags is None else list(tags),
-    )
+def _elements(source, implicit, little, stop, tags=None):
+    def stop_when(tag, _, length):
+        return stop(int(tag), length)
+
+    only = None if tags is None else list(tags)
+    return read_dataset(source, implicit, little, stop_when=stop_when, specific_tags=only)
 
 
-class _Bounded:
+class BoundedFile:
     """A file that returns no more than it holds, and no more than MAX_FILE_BYTES."""
 
     def __init__(self, file: BinaryIO):
@@ -194,10 +186,10 @@ class _Bounded:
         return self.read(self.size - self.tell())
 
 
-class _Watch:
+class ElementCheck:
     """Check each element before its value is read; True stops before it."""
 
-    def __init__(self, source: _Bounded, before_pixels: bool, needed: Collection[int]):
+    def __init__(self, source: BoundedFile, before_pixels: bool, needed: Collection[int]):
         self.source, self.before_pixels, self.needed = source, before_pixels, needed
         self.seen: set[int] = set()
 
@@ -218,7 +210,7 @@ class _Watch:
         return False
 
 
-class _StrictWatch(_Watch):
+class _StrictCheck(ElementCheck):
     """Also refuse elements that are not in ascending order."""
 
     def __call__(self, tag: int, length: int) -> bool:

@@ -20,14 +20,9 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def affine_of(series: Series) -> np.ndarray:
-    """Affine (4, 4) of a series, from (column, row, slice) to mm in RAS.
+    """Affine (4, 4) of a series, from (column, row, slice) to mm in RAS; sheared if tilted.
 
-    A tilted gantry gives a sheared affine.
-
-    Raises
-    ------
-    HeadrestError
-        Where slices have no position, or are unevenly spaced.
+    Raises HeadrestError where slices have no position, or are unevenly spaced.
     """
     if refusal := why_no_nifti(series):
         raise HeadrestError(f"no affine: {refusal}")
@@ -82,8 +77,7 @@ def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: 
     Raises
     ------
     HeadrestError
-        Where nibabel is missing, the mask does not fit the series, the series has no affine, or
-        the file cannot be written.
+        Where nibabel is missing, the mask does not fit the series, or the series has no affine.
 
     Examples
     --------

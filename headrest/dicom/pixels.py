@@ -45,14 +45,8 @@ on a damaged file. For JPEG it has only such plugins, or GPL ones: imagecodecs d
 
 ENHANCED_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
-MATRIX = (
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "SamplesPerPixel",
-    "PixelRepresentation",
-)
+MATRIX: tuple[str, ...] = ("Rows", "Columns", "BitsAllocated", "BitsStored")
+MATRIX += ("SamplesPerPixel", "PixelRepresentation")
 MAX_PIXELS = 2048 * 2048
 """Pixels of one slice at most; no scanner makes larger ones."""
 
@@ -60,11 +54,7 @@ MAX_PIXELS = 2048 * 2048
 def decode(header: Dataset) -> tuple[np.ndarray, list[str]]:
     """Decode the pixel data of one CT image and delete it from the header.
 
-    Parameters
-    ----------
-    header : pydicom.Dataset
-        Changed: Pixel Data (7FE0,0010) is deleted; overlays in the unused bits of the pixels
-        move to Overlay Data (60xx,3000) (PS3.3 C.9.2).
+    Overlays in the unused bits of the pixels move to Overlay Data (60xx,3000) (PS3.3 C.9.2).
 
     Returns
     -------
@@ -72,11 +62,6 @@ def decode(header: Dataset) -> tuple[np.ndarray, list[str]]:
         Masked to Bits Stored (0028,0101) (PS3.5 8.1.1).
     notes : list of str
         Warnings.
-
-    Raises
-    ------
-    HeadrestError
-        Where header and pixel data contradict each other.
     """
     check_declared(header)
     raw = _decoded(header)

@@ -29,17 +29,14 @@ ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
 CLUSTER_ANALYSIS = ("123107", "DCM", "Cluster Analysis")
 """Codes: category and type of the segment, families of algorithms (PS3.16 CID 7162)."""
 
-TYPE_2 = (
+TYPE_2: tuple[str, ...] = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
     "PatientSex",
     "AccessionNumber",
-    "ReferringPhysicianName",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
 )
+TYPE_2 += ("ReferringPhysicianName", "StudyID", "StudyDate", "StudyTime")
 """Type 2 attributes of patient and study: required, may be empty."""
 
 CHECKED_VRS = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")
@@ -82,14 +79,6 @@ def write_segmentation(
         Where highdicom is missing, the mask does not fit the series, slices have no position, or
         the file cannot be written.
 
-    Examples
-    --------
-    >>> import highdicom
-    >>> write_segmentation(series, support.removed, "headrest.dcm")       # doctest: +SKIP
-    >>> uids = [header.SOPInstanceUID for header in series.headers]    # doctest: +SKIP
-    >>> highdicom.seg.segread("headrest.dcm").get_pixels_by_source_instance(uids).shape
-    ...                                                                # doctest: +SKIP
-    (28, 512, 512, 1)
     """
     require("highdicom")
     refusal = why_no_segmentation(series)

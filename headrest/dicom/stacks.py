@@ -160,25 +160,19 @@ def _by_grid(images):
     """Group images of one matrix, pixel spacing and orientation; the largest group first."""
     groups: list[list[Image]] = []
     for image in images:
-        same = (group for group in groups if _same_grid(image, group[0]))
-        group = next(same, None)
-        if group is None:
-            groups.append([image])
-        else:
-            group.append(image)
+        known = [group for group in groups if _same_grid(image, group[0])]
+        if not known:
+            groups.append([])
+        (known or groups[-1:])[0].append(image)
     return sorted(groups, key=len, reverse=True)
 
 
 def _same_grid(one, other):
-    return (
+    return (one.matrix, one.spacing, one.orientation) == other[4:7] or (
         one.matrix == other.matrix
-        and (one.spacing == other.spacing or _close(one.spacing, other.spacing, SPACING_TOLERANCE))
-        and (one.orientation == other.orientation or _same_orientation(one, other))
+        and np.allclose(one.spacing, other.spacing, rtol=SPACING_TOLERANCE, atol=0)
+        and _same_orientation(one, other)
     )
-
-
-def _close(one, other, relative):
-    return len(one) == len(other) and bool(np.allclose(one, other, rtol=relative, atol=0))
 
 
 def _same_orientation(one, other):
@@ -193,12 +187,12 @@ def _may_belong(group, main):
         if image.malformed or (image.uid and image.uid in uids):
             return True
         if image.depth is None:
-            same = image.matrix == main[0].matrix and image.spacing == main[0].spacing
-            if same and (gaps or len(main) == 1):
-                return True
-        elif any(low < image.depth < high for low, high in gaps) and _same_orientation(
-            image, main[0]
-        ):
+            inside = (image.matrix, image.spacing) == (main[0].matrix, main[0].spacing)
+            inside = inside and (gaps or len(main) == 1)
+        else:
+            inside = any(low < image.depth < high for low, high in gaps)
+            inside = inside and _same_orientation(image, main[0])
+        if inside:
             return True
     return False
 
@@ -258,10 +252,10 @@ def _split(images):
 
 def _join_at_boundary(images):
     """One stack of acquisitions that follow each other and share one position, or None."""
-    parts = _grouped(images, 0)
-    if len(parts) < 2 or min(map(len, parts.values())) < 2:
+    parts = [_positions(part) for part in _grouped(images, 0).values()]
+    if len(parts) < 2 or min(map(len, parts)) < 2:
         return None
-    ordered = sorted((_positions(part) for part in parts.values()), key=lambda p: p[0][0].depth)
+    ordered = sorted(parts, key=lambda positions: positions[0][0].depth)
     dropped = []
     for before, after in pairwise(ordered):
         overlap = before[-1][0].depth - after[0][0].depth
@@ -270,7 +264,7 @@ def _join_at_boundary(images):
         if abs(overlap) < SAME_POSITION_MM:
             dropped += after[0]
     gone = {image.uid for image in dropped}
-    both = " and ".join(part[0].acquisition for part in parts.values())
+    both = " and ".join(positions[0][0].acquisition for positions in ordered)
     notes = [_skipped(image, f"acquisitions {both} share its position") for image in dropped]
     return Stack([image for image in images if image.uid not in gone], "", notes)
 

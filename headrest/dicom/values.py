@@ -48,15 +48,7 @@ def check_default_rescale(pair: Sequence[float] | None) -> None:
 
 
 def identify_ct(header: Dataset) -> tuple[str, str]:
-    """Decide whether a header is that of a CT image.
-
-    Returns
-    -------
-    sop_class : str
-        One of `CT_CLASSES`, or empty.
-    remark : str
-        A warning about how the class was found; for an empty class the reason to skip the image.
-    """
+    """Class of a CT image and a warning about it; or no class, and the reason to skip the image."""
     given = value_of(header, "SOPClassUID")
     declared = value_of(header.file_meta, "MediaStorageSOPClassUID")
     if given in CT_CLASSES:
@@ -84,18 +76,9 @@ def check_wrapped(stored: np.ndarray, header: Dataset, slope: float, intercept: 
 
 
 def rescale_pair(header: Dataset, default: Sequence[float] | None) -> tuple[float, float]:
-    """Rescale Slope and Intercept, type 1 in a CT image (PS3.3 C.8.2.1).
+    """Rescale Slope and Intercept, type 1 in a CT image (PS3.3 C.8.2.1); refuse others than HU.
 
-    Parameters
-    ----------
-    header : pydicom.Dataset
-    default : (slope, intercept), or None
-        For a header that has neither.
-
-    Raises
-    ------
-    HeadrestError
-        Where they give no HU.
+    `default` is used for a header that has neither.
     """
     neither = "RescaleSlope" not in header and "RescaleIntercept" not in header
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
@@ -143,11 +126,9 @@ def check_range(stored: np.ndarray, slope: float, intercept: float) -> list[str]
 def padding_hu(
     header: Dataset, slope: float, intercept: float
 ) -> tuple[tuple[float, float] | None, list[str]]:
-    """HU of Pixel Padding Value and Range Limit (PS3.3 C.7.5.1.1.2), and warnings.
+    """HU (lowest, highest) of Pixel Padding Value and Range Limit, PS3.3 C.7.5.1.1.2; and warnings.
 
-    Returns
-    -------
-    (lowest, highest) in HU, or None where there are none or they are implausible; and list of str.
+    None where there are no padding attributes, or implausible ones.
     """
     present = [
         k for k in PADDING_KEYWORDS if k in header and header.get_item(k).value not in (None, b"")
