@@ -1,4 +1,4 @@
-"""Files that grow when they are read. Each is read in a child process that tells what it took.
+"""Files that grow when they are read. Each is read in a child process with limits.
 
 `python tests/bombs.py FOLDER` prints one line of JSON a bomb, and for some a second line of how
 the usual way of reading fares with it: pydicom alone.

@@ -25,7 +25,7 @@ def resident_mb():
 
 
 def peak_mb():
-    # Not ru_maxrss: at first that is the peak of whoever started this process.
+    # Not ru_maxrss: at first that is the peak of the parent process.
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 

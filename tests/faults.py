@@ -65,7 +65,7 @@ def failed(source, out):
 
 
 def child(work):
-    """Fork, do the work there, and tell the parent its number."""
+    """Fork, do the work there, and return its process number."""
     number = os.fork()
     if not number:
         os.setsid()
@@ -149,8 +149,8 @@ def disk(folder, source, wanted):
         def work(out=out, limit=int(offset)):
             out.mkdir()
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            told = clean(source, out)
-            return 0 if told and all("cannot be written" in one for one in told) else 1
+            errors = clean(source, out)
+            return 0 if errors and all("cannot be written" in one for one in errors) else 1
 
         _, status = os.waitpid(child(work), 0)
         left = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".csv"]
@@ -167,8 +167,8 @@ def crowd(folder, source, wanted):
 
     def work():
         with patch.dict(METHODS, kmeans=slow):
-            told = clean(source, folder / "crowd")
-        return 0 if not told else 2 if all("another process" in one for one in told) else 1
+            errors = clean(source, folder / "crowd")
+        return 0 if not errors else 2 if all("another process" in one for one in errors) else 1
 
     ends = [os.waitpid(number, 0)[1] for number in [child(work) for _ in range(CROWD)]]
     codes = [os.waitstatus_to_exitcode(end) for end in ends]

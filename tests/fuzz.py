@@ -1,7 +1,7 @@
 """Damage small CT files in a million ways and read them: python tests/fuzz.py --mutations 1000000.
 
-Each mutation follows from its number alone. Reading runs in child processes, so that whatever
-ends one is found, named by its number, and passed over. Stopped at any moment, the same command
+Each mutation follows from its number alone. Reading runs in child processes, so that a
+crash is found, named by its number, and passed over. Stopped at any moment, the same command
 goes on where it was, if it keeps a log. `--replay NUMBER` reads one mutation again in plain sight.
 """
 
@@ -132,12 +132,12 @@ def probe(path, number):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     sound = np.isfinite(series.hu).all() and min(series.spacing_mm) > 0 and len(series) == 1
-    told = " ".join(series.warnings)
-    return None if sound and told.isprintable() and CANARY not in told else f"{series!r} {told!r}"
+    text = " ".join(series.warnings)
+    return None if sound and text.isprintable() and CANARY not in text else f"{series!r} {text!r}"
 
 
 def _work(numbers, files, folder, at, report):
-    """In a child: probe each number; `at` says which one, for whoever finds the child dead."""
+    """In a child: probe each number; `at` says which one, for the parent of a dead child."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path = Path(folder, f"{os.getpid()}.dcm")

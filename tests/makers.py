@@ -65,7 +65,7 @@ def odd(n=3, **changes):
 
 
 def extra(**changes):
-    """Lay one more image beside a good series."""
+    """Write one more image beside a good series."""
 
     def make(folder):
         make_series(folder)
@@ -158,7 +158,7 @@ def drawing():
 
 
 def file_beside(name, content, n=3):
-    """Lay a file of other bytes beside n good slices."""
+    """Write a file of other bytes beside n good slices."""
 
     def make(folder):
         make_series(folder, n)
@@ -275,7 +275,7 @@ def at(*heights):
     return whole(len(heights), ImagePositionPatient=lambda n: [-112, -112, heights[n - 1]])
 
 
-def grown(data, by):
+def resized(data, by):
     """Make the pixel data, the last element of the file, longer or shorter by some bytes."""
     length = 64 * 64 * 2
     head, pixels = data[: -length - 4], (data[-length:] + bytes(max(by, 0)))[: length + by]
@@ -316,7 +316,7 @@ def items(*parts, offsets=b""):
 
 
 def special(kind):
-    """Lay something that is no regular file beside a good series."""
+    """Make something that is no regular file beside a good series."""
 
     def make(folder):
         make_series(folder)
@@ -329,7 +329,7 @@ def special(kind):
                 end.bind(f"{short}/odd")
                 os.rename(f"{short}/odd", place)
         else:
-            place.symlink_to({"device": "/dev/zero", "dangling": "nothing", "loop": "."}[kind])
+            place.symlink_to({"endless": "/dev/zero", "dangling": "nothing", "loop": "."}[kind])
 
     return make
 

@@ -14,11 +14,11 @@ from makers import (
     extra,
     file_beside,
     framed,
-    grown,
     items,
     mislabelled,
     odd,
     other_vr,
+    resized,
     special,
     spoilt,
     whole,
@@ -210,7 +210,7 @@ STRANGE = [
     case("colour-of-one-sample", whole(PhotometricInterpretation="RGB"), "refused", "colour"),
     case("palette", whole(PhotometricInterpretation="PALETTE COLOR"), "refused", "palette"),
     case("no-photometric", whole(PhotometricInterpretation=None), "handled"),
-    case("pixels-of-odd-length", spoilt(lambda d: grown(d, -1)), "refused", "bytes"),
+    case("pixels-of-odd-length", spoilt(lambda d: resized(d, -1)), "refused", "bytes"),
     case(
         "float-pixels",
         whole(PixelData=None, FloatPixelData=bytes(64 * 64 * 4)),
@@ -352,7 +352,7 @@ STRANGE = [
     # Files.
     case("pipe", special("pipe"), "warned", "not DICOM"),
     case("socket", special("socket"), "warned", "not DICOM"),
-    case("device", special("device"), "warned", "not DICOM"),
+    case("endless", special("endless"), "warned", "not DICOM"),
     case("dangling-link", special("dangling"), "warned", "broken link"),
     case("loop-of-links", special("loop"), "warned", "not followed"),
     case(

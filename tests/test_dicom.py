@@ -51,12 +51,12 @@ from headrest.dicom import find_series
 # Values.
 
 
-def test_default_rescale_is_for_images_without_any(tmp_path):
+def test_applies_a_default_rescale_to_images_without_rescale(tmp_path):
     make_series(tmp_path, RescaleSlope=None, RescaleIntercept=None)
     assert np.array_equal(read_series(tmp_path, default_rescale=(1, -1024)).hu[0], head_hu())
 
 
-def test_default_rescale_never_replaces_a_broken_one(tmp_path):
+def test_never_replaces_a_damaged_rescale_by_the_default(tmp_path):
     make_series(tmp_path / "none", RescaleSlope=None, RescaleIntercept=None)
     assert "--default-rescale" in refusal(tmp_path / "none")
     make_series(tmp_path / "broken", RescaleSlope=None)
@@ -66,20 +66,20 @@ def test_default_rescale_never_replaces_a_broken_one(tmp_path):
         assert "--default-rescale" not in said  # it would not help
 
 
-def test_signed_values_called_unsigned_are_never_silent_in_12_bits(tmp_path):
+def test_warns_of_signed_values_declared_unsigned_in_12_bits(tmp_path):
     make_series(tmp_path, 1, stored=head_hu(), BitsStored=12, HighBit=11)
     series = read_series(tmp_path)
     assert series.hu.min() >= -1024
     assert series.warnings
 
 
-def test_half_hu_survive_behind_a_slice_of_whole_ones(tmp_path):
+def test_keeps_half_hu_after_a_slice_of_integer_hu(tmp_path):
     stored = np.full((64, 64), 2053)
     make_series(tmp_path, stored=stored, RescaleSlope=lambda n: 1 if n == 1 else 1.5)
     assert [one[0, 0] for one in read_series(tmp_path).hu] == [1029, 2055.5, 2055.5]
 
 
-def test_an_overlay_in_the_pixels_moves_to_overlay_data(tmp_path):
+def test_moves_an_overlay_in_the_pixels_to_overlay_data(tmp_path):
     overlaid()(tmp_path)
     header = read_series(tmp_path).headers[0]
     assert np.array_equal(header.overlay_array(0x6000).astype(bool), drawing())
@@ -101,7 +101,7 @@ def test_lossless_compression_changes_nothing(tmp_path, syntax, bits, signed):
 
 @pytest.mark.parametrize("predictor", range(1, 8))
 @pytest.mark.parametrize("signed", [0, 1])
-def test_jpeg_lossless_reads_as_a_stranger_reads_it(tmp_path, predictor, signed):
+def test_reads_jpeg_lossless_as_simpleitk(tmp_path, predictor, signed):
     sitk = pytest.importorskip("SimpleITK")
     shape = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": signed}
     ds = make_slice(**shape, RescaleIntercept=0 if signed else -1024)
@@ -113,7 +113,7 @@ def test_jpeg_lossless_reads_as_a_stranger_reads_it(tmp_path, predictor, signed)
     assert not series.warnings
 
 
-def test_jpeg_of_twelve_bits_is_read_and_called_lossy(tmp_path):
+def test_reads_jpeg_of_twelve_bits_and_declares_it_lossy(tmp_path):
     ds = make_slice(BitsStored=12, HighBit=11)
     write_slice(tmp_path / "1.dcm", jpeg(ds, JPEGExtended12Bit, level=95))
     series = read_series(tmp_path)
@@ -121,7 +121,7 @@ def test_jpeg_of_twelve_bits_is_read_and_called_lossy(tmp_path):
     assert "lossy" in " ".join(series.warnings)
 
 
-def test_bits_cut_off_before_jpeg_lossless_are_told(tmp_path):
+def test_warns_of_bits_dropped_before_jpeg_lossless(tmp_path):
     small = {"BitsStored": 12, "HighBit": 11, "hu": np.minimum(head_hu(), -500)}
     ds = encoded(make_slice(**small), JPEGLosslessSV1)
     frame = bytearray(get_frame(ds.PixelData, 0, number_of_frames=1))
@@ -131,7 +131,7 @@ def test_bits_cut_off_before_jpeg_lossless_are_told(tmp_path):
     assert "lossy" in " ".join(read_series(tmp_path).warnings)
 
 
-def test_missing_imagecodecs_is_named(tmp_path, monkeypatch):
+def test_names_a_missing_imagecodecs(tmp_path, monkeypatch):
     compressed(JPEGLosslessSV1)(tmp_path)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     assert "pip install imagecodecs" in refusal(tmp_path)
@@ -140,7 +140,7 @@ def test_missing_imagecodecs_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("syntax", "package"), [(JPEG2000Lossless, "pylibjpeg"), (JPEGLSLossless, "pyjpegls")]
 )
-def test_a_missing_decoder_names_what_to_install(tmp_path, monkeypatch, syntax, package):
+def test_names_the_package_of_a_missing_decoder(tmp_path, monkeypatch, syntax, package):
     compressed(syntax)(tmp_path)
     decoder = get_decoder(syntax)
     monkeypatch.setattr(decoder, "_available", {})
@@ -148,7 +148,7 @@ def test_a_missing_decoder_names_what_to_install(tmp_path, monkeypatch, syntax, 
     assert f"pip install {package}" in refusal(tmp_path)
 
 
-def test_no_plugin_is_called_that_is_not_named(tmp_path, monkeypatch):
+def test_calls_only_the_named_decoder_plugin(tmp_path, monkeypatch):
     compressed(RLELossless)(tmp_path)
     calls, decoder = [], get_decoder(RLELossless)
     plugins = {"other": lambda *frame: calls.append(frame), **decoder._available}
@@ -158,7 +158,7 @@ def test_no_plugin_is_called_that_is_not_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("syntax", [*NATIVE, *ENCODERS], ids=lambda syntax: syntax.name)
-def test_a_file_cut_anywhere_is_refused(tmp_path, syntax):
+def test_refuses_a_file_cut_at_any_length(tmp_path, syntax):
     native = syntax in NATIVE
     ds = make_slice(TransferSyntaxUID=syntax) if native else encoded(make_slice(), syntax)
     path = write_slice(tmp_path / "1.dcm", ds)
@@ -169,7 +169,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, syntax):
 
 
 @pytest.mark.parametrize("claimed", [JPEGLSNearLossless, JPEGLSLossless])
-def test_near_lossless_pixels_are_told_without_a_tag(tmp_path, claimed):
+def test_warns_of_near_lossless_pixels_without_a_tag(tmp_path, claimed):
     ds = make_slice(BitsStored=12, HighBit=11)
     options = {"encoding_plugin": "pyjpegls", "jls_error": 2, "generate_instance_uid": False}
     ds.compress(JPEGLSNearLossless, **options)
@@ -305,7 +305,7 @@ CORNER = np.pad(np.ones((5, 5), bool), ((0, 59), (0, 59)))
         ),
     ],
 )
-def test_padding_is_marked_and_set_to_the_floor(tmp_path, value, tags):
+def test_marks_padding_and_sets_it_to_the_floor(tmp_path, value, tags):
     series = padded(tmp_path, value, **tags)
     assert np.array_equal(series.padding[0], CORNER)
     assert np.array_equal(series.hu[0], np.where(CORNER, -1024, head_hu()))
@@ -314,13 +314,13 @@ def test_padding_is_marked_and_set_to_the_floor(tmp_path, value, tags):
 
 
 @pytest.mark.parametrize("tissue", [40, -100, 1000, -800])
-def test_a_padding_value_that_tissue_has_is_not_believed(tmp_path, tissue):
+def test_ignores_a_padding_value_that_tissue_has(tmp_path, tissue):
     series = padded(tmp_path, tissue, PixelPaddingValue=("SS", tissue))
     assert not series.padding.any()
     assert "padding" in " ".join(series.warnings)
 
 
-def test_a_range_of_padding_that_holds_tissue_is_not_believed(tmp_path):
+def test_ignores_a_padding_range_that_holds_tissue(tmp_path):
     tags = {"PixelPaddingValue": ("SS", -2000), "PixelPaddingRangeLimit": ("SS", 100)}
     series = padded(tmp_path, -2000, **tags)
     assert np.array_equal(series.padding[0], CORNER)
@@ -336,7 +336,7 @@ def test_air_is_not_padding(tmp_path, air):
 
 
 def numbered(number):
-    """HU of a slice that can be told from the others by its corner."""
+    """HU of a slice that differs from the others in its corner."""
     return with_peak(10 * number)
 
 
@@ -345,7 +345,7 @@ def corners(series):
 
 
 @pytest.mark.parametrize("rising", [1, -1])
-def test_slices_are_sorted_along_their_normal(tmp_path, rising):
+def test_sorts_slices_along_their_normal(tmp_path, rising):
     place = partial(np.multiply, 5 * rising)
     make_series(
         tmp_path,
@@ -359,7 +359,7 @@ def test_slices_are_sorted_along_their_normal(tmp_path, rising):
     assert (np.diff(series.positions[:, 2]) > 0).all()
 
 
-def test_slices_of_tilted_gantry_keep_grid_and_true_spacing(tmp_path):
+def test_keeps_grid_and_true_spacing_of_a_tilted_gantry(tmp_path):
     tilted(4, 20)(tmp_path)
     series = read_series(tmp_path)
     assert abs(series.tilt_deg) == pytest.approx(20, abs=0.01)
@@ -367,7 +367,7 @@ def test_slices_of_tilted_gantry_keep_grid_and_true_spacing(tmp_path):
     assert np.array_equal(series.hu[0], head_hu())
 
 
-def test_a_series_without_position_is_sorted_by_number_where_asked(tmp_path):
+def test_sorts_a_series_without_position_by_number_on_request(tmp_path):
     lost = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
     make_series(tmp_path, hu=numbered, InstanceNumber=lambda n: 9 - n, **lost)
     series = read_series(tmp_path, by_instance_number=True)
@@ -377,19 +377,19 @@ def test_a_series_without_position_is_sorted_by_number_where_asked(tmp_path):
 
 @pytest.mark.parametrize("lost", ["ImagePositionPatient", "ImageOrientationPatient"])
 @pytest.mark.parametrize("slices", ["all", "one"])
-def test_the_way_out_that_a_refusal_offers_is_open(tmp_path, lost, slices):
+def test_the_option_named_in_a_refusal_works(tmp_path, lost, slices):
     (whole if slices == "all" else odd)(**{lost: None})(tmp_path)
     assert "by_instance_number=True" in refusal(tmp_path)
     assert len(read_series(tmp_path, by_instance_number=True)) == 3
 
 
 @pytest.mark.parametrize("number", [None, b"abcd"])
-def test_neither_position_nor_number_is_refused(tmp_path, number):
+def test_refuses_neither_position_nor_number(tmp_path, number):
     make_series(tmp_path, ImagePositionPatient=None, InstanceNumber=number)
     assert "InstanceNumber" in refusal(tmp_path, by_instance_number=True)
 
 
-def test_a_thickness_of_words_is_no_other_exception(tmp_path):
+def test_reads_a_slice_with_a_malformed_thickness(tmp_path):
     make_series(tmp_path, 1, SliceThickness=b"thin")
     assert np.array_equal(read_series(tmp_path).hu[0], head_hu())
 
@@ -400,7 +400,7 @@ def two_acquisitions(folder):
     make_series(folder / "b", hu=lambda n: numbered(n + 5), **again)
 
 
-def test_one_acquisition_of_several_can_be_chosen(tmp_path):
+def test_chooses_one_acquisition_of_several(tmp_path):
     two_acquisitions(tmp_path)
     text = refusal(tmp_path)
     assert "AcquisitionNumber 1" in text
@@ -409,7 +409,7 @@ def test_one_acquisition_of_several_can_be_chosen(tmp_path):
     assert corners(read_series(tmp_path, acquisition=2)) == [60, 70, 80]
 
 
-def test_acquisitions_between_each_others_slices_are_no_stack(tmp_path):
+def test_separates_acquisitions_whose_slices_alternate(tmp_path):
     one, both = {"AcquisitionNumber": 1}, [5 * n + shift for n in range(5) for shift in (0, 0.3)]
     make_series(tmp_path / "a", 5, **one, ImagePositionPatient=lambda n: [0, 0, both[2 * n - 2]])
     again = {"SOPInstanceUID": lambda n: uid("again", n), "AcquisitionNumber": 2}
@@ -419,7 +419,7 @@ def test_acquisitions_between_each_others_slices_are_no_stack(tmp_path):
     assert len(read_series(tmp_path, acquisition=2)) == 5
 
 
-def test_a_slice_stands_for_the_tissue_around_it(tmp_path):
+def test_extent_of_a_slice_is_half_way_to_its_neighbours(tmp_path):
     heights = [0, 5, 10, 20, 30, 70]  # two stacks; then three slices are missing
     make_series(
         tmp_path,
@@ -434,7 +434,7 @@ def test_a_slice_stands_for_the_tissue_around_it(tmp_path):
     assert len(read_series(tmp_path / "one").extent_mm) == 1
 
 
-def test_a_broken_file_of_whichever_series_is_told_where_one_is_chosen(tmp_path):
+def test_warns_of_a_damaged_file_of_unknown_series(tmp_path):
     make_series(tmp_path / "a")
     broken = tmp_path / "b.dcm"
     broken.write_bytes((tmp_path / "a" / "01.dcm").read_bytes()[:300])
@@ -444,13 +444,13 @@ def test_a_broken_file_of_whichever_series_is_told_where_one_is_chosen(tmp_path)
     assert any("b.dcm" in warning for warning in series.warnings)
 
 
-def test_a_named_patient_and_nobody_are_no_copies(tmp_path):
+def test_refuses_an_anonymised_copy_beside_its_original(tmp_path):
     make_series(tmp_path / "named")
     make_series(tmp_path / "other", PatientID="ANON", PatientName="ANON")
     assert "PatientID" in refusal(tmp_path)
 
 
-def test_no_acquisition_is_offered_where_each_slice_is_one(tmp_path):
+def test_refuses_a_shared_position_if_each_slice_is_an_acquisition(tmp_path):
     make_series(tmp_path / "a", AcquisitionNumber=lambda n: n)
     again = {"SOPInstanceUID": uid("again"), "AcquisitionNumber": 9}
     write_slice(tmp_path / "b.dcm", make_slice(2, hu=np.zeros((64, 64), int), **again))
@@ -459,12 +459,12 @@ def test_no_acquisition_is_offered_where_each_slice_is_one(tmp_path):
     assert "acquisition=" not in text
 
 
-def test_an_acquisition_that_is_not_there_is_refused(tmp_path):
+def test_refuses_an_absent_acquisition(tmp_path):
     two_acquisitions(tmp_path)
     assert "7" in refusal(tmp_path, acquisition=7)
 
 
-def test_two_series_are_listed_and_one_can_be_chosen(tmp_path):
+def test_lists_two_series_and_reads_the_chosen_one(tmp_path):
     make_series(tmp_path / "a")
     other = {"SeriesInstanceUID": uid("other"), "SeriesDescription": "Bone"}
     make_series(tmp_path / "b", 2, **other, SOPInstanceUID=lambda n: uid("bone", n))
@@ -475,32 +475,32 @@ def test_two_series_are_listed_and_one_can_be_chosen(tmp_path):
     refusal(tmp_path, series_uid=uid("absent"))
 
 
-def test_the_same_uid_with_other_pixels_is_refused(tmp_path):
+def test_refuses_one_uid_with_other_pixels(tmp_path):
     make_series(tmp_path)
     write_slice(tmp_path / "x.dcm", make_slice(2, hu=with_peak(7)))
     assert "share a SOP Instance UID" in refusal(tmp_path)
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
+def test_refuses_a_missing_folder(tmp_path):
     assert "no such folder" in refusal(tmp_path / "nowhere")
 
 
 # Files from elsewhere.
 
 
-def test_enhanced_ct_of_a_scanner_is_refused(tmp_path):
+def test_refuses_enhanced_ct_of_a_scanner(tmp_path):
     shutil.copy(get_testdata_file("eCT_Supplemental.dcm", download=False), tmp_path)
     assert "multi-frame" in refusal(tmp_path)
 
 
-def test_a_real_slice_in_jpeg_lossless_reads_as_simpleitk_reads_it(tmp_path):
+def test_reads_a_real_slice_in_jpeg_lossless_as_simpleitk(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     path = shutil.copy(get_testdata_file("bad_sequence.dcm", download=False), tmp_path)
     theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     assert np.array_equal(read_series(tmp_path).hu, theirs)
 
 
-def test_jpeg_of_eight_bits_is_refused(tmp_path):
+def test_refuses_jpeg_of_eight_bits(tmp_path):
     shutil.copy(get_testdata_file("bad_sequence.dcm", download=False), tmp_path / "1.dcm")
     ds = dcmread(tmp_path / "1.dcm")
     ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
@@ -508,7 +508,7 @@ def test_jpeg_of_eight_bits_is_refused(tmp_path):
     assert "not supported" in refusal(tmp_path)
 
 
-def test_untagged_padding_and_tilt_of_a_real_slice(tmp_path):
+def test_finds_untagged_padding_and_tilt_of_a_real_slice(tmp_path):
     shutil.copy(get_testdata_file("J2K_pixelrep_mismatch.dcm"), tmp_path)
     series = read_series(tmp_path)
     assert abs(series.tilt_deg) == pytest.approx(22, abs=0.5)
@@ -516,7 +516,7 @@ def test_untagged_padding_and_tilt_of_a_real_slice(tmp_path):
     assert series.hu.min() >= -1100
 
 
-def test_lossy_padding_of_a_real_slice_does_not_ring(tmp_path):
+def test_clips_the_ringing_of_lossy_padding(tmp_path):
     shutil.copy(get_testdata_file("693_J2KI.dcm"), tmp_path)
     series = read_series(tmp_path)
     assert series.stored.min() + series.intercepts[0] < -3024
@@ -524,24 +524,24 @@ def test_lossy_padding_of_a_real_slice_does_not_ring(tmp_path):
     assert "lossy" in " ".join(series.warnings)
 
 
-def test_a_folder_as_the_scanner_wrote_it_gives_its_two_series(scans):
+def test_finds_two_series_in_the_folder_of_a_scanner(scans):
     found = find_series(scans / "philips-phantom")
     assert sorted(len(s.files) for s in found.series) == [28, 54]
-    told = " | ".join(found.warnings)
+    warnings = " | ".join(found.warnings)
     for reason in ("DICOMDIR", "localizer", "Secondary Capture"):
-        assert reason in told
+        assert reason in warnings
 
 
-def test_tilt_and_uneven_gaps_of_a_real_head_are_told(scans):
+def test_warns_of_tilt_and_uneven_gaps_of_a_real_head(scans):
     series = read_series(scans / "ge-head")
     assert abs(series.tilt_deg) == pytest.approx(18.5, abs=0.1)
-    told = " | ".join(series.warnings)
-    assert "tilted" in told
-    assert re.search("1.08 to 7.00 mm apart.*uneven", told)
+    warnings = " | ".join(series.warnings)
+    assert "tilted" in warnings
+    assert re.search("1.08 to 7.00 mm apart.*uneven", warnings)
     assert series.hu[series.padding].max() == -1024
 
 
-def test_headers_keep_no_pixels_and_their_class(tmp_path):
+def test_headers_keep_their_class_and_no_pixels(tmp_path):
     make_series(tmp_path)
     header = read_series(tmp_path).headers[0]
     assert "PixelData" not in header
@@ -549,12 +549,12 @@ def test_headers_keep_no_pixels_and_their_class(tmp_path):
     assert header.get("PatientID") == dcmread(tmp_path / "01.dcm").PatientID
 
 
-def test_one_uid_at_two_places_is_refused(tmp_path):
+def test_refuses_one_uid_at_two_positions(tmp_path):
     make_series(tmp_path, 2, SOPInstanceUID=uid("one"), hu=lambda n: head_hu())
     assert "place" in refusal(tmp_path)
 
 
-def test_a_roll_to_the_side_is_tilt_as_well(tmp_path):
+def test_a_roll_to_the_side_counts_as_tilt(tmp_path):
     c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
     make_series(tmp_path, 1, ImageOrientationPatient=[c, 0, -s, 0, 1, 0])
     assert abs(read_series(tmp_path).tilt_deg) == pytest.approx(20, abs=0.1)

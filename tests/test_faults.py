@@ -1,6 +1,6 @@
-"""Kills, full disks, crowds and long runs: what is written is whole, and nothing else is touched.
+"""Kills, full disks, concurrent runs and long runs leave whole outputs and untouched inputs.
 
-Each has a control: what comes of it where files are written straight into their place.
+Each has a control: the same without atomic writes and locks.
 """
 
 import errno
@@ -27,16 +27,16 @@ pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
 HERE = Path(__file__).parent
 
 
-def told_by(script, *arguments):
-    """What a script in a process of its own says, without the threads of this one."""
+def output_of(script, *arguments):
+    """Output of a script in its own process, without the threads of this one."""
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 @pytest.mark.slow
-def test_kills_while_cleaning(tmp_path):
-    found = told_by("faults.py", "kills", tmp_path)
+def test_100_kills_leave_no_damaged_output(tmp_path):
+    found = output_of("faults.py", "kills", tmp_path)
     assert found["killed"] == 100
     assert found["corrupt"] == 0
     assert (found["errors"], found["left"]) == ([], [])
@@ -45,37 +45,37 @@ def test_kills_while_cleaning(tmp_path):
 
 
 @pytest.mark.slow
-def test_kills_are_seen_where_writing_is_careless(tmp_path):
-    assert told_by("faults.py", "kills", tmp_path, "careless")["corrupt"] > 0
+def test_kills_damage_output_without_atomic_writes(tmp_path):
+    assert output_of("faults.py", "kills", tmp_path, "careless")["corrupt"] > 0
 
 
 @pytest.mark.slow
-def test_a_full_disk_leaves_no_part(tmp_path):
-    found = told_by("faults.py", "disk", tmp_path)
+def test_a_full_disk_leaves_no_partial_file(tmp_path):
+    found = output_of("faults.py", "disk", tmp_path)
     assert len(found["outcomes"]) == 20
     assert [one for one in found["outcomes"] if one[1:] != [0, 0]] == []
     assert found["room"] == []
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_seen_where_writing_is_careless(tmp_path):
-    found = told_by("faults.py", "disk", tmp_path, "careless")
+def test_a_full_disk_leaves_partial_files_without_atomic_writes(tmp_path):
+    found = output_of("faults.py", "disk", tmp_path, "careless")
     assert any(left for _, _, left in found["outcomes"])
 
 
 @pytest.mark.slow
-def test_eight_runs_into_one_folder(tmp_path):
-    found = told_by("faults.py", "crowd", tmp_path)
+def test_seven_of_eight_runs_into_one_folder_are_refused(tmp_path):
+    found = output_of("faults.py", "crowd", tmp_path)
     assert (found["complete"], found["refused"]) == (1, 7)
     assert found["identical"]
 
 
 @pytest.mark.slow
-def test_a_crowd_is_seen_where_nobody_locks(tmp_path):
-    assert told_by("faults.py", "crowd", tmp_path, "careless")["refused"] < 7
+def test_more_runs_work_in_one_folder_without_locks(tmp_path):
+    assert output_of("faults.py", "crowd", tmp_path, "careless")["refused"] < 7
 
 
-def test_shares_that_neither_lock_nor_flush_folders(tmp_path, monkeypatch):
+def test_works_on_shares_without_locks_and_folder_flushes(tmp_path, monkeypatch):
     fcntl, fsync = pytest.importorskip("fcntl"), os.fsync
 
     def no_lock(*_):
@@ -96,15 +96,15 @@ def test_shares_that_neither_lock_nor_flush_folders(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")
-def test_one_series_after_another_takes_no_more_memory(tmp_path):
+def test_memory_stays_constant_over_many_series(tmp_path):
     size = ("--slices", 10, "--matrix", 128, "--times", 12)
-    found, leaking = (told_by("endurance.py", *size, *more) for more in ((), ("--leak",)))
+    found, leaking = (output_of("endurance.py", *size, *more) for more in ((), ("--leak",)))
     assert found["growth"] < 5 < leaking["growth"]
     assert found["peak"] < 500
 
 
 @pytest.mark.parametrize("name", ["Köpfe", "頭部", "голова 1", "رأس", "a\u0301 \U0001f9e0"])
-def test_folders_in_any_script(tmp_path, name, capsys):
+def test_accepts_folder_names_in_any_script(tmp_path, name, capsys):
     make_series(tmp_path / name / name, 1)
     out = tmp_path / f"{name} out"
     assert main(["clean", str(tmp_path / name), str(out), "--method", "kmeans"]) == 0
@@ -113,18 +113,18 @@ def test_folders_in_any_script(tmp_path, name, capsys):
     assert np.array_equal(read_series(out / report.folder).hu[0, :50], head_hu()[:50])
 
 
-def test_a_folder_name_that_a_terminal_would_obey_is_written_out(tmp_path, capsys):
+def test_escapes_control_characters_of_folder_names(tmp_path, capsys):
     name = os.fsdecode(b"\x1b[2J\xff\n")
     make_series(tmp_path / name, 1, RescaleSlope=None)
     make_series(tmp_path / f"{name}2", 1)
     for folder in (name, f"{name}2"):
         main(["clean", str(tmp_path / folder), str(tmp_path / "out"), "--method", "kmeans"])
-        told = "".join(capsys.readouterr())
-        assert "\x1b[2J" not in told
-        assert r"\x1b[2J\udcff\n" in told
+        shown = "".join(capsys.readouterr())
+        assert "\x1b[2J" not in shown
+        assert r"\x1b[2J\udcff\n" in shown
 
 
-def test_a_folder_that_cannot_be_searched_is_told(tmp_path, monkeypatch):
+def test_reports_a_folder_that_cannot_be_searched(tmp_path, monkeypatch):
     make_series(tmp_path / "scan" / "a")
     (tmp_path / "scan" / "closed").mkdir()
     scan = os.scandir
@@ -136,9 +136,9 @@ def test_a_folder_that_cannot_be_searched_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     reports = clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans")
-    told = [report.error for report in reports if report.error]
+    errors = [report.error for report in reports if report.error]
     assert len(reports) == 2
-    assert told == [f"{tmp_path}/scan/closed: cannot be searched (Permission denied)"]
+    assert errors == [f"{tmp_path}/scan/closed: cannot be searched (Permission denied)"]
 
 
 class Failing:
@@ -166,7 +166,7 @@ def denied(path, mode):
 
 
 @pytest.mark.parametrize(("opened", "words"), [(denied, "Permission denied"), (Failing, "OSError")])
-def test_a_file_that_cannot_be_read_is_told(tmp_path, monkeypatch, opened, words):
+def test_reports_a_file_that_cannot_be_read(tmp_path, monkeypatch, opened, words):
     make_series(tmp_path, 1)
     monkeypatch.setattr(header, "open", opened, raising=False)
     with pytest.raises(HeadrestError, match=f"{tmp_path}/01.dcm.*{words}"):
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, monkeypatch, opened, words
 
 
 @pytest.mark.slow
-def test_a_video_that_was_killed_is_made_again(tmp_path):
+def test_makes_a_killed_video_again(tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     labels = np.zeros((2, 64, 64), np.uint8)
     frames.keep_slices(tmp_path / "run", np.zeros(labels.shape), labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="looks at its memory as Linux tells it"
+    not Path("/proc/self/status").exists(), reason="looks at its memory as Linux reports it"
 )
 FUZZ = Path(__file__).with_name("fuzz.py")
 
@@ -26,7 +26,7 @@ def test_20000_mutations_are_read_or_refused():
 
 
 @pytest.mark.slow
-def test_it_goes_on_where_it_was_stopped(tmp_path):
+def test_continues_a_stopped_run(tmp_path):
     log = tmp_path / "log"
     assert run("--mutations", 1000, "--log", log).returncode == 0
     before = log.read_text()
@@ -45,7 +45,7 @@ BROKEN = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_fault_is_found_and_named_by_its_number(fault):
+def test_finds_a_fault_by_its_number(fault):
     code = f"""
 import os, fuzz
 read = fuzz.read_series
@@ -59,5 +59,5 @@ fuzz.fuzz(20)
 """
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=FUZZ.parent, capture_output=True, text=True, check=True)
-    (told,) = done.stdout.splitlines()
-    assert told.startswith(BROKEN[fault])
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(BROKEN[fault])

@@ -39,7 +39,7 @@ def save(tmp_path, **changes):
 def places(series):
     """Where the corner voxels of every slice lie in mm (LPS), slice by slice from its header.
 
-    PS3.3 C.7.6.2.1.1, written out anew: position, and a pixel spacing for each row and column.
+    PS3.3 C.7.6.2.1.1, computed again: position, and a pixel spacing for each row and column.
     """
     indices, points = [], []
     for k, header in enumerate(series.headers):
@@ -61,7 +61,7 @@ def farthest_mm(affine, series):
 
 
 @pytest.mark.parametrize("changes", UPRIGHT.values(), ids=UPRIGHT)
-def test_simpleitk_sees_the_mask_where_it_sees_the_scan(tmp_path, changes):
+def test_mask_and_scan_have_the_same_position_for_simpleitk(tmp_path, changes):
     sitk = pytest.importorskip("SimpleITK")
     series, mask, path = save(tmp_path, **changes)
     read = sitk.ReadImage(str(path))
@@ -80,7 +80,7 @@ def test_simpleitk_sees_the_mask_where_it_sees_the_scan(tmp_path, changes):
     assert farthest_mm(nibabel.load(path).affine, series) < 1e-3
 
 
-def test_a_tilted_gantry_shears_the_affine_and_only_the_sform_says_so(tmp_path):
+def test_a_tilted_gantry_gives_a_sheared_sform_only(tmp_path):
     series, mask, path = save(tmp_path, **TILT)
     image = nibabel.load(path)
     assert farthest_mm(image.affine, series) < 1e-3
@@ -92,7 +92,7 @@ def test_a_tilted_gantry_shears_the_affine_and_only_the_sform_says_so(tmp_path):
         sitk.ReadImage(str(path))
 
 
-def test_the_file_says_what_it_is_and_not_of_whom(tmp_path):
+def test_the_description_names_no_patient(tmp_path):
     _, mask, path = save(tmp_path)
     image = nibabel.load(path)
     assert image.get_data_dtype() == np.uint8
@@ -113,7 +113,7 @@ def test_a_rerun_writes_the_same_bytes(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "told"),
+    ("changes", "options", "words"),
     [
         pytest.param(
             {"n": 4, "ImagePositionPatient": lambda n: [0, 0, 5 * n + (n > 2)]},
@@ -125,7 +125,7 @@ def test_a_rerun_writes_the_same_bytes(tmp_path, name):
             {"n": 4, "ImagePositionPatient": lambda n: [0.1 * (n == 2), 0, 5 * n]},
             {},
             "even grid",
-            id="one-slice-aside",
+            id="one-slice-shifted",
         ),
         pytest.param(
             {"ImagePositionPatient": None},
@@ -135,21 +135,21 @@ def test_a_rerun_writes_the_same_bytes(tmp_path, name):
         ),
     ],
 )
-def test_what_no_affine_can_say_is_refused(tmp_path, changes, options, told):
+def test_refuses_series_without_an_affine(tmp_path, changes, options, words):
     make_series(tmp_path / "scan", **changes)
     series = read_series(tmp_path / "scan", **options)
-    with pytest.raises(HeadrestError, match=told):
+    with pytest.raises(HeadrestError, match=words):
         write_nifti(series, a_mask(series), tmp_path / "headrest.nii.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 
 
-def test_positions_rounded_by_the_scanner_are_even(tmp_path):
+def test_accepts_positions_rounded_by_the_scanner(tmp_path):
     third = {"ImagePositionPatient": lambda n: [-112, -112, round(10 / 3 * n, 2)]}
     series, _, path = save(tmp_path, n=7, **third)
     assert farthest_mm(nibabel.load(path).affine, series) < 0.01
 
 
-def test_a_mask_of_another_shape_is_refused(tmp_path):
+def test_refuses_a_mask_of_another_shape(tmp_path):
     make_series(tmp_path / "scan")
     series = read_series(tmp_path / "scan")
     with pytest.raises(HeadrestError, match="mask"):
@@ -160,7 +160,7 @@ def test_a_mask_of_another_shape_is_refused(tmp_path):
     ("name", "sheared"),
     [("philips-phantom/S21570", False), ("philips-phantom/S21610", True), ("lidc-chest", False)],
 )
-def test_real_scans_lie_where_their_headers_say(scans, name, sheared):
+def test_positions_of_real_scans_are_those_of_their_headers(scans, name, sheared):
     series = read_series(scans / name)
     assert farthest_mm(affine_of(series), series) < 1e-3
     assert is_sheared(series) == sheared

@@ -1,4 +1,4 @@
-"""Nothing wrong in silence: every kind of input comes out right, or is refused in words.
+"""Every kind of input is read right, read with a warning, or refused with a clear text.
 
 `ROWS` says where each row of the list of inputs and faults is tested. Rows 1 to 50 are the cases
 of `cases.py`, what they leave out is in `strange.py`, files that grow in `bombs.py`, mutations in
@@ -31,25 +31,25 @@ CASES = {case.id: case for case in [*TABLE, *STRANGE]}
 
 ROWS = {
     **{int(name[:2]): f"cases.py: {name}" for name in CASES if name[:2].isdigit()},
-    8: "test_dicom.py: test_half_hu_survive_behind_a_slice_of_whole_ones",
-    26: "test_dicom.py: test_a_missing_decoder_names_what_to_install",
+    8: "test_dicom.py: test_keeps_half_hu_after_a_slice_of_integer_hu",
+    26: "test_dicom.py: test_names_the_package_of_a_missing_decoder",
     30: "bombs.py: 30-deflate",
     31: "bombs.py: 31-raw",
     32: "bombs.py: 32-rle",
     33: "bombs.py: 33-jpeg-2000",
     34: "bombs.py: 34-nested",
     35: "bombs.py: 35-claims",
-    51: "test_faults.py: test_kills_while_cleaning",
-    52: "test_faults.py: test_a_full_disk_leaves_no_part",
+    51: "test_faults.py: test_100_kills_leave_no_damaged_output",
+    52: "test_faults.py: test_a_full_disk_leaves_no_partial_file",
     53: "test_clean.py: test_a_file_in_the_way_is_refused_before_any_computing",
     54: "strange.py: loop-of-links",
-    55: "test_faults.py: test_folders_in_any_script",
+    55: "test_faults.py: test_accepts_folder_names_in_any_script",
     56: "test_privacy.py: test_50_hostile_tags_write_nothing_outside",
-    57: "test_faults.py: test_a_video_that_was_killed_is_made_again",
+    57: "test_faults.py: test_makes_a_killed_video_again",
     58: "test_fit.py: test_damaged_checkpoints_are_passed_over",
     59: "test_fit.py: test_refuses_unusable_data_before_training",
     60: "test_fit.py: test_reports_too_little_memory_with_a_remedy",
-    61: "test_faults.py: test_eight_runs_into_one_folder",
+    61: "test_faults.py: test_seven_of_eight_runs_into_one_folder_are_refused",
     62: "test_dicom.py: test_reads_a_compressed_frame_with_any_pad_byte",
     67: "test_stacks.py: test_separates_images_that_share_positions",
     68: "test_stacks.py: test_joins_two_acquisitions_that_share_a_boundary_slice",
@@ -62,27 +62,27 @@ ROWS = {
 
 
 FIGURES = {
-    "T1": "test_reliability.py: test_every_file_of_pydicom_is_read_or_refused_in_our_words",
-    "T1 control": "test_reliability.py: test_pydicom_alone_fails_in_many_words",
+    "T1": "test_reliability.py: test_reads_or_refuses_every_file_of_pydicom",
+    "T1 control": "test_reliability.py: test_pydicom_alone_raises_many_exceptions",
     "T2": "test_reliability.py: test_every_kind_of_input_has_its_outcome",
     "T2 control": "test_reliability.py: test_without_its_guard_a_case_comes_out_wrong",
     "T3": "test_reliability.py: test_hu_of_real_scans_are_those_of_simpleitk",
-    "T3 control": "test_reliability.py: test_one_hu_off_is_noticed",
+    "T3 control": "test_reliability.py: test_detects_an_error_of_one_hu",
     "T4": "test_reliability.py: test_every_kind_of_input_has_its_outcome",
-    "T4 control": "test_reliability.py: test_it_is_silently_wrong_elsewhere",
+    "T4 control": "test_reliability.py: test_common_readers_are_wrong_without_a_warning",
     "T5": "test_fuzz.py: test_20000_mutations_are_read_or_refused",
-    "T5 control": "test_fuzz.py: test_a_fault_is_found_and_named_by_its_number",
-    "T6": "test_reliability.py: test_what_grows_is_refused_in_two_seconds_and_300_mb",
-    "T6 control": "test_reliability.py: test_the_usual_way_blows_up",
-    "T7": "test_faults.py: test_kills_while_cleaning",
-    "T7 control": "test_faults.py: test_kills_are_seen_where_writing_is_careless",
+    "T5 control": "test_fuzz.py: test_finds_a_fault_by_its_number",
+    "T6": "test_reliability.py: test_refuses_bombs_within_two_seconds_and_300_mb",
+    "T6 control": "test_reliability.py: test_pydicom_alone_exceeds_the_limits",
+    "T7": "test_faults.py: test_100_kills_leave_no_damaged_output",
+    "T7 control": "test_faults.py: test_kills_damage_output_without_atomic_writes",
     "T8": "test_fit.py: test_killed_runs_end_with_the_same_weights",
     "T9": "test_fit.py: test_damaged_checkpoints_are_passed_over",
     "T9 control": "test_arrays.py: test_changed_checkpoint_is_read_without_the_manifest",
-    "T10": "test_faults.py: test_a_full_disk_leaves_no_part",
-    "T10 control": "test_faults.py: test_a_full_disk_is_seen_where_writing_is_careless",
-    "T11": "test_faults.py: test_eight_runs_into_one_folder",
-    "T11 control": "test_faults.py: test_a_crowd_is_seen_where_nobody_locks",
+    "T10": "test_faults.py: test_a_full_disk_leaves_no_partial_file",
+    "T10 control": "test_faults.py: test_a_full_disk_leaves_partial_files_without_atomic_writes",
+    "T11": "test_faults.py: test_seven_of_eight_runs_into_one_folder_are_refused",
+    "T11 control": "test_faults.py: test_more_runs_work_in_one_folder_without_locks",
     "T12": "test_outputs.py: test_100_outputs_are_what_they_should_be",
     "T12 control": "test_outputs.py: test_an_output_that_is_wrong_is_noticed",
     "T13": "test_privacy.py: test_names_stay_in_the_headers",
@@ -91,9 +91,9 @@ FIGURES = {
     "T14 control": "test_arrays.py: test_pickles_run_their_code_in_numpy",
     "T15": "test_privacy.py: test_50_hostile_tags_write_nothing_outside",
     "T15 control": "test_privacy.py: test_folders_named_by_tags_would_escape",
-    "T16": "test_faults.py: test_one_series_after_another_takes_no_more_memory",
+    "T16": "test_faults.py: test_memory_stays_constant_over_many_series",
 }
-"""Figures that are held, and what shows that their tests can fail."""
+"""The tests of the figures of merit, and controls that show that these tests can fail."""
 
 
 @pytest.mark.parametrize("where", {**ROWS, **FIGURES}.values())
@@ -116,10 +116,10 @@ def outcome(folder):
 
 
 def is_as_wanted(folder, wanted, words, hu):
-    found, told, read = outcome(folder)
+    found, text, read = outcome(folder)
     same = read is None or all(np.array_equal(one, hu) for one in read)
-    named = read is not None or str(folder) in told
-    return (found, same, named) == (wanted, True, True) and bool(re.search(words, told))
+    named = read is not None or str(folder) in text
+    return (found, same, named) == (wanted, True, True) and bool(re.search(words, text))
 
 
 @pytest.mark.parametrize(("make", "wanted", "words", "hu"), CASES.values())
@@ -310,7 +310,7 @@ SILENT = {
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_it_is_silently_wrong_elsewhere(tmp_path, name):
+def test_common_readers_are_wrong_without_a_warning(tmp_path, name):
     make, wanted, _, hu = CASES[name].values
     truth = head_hu() if wanted == "refused" else hu
     if name.startswith("12"):
@@ -338,21 +338,21 @@ def patient(path):
     return {str(value) for value in values if value and len(str(value)) > 3}
 
 
-def test_every_file_of_pydicom_is_read_or_refused_in_our_words(recwarn):
+def test_reads_or_refuses_every_file_of_pydicom(recwarn):
     read = 0
     for path in pydicom_files():
         names = patient(path)
         recwarn.clear()
-        found, told, hu = outcome(path)
-        assert (str(path) in told) if found == "refused" else np.isfinite(hu).all()
-        assert not any(name in told.replace(str(path), "") for name in names), path
+        found, text, hu = outcome(path)
+        assert (str(path) in text) if found == "refused" else np.isfinite(hu).all()
+        assert not any(name in text.replace(str(path), "") for name in names), path
         assert not recwarn.list, path
         read += found != "refused"
     assert len(pydicom_files()) >= 170
     assert read >= 12
 
 
-def test_pydicom_alone_fails_in_many_words():
+def test_pydicom_alone_raises_many_exceptions():
     ways = set()
     for path in pydicom_files()[::3]:
         try:
@@ -396,7 +396,7 @@ def test_hu_of_real_scans_are_those_of_simpleitk(scans, name, count):
     assert same_hu_as_simpleitk(scans / name) == count
 
 
-def test_one_hu_off_is_noticed(monkeypatch):
+def test_detects_an_error_of_one_hu(monkeypatch):
     monkeypatch.setattr("headrest.dicom.series.rescale", lambda s, m, b: s * 1.0 - 1023)
     with pytest.raises(AssertionError):
         same_hu_as_simpleitk(PYDICOM)
@@ -423,7 +423,7 @@ def is_small(line):
 
 
 @pytest.mark.slow
-def test_what_grows_is_refused_in_two_seconds_and_300_mb(bombs):
+def test_refuses_bombs_within_two_seconds_and_300_mb(bombs):
     ours = [line for line in bombs if line["read"] == "ours"]
     assert len(ours) >= 15
     assert [line for line in ours if not is_small(line)] == []
@@ -431,7 +431,7 @@ def test_what_grows_is_refused_in_two_seconds_and_300_mb(bombs):
 
 
 @pytest.mark.slow
-def test_the_usual_way_blows_up(bombs):
+def test_pydicom_alone_exceeds_the_limits(bombs):
     usual = {line["bomb"]: line for line in bombs if line["read"] == "usual"}
     large = {name for name, one in usual.items() if one["seconds"] > 2 or one["mb"] > 300}
     assert large == {"30-deflate", "32-rle-runs", "33-jpeg-2000"}

@@ -1,4 +1,4 @@
-"""The DICOM Segmentation: read back by highdicom, by pydicom alone, and judged by a validator."""
+"""The DICOM Segmentation: read back by highdicom, by pydicom alone, and checked by a validator."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def segment(tmp_path, mask=a_mask, **changes):
 @pytest.mark.parametrize(
     "sets", [["", "ISO 2022 IR 87"], "ISO_IR 6", "ISO_IR_100", "UTF-8", "ISO_IR 999", "ISO_IR 100"]
 )
-def test_any_character_set(tmp_path, sets):
+def test_accepts_any_character_set(tmp_path, sets):
     series, mask, path = segment(tmp_path, SpecificCharacterSet=sets, PatientName="Mueller^Anna")
     assert (read_back(path, series) == mask).all()
     assert dcmread(path).PatientName == "Mueller^Anna"
@@ -76,7 +76,7 @@ def test_the_mask_is_read_back_to_the_bit(tmp_path, changes):
 
 
 @pytest.mark.parametrize("fill", [False, True])
-def test_a_mask_of_nothing_and_of_everything_is_whole(tmp_path, fill):
+def test_writes_empty_and_full_masks(tmp_path, fill):
     series, mask, path = segment(tmp_path, lambda s: np.full(s.stored.shape, fill))
     assert np.array_equal(read_back(path, series), mask)
     assert dcmread(path).NumberOfFrames == 3
@@ -84,7 +84,7 @@ def test_a_mask_of_nothing_and_of_everything_is_whole(tmp_path, fill):
 
 
 @pytest.mark.parametrize("changes", [SHAPES["even"], SHAPES["tilted-and-uneven"]])
-def test_each_frame_lies_where_its_slice_does(tmp_path, changes):
+def test_each_frame_has_the_position_of_its_slice(tmp_path, changes):
     series, mask, path = segment(tmp_path, **changes)
     ds = dcmread(path)
     known = {header.SOPInstanceUID: i for i, header in enumerate(series.headers)}
@@ -136,7 +136,7 @@ def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path):
 
 
 @pytest.mark.parametrize("keyword", TYPE_2)
-def test_what_the_source_lacks_is_filled_in_empty(tmp_path, keyword):
+def test_adds_missing_attributes_empty(tmp_path, keyword):
     series, mask, path = segment(tmp_path, **{keyword: None})
     assert keyword in dcmread(path)
     assert not dcmread(path)[keyword].value
@@ -168,7 +168,7 @@ def test_odd_headers_make_a_valid_segmentation(tmp_path, changes):
     assert validator_errors("dciodvfy", path) == []
 
 
-def test_the_spacing_of_slices_is_measured_never_copied(tmp_path):
+def test_computes_the_spacing_between_slices(tmp_path):
     for name, places, spacing in (("even", {}, 5), ("uneven", UNEVEN, None)):
         (tmp_path / name).mkdir()
         _, _, path = segment(tmp_path / name, SpacingBetweenSlices=1, **places)
@@ -197,7 +197,7 @@ def test_lossy_sources_stay_declared(tmp_path):
     assert dcmread(path).LossyImageCompressionRatio == 9
 
 
-def test_no_name_shows_and_the_headers_stay_as_they_are(tmp_path, capfd, caplog, recwarn):
+def test_shows_no_name_and_keeps_the_headers(tmp_path, capfd, caplog, recwarn):
     make_series(tmp_path / "scan", PatientName=CANARY)
     series = read_series(tmp_path / "scan")
     before = [str(header) for header in series.headers]
@@ -237,7 +237,7 @@ def test_other_parameters_make_other_uids(tmp_path):
 # Refusals.
 
 
-def test_a_mask_of_another_shape_is_refused(tmp_path):
+def test_refuses_a_mask_of_another_shape(tmp_path):
     make_series(tmp_path / "scan")
     series = read_series(tmp_path / "scan")
     with pytest.raises(HeadrestError, match="mask"):
@@ -245,7 +245,7 @@ def test_a_mask_of_another_shape_is_refused(tmp_path):
     assert not (tmp_path / "headrest.dcm").exists()
 
 
-def test_slices_of_unknown_place_are_refused(tmp_path):
+def test_refuses_slices_without_position(tmp_path):
     make_series(tmp_path / "scan", ImagePositionPatient=None)
     series = read_series(tmp_path / "scan", by_instance_number=True)
     with pytest.raises(HeadrestError, match="have no position"):
@@ -254,14 +254,15 @@ def test_slices_of_unknown_place_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"), [(OSError(28, "disk full"), "disk full"), (ValueError(CANARY), "ValueError")]
+    ("fault", "words"),
+    [(OSError(28, "disk full"), "disk full"), (ValueError(CANARY), "ValueError")],
 )
-def test_a_fault_leaves_no_file_and_names_nobody(tmp_path, monkeypatch, fault, told):
+def test_a_fault_leaves_no_file_and_no_name(tmp_path, monkeypatch, fault, words):
     def failing(*_, **__):
         raise fault
 
     monkeypatch.setattr(highdicom.seg.Segmentation, "save_as", failing)
-    with pytest.raises(HeadrestError, match=told) as caught:
+    with pytest.raises(HeadrestError, match=words) as caught:
         segment(tmp_path)
     assert CANARY not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
