@@ -56,7 +56,7 @@ def test_tables_hold_the_measures(compared, tmp_path):
     kept = results.write_results(tmp_path / "r.json", compared, "quick", {"ge-head": one})
     table = results.synthetic_table(kept)
     dice = 2 * 80 / (120 + 120)
-    assert f"| pretrained | 1.000 (1.000-1.000) | {dice:.3f} (" in table
+    assert f"| **pretrained** | 1.000 (1.000-1.000) | {dice:.3f} (" in table
     assert kept["headrest"] in table
     assert "profile quick: 4 slices of 2" in table.lower()
     scan = results.scans_table(kept)

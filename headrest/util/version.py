@@ -1,3 +1,3 @@
 """Version of the package: part of derived UIDs and of folder names."""
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
