@@ -28,7 +28,9 @@ from headrest.phantom.chest_limbs import paint_limbs
 from headrest.phantom.materials import sample
 from headrest.phantom.scanner import scan
 from headrest.phantom.scene import Frame, Scene, View, Window
-from headrest.phantom.shapes import capsule, cylinder, ellipsoid, sphere
+from headrest.phantom.shapes import box, capsule, cylinder, ellipsoid, sphere
+from headrest.phantom.support_shapes import Piece
+from headrest.phantom.supports import CATALOGUE, Kind, sample_support
 from headrest.util.errors import HeadrestError
 
 SMALL = {"matrix": 96, "slices": 6}
@@ -211,6 +213,20 @@ def test_every_support_and_effect_occurs_in_two_hundred_patients(sampled):
     effects = Counter(name for d in sampled for name in d["effects"])
     assert not set(SUPPORTS) - set(supports)
     assert not set(EFFECTS) - set(effects)
+
+
+def test_new_support_takes_one_shape_and_one_row(monkeypatch):
+    def slab(x, y, z, p):
+        return [Piece(box([x, y, z], (0, 10, 0), (p["wide_mm"], 10, None)) + 0 * z, 100.0)]
+
+    ranges = {"wide_mm": (60.0, 80.0), "top": (200.0, 200.0), "foot": (-300.0, -300.0)}
+    monkeypatch.setitem(CATALOGUE, "slab", Kind(slab, ranges, "below", is_rigid=True, main=0.1))
+    parameters = sample_parameters(0, matrix=128, slices=8, contact="touch")
+    slabs = [sample_support(np.random.default_rng(0), "slab", "touch")]
+    parameters["support_parameters"]["list"] = slabs
+    study = render(parameters)
+    assert study.support.any((1, 2)).all()
+    assert abs(np.median(study.hu[study.support_share == 255]) - 100) < 30
 
 
 def test_options_of_one_part_do_not_change_the_others():

@@ -7,6 +7,7 @@ A new kind of support takes one function and one row:
 2. a row of `CATALOGUE`: the shape, the ranges of its parameters, how it is positioned, whether it
    is rigid (ears yield to it) and how often it occurs.
 
+The ranges contain "top" and "foot", the ends of the support along z, and "thick_mm" for a pad.
 `positioning` adds the parameters of its place, such as "half_width", half its inner width in mm.
 """
 
