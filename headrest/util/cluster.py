@@ -1,8 +1,7 @@
 """Tasks on an existing Dask cluster.
 
-Each worker needs this version of headrest, and the same paths to source and destination. Start
-workers with one thread, ``dask worker tcp://host:8786 --nthreads 1``: each thread cleans a series
-of its own, which takes memory.
+Each worker needs this version of headrest, the same paths to source and destination, and one
+thread, since each thread cleans a series of its own: ``dask worker tcp://host:8786 --nthreads 1``.
 """
 
 import os
@@ -32,11 +31,9 @@ def run_on_cluster(
 
     Parameters
     ----------
-    work : callable, task -> result
-        A function of a module that the workers can import.
+    work : callable, task -> result; a function of a module that the workers can import.
     tasks : iterable
-    address : str
-        Address of the scheduler ("tcp://host:8786"), or path of its scheduler file.
+    address : str, address of the scheduler ("tcp://host:8786"), or path of its scheduler file.
 
     Yields
     ------
@@ -69,9 +66,9 @@ def _connect(address):
         raise HeadrestError(
             f"{address}: neither a scheduler file nor an address such as tcp://host:8786"
         )
-    where = {"scheduler_file": str(address)} if is_file else {"address": address}
+    where = "scheduler_file" if is_file else "address"
     try:
-        client = Client(**where, set_as_default=False)
+        client = Client(**{where: str(address)}, set_as_default=False)
     except (OSError, ValueError) as error:
         raise HeadrestError(f"{address}: no scheduler answers there") from error
     with client:

@@ -34,12 +34,10 @@ DESTINATION_PATTERNS = (".ct-*", ".failures.*", "ct-*/.headrest.*", "ct-*/*/.hea
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """Yield a temporary folder to fill; rename it once all its files are on the disk.
 
-    After a kill, a full disk or an error there is no folder of that name.
-
     Parameters
     ----------
-    folder : path
-        Must not exist, or be empty. Its parents are created.
+    folder : path, of no or an empty folder; its parents are created. After a kill, a full disk or
+        an error there is no folder of that name.
 
     Raises
     ------
@@ -58,8 +56,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
     Parameters
     ----------
-    path : path
-        An existing file is replaced. The folder must exist. The temporary path has its suffix.
+    path : path, in an existing folder; the temporary path has the same suffix.
 
     Raises
     ------

@@ -31,11 +31,9 @@ def run_unordered(
 
     Parameters
     ----------
-    work : callable, task -> result
-        A function of a module, so that a worker can import it.
+    work : callable, task -> result; a function of a module, so that a worker can import it.
     tasks : iterable
-    jobs : int
-        Number of processes. They share the cores.
+    jobs : int, number of processes, which share the cores.
 
     Yields
     ------
@@ -56,8 +54,7 @@ def run_ordered(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> 
 
     Parameters
     ----------
-    work, tasks, jobs : see `run_unordered`
-        With one job the calling process does the work.
+    work, tasks, jobs : see `run_unordered`; with one job the calling process does the work.
 
     Raises
     ------
@@ -95,8 +92,7 @@ def _keep_busy(pool, work, waiting, running, jobs):
     """Submit at most `jobs` tasks at a time: those in `running` are all that a death can lose."""
     while waiting or running:
         while waiting and len(running) < jobs:
-            with _ignore_ctrl_c():
-                running[pool.submit(work, waiting[0])] = waiting[0]
+            running[_submit(pool, work, waiting[0])] = waiting[0]
             waiting.popleft()
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
@@ -106,10 +102,18 @@ def _keep_busy(pool, work, waiting, running, jobs):
 
 def _run_alone(work, task):
     with _pool(1) as pool, suppress(BrokenProcessPool):
-        with _ignore_ctrl_c():
-            future = pool.submit(work, task)
-        return future.result()
-    return None
+        return _submit(pool, work, task).result()
+
+
+def _submit(pool, work, task):
+    """Submit a task, ignoring Ctrl-C while a process is started, which would get it too."""
+    if threading.current_thread() is not threading.main_thread():
+        return pool.submit(work, task)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return pool.submit(work, task)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -139,16 +143,3 @@ def _exit_with_parent(parent_alive):
     with suppress(OSError):
         parent_alive.poll(None)
     os._exit(1)
-
-
-@contextmanager
-def _ignore_ctrl_c():
-    """Ignore Ctrl-C while a process is started, which would get it too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
