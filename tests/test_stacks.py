@@ -10,6 +10,11 @@ import pytest
 from conftest import head_hu, make_series, make_slice, uid, write_slice
 from makers import dicomdir, of_size, refusal, with_peak
 from pydicom import dcmread
+from pydicom.uid import (
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+    XRayRadiationDoseSRStorage,
+)
 
 from headrest import clean_tree, read_series
 from headrest.__main__ import main
@@ -222,6 +227,42 @@ def test_skips_bolus_monitoring_and_cleans_the_rest(tmp_path):
     assert said == [f"{first}: 12 images at one position, no volume"]
     monitoring(tmp_path / "bolus")
     assert "12 images at one position" in refusal(tmp_path / "bolus")
+
+
+def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, capsys):
+    def series(name, **changes):
+        about = {"SeriesInstanceUID": uid(name), "SeriesDescription": name}
+        make_series(
+            tmp_path / "in" / name, **about, SOPInstanceUID=lambda n: uid(name, n), **changes
+        )
+
+    series("thin", n=6, ImagePositionPatient=lambda n: [-112, -112, 2.5 * n])
+    series("thick", n=3)
+    series("localizer", n=1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    series("coronal", ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
+    series("sagittal", ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    series("dose screen", n=1, SOPClassUID=SecondaryCaptureImageStorage)
+    series(
+        "dose report", n=1, SOPClassUID=XRayRadiationDoseSRStorage, PixelData=None, Modality="SR"
+    )
+    series("segmentation", n=1, SOPClassUID=SegmentationStorage, Modality="SEG")
+    monitoring(tmp_path / "in" / "bolus")
+    command = ["clean", str(tmp_path / "in"), str(tmp_path / "out"), "--method", "kmeans"]
+    assert main(command) == 0
+    shown = "".join(capsys.readouterr())
+    reasons = {
+        "localizer": "localizer, not a slice",
+        "coronal": "not axial",
+        "sagittal": "not axial",
+        "dose screen": "Secondary Capture Image Storage, not a CT image",
+        "dose report": "X-Ray Radiation Dose SR Storage, not a CT image",
+        "segmentation": "Segmentation Storage, not a CT image",
+        "Monitoring": "12 images at one position, no volume",
+    }
+    for description, reason in reasons.items():
+        assert shown.count(f"({description}): {reason}") == 1, description
+    assert "6 slices" in shown
+    assert "3 slices" in shown
 
 
 # Damaged members.
