@@ -82,6 +82,7 @@ def test_refuses_contradictions_and_leaves_no_folder(tmp_path):
         ([study("a", 2, hu=np.full_like(one.hu, np.nan))], "a: .*finite"),
         ([study("a", 2, labels={}, states={})], "a: no labels"),
         ([study("a", 2, labels={"../x": labels}, states={})], "letters, digits"),
+        ([study("a", 2, labels={"x": 2 * labels}, states={})], "other than 0, 1 and 255"),
         ([one, study("b", 2, labels={"truth": labels}, states={})], "b: other labels"),
         ([], "no slices"),
     ):

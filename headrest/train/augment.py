@@ -24,41 +24,26 @@ NOISE_SLICES = 4
 
 
 class Augmentation(NamedTuple):
-    """Changes of one slice.
-
-    Attributes
-    ----------
-    transpose, flip_rows, flip_columns : bool
-    shift : (rows, columns) in pixels
-    rotation : (degrees from the columns towards the rows, zoom factor), or None
-    offset_hu, noise_hu : float, added HU, and standard deviation of added noise.
-    noise_start : int, first value used of the array from `sample_noise`.
-    size : int, rows and columns of the result.
-    """
+    """Changes of one slice."""
 
     transpose: bool
     flip_rows: bool
     flip_columns: bool
-    shift: tuple[float, float]
-    rotation: tuple[float, float] | None
+    shift: tuple[float, float]  # rows and columns, in pixels
+    rotation: tuple[float, float] | None  # degrees from columns towards rows, zoom factor
     offset_hu: float
-    noise_hu: float
-    noise_start: int
-    size: int
+    noise_hu: float  # standard deviation
+    noise_start: int  # first value used of the array from `sample_noise`
+    size: int  # rows and columns of the result
 
 
 def sample_augmentation(
     rng: np.random.Generator, size: int, half_resolution: bool = False
 ) -> Augmentation:
-    """Sample the changes of one slice.
+    """Sample the changes of a slice of `size` rows and columns.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    size : int, rows and columns of the slice.
-    half_resolution : bool
-        The result has half the rows and columns: the slice at half its size, a quarter of it at
-        full size, or a window of any size between.
+    At half resolution the result has half of them: the slice at half its size, a quarter of it at
+    full size, or a window of any size between.
     """
     reach = min(MAX_SHIFT, size // 8)
     rotation = (rng.uniform(-MAX_DEGREES, MAX_DEGREES), MAX_ZOOM ** rng.uniform(-1, 1))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -54,66 +55,50 @@ def split_patients(
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
+@dataclass(frozen=True)
 class Batches:
     """Batches of an epoch; the same for the same seed.
 
-    Parameters
-    ----------
-    hu : array (n, size, size), in HU.
-    labels : uint8 array (n, size, size), 1 for support, 0 for the rest, or `IGNORE_LABEL`.
-    indices : int array, slices to sample from.
-    batch_size : int
-        Slices that do not fill the last batch of an epoch are left out of it.
-    output_size : int, rows and columns that the network returns; labels are cropped to it.
-    augment : bool
-    slices_per_epoch : int, optional
-        Default: each of `indices` once.
-    half_resolution : bool
-        Half as many rows and columns (`headrest.train.augment.sample_augmentation`), and four
-        times as many slices per batch and epoch: the same work for the network. Needs `augment`.
+    Slices that do not fill the last batch of an epoch are left out of it. At half resolution
+    (`headrest.train.augment.sample_augmentation`) slices have half the rows and columns, and there
+    are four times as many per batch and epoch: the same work for the network.
     """
 
-    def __init__(
-        self,
-        hu: np.ndarray,
-        labels: np.ndarray,
-        indices: np.ndarray,
-        batch_size: int,
-        output_size: int,
-        augment: bool = True,
-        slices_per_epoch: int | None = None,
-        half_resolution: bool = False,
-    ) -> None:
-        slices, factor = slices_per_epoch or len(indices), 4 if half_resolution else 1
-        available = min(len(indices), slices)
-        if available < batch_size:
-            raise HeadrestError(f"{available} slices are fewer than a batch of {batch_size}")
-        if half_resolution and not augment:
+    hu: np.ndarray  # (n, size, size)
+    labels: np.ndarray  # (n, size, size), 1 for support, 0 for the rest, or `IGNORE_LABEL`
+    indices: np.ndarray  # slices to sample from
+    batch_size: int
+    output_size: int  # rows and columns that the network returns; labels are cropped to it
+    augment: bool = True
+    slices_per_epoch: int | None = None  # None: each of `indices` once
+    half_resolution: bool = False
+
+    def __post_init__(self) -> None:
+        available = min(len(self.indices), self.slices_per_epoch or len(self.indices))
+        if available < self.batch_size:
+            raise HeadrestError(f"{available} slices are fewer than a batch of {self.batch_size}")
+        if self.half_resolution and not self.augment:
             raise HeadrestError("half-resolution epochs need augmentation")
-        self.hu, self.labels, self.indices = hu, labels, indices
-        self.slices, self.batch_size = factor * slices, factor * batch_size
-        self.output_size, self.augment = output_size, augment
-        self.half_resolution = half_resolution
 
     def __len__(self) -> int:
-        return self.slices // self.batch_size
+        return self._slices() // self._batch()
+
+    def _slices(self):
+        return (4 if self.half_resolution else 1) * (self.slices_per_epoch or len(self.indices))
+
+    def _batch(self):
+        return (4 if self.half_resolution else 1) * self.batch_size
 
     def epoch(self, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the batches of an epoch.
-
-        Yields
-        ------
-        float32 array (batch, rows, columns, 1), scaled, and uint8 array (batch, output, output),
-        1 for support, 0 for the rest, `headrest.hounsfield.IGNORE_LABEL` for air and where the
-        labels say so.
-        """
+        """Yield batches: scaled slices, float32 (batch, rows, columns, 1), and their labels, uint8
+        (batch, output, output), with `IGNORE_LABEL` in air too."""
         rng, size = np.random.default_rng(seed), self.hu.shape[1]
         noise, previous = sample_noise(rng, size), None
         rows = size // 2 if self.half_resolution else size
         with ThreadPoolExecutor(BATCH_THREADS) as threads:
             for indices in self._order(rng):
-                x = np.empty((self.batch_size, rows, rows, 1), np.float32)
-                y = np.empty((self.batch_size, self.output_size, self.output_size), np.uint8)
+                x = np.empty((self._batch(), rows, rows, 1), np.float32)
+                y = np.empty((self._batch(), self.output_size, self.output_size), np.uint8)
                 changes = [self._sample_change(rng, size) for _ in indices]
                 examples = zip(x[..., 0], y, indices, changes)
                 futures = [threads.submit(self._fill, *one, noise) for one in examples]
@@ -125,10 +110,9 @@ class Batches:
 
     def _order(self, rng):
         """Slices in random order, each equally often: int array (batches, batch)."""
-        rounds = [
-            rng.permutation(self.indices) for _ in range(-(-self.slices // len(self.indices)))
-        ]
-        return np.concatenate(rounds)[: len(self) * self.batch_size].reshape(-1, self.batch_size)
+        rounds = -(-self._slices() // len(self.indices))
+        order = np.concatenate([rng.permutation(self.indices) for _ in range(rounds)])
+        return order[: len(self) * self._batch()].reshape(-1, self._batch())
 
     def _sample_change(self, rng, size):
         return sample_augmentation(rng, size, self.half_resolution) if self.augment else None

@@ -20,28 +20,19 @@ CHECKPOINT_FILES = ("weights.npz", "optimizer.npz", "state.json")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State of a run after an epoch.
+    """State of a run after an epoch."""
 
-    Attributes
-    ----------
-    weights, optimizer : dict of str to array
-    history : list of dict, one per epoch.
-    settings : dict, of the whole run.
-    """
-
-    weights: dict
-    optimizer: dict
-    history: list
-    settings: dict
+    weights: dict[str, np.ndarray]
+    optimizer: dict[str, np.ndarray]
+    history: list[dict]  # one per epoch
+    settings: dict  # of the whole run
 
     def state(self) -> dict:
         """Content of state.json."""
-        best = min(self.history, key=lambda row: row["loss"], default=None)
-        next_epoch = len(self.history) + 1
+        best = min(self.history, key=lambda row: row["loss"])
         return {
             "epoch": len(self.history),
-            "best": best and {"epoch": best["epoch"], "loss": best["loss"]},
-            "next_seed": epoch_seed(self.settings.get("seed", 0), next_epoch),
+            "best": {key: best[key] for key in ("epoch", "loss")},
             "settings": self.settings,
             "history": self.history,
         }
@@ -64,16 +55,10 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     Keras' `BackupAndRestore` is no replacement: killed between its two files, it ends with other
     weights without a warning; a cut or empty file of metadata raises JSONDecodeError.
 
-    Parameters
-    ----------
-    folder : path, holds a folder per checkpoint.
-    checkpoint : Checkpoint
-
     Raises
     ------
     HeadrestError
-        If an array holds NaN or infinity, or the folder cannot be written. Earlier checkpoints
-        remain.
+        If a number is not finite or the folder cannot be written. Earlier checkpoints remain.
     """
     check_finite(checkpoint.weights, "weights")
     check_finite(checkpoint.optimizer, "optimizer variables")
@@ -91,13 +76,8 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint | None:
-    """Read the newest intact checkpoint; warn of newer, damaged ones. None if there is none.
-
-    Raises
-    ------
-    HeadrestError
-        If all checkpoints are damaged.
-    """
+    """Read the newest intact checkpoint, with a warning for newer, damaged ones; None if there is
+    no checkpoint, HeadrestError if all are damaged."""
     paths = _newest_first(folder)
     for path in paths:
         try:
@@ -110,13 +90,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint | None:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises
-    ------
-    HeadrestError
-        If a file is missing or differs from its SHA-256.
-    """
+    """Read a checkpoint; HeadrestError if a file is missing or differs from its SHA-256."""
     path = Path(path)
     try:
         if json.loads((path / "manifest.json").read_bytes()) != _hashes(path):

@@ -43,8 +43,6 @@ def loss_curves(
     training, held_out : int arrays, indices of slices.
     path : .json file for the result; an existing one is read, and nothing is trained.
     iterations : int, steps per network.
-    batch_size : int
-    seed : int, of the initial weights, and of the order and augmentation of slices.
 
     Returns
     -------

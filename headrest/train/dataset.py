@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.hounsfield import FLOOR
+from headrest.hounsfield import FLOOR, IGNORE_LABEL
 from headrest.util.arrays import fit_to_matrix
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder
@@ -22,22 +22,15 @@ LABELS_NAME = re.compile(r"[A-Za-z0-9-]{1,40}")
 class TrainingSet:
     """Slices and their labels.
 
-    Attributes
-    ----------
-    hu : int16 array (n, rows, columns), in HU.
-    labels : dict of name to uint8 array (n, rows, columns)
-        1 for support, 0 for the rest, `headrest.hounsfield.IGNORE_LABEL` for unknown. "truth" is
-        exact, "kmeans" comes from K-Means and connected components.
-    states : dict of name to str array (n,), as by `slice_states`.
-    patient : str array (n,)
-    slice : int array (n,), from 0 along the slice normal.
+    Labels are 1 for support, 0 for the rest, `headrest.hounsfield.IGNORE_LABEL` for unknown. Those
+    named "truth" are exact, "kmeans" come from K-Means and connected components.
     """
 
-    hu: np.ndarray
-    labels: dict[str, np.ndarray]
-    states: dict[str, np.ndarray]
-    patient: np.ndarray
-    slice: np.ndarray
+    hu: np.ndarray  # int16 (n, rows, columns)
+    labels: dict[str, np.ndarray]  # uint8 (n, rows, columns), by name
+    states: dict[str, np.ndarray]  # str (n,), by the name of the labels: see `slice_states`
+    patient: np.ndarray  # str (n,)
+    slice: np.ndarray  # int (n,), from 0 along the slice normal
 
     def __len__(self) -> int:
         return len(self.hu)
@@ -62,30 +55,17 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class LabelledStudy:
-    """A study for a training set.
+    """A study for a training set."""
 
-    Attributes
-    ----------
-    patient : str, a pseudonym: the name is stored.
-    hu : array (slices, rows, columns), in HU.
-    labels : dict of name to array of that shape, as in `TrainingSet`.
-    states : dict of name to sequence of str (slices,), as by `slice_states`
-        Default: from the labels alone.
-    """
-
-    patient: str
-    hu: np.ndarray
-    labels: dict[str, np.ndarray]
-    states: dict[str, Sequence[str]] = field(default_factory=dict)
+    patient: str  # a pseudonym: it is stored
+    hu: np.ndarray  # (slices, rows, columns), in HU
+    labels: dict[str, np.ndarray]  # of that shape, by name, as in `TrainingSet`
+    states: dict[str, Sequence[str]] = field(default_factory=dict)  # default: from the labels
 
 
 def slice_states(labels: np.ndarray, contact: Sequence[bool] | None = None) -> list[str]:
-    """States of slices: "free", "touching", "absent", or "unknown" if the contact is not known.
-
-    Parameters
-    ----------
-    labels : array (slices, rows, columns), 1 for support.
-    contact : bool sequence (slices,), optional; support and patient touch.
+    """States of slices: "absent" without support; "free" or "touching", by the contact of support
+    and patient (bool per slice); "unknown" if that is not given.
 
     Examples
     --------
@@ -158,15 +138,14 @@ def _check_study(study):
     shapes = {np.shape(array) for array in (study.hu, *study.labels.values())}
     lengths = {len(part) for part in (study.hu, *study.states.values())}
     if len(shapes) > 1 or len(lengths) > 1:
-        raise HeadrestError(
-            f"{study.patient}: HU, labels and states differ in shape: {sorted(shapes)}, "
-            f"{sorted(lengths)} slices"
-        )
-    if not study.labels or set(study.states) - set(study.labels):
+        raise HeadrestError(f"{study.patient}: HU, labels and states differ in shape: {shapes}")
+    if not study.labels or not set(study.states) <= set(study.labels):
         raise HeadrestError(f"{study.patient}: no labels, or states of labels that are missing")
-    for name in study.labels:
+    for name, labels in study.labels.items():
         if not LABELS_NAME.fullmatch(name):
             raise HeadrestError(f"labels {name!r}: name them in letters, digits and hyphens")
+        if not np.isin(labels, (0, 1, IGNORE_LABEL)).all():
+            raise HeadrestError(f"{study.patient}: labels other than 0, 1 and {IGNORE_LABEL}")
     if not np.isfinite(study.hu).all():
         raise HeadrestError(f"{study.patient}: HU that are not finite")
 
@@ -180,23 +159,18 @@ def _fitted(study, matrix):
 
 
 def _index_rows(study):
-    states = {
-        f"state_{name}": study.states.get(name) or slice_states(labels)
-        for name, labels in sorted(study.labels.items())
-    }
-    return [
-        {"patient": study.patient, "slice": i}
-        | {column: values[i] for column, values in states.items()}
-        for i in range(len(study.hu))
-    ]
+    rows = [{"patient": study.patient, "slice": i} for i in range(len(study.hu))]
+    for name, labels in sorted(study.labels.items()):
+        states = study.states[name] if name in study.states else slice_states(labels)
+        for row, state in zip(rows, states):
+            row[f"state_{name}"] = state
+    return rows
 
 
 def _write_header(file, dtype, shape):
-    descr = np.lib.format.dtype_to_descr(dtype)
+    fields = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     file.seek(0)  # NumPy pads the header so that the first axis can grow
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": descr, "fortran_order": False, "shape": shape}
-    )
+    np.lib.format.write_array_header_1_0(file, fields)
 
 
 def read_training_set(folder: str | Path) -> TrainingSet:

@@ -14,19 +14,11 @@ FRAME_SLICES = 10
 
 @dataclass(frozen=True)
 class Frames:
-    """Content of a video.
+    """Content of a video."""
 
-    Attributes
-    ----------
-    hu : int16 array (slices, rows, columns), in HU.
-    labels : uint8 array of that shape, 1 for support.
-    files : list of path, one per epoch, in order.
-    epoch, loss, dice : arrays (epochs,)
-    """
-
-    hu: np.ndarray
-    labels: np.ndarray
-    files: list
+    hu: np.ndarray  # int16 (slices, rows, columns)
+    labels: np.ndarray  # uint8 of that shape, 1 for support
+    files: list[Path]  # one per epoch, in order
     epoch: np.ndarray
     loss: np.ndarray
     dice: np.ndarray
@@ -41,18 +33,7 @@ class Frames:
 
 
 def choose_slices(indices: np.ndarray, labels: np.ndarray, count: int = FRAME_SLICES) -> np.ndarray:
-    """Choose slices, spread evenly over those that show a support.
-
-    Parameters
-    ----------
-    indices : int array, of the slices to choose from.
-    labels : array (n, rows, columns), 1 for support.
-    count : int
-
-    Returns
-    -------
-    int array (count,), or shorter if there are fewer slices.
-    """
+    """Choose `count` of the slices `indices`, spread evenly over those with support (label 1)."""
     chosen = np.array([i for i in indices if (labels[i] == 1).any()], int)
     if len(chosen) < count:
         chosen = np.asarray(indices)
@@ -77,13 +58,8 @@ def keep_epoch(
 
 
 def read_frames(run: str | Path) -> Frames:
-    """Open the frames of a run; predictions are read when they are used.
-
-    Raises
-    ------
-    HeadrestError
-        If there are none, or one is damaged.
-    """
+    """Open the frames of a run; predictions are read when they are used. HeadrestError if there are
+    none, or one is damaged."""
     folder = Path(run) / "frames"
     files = sorted(folder.glob("epoch_*.npz"))
     if not files:

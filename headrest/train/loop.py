@@ -82,13 +82,8 @@ def held_out(data: TrainingSet, **settings: Any) -> np.ndarray:
 
 
 def load_network(run: str | Path) -> keras.Model:
-    """Build the network of a run, with the weights of its last epoch.
-
-    Raises
-    ------
-    HeadrestError
-        If there is no intact checkpoint of a network.
-    """
+    """Build the network of a run, with the weights of its last epoch; HeadrestError if there is no
+    intact checkpoint."""
     checkpoint = load_checkpoint(Path(run) / "checkpoints")
     if checkpoint is None:
         raise HeadrestError(f"{run}: holds no checkpoint; train into it first")
@@ -120,11 +115,8 @@ class _Session:
         self.data, self.run, self.settings, self.history = data, run, settings, []
         target, size = data.target(settings.labels), data.hu.shape[1]
         _check_data(data.hu, target)
-        if settings.half_resolution_epochs not in range(settings.epochs):
-            raise HeadrestError(
-                f"{settings.half_resolution_epochs} half-resolution epochs of {settings.epochs}: "
-                "choose 0 or more, and fewer than all"
-            )
+        if not 0 <= settings.half_resolution_epochs < settings.epochs:
+            raise HeadrestError("half-resolution epochs: choose 0 or more, and fewer than all")
         self.reference = "truth" if "truth" in data.labels else settings.labels
         training, self.held_out = split_patients(data.patient, settings.held_out, settings.seed)
         if settings.labels == "kmeans":  # wrong where support and patient are one component
@@ -159,7 +151,9 @@ class _Session:
         number = len(self.history) + 1
         with _memory_hint(self.settings.batch_size):
             row = {"epoch": number, "loss": self._train_epoch(number, bar)} | self._evaluate()
-            self._keep_frames(row)
+            found = slice_probability(self.model, self.data.hu[self.watched])
+        found = fit_to_matrix(found, self.data.hu.shape[1], 0)
+        keep_epoch(self.run, found, number, row["loss"], row["dice"])
         variables = self.model.optimizer.variables
         optimizer = {v.path: keras.ops.convert_to_numpy(v) for v in variables}
         history, settings = [*self.history, row], self._all_settings()
@@ -186,11 +180,6 @@ class _Session:
         groups = {f"dice_{name}": counts.scores(name)["dice"] for name in ("free", "touching")}
         return counts.scores() | groups
 
-    def _keep_frames(self, row):
-        found = slice_probability(self.model, self.data.hu[self.watched])
-        found = fit_to_matrix(found, self.data.hu.shape[1], 0)
-        keep_epoch(self.run, found, row["epoch"], row["loss"], row["dice"])
-
     def _all_settings(self):
         return asdict(self.settings) | {"size": self.data.hu.shape[1], "slices": len(self.data)}
 
@@ -209,12 +198,13 @@ def _check_data(hu, labels):
 def _check_same(stored, wanted, run):
     if stored.keys() != wanted.keys():
         raise HeadrestError(f"{run}: a run of another version; train into another folder")
-    for key, value in wanted.items():
-        if stored[key] != value:
-            raise HeadrestError(
-                f"{run}: its {key} was {stored[key]!r}, not {value!r}; "
-                "resume it as it was begun, or train into another folder"
-            )
+    differ = [key for key in wanted if stored[key] != wanted[key]]
+    if differ:
+        before, now = stored[differ[0]], wanted[differ[0]]
+        raise HeadrestError(
+            f"{run}: its {differ[0]} was {before!r}, not {now!r}; resume it as it was begun, or "
+            "train into another folder"
+        )
 
 
 def _set_optimizer(optimizer, values):

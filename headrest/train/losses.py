@@ -24,15 +24,8 @@ MUON_STEPS = 500
 def cross_entropy(labels: Any, logits: Any) -> Any:
     """Softmax cross entropy, averaged over pixels: the loss of 2018.
 
-    Parameters
-    ----------
-    labels : tensor (batch, rows, columns)
-        1 for support, 0 for the rest; pixels of `IGNORE_LABEL` do not count.
-    logits : tensor (batch, rows, columns, 2), background first.
-
-    Returns
-    -------
-    scalar tensor
+    Labels are (batch, rows, columns): 1 for support, 0 for the rest; `IGNORE_LABEL` does not count.
+    Logits are (batch, rows, columns, 2), background first.
 
     Examples
     --------

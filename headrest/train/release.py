@@ -32,7 +32,7 @@ RELEASE_HELD_OUT = 0.03
 
 FIVE = ("plain",) * 4 + ("pressed",)
 PATIENT_KINDS = FIVE * 4 + ("plain",) * 3 + ("limbs", "pressed")
-"""Kinds of patients in turn: as sampled; with ears that a head holder presses, in a slice through
+"""Kinds of patients in turn: as sampled; with ears pressed by the support, in a slice through
 them; with arms or hands beside the head, in a wide field of view. The last two are rare or absent
 otherwise, and the first networks failed on them."""
 
@@ -106,16 +106,12 @@ def make_weights(
 
 def choose_patients(patients: int, seed: int) -> list[SyntheticPatient]:
     """Patients of the kinds of `PATIENT_KINDS`; more of them leave the first ones unchanged."""
+    pressed = filter(_shows_pressed_ears, count(seed + SEED_OFFSET["pressed"]))
+    limbs = filter(_shows_limbs, count(seed + SEED_OFFSET["limbs"]))
     kinds: dict[str, Iterator[SyntheticPatient]] = {
         "plain": map(SyntheticPatient, count(seed)),
-        "pressed": (
-            SyntheticPatient(n, contact="pressed")
-            for n in filter(_shows_pressed_ears, count(seed + SEED_OFFSET["pressed"]))
-        ),
-        "limbs": (
-            SyntheticPatient(n, with_limbs=True)
-            for n in filter(_shows_limbs, count(seed + SEED_OFFSET["limbs"]))
-        ),
+        "pressed": (SyntheticPatient(n, contact="pressed") for n in pressed),
+        "limbs": (SyntheticPatient(n, with_limbs=True) for n in limbs),
     }
     return [next(kinds[kind]) for kind in islice(cycle(PATIENT_KINDS), patients)]
 

@@ -48,7 +48,7 @@ def synthetic_studies(
 
     Yields
     ------
-    LabelledStudy with labels "kmeans" and "truth", in the order of their seeds.
+    LabelledStudy with labels "kmeans" and "truth", in the order of the seeds.
 
     Examples
     --------
@@ -77,20 +77,9 @@ def write_synthetic_set(
 ) -> Path:
     """Write a training set of one slice per synthetic patient; an interrupted call continues.
 
-    The labels are the exact truth; ambiguous voxels (`headrest.phantom.ambiguous_voxels`) have
-    `IGNORE_LABEL`.
-
-    Parameters
-    ----------
-    folder : path
-        Gets patients.json, a folder patients/ until all of them are rendered, then set/.
-    patients : sequence of SyntheticPatient
-    jobs : int, processes.
-    matrix : int, rows and columns.
-
-    Returns
-    -------
-    Path of the training set.
+    Labels "truth" are exact, with `IGNORE_LABEL` in ambiguous voxels
+    (`headrest.phantom.ambiguous_voxels`). The folder gets patients.json, patients/ until all of
+    them are rendered, then set/, whose path is returned.
 
     Raises
     ------
@@ -136,16 +125,16 @@ def _render(patient, folder, matrix):
     study = synthesize(**patient._asdict(), matrix=matrix, slices=1)
     unknown = ambiguous_voxels(study.support_share, study.support, study.patient)
     labels = np.where(unknown, IGNORE_LABEL, study.support).astype(np.uint8)
-    hu = np.maximum(study.hu, int(FLOOR))
+    hu, states = np.maximum(study.hu, int(FLOOR)), slice_states(labels, study.contact)
     with atomic_file(_file(folder, patient)) as temporary:
-        np.savez_compressed(temporary, hu=hu, labels=labels, contact=study.contact)
+        np.savez_compressed(temporary, hu=hu, labels=labels, states=states)
     return True
 
 
 def _read_study(folder, patient):
-    arrays = read_arrays(_file(folder, patient), ("hu", "labels", "contact"))
-    states = slice_states(arrays["labels"], arrays["contact"])
-    return LabelledStudy(patient.name, arrays["hu"], {"truth": arrays["labels"]}, {"truth": states})
+    arrays = read_arrays(_file(folder, patient), ("hu", "labels", "states"))
+    labels, states = {"truth": arrays["labels"]}, {"truth": arrays["states"]}
+    return LabelledStudy(patient.name, arrays["hu"], labels, states)
 
 
 def _file(folder, patient):
