@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
+from headrest.segment.pretrained import load_pretrained
 from headrest.train.checkpoints import CHECKPOINT_FILES, read_checkpoint
 from headrest.util import arrays
 from headrest.util.arrays import read_arrays
@@ -92,11 +93,8 @@ def test_hostile_arrays_are_refused(hostile):
 
 
 def test_hostile_weights_are_refused(hostile):
-    pretrained = pytest.importorskip(
-        "headrest.segment.pretrained", reason="needs Keras and a backend"
-    )
     with pytest.raises(HeadrestError, match=str(hostile)):
-        pretrained.read_weights(hostile, {NAME: (3, 3)}, sha256(hostile))
+        load_pretrained(hostile)
 
 
 def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):

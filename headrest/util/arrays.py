@@ -1,5 +1,6 @@
 """Read arrays from untrusted .npz files; pad and crop images."""
 
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -12,8 +13,12 @@ from headrest.util.errors import HeadrestError
 MAX_UNPACKED_BYTES = 2**31
 """Limit for all arrays of a file: twice the optimizer state of the largest network."""
 
+HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 READ_ERRORS = (
-    *(OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError),
+    *(OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError),
     *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
 )
 """Exceptions of NumPy and zipfile on damaged or hostile files."""
@@ -35,17 +40,25 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
         anything but arrays of numbers or text.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if sum(member.file_size for member in archive.zip.infolist()) > MAX_UNPACKED_BYTES:
+        with zipfile.ZipFile(path) as archive:
+            members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
+            if sum(one.file_size for one in members.values()) > MAX_UNPACKED_BYTES:
                 raise HeadrestError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB")
-            if missing := sorted(set(names or ()) - set(archive.files)):
+            if missing := sorted(set(names or ()) - set(members)):
                 raise HeadrestError(f"{path}: has no {missing[0]!r}; write the file again")
-            arrays = {name: archive[name] for name in names or archive.files}
-        if any(isinstance(value, bytes) for value in arrays.values()):  # not in NumPy's format
-            raise ValueError
-        return arrays
+            return {name: _read_array(archive, members[name]) for name in names or members}
     except READ_ERRORS as error:
         raise HeadrestError(f"{path}: damaged or missing ({type(error).__name__})") from error
+
+
+def _read_array(archive, member):
+    with archive.open(member) as file:  # its size is checked before memory is allocated
+        shape, _, dtype = HEADER_READERS[np.lib.format.read_magic(file)](file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or size != member.file_size - file.tell():
+            raise ValueError(member.filename)
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def check_finite(arrays: dict[str, np.ndarray], description: str) -> None:
