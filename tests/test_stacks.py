@@ -4,6 +4,7 @@ Oracles: highdicom decides whether the images of a stack are a volume, SimpleITK
 """
 
 import os
+import random
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from pydicom.uid import (
     XRayRadiationDoseSRStorage,
 )
 
-from headrest import clean_tree, read_series
+from headrest import HeadrestError, clean_tree, read_series
 from headrest.__main__ import main
 from headrest.dicom import find_series, load_series
 
@@ -331,3 +332,46 @@ def test_reads_a_series_one_kilometre_away(tmp_path):
     repeated(tmp_path, 1, start=1e6)
     (series,) = loaded(tmp_path)
     assert np.array_equal(series.hu[0][1:], head_hu()[1:])
+
+
+# Anything at random.
+
+CHOICES = {
+    "ImagePositionPatient": [None, b"", b"a\\b\\c ", [0, 0, 5], [-112, -112, 12.5], [1e6, 0, 0]],
+    "ImageOrientationPatient": [None, b"", b"1\\0 ", [0] * 6, TILTED["ImageOrientationPatient"]],
+    "PixelSpacing": [None, b"x ", [1, 1], [3.5, 3.4]],
+    "Rows": [None, 32],
+    "AcquisitionNumber": [None, b"abc ", 1, 2, 3],
+    "ContentTime": [b"zz", "120000", "120001", "120002"],
+    "KVP": [None, 80, 140],
+    "ImageType": [None, ["DERIVED", "PRIMARY", "X"], ["ORIGINAL", "PRIMARY", "LOCALIZER"]],
+    "SOPInstanceUID": [None, uid("other"), uid("slice", 2)],
+    "InstanceNumber": [None, 1, 9],
+    "SeriesInstanceUID": [None, uid("other")],
+    "hu": [np.zeros((64, 64), int), np.zeros((64, 80), int)],
+}
+
+
+def random_series(folder, seed):
+    rng = random.Random(seed)
+    for n in range(1, rng.randrange(3, 9)):
+        likely = rng.choice((0, 0.05, 0.3))
+        changes = {k: rng.choice(v) for k, v in CHOICES.items() if rng.random() < likely}
+        path = write_slice(folder / f"{n:02d}.dcm", make_slice(n, **changes))
+        if rng.random() < 0.06:
+            path.write_bytes(path.read_bytes()[: rng.randrange(9000)])
+
+
+def test_random_series_are_read_or_refused(tmp_path):
+    read = 0
+    for seed in range(150):
+        folder = tmp_path / str(seed)
+        random_series(folder, seed)
+        for files in find_series(folder).series:
+            try:
+                series = load_series(files, allow_missing=bool(seed % 2))
+            except HeadrestError:
+                continue
+            assert len(series) == 1 or np.diff(series.positions @ [0, 0, 1]).all()
+            read += 1
+    assert read > 30

@@ -138,23 +138,17 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     broken: list[HeadrestError] = []
     for path in tqdm(_walk(folder, broken), desc="searching", unit="file", delay=2, leave=False):
         found.add(path)
-    series = []
+    volumes = []
     for label, images in found.images.items():
         kept, warnings = _of_acquisition(images, acquisition)
         none = [(images, f"no image has Acquisition Number {acquisition}")]
         stacks, rejected = sort_into_stacks(kept) if kept else ([], none)
+        volumes += [(label, stack, warnings) for stack in stacks]
         for group, reason in rejected:
             found.skip(group[0].path, reason, label[2], len(group))
-        series += [(label, stack, warnings) for stack in stacks]
     damaged = _assign_damaged(found, broken)
-    return FolderContents(
-        tuple(
-            _series_files(label, stack, warnings, damaged[label])
-            for label, stack, warnings in series
-        ),
-        tuple(found.lines()),
-        (*broken, *found.of_no_series),
-    )
+    series = tuple(_series_files(*volume, damaged[volume[0]]) for volume in volumes)
+    return FolderContents(series, tuple(found.lines()), (*broken, *found.of_no_series))
 
 
 def _series_files(label, stack, warnings, damaged):
@@ -196,23 +190,22 @@ class _Found:
             return
         header = read_header(path, HEADER_TAGS, NEEDED_TAGS)
         if header is None:
-            if path.is_file() and not path.stat().st_size:
+            if os.path.isfile(path) and not os.path.getsize(path):
                 self.empty.append((path, "not DICOM but empty"))
             else:
                 self.skip(path, why_not_dicom(path))
-            return
-        if reason := _reason_to_skip(header):
+        elif reason := _reason_to_skip(header):
             if path == self.folder and reason == DICOMDIR:
                 where = path.absolute().parent
                 raise HeadrestError(f"a DICOMDIR is only an index; give its folder: {where}")
             self.skip(path, reason, _shown(header, "SeriesDescription"))
-            return
-        uid = value_of(header, "SeriesInstanceUID")
-        if not isinstance(uid, str) or not uid:
-            raise _OfNoSeries("SeriesInstanceUID is missing or malformed; export it again")
-        number, description = _shown(header, "SeriesNumber"), _shown(header, "SeriesDescription")
-        label = self.labels.setdefault(str(uid), (str(uid), number, description))
-        self.images[label].append(describe_image(path, header))
+        else:
+            uid = value_of(header, "SeriesInstanceUID")
+            if not isinstance(uid, str) or not uid:
+                raise _OfNoSeries("SeriesInstanceUID is missing or malformed; export it again")
+            shown = [_shown(header, keyword) for keyword in ("SeriesNumber", "SeriesDescription")]
+            label = self.labels.setdefault(str(uid), (str(uid), *shown))
+            self.images[label].append(describe_image(path, header))
 
     def skip(self, path, reason, description="", count=1):
         entry = self.skipped.setdefault((reason, description), [path, 0])
@@ -230,16 +223,9 @@ class _Found:
 def _of_acquisition(images, acquisition):
     if acquisition is None:
         return images, []
-    kept = [image for image in images if _same_number(image.acquisition, acquisition)]
+    kept = [image for image in images if image.acquisition == f"{acquisition:g}"]
     others = f"{len(images) - len(kept)} images of other acquisitions left out"
     return kept, [others] if len(kept) < len(images) else []
-
-
-def _same_number(text, number):
-    try:
-        return float(text) == number
-    except ValueError:
-        return False
 
 
 def _assign_damaged(found, broken):
@@ -276,13 +262,11 @@ def _name_pattern(path):
 
 def _series_uid_in(path):
     """Series Instance UID in the bytes of a damaged header, or empty."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(1 << 16)
-    except OSError:
+    if not os.access(path, os.R_OK):
         return ""
-    match = re.search(rb"\x20\0\x0e\0(?:UI..|..\0\0)([0-9.]+)", start, re.DOTALL)
-    return match[1].decode() if match else ""
+    with open(path, "rb") as file:
+        found = re.search(rb"\x20\0\x0e\0(?:UI..|..\0\0)([0-9.]+)", file.read(1 << 16), re.DOTALL)
+    return found[1].decode() if found else ""
 
 
 def _walk(folder, broken) -> Iterator[Path]:

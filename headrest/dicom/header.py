@@ -61,9 +61,8 @@ def read_header(
 
     Returns
     -------
-    pydicom.Dataset with `file_meta`, or None where the file is not DICOM (PS3.10 7.1). Without
-    preamble and file meta information, a CT image in Implicit VR Little Endian is read; its
-    `preamble` is None. See `why_not_dicom` for other files.
+    pydicom.Dataset with `file_meta`, or None where the file is not DICOM (PS3.10 7.1). A CT image
+    without preamble and meta header is read if it is strict; its `preamble` is None.
 
     Raises
     ------

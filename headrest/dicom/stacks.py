@@ -11,7 +11,6 @@ Rules, in order:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from pydicom import Dataset
 
-from headrest.dicom.attributes import is_unit_pair, numbers, text
+from headrest.dicom.attributes import is_unit_pair, number, numbers, text
 from headrest.dicom.geometry import (
     GAP_RATIO,
     ORIENTATION_TOLERANCE,
@@ -38,16 +37,10 @@ SEPARATING_KEYWORDS = (
 )
 """Attributes that distinguish the phases, energies and repetitions of one series."""
 
-IMAGE_KEYWORDS = (
-    "SOPInstanceUID",
-    "InstanceNumber",
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    *SEPARATING_KEYWORDS,
-)
+GRID_KEYWORDS = ("Rows", "Columns", "PixelSpacing")
+PLACE_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient")
+IMAGE_KEYWORDS: tuple[str, ...] = ("SOPInstanceUID", "InstanceNumber")
+IMAGE_KEYWORDS += (*GRID_KEYWORDS, *PLACE_KEYWORDS, *SEPARATING_KEYWORDS)
 
 
 class Image(NamedTuple):
@@ -79,26 +72,29 @@ class Stack(NamedTuple):
 
 def describe_image(path: Path, header: Dataset) -> Image:
     """Read the attributes of an `Image` from a header with at least `IMAGE_KEYWORDS`."""
-    rows, columns = numbers(header, "Rows", 1), numbers(header, "Columns", 1)
-    spacing = numbers(header, "PixelSpacing", 2)
-    axes = numbers(header, "ImageOrientationPatient", 6)
-    position = numbers(header, "ImagePositionPatient", 3)
+    rows, columns, spacing = (numbers(header, k, n) for k, n in zip(GRID_KEYWORDS, (1, 1, 2)))
+    position, axes = (numbers(header, k, n) for k, n in zip(PLACE_KEYWORDS, (3, 6)))
     malformed = rows is None or columns is None or spacing is None
-    malformed |= axes is None and _is_filled(header, "ImageOrientationPatient")
-    malformed |= position is None and _is_filled(header, "ImagePositionPatient")
+    for keyword, values in zip(PLACE_KEYWORDS, (position, axes)):
+        malformed |= values is None and _is_filled(header, keyword)
     malformed |= axes is not None and not is_unit_pair(axes)
     placed = axes is not None and position is not None and not malformed
     return Image(
         path,
         text(header, "SOPInstanceUID"),
         text(header, "InstanceNumber"),
-        tuple(text(header, keyword) for keyword in SEPARATING_KEYWORDS),
+        (_acquisition(header), *(text(header, keyword) for keyword in SEPARATING_KEYWORDS[1:])),
         (*_floats(rows), *_floats(columns)),
         _floats(spacing),
         _floats(axes) if placed else (),
         float(np.cross(axes[:3], axes[3:]) @ position) if placed else None,  # type: ignore
         malformed,
     )
+
+
+def _acquisition(header):
+    found = number(header, "AcquisitionNumber")
+    return "" if found is None else f"{found:g}"
 
 
 def _floats(values):
@@ -112,10 +108,6 @@ def _is_filled(header, keyword):
 def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[Image], str]]]:
     """Sort the images of one series into stacks.
 
-    Parameters
-    ----------
-    images : list of Image
-
     Returns
     -------
     stacks : list of Stack
@@ -126,11 +118,11 @@ def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[
     groups = _by_grid([image for image in images if image.depth is not None])
     if not groups or (len(groups) > 1 and len(groups[0]) == 1):
         return [Stack(images, "", [])], []  # no two images fit each other: the reader refuses them
-    main, *others = groups
+    main, *others = list(groups[0]), *groups[1:]
     others += [[image] for image in images if image.depth is None]
     candidates, left_out = [main], []
     for group in others:
-        if _may_belong(group, main):
+        if any(_may_belong(image, groups[0]) for image in group):
             main += group
         elif len(group) > 1:
             candidates.append(group)
@@ -180,21 +172,16 @@ def _same_orientation(one, other):
     return bool(abs(apart).max() <= ORIENTATION_TOLERANCE)
 
 
-def _may_belong(group, main):
-    """Whether images outside a stack may be damaged members of it, which the reader refuses."""
-    gaps, uids = _gaps(main), {image.uid for image in main}
-    for image in group:
-        if image.malformed or (image.uid and image.uid in uids):
-            return True
-        if image.depth is None:
-            inside = (image.matrix, image.spacing) == (main[0].matrix, main[0].spacing)
-            inside = inside and (gaps or len(main) == 1)
-        else:
-            inside = any(low < image.depth < high for low, high in gaps)
-            inside = inside and _same_orientation(image, main[0])
-        if inside:
-            return True
-    return False
+def _may_belong(image, main):
+    """Whether an image outside a stack may be a damaged member of it, which the reader refuses."""
+    if image.malformed or (image.uid and image.uid in {other.uid for other in main}):
+        return True
+    gaps = _gaps(main)
+    if image.depth is None:
+        same = (image.matrix, image.spacing) == (main[0].matrix, main[0].spacing)
+        return bool(same and (gaps or len(main) == 1))
+    inside = any(low < image.depth < high for low, high in gaps)
+    return inside and _same_orientation(image, main[0])
 
 
 def _gaps(images):
@@ -236,15 +223,13 @@ def _is_monitoring(images):
 
 def _split(images):
     """Stacks of images that share one grid."""
-    positions = _positions(images)
+    positions, parts = _positions(images), None
     if max(map(len, positions)) > 1:
         if joined := _join_at_boundary(images):
             return [joined]
         parts = _separate(images, range(len(SEPARATING_KEYWORDS))) or _passes(positions)
     elif _alternate(positions):
         parts = _grouped(images, 0)
-    else:
-        parts = None
     if not parts:
         return [Stack(images, "", [])]  # the reader drops repeated images, or refuses
     return [Stack(part, name, []) for name, part in parts.items()]
@@ -263,7 +248,7 @@ def _join_at_boundary(images):
             return None
         if abs(overlap) < SAME_POSITION_MM:
             dropped += after[0]
-    gone = {image.uid for image in dropped}
+    gone = [image.uid for image in dropped]
     both = " and ".join(positions[0][0].acquisition for positions in ordered)
     notes = [_skipped(image, f"acquisitions {both} share its position") for image in dropped]
     return Stack([image for image in images if image.uid not in gone], "", notes)
@@ -278,7 +263,7 @@ def _grouped(images, index):
     return dict(parts)
 
 
-def _separate(images, indices: Iterable[int]):
+def _separate(images, indices):
     """Parts with one image per position, by as few attributes as possible; None where none do."""
     positions = _positions(images)
     most = max(map(len, positions), default=1)
@@ -294,11 +279,8 @@ def _separate(images, indices: Iterable[int]):
             continue  # a value that changes from slice to slice belongs to no stack
         found = {name: _separate(part, indices[n + 1 :]) for name, part in parts.items()}
         if all(found.values()):
-            return {
-                f"{name}, {inner}".strip(", "): part
-                for name, sub in found.items()
-                for inner, part in sub.items()
-            }
+            named = [(name, *each) for name, sub in found.items() for each in sub.items()]
+            return {f"{name}, {inner}".strip(", "): part for name, inner, part in named}
     return None
 
 
@@ -318,8 +300,8 @@ def _passes(positions):
 def _alternate(positions):
     """Whether the slices of several acquisitions alternate along the normal."""
     acquisitions = [run[0].acquisition for run in positions]
-    known = set(acquisitions) - {""}
-    return len(known) > 1 and len(list(groupby(acquisitions))) > 2 * len(known)
+    known = len(set(acquisitions) - {""})
+    return known > 1 and len(list(groupby(acquisitions))) > 2 * known
 
 
 def _named(stacks):
@@ -327,10 +309,10 @@ def _named(stacks):
     if len(stacks) < 2:
         return stacks
     named = []
-    for number, stack in enumerate(stacks, 1):
+    for n, stack in enumerate(stacks, 1):
         first = stack.images[0]
         grid = "{:g} x {:g} pixels of {:g} x {:g} mm".format(*first.matrix, *first.spacing)
-        name = f"stack {number} of {len(stacks)} ({stack.name or grid})"
+        name = f"stack {n} of {len(stacks)} ({stack.name or grid})"
         note = f"{name} of this series: {len(stack.images)} images"
         named.append(Stack(stack.images, name, [note, *stack.warnings]))
     return named

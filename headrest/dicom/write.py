@@ -111,10 +111,8 @@ def write_derived_series(
         raise HeadrestError(f"{folder}: not written: {shapes}")
     if drop_private:
         parameters = f"{parameters}, private elements dropped".removeprefix(", ")
-    now, made_of = (
-        datetime.now(timezone.utc),
-        (series.fingerprint, parameters, mask_digest(removed)),
-    )
+    now = datetime.now(timezone.utc)
+    made_of = (series.fingerprint, parameters, mask_digest(removed))
     with quiet(), atomic_folder(folder) as temporary:
         rows = tqdm(range(len(series)), desc="writing", unit="slice", delay=2, leave=False)
         for i in rows:
