@@ -1,6 +1,7 @@
 """Write a mask as a DICOM Segmentation (PS3.3 A.51) of the series in which it was found."""
 
 import copy
+import io
 import warnings
 from pathlib import Path
 
@@ -90,7 +91,9 @@ def write_segmentation(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they may quote the patient's name
-                _segmentation(series, mask, parameters, family).save_as(temporary)
+                encoded = io.BytesIO()
+                _segmentation(series, mask, parameters, family).save_as(encoded)
+            temporary.write_bytes(encoded.getvalue())
         except OSError:
             raise
         except Exception as error:  # a malformed element of the source raises any exception

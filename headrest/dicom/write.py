@@ -4,19 +4,22 @@ Removed pixels are set to air; every other pixel keeps its stored bits."""
 
 import copy
 import hashlib
+import io
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import UID, CTImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 from tqdm.auto import tqdm
 
-from headrest.dicom.attributes import drop_private_elements, number
+from headrest.dicom.attributes import drop_private_elements, number, text
 from headrest.dicom.encode import output_syntax, set_pixels
-from headrest.dicom.header import quiet
+from headrest.dicom.header import quiet, read_header
 from headrest.dicom.series import Series
 from headrest.hounsfield import AIR
 from headrest.util.errors import HeadrestError
@@ -27,6 +30,11 @@ IMPLEMENTATION_UID = generate_uid(entropy_srcs=["headrest"])
 
 SERIES_NUMBER_OFFSET = 1000
 """Added to Series Number (0020,0011), so that the derived series sorts after its source."""
+
+DESCRIPTION_TAGS = {int(Tag("DerivationDescription"))}
+
+DERIVATION = "Support removed by headrest"
+"""Part of Derivation Description (0008,2111) of each derived slice."""
 
 SOURCE_ONLY = [
     "IconImageSequence",
@@ -123,7 +131,9 @@ def write_derived_series(
                     drop_private_elements(derived)
                 _renew_file_meta(derived, compress)
                 set_pixels(derived, _filled(series, removed, i))
-                derived.save_as(temporary / f"{i + 1:04d}.dcm", enforce_file_format=True)
+                encoded = io.BytesIO()
+                derived.save_as(encoded, enforce_file_format=True)
+                (temporary / f"{i + 1:04d}.dcm").write_bytes(encoded.getvalue())
             except OSError:
                 raise
             except Exception as error:  # a malformed element of the source raises any exception
@@ -131,6 +141,16 @@ def write_derived_series(
                 raise HeadrestError(f"{folder}: slice {i + 1} makes no DICOM ({reason})") from error
         if extra:
             extra(temporary)
+
+
+def is_derived(path: Path) -> bool:
+    """Whether a file is a slice that `write_derived_series` wrote."""
+    try:
+        with quiet():
+            header = read_header(path, DESCRIPTION_TAGS, DESCRIPTION_TAGS)
+            return header is not None and DERIVATION in text(header, "DerivationDescription")
+    except Exception:  # a damaged header makes pydicom raise any exception; the reader refuses it
+        return False
 
 
 def mask_digest(mask: np.ndarray) -> str:
@@ -158,9 +178,16 @@ def _filled(series, removed, i):
     return words
 
 
+def _copied(header):
+    """Copy a header deeply, but for tags and raw elements, which are immutable."""
+    items = [(tag, header.get_item(tag)) for tag in header.keys()]  # noqa: SIM118
+    shared = [one for pair in items for one in pair if isinstance(one, (int, RawDataElement))]
+    return copy.deepcopy(header, {id(one): one for one in shared})
+
+
 def _derive(series, i, made_of, now):
     source = series.headers[i]
-    derived = copy.deepcopy(source)
+    derived = _copied(source)
     for keyword in SOURCE_ONLY:
         if keyword in derived:
             del derived[keyword]
@@ -209,7 +236,7 @@ def _image_type_rest(source):
 def _describe_derivation(derived, series, i, parameters, now):
     source, how = series.headers[i], f" ({parameters})" if parameters else ""
     fill = f"filled with {fill_hu(series, i):.0f} HU"
-    done = f"Support removed by headrest {__version__}{how}: {fill}"
+    done = f"{DERIVATION} {__version__}{how}: {fill}"
     derived.DerivationDescription = appended(source, "DerivationDescription", "; ", done, 1024)
     mask = _code("113047", "DCM", "Pixel by pixel mask")
     derived.DerivationCodeSequence = [*derived.get("DerivationCodeSequence", []), mask]
