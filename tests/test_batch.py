@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -497,3 +498,70 @@ def test_a_series_is_named_by_a_hash():
     from headrest.dicom import SeriesFiles
 
     assert len(series_hash(SeriesFiles("1.2.3\udcff", "", "", ()))) == 12
+
+
+# Unusual sources and results.
+
+
+def test_makes_a_result_that_lost_or_emptied_slices_again(studies, tmp_path):
+    reports = clean_tree(studies, tmp_path / "out")
+    folder = tmp_path / "out" / reports[0].folder
+    before = contents(tmp_path / "out")
+    for damage in (Path.unlink, lambda path: path.write_bytes(b"")):
+        damage(folder / "0002.dcm")
+        assert clean_tree(studies, tmp_path / "out")[0].folder == reports[0].folder
+        after = contents(tmp_path / "out")
+        assert after.keys() == before.keys()
+        assert len(headrest.read_series(folder)) == 2
+
+
+def test_keeps_other_files_in_a_result_that_lost_slices(studies, tmp_path):
+    folder = tmp_path / "out" / clean_tree(studies, tmp_path / "out")[0].folder
+    (folder / "0002.dcm").unlink()
+    (folder / "notes.txt").write_text("mine")
+    report = clean_tree(studies, tmp_path / "out")[0]
+    assert "slices are missing" in report.error
+    assert "notes.txt" in report.error
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_skips_series_that_headrest_derived(studies, tmp_path):
+    messages = []
+    clean_tree(studies, tmp_path / "cleaned")
+    (tmp_path / "cleaned").rename(studies / "cleaned")
+    reports = clean_tree(studies, tmp_path / "out", on_message=messages.append)
+    assert [report.source for report in reports] == ["in/a", "in/b", "in/c"]
+    (line,) = [one for one in messages if isinstance(one, str) and "derived" in one]
+    assert re.fullmatch(r"skipped 3 series, in/cleaned/ct-\w+ first: derived by headrest", line)
+    with pytest.raises(HeadrestError, match=r"no axial CT series found .* derived by headrest"):
+        clean_tree(studies / "cleaned", tmp_path / "out")
+
+
+def test_reports_a_full_disk_in_one_sentence(studies, tmp_path, monkeypatch):
+    written = Path.write_bytes
+
+    def full(path, content):
+        if path.name == "0002.dcm":
+            raise OSError(28, "No space left on device")
+        written(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for report in clean_tree(studies, tmp_path / "out"):
+        assert re.fullmatch(r"\S+: cannot be written \(No space left on device\)", report.error)
+    assert all(row["reason"].count("\n") == 0 for row in failures(tmp_path / "out"))
+
+
+def test_names_skipped_reformats_by_description_and_folder(studies, tmp_path, capsys):
+    coronal = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1], "SeriesDescription": "Coronal"}
+    make_study(studies, "reformats", 4, **coronal)
+    command = ["clean", str(studies), str(tmp_path / "out"), "--method", "kmeans"]
+    assert main(command) == 0
+    name = os.path.join("reformats", "01.dcm")
+    assert f"skipped {name} and 3 more (Coronal): not axial" in capsys.readouterr().out
+
+
+@posix
+def test_names_a_broken_link_and_succeeds(studies, tmp_path, capsys):
+    (studies / "a" / "notes").symlink_to(tmp_path / "gone")
+    assert main(["clean", str(studies), str(tmp_path / "out"), "--method", "kmeans"]) == 0
+    assert "skipped a/notes: a broken link" in capsys.readouterr().out

@@ -774,7 +774,7 @@ def test_real_scans_keep_every_pixel_outside_the_mask(scans, tmp_path, supports,
         assert np.abs(cleaned.hu[support.removed] + 1000).max() <= 0.5
         assert np.array_equal(cleaned.positions, series.positions)
         if name == "ge-head":
-            assert report.touching
+            assert report.flags["touching"]
 
 
 @pytest.mark.parametrize("name", ["ge-head", "philips-phantom/S21570", "lidc-chest"])

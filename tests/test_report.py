@@ -19,7 +19,16 @@ from PIL import Image
 from headrest import clean_series, clean_tree, read_series
 from headrest.__main__ import main
 from headrest.clean.page import read_reports, write_page
-from headrest.clean.preview import BYTES, FOLDER, GAP, LARGE, SMALL, _webp, choose_slices, triptych
+from headrest.clean.preview import (
+    GAP,
+    LARGE,
+    PREVIEW_BYTES,
+    PREVIEW_FOLDER,
+    SMALL,
+    choose_slices,
+    encode_preview,
+    triptych,
+)
 from headrest.clean.report import Report
 from headrest.util.errors import HeadrestError
 
@@ -75,11 +84,11 @@ class Page(HTMLParser):
 def finished(place, pictures=(), **fields):
     """Lay down a series as `clean_series` leaves it."""
     told = Report(source="scan", folder=place.name, slices=3, states=("free",) * 3)
-    (place / FOLDER).mkdir(parents=True)
+    (place / PREVIEW_FOLDER).mkdir(parents=True)
     text = json.dumps({"headrest": "0", **told.__dict__, **fields})
     (place / "cleaning.json").write_text(text)
     for number, coded in dict(pictures).items():
-        (place / FOLDER / f"{number:04d}.webp").write_bytes(coded)
+        (place / PREVIEW_FOLDER / f"{number:04d}.webp").write_bytes(coded)
     return place
 
 
@@ -156,7 +165,7 @@ def test_headers_sort_and_everything_has_a_name(page):
     assert page.source.count("<label") == len(page.every("input"))
     assert len(page.every("img")) == 3
     for image in page.every("img"):
-        assert re.fullmatch(r"Slice \d before, with what is removed .*", image["alt"])
+        assert re.fullmatch(r"Slice \d before, with the removed voxels .*", image["alt"])
         assert image["loading"] == "lazy"
         coded = base64.b64decode(image["src"].removeprefix("data:image/webp;base64,"))
         assert Image.open(io.BytesIO(coded)).size == (int(image["width"]), int(image["height"]))
@@ -258,7 +267,7 @@ def test_a_folder_renamed_after_a_patient_is_not_named(tmp_path):
 def test_text_burned_in_keeps_pictures_away_and_the_page_says_so(run, page):
     (burned,) = (one for one in run[1] if one.source.endswith("burned"))
     assert burned.error == ""
-    assert not (run[0] / burned.folder / FOLDER).exists()
+    assert not (run[0] / burned.folder / PREVIEW_FOLDER).exists()
     assert "no pictures, because of that text" in page.words
 
 
@@ -304,10 +313,10 @@ def test_a_damaged_report_is_a_failed_row(tmp_path, damage):
 
 
 def test_pictures_that_are_none_and_folders_elsewhere_are_passed_over(tmp_path):
-    coded = _webp(picture(SMALL))
+    coded = encode_preview(picture(SMALL))
     finished(tmp_path / "elsewhere" / "ct-1", {1: coded})
     folder = finished(tmp_path / "out" / "ct-2", {1: b"RIFF", 2: coded}, folder="../elsewhere/ct-1")
-    (folder / FOLDER / "face.webp").write_bytes(coded)
+    (folder / PREVIEW_FOLDER / "face.webp").write_bytes(coded)
     write_page(tmp_path / "out", tmp_path / "page.html")
     assert [image["alt"][:7] for image in Page(tmp_path / "page.html").every("img")] == ["Slice 2"]
     away = [Report(source="scan", folder="../elsewhere/ct-1")]
@@ -342,7 +351,7 @@ def test_the_command_writes_it_again_when_all_is_complete(tmp_path):
 
 
 def test_a_page_of_200_series_stays_under_20_mb(tmp_path):
-    coded = _webp(picture()).ljust(BYTES, b"\0")  # as large as a picture can be
+    coded = encode_preview(picture()).ljust(PREVIEW_BYTES, b"\0")  # as large as a picture can be
     fields = {"slices": 60, "states": ["touching", "free"] * 30, "warnings": ["w" * 200]}
     for n in range(200):
         finished(tmp_path / f"ct-{n}", dict.fromkeys(range(1, 7), coded), **fields)
@@ -354,11 +363,11 @@ def test_a_page_of_200_series_stays_under_20_mb(tmp_path):
 
 
 def test_with_more_series_each_shows_less_and_the_flagged_slices_stay(tmp_path, monkeypatch):
-    coded = _webp(picture()).ljust(BYTES, b"\0")
+    coded = encode_preview(picture()).ljust(PREVIEW_BYTES, b"\0")
     for n in range(4):
         states = {"states": ["free", "free", "touching"]}
         finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), coded), **states)
-    monkeypatch.setattr("headrest.clean.page.PICTURE_BYTES", 3 * BYTES)
+    monkeypatch.setattr("headrest.clean.page.PICTURE_BYTES", 3 * PREVIEW_BYTES)
     write_page(tmp_path, tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     assert [image["alt"][:7] for image in page.every("img")] == ["Slice 3"] * 4
@@ -417,8 +426,8 @@ def test_pixels_that_are_not_square_are_drawn_as_they_are():
 def test_no_picture_is_larger_than_it_may_be():
     noisy, coded = picture(noise=400), io.BytesIO()
     noisy.save(coded, "WEBP", quality=80)
-    assert coded.tell() > BYTES  # as it comes it would be
-    assert len(_webp(noisy)) <= BYTES
+    assert coded.tell() > PREVIEW_BYTES  # as it comes it would be
+    assert len(encode_preview(noisy)) <= PREVIEW_BYTES
 
 
 # In a browser.
@@ -465,7 +474,7 @@ said.failed = choose("failed"); said.touching = choose("touching"); choose("");
 said.sorted = [press("Removed, ml"), press("Removed, ml"),
   (press("Series"), press("Series"))];
 words.value = "tilted CT-0123"; words.dispatchEvent(new Event("input", {bubbles: true}));
-said.found = shown(); said.told = told.textContent; words.value = ""; filter();
+said.found = shown(); said.told = count.textContent; words.value = ""; filter();
 pictures.click(); said.bare = getComputedStyle(document.querySelector(".strip")).display;
 pictures.click();
 const frame = document.createElement("iframe"); frame.style.width = "390px";
@@ -480,7 +489,7 @@ document.body.append(frame);
 
 @pytest.mark.slow
 def test_series_can_be_chosen_found_and_sorted_and_a_phone_shows_all(browse, tmp_path):
-    coded = _webp(picture())
+    coded = encode_preview(picture())
     fields = {"states": ["touching", "free", "free"], "removed_ml": 5.5}
     finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
     finished(tmp_path / OURS, removed_ml=40, warnings=["slices tilted", "w" * 300])

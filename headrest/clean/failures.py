@@ -1,4 +1,4 @@
-"""The table of what could not be cleaned, beside what was."""
+"""failures.csv: the series that could not be cleaned, beside those that were."""
 
 import csv
 import hashlib
@@ -16,11 +16,11 @@ COLUMNS = ("series", "file", "reason")
 
 
 class Failures:
-    """What could not be cleaned, in a table (failures.csv) that is always whole.
+    """Table of failures, written atomically whenever it changes.
 
-    One row a series: a hash of its Series Instance UID, the file or folder, the reason; and one
-    for each file that belongs to no series. A series that is cleaned later leaves the table, and
-    an empty table leaves no file.
+    One row per series: a hash of its Series Instance UID, the file or folder, the reason; and one
+    for each file that belongs to no series. The row of a series is deleted once it is cleaned,
+    and an empty table leaves no file.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Failures:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.rows = dict(_read(self.path))
+        self.rows = _read(self.path) if self.path.exists() else {}
 
     def begin(
         self,
@@ -42,14 +42,7 @@ class Failures:
         series: Iterable[SeriesFiles],
         broken: Iterable[HeadrestError],
     ) -> None:
-        """Bring the rows of a source up to what a walk has found there.
-
-        Parameters
-        ----------
-        source : path. Rows of files elsewhere stay.
-        series : iterable of `headrest.dicom.SeriesFiles`; their rows stay until they are done.
-        broken : iterable of HeadrestError, of files whose header cannot be read.
-        """
+        """Delete the rows of a source that a search no longer found, and add its broken files."""
         known = {series_hash(files) for files in series}
         above = plain(os.path.abspath(source))
         self.rows = {
@@ -64,29 +57,23 @@ class Failures:
         self.write()
 
     def note(self, files: SeriesFiles, error: str) -> None:
-        """Take down what became of a series; an empty error takes its row away."""
+        """Record why a series failed; an empty error deletes its row."""
         key, before = series_hash(files), dict(self.rows)
         self.rows.pop(key, None)
         if error:
             self.rows[key] = (key, *_named_file(files, error))
         if self.rows != before:
-            with suppress(HeadrestError):  # somebody looks at it, on Windows: another time
+            with suppress(HeadrestError):  # another program has it open (Windows): write it later
                 self.write()
 
     def write(self) -> None:
-        """Write the table, whole.
-
-        Raises
-        ------
-        HeadrestError
-            Where it cannot be written.
-        """
+        """Write the whole table; raises HeadrestError where that fails."""
         if not self.rows:
             self.path.unlink(missing_ok=True)
             return
         with (
-            atomic_file(self.path) as aside,
-            open(aside, "w", encoding="utf-8", newline="") as file,
+            atomic_file(self.path) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="") as file,
         ):
             csv.writer(file).writerows([COLUMNS, *self.rows.values()])
 
@@ -98,10 +85,9 @@ def series_hash(files: SeriesFiles) -> str:
 
 
 def file_and_reason(error: str) -> tuple[str, str]:
-    """Part the text of an error into the file that it begins with, empty if with none, and why.
+    """Split the text of an error into the file that it begins with, or empty, and the reason.
 
-    A name may hold ": " itself: of all that the text may begin with, the longest that exists
-    counts.
+    A name may hold ": " itself: the longest beginning that exists is the file.
     """
     ends = [found.start() for found in re.finditer(": ", error)]
     there = [end for end in ends if os.path.lexists(error[:end])]
@@ -110,7 +96,7 @@ def file_and_reason(error: str) -> tuple[str, str]:
 
 
 def _named_file(files, error):
-    """Part an error's text into the file of the series that it names, or their folder; and why."""
+    """The file of the series that an error names, or their folder; and the reason."""
     for path in files.files:
         if error.startswith(f"{plain(path)}: "):
             return plain(os.path.abspath(path)), error[len(plain(path)) + 2 :]
@@ -118,8 +104,6 @@ def _named_file(files, error):
 
 
 def _read(path):
-    if not path.exists():
-        return
     try:
         with open(path, encoding="utf-8", newline="") as file:
             columns, *rows = csv.reader(file)
@@ -127,4 +111,4 @@ def _read(path):
                 raise ValueError
     except (OSError, ValueError, csv.Error) as error:
         raise HeadrestError(f"{path}: no table of failures; move it away") from error
-    yield from ((row[0] or row[1], tuple(row)) for row in rows)
+    return {row[0] or row[1]: tuple(row) for row in rows}

@@ -1,4 +1,4 @@
-"""The options of a cleaning run, in one place."""
+"""The options of a cleaning run."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ class CleanOptions:
     ----------
     method : str
         "network" or "kmeans"; see `headrest.find_support`.
+    weights : str, optional
+        Path of a network that `headrest export` wrote, to use instead of the pretrained one.
     outside : bool
         Blank also everything at -500 HU and below outside the patient: foam, linen, noise.
     segmentation : bool
@@ -29,15 +31,15 @@ class CleanOptions:
     compress : bool
         Compress each slice as its source is, without loss; see `headrest.dicom.encode`.
     drop_private : bool
-        Leave the private elements out; they may name the patient.
+        Delete private elements, which may name the patient.
     acquisition, by_instance_number, default_rescale, allow_missing
-        How a series is read; see `headrest.read_series`. `clean_tree` only.
+        How `clean_tree` reads series; see `headrest.read_series`.
 
     Raises
     ------
     HeadrestError
-        For a method that does not exist, a package that is missing, or a default rescale that
-        is not a slope and an intercept.
+        For an unknown method, a missing package, or a default rescale that is not a slope and
+        an intercept.
 
     Examples
     --------
@@ -46,6 +48,7 @@ class CleanOptions:
     """
 
     method: str = "network"
+    weights: str | None = None
     outside: bool = False
     segmentation: bool = False
     nifti: bool = False
@@ -57,7 +60,7 @@ class CleanOptions:
     allow_missing: bool = False
 
     def __post_init__(self) -> None:
-        describe(self.method)  # refuses a method that cannot be used
+        describe(self.method)  # refuses an unknown method
         check_default_rescale(self.default_rescale)
         for output in self.outputs:
             require(output.package)
@@ -77,11 +80,6 @@ class CleanOptions:
         """Keywords of `headrest.dicom.load_series`."""
         names = ("by_instance_number", "default_rescale", "allow_missing")
         return {name: getattr(self, name) for name in names}
-
-    @property
-    def writing(self) -> dict[str, bool]:
-        """Keywords of `headrest.write_derived_series`."""
-        return {"compress": self.compress, "drop_private": self.drop_private}
 
     def folder_name(self, fingerprint: str) -> str:
         """Name the folder of a cleaned series by a hash of its fingerprint and these options.

@@ -1,24 +1,16 @@
 """Additional outputs beside the slices of a cleaned series: a segmentation, a NIfTI mask."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from headrest.dicom import Series
+from headrest.dicom import Series, segmentation
 from headrest.dicom.nifti import is_sheared, why_no_nifti, write_nifti
-from headrest.dicom.segmentation import (
-    ARTIFICIAL_INTELLIGENCE,
-    CLUSTER_ANALYSIS,
-    why_no_segmentation,
-    write_segmentation,
-)
-from headrest.segment.support import describe
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """A file that is written beside the slices on request.
 
     Attributes
@@ -28,40 +20,40 @@ class Output:
         every reader finds one CT series there.
     package : str, the package that writes it.
     why_not : callable(series) -> str, why a series cannot have it, or empty.
-    write_mask : callable(series, mask, path, method), writes the whole file or nothing.
+    write : callable(series, mask, path, parameters), writes the whole file or nothing.
     """
 
     file: str
     package: str
     why_not: Callable[[Series], str]
-    write_mask: Callable[[Series, np.ndarray, Path, str], None]
+    write: Callable[[Series, np.ndarray, Path, str], None]
 
     def is_in(self, folder: Path) -> bool:
         """Whether the file is in the folder of a cleaned series, and not empty."""
         path = folder / self.file
         return path.is_file() and path.stat().st_size > 0
 
-    def write(self, folder: Path, series: Series, mask: np.ndarray, method: str) -> None:
-        """Write the mask that a method found below the folder of a cleaned series."""
+    def write_into(self, folder: Path, series: Series, mask: np.ndarray, parameters: str) -> None:
+        """Write the mask below the folder of a cleaned series."""
         path = folder / self.file
         path.parent.mkdir(exist_ok=True)
-        self.write_mask(series, mask, path, method)
+        self.write(series, mask, path, parameters)
 
 
-def _write_segmentation(series, mask, path, method):
-    family = CLUSTER_ANALYSIS if method == "kmeans" else ARTIFICIAL_INTELLIGENCE
-    write_segmentation(series, mask, path, describe(method), family)
-
-
-def _write_nifti(series, mask, path, method):
-    write_nifti(series, mask, path, describe(method))
+def _write_segmentation(series, mask, path, parameters):
+    of_kmeans = parameters.startswith("method=kmeans")
+    family = segmentation.CLUSTER_ANALYSIS if of_kmeans else segmentation.ARTIFICIAL_INTELLIGENCE
+    segmentation.write_segmentation(series, mask, path, parameters, family)
 
 
 OUTPUTS = {
     "segmentation": Output(
-        "segmentation/headrest.dcm", "highdicom", why_no_segmentation, _write_segmentation
+        "segmentation/headrest.dcm",
+        "highdicom",
+        segmentation.why_no_segmentation,
+        _write_segmentation,
     ),
-    "nifti": Output("headrest.nii.gz", "nibabel", why_no_nifti, _write_nifti),
+    "nifti": Output("headrest.nii.gz", "nibabel", why_no_nifti, write_nifti),
 }
 
 

@@ -1,21 +1,23 @@
-"""One page about a run, to be looked at: a table of its series, and pictures of each."""
+"""One HTML page about a run: a table of its series, and pictures of each."""
 
 import base64
 import hashlib
-import math
+import io
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import accumulate
 from pathlib import Path
 
+from PIL import Image
+from pydicom import dcmread
 from tqdm.auto import tqdm
 
-from headrest.clean.failures import Failures
-from headrest.clean.preview import BYTES
-from headrest.clean.report import REPORT_FILE, Report, read_report
-from headrest.clean.report_rows import FLAGS, series_row
+from headrest.clean.failures import Failures, file_and_reason
+from headrest.clean.preview import PREVIEW_BYTES, PREVIEW_FOLDER
+from headrest.clean.report import REPORT_FILE, Report, ranges, read_report
 from headrest.clean.tree import FAILURES
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
@@ -24,7 +26,19 @@ from headrest.util.version import __version__
 TEMPLATE = Path(__file__).with_name("page.html")
 
 PICTURE_BYTES = 14_000_000
-"""Of all pictures of a page, before base64 adds a third: it opens at once, and can be mailed."""
+"""Of all pictures of a page, before base64 adds a third: a browser opens it at once."""
+
+FLAGS = ("flagged", "touching", "uncertain", "nothing found", "failed")
+"""Flags by which the series of a page can be filtered."""
+
+IDENTIFIERS = {
+    "PatientName": "patient",
+    "PatientID": "patient ID",
+    "StudyDate": "study date",
+    "AccessionNumber": "accession",
+    "StudyDescription": "study",
+    "SeriesDescription": "series",
+}
 
 
 def write_page(
@@ -33,53 +47,39 @@ def write_page(
     reports: Sequence[Report] | None = None,
     identifiers: bool = False,
 ) -> None:
-    """Write one HTML page about cleaned series: a table, and pictures of each.
-
-    The page holds all it shows, asks no network for anything, and forbids the browser to.
+    """Write one HTML page about cleaned series; it loads nothing from outside.
 
     Parameters
     ----------
-    destination : path, where the cleaned series lie.
+    destination : path of the cleaned series.
     out : path, .html; replaced if it exists.
     reports : list of Report, optional
-        What `clean_tree` returned. Without it, whatever lies in the destination.
+        As `clean_tree` returned them; otherwise those found in the destination.
     identifiers : bool
-        Name the source folders, the files that failed, and the patients. Otherwise a series is
-        called by its number and by the folder it was written to, which tells nobody who it is.
+        Name source folders, files that failed, and patients. Otherwise a series is identified
+        by its number and by its folder in the destination.
 
     Raises
     ------
     HeadrestError
         Where the destination holds no series, or the page cannot be written.
-
-    Examples
-    --------
-    >>> from headrest import clean_tree
-    >>> from headrest.clean.page import write_page
-    >>> reports = clean_tree("archive", "cleaned")           # doctest: +SKIP
-    >>> write_page("cleaned", "cleaned.html", reports)     # doctest: +SKIP
     """
     check_place(out)
     destination = Path(destination)
     reports = read_reports(destination) if reports is None else reports
     if not reports:
         raise HeadrestError(f"{destination}: holds no cleaned series")
-    share = max(PICTURE_BYTES // len(reports), BYTES)
+    share = max(PICTURE_BYTES // len(reports), PREVIEW_BYTES)
     rows = [
-        series_row(number, report, destination, identifiers, share)
+        _row(number, report, destination, identifiers, share)
         for number, report in enumerate(tqdm(reports, "report", delay=2, unit="series"), 1)
     ]
-    with atomic_file(out) as aside:
-        aside.write_text(_page(rows, identifiers), encoding="utf-8")
+    with atomic_file(out) as temporary:
+        temporary.write_text(_page(rows, identifiers), encoding="utf-8")
 
 
 def check_place(out: str | Path) -> None:
-    """Refuse a place for the page before a long run, not after it.
-
-    Raises
-    ------
-    HeadrestError
-    """
+    """Raise a HeadrestError, before a long run, if the page could not be written after it."""
     folder = Path(out).absolute().parent
     if Path(out).suffix.lower() not in (".html", ".htm"):
         raise HeadrestError(f"{out}: choose a name that ends in .html")
@@ -88,20 +88,35 @@ def check_place(out: str | Path) -> None:
 
 
 def read_reports(destination: str | Path) -> list[Report]:
-    """Read what is known of every series below a folder.
+    """Read the reports of all series in a destination: failures first, then the others by source.
 
-    Parameters
-    ----------
-    destination : path, of one run or of many.
-
-    Returns
-    -------
-    list of Report: what failed, as `failures.csv` has it, then the others by source. A damaged
-    one has its reason in `error`.
+    A damaged one has its reason in `error`.
     """
-    reports = [_read(path) for path in sorted(Path(destination).glob(f"*/{REPORT_FILE}"))]
+    reports = [_read(path) for path in Path(destination).glob(f"*/{REPORT_FILE}")]
     reports.sort(key=lambda report: (report.source, report.folder))
     return [*_failed(Path(destination, FAILURES)), *reports]
+
+
+def without_names(error: str) -> str:
+    """Delete the files from a reason: folders and files are often named after the patient.
+
+    Examples
+    --------
+    >>> without_names("/archive/DOE^JOHN/1.dcm: RescaleSlope is 0, so every pixel would ...")
+    'RescaleSlope is 0, so every pixel would ...'
+    >>> without_names("/archive/1.dcm and DOE.dcm lie at one position; keep the right one")
+    'two files lie at one position; keep the right one'
+    """
+    if pair := re.search(r" (lie at one position|share a SOP Instance UID).*", error):
+        return f"two files{pair[0]}"
+    file, reason = file_and_reason(error)
+    if os.path.lexists(file):
+        return reason
+    *folders, last = re.split(r"[/\\]", error)
+    _, colon, reason = last.partition(": ")
+    if colon:
+        return reason
+    return "the reason names files and is not shown here" if folders else error
 
 
 def _failed(path):
@@ -113,60 +128,43 @@ def _failed(path):
 
 
 def _read(path):
-    name = path.parent.name
     try:
-        report = replace(read_report(path), folder=name)
+        return replace(read_report(path), folder=path.parent.name)
     except HeadrestError as error:
-        return Report(source="", folder=name, error=str(error))
-    return report if _is_sound(report) else Report("", name, error=f"{path}: damaged")
-
-
-def _is_sound(report):
-    words = (report.source, report.error, *report.states, *report.warnings)
-    numbers = (report.slices, report.removed_ml, report.seconds, *report.confidence)
-    return all(isinstance(word, str) for word in words) and all(
-        isinstance(number, (int, float)) and math.isfinite(number) for number in numbers
-    )
+        return Report(source="", folder=path.parent.name, error=str(error))
 
 
 def _page(rows, identifiers):
-    import jinja2  # only this module needs it
+    import jinja2  # loaded only where a page is written
 
     text = TEMPLATE.read_text(encoding="utf-8")
     page = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(text)
+    reports = [row["report"] for row in rows]
+    flags = [flag for row in rows for flag in row["flags"]]
     return page.render(
         rows=rows,
         identifiers=identifiers,
         version=__version__,
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        allowed={tag: _allowed(text, tag) for tag in ("style", "script")},
-        total=_total(rows),
+        allowed={tag: _content_hash(text, tag) for tag in ("style", "script")},
+        flags={flag: flags.count(flag) for flag in FLAGS},
+        slices=sum(report.slices for report in reports),
+        removed_ml=sum(report.removed_ml for report in reports),
+        time=_duration(sum(report.seconds for report in reports)),
+        left_out=sum(row["left_out"] for row in rows),
     )
 
 
-def _allowed(text, tag):
+def _content_hash(text, tag):
     """Hash of the one style or script that the page may use (Content Security Policy)."""
     (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
     return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
-def _total(rows):
-    reports = [row["report"] for row in rows]
-    every = [flag for row in rows for flag in row["flags"]]
-    return {
-        "series": len(rows),
-        "flags": {flag: every.count(flag) for flag in FLAGS},
-        "slices": sum(report.slices for report in reports),
-        "removed_ml": sum(report.removed_ml for report in reports),
-        "time": _duration(sum(report.seconds for report in reports)),
-        "left_out": sum(row["left_out"] for row in rows),
-    }
-
-
 def _duration(seconds):
-    """Write seconds as people say them.
+    """Format seconds.
 
     >>> [_duration(seconds) for seconds in (7.4, 605, 7380)]
     ['7 s', '10 min', '2 h 3 min']
@@ -175,3 +173,76 @@ def _duration(seconds):
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min" if minutes else f"{round(seconds)} s"
+
+
+def _row(number, report, destination, identifiers, share):
+    """Content of one row of the page; its pictures may take `share` bytes."""
+    folder = None if report.error else destination / Path(report.folder).name
+    pictures = _pictures(folder, report.flags) if folder else []
+    ends = accumulate(picture["bytes"] for picture in pictures)
+    shown = [picture for picture, end in zip(pictures, ends) if end <= share]
+    own = re.fullmatch("ct-[0-9a-f]{12}", report.folder)  # a person may have renamed it
+    kinds = [flag for flag, numbers in report.flags.items() if numbers]
+    return {
+        "number": number,
+        "report": report,
+        "folder": report.folder if own or identifiers or not report.folder else "folder renamed",
+        "flags": ["failed"] if report.error else ["flagged", *kinds] if kinds else [],
+        "names": _names(report, folder) if identifiers else {},
+        "error": report.error if identifiers else without_names(report.error),
+        "notes": _notes(report, identifiers, pictures),
+        "pictures": shown,
+        "left_out": len(pictures) - len(shown),
+    }
+
+
+def _notes(report, identifiers, pictures):
+    kept = ", and left" if report.method == "kmeans" else ""
+    notes = [
+        f"{flag} in {ranges(numbers)}{kept if flag == 'touching' else ''}"
+        for flag, numbers in report.flags.items()
+        if numbers
+    ]
+    notes += [w for w in report.warnings if identifiers or not w.startswith("skipped ")]
+    if not pictures and not report.error:
+        burned_in = any(w.startswith("burned-in annotation") for w in report.warnings)
+        notes.append(f"no pictures{', because of that text' if burned_in else ' are kept with it'}")
+    return notes
+
+
+def _pictures(folder, flags):
+    """The pictures of a series, the flagged ones first: list of dict."""
+    found = []
+    for path in sorted((folder / PREVIEW_FOLDER).glob("*.webp")):
+        try:
+            coded, number = path.read_bytes(), int(path.stem)
+            width, height = Image.open(io.BytesIO(coded)).size
+        except (OSError, ValueError):
+            continue  # not a picture of headrest
+        reasons = [flag for flag, numbers in flags.items() if number in numbers]
+        found.append(
+            {
+                "number": number,
+                "flags": reasons,
+                "large": bool({"touching", "uncertain"}.intersection(reasons)),
+                "bytes": len(coded),
+                "data": base64.b64encode(coded).decode(),
+                "width": width,
+                "height": height,
+            }
+        )
+    return sorted(found, key=lambda picture: not picture["large"])
+
+
+def _names(report, folder):
+    """Identifiers of a series, from its first file: dict of str to str."""
+    names = {"from": report.source}
+    if folder is None:
+        return names
+    try:
+        path = min(folder.glob("*.dcm"))
+        header = dcmread(path, stop_before_pixels=True, specific_tags=list(IDENTIFIERS))
+        names |= {label: str(header.get(key, "")) for key, label in IDENTIFIERS.items()}
+    except Exception:  # a damaged file makes pydicom raise any exception
+        names["patient"] = "cannot be read"
+    return {label: value for label, value in names.items() if value}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.clean.options import CleanOptions
 from headrest.segment.morphology import ABSENT, TOUCHING
 from headrest.util.errors import HeadrestError, counted, plain
 from headrest.util.version import __version__
@@ -47,19 +46,13 @@ class Report:
     seconds: float = 0.0
 
     @property
-    def touching(self) -> list[int]:
-        """Numbers (from 1) of the slices in which the support touches the patient."""
-        return [i for i, state in enumerate(self.states, 1) if state == TOUCHING]
-
-    @property
-    def absent(self) -> list[int]:
-        """Numbers (from 1) of the slices in which no support was found."""
-        return [i for i, state in enumerate(self.states, 1) if state == ABSENT]
-
-    @property
-    def uncertain(self) -> list[int]:
-        """Numbers (from 1) of the slices that a person should check."""
-        return [i for i, sure in enumerate(self.confidence, 1) if sure < UNCERTAIN_BELOW]
+    def flags(self) -> dict[str, list[int]]:
+        """Numbers (from 1) of the slices that a person should check, for each reason."""
+        return {
+            "touching": [i for i, state in enumerate(self.states, 1) if state == TOUCHING],
+            "uncertain": [i for i, c in enumerate(self.confidence, 1) if c < UNCERTAIN_BELOW],
+            "nothing found": [i for i, state in enumerate(self.states, 1) if state == ABSENT],
+        }
 
     def __str__(self) -> str:
         source = plain(self.source)
@@ -67,15 +60,10 @@ class Report:
             return f"{source}: NOT CLEANED: {self.error}"
         line = f"{source} -> " if source else ""
         line += f"{self.folder}: {counted(self.slices, 'slice')}, {self.removed_ml:.1f} ml removed"
-        kept = " and is left" if self.method == "kmeans" else ""
-        flags = {
-            f"support touches{kept}": self.touching,
-            "uncertain": self.uncertain,
-            "nothing found": self.absent,
-        }
-        return line + "".join(
-            f", {flag} in {len(n)}: {ranges(n)}" for flag, n in flags.items() if n
-        )
+        left = " and is left" if self.method == "kmeans" else ""
+        words = {"touching": f"support touches{left}"}
+        flags = [(words.get(flag, flag), n) for flag, n in self.flags.items() if n]
+        return line + "".join(f", {flag} in {len(n)}: {ranges(n)}" for flag, n in flags)
 
 
 def ranges(numbers: list[int]) -> str:
@@ -89,9 +77,9 @@ def ranges(numbers: list[int]) -> str:
 
 
 def save_report(folder: Path, report: Report) -> None:
-    """Write the report of a series into its folder."""
-    text = json.dumps({"headrest": __version__, **asdict(report)}, indent=1)
-    (folder / REPORT_FILE).write_text(text, encoding="utf-8")
+    """Write the report of a series, and the sizes of its slices in bytes, into its folder."""
+    fields = {"headrest": __version__, **asdict(report), "slice_bytes": _slice_bytes(folder)}
+    (folder / REPORT_FILE).write_text(json.dumps(fields, indent=1), encoding="utf-8")
 
 
 def read_report(path: Path) -> Report:
@@ -102,26 +90,38 @@ def read_report(path: Path) -> Report:
     HeadrestError
         Where it is damaged.
     """
+    return _read(path)[0]
+
+
+def complete_report(folder: Path) -> Report | None:
+    """Read the report in a folder; None where it or a slice is missing, or a slice was cut off.
+
+    Raises
+    ------
+    HeadrestError
+        Where the report is damaged.
+    """
+    if not (folder / REPORT_FILE).exists():
+        return None
+    report, slice_bytes = _read(folder / REPORT_FILE)
+    return report if slice_bytes == _slice_bytes(folder) else None
+
+
+def _slice_bytes(folder):
+    return [path.stat().st_size for path in sorted(folder.glob("*.dcm"))]
+
+
+def _read(path):
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields.pop("headrest")
+        slice_bytes = fields.pop("slice_bytes", None)
         as_tuples = {key: tuple(fields[key]) for key in ("states", "confidence", "warnings")}
-        return Report(**{**fields, **as_tuples})
+        report = Report(**{**fields, **as_tuples})
+        texts = (report.source, report.error, *report.states, *report.warnings)
+        numbers = (report.slices, report.removed_ml, report.seconds, *report.confidence)
+        if not all(isinstance(text, str) for text in texts) or not np.isfinite(numbers).all():
+            raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HeadrestError(f"{path}: damaged; remove its folder to clean again") from error
-
-
-def existing_report(
-    fingerprint: str, destination: str | Path, options: CleanOptions
-) -> Report | None:
-    """Read the report of a series that is already cleaned, without reading the series.
-
-    Returns
-    -------
-    Report, or None where there is no complete result with these options.
-    """
-    folder = Path(destination, options.folder_name(fingerprint))
-    complete = (folder / REPORT_FILE).exists()
-    if complete and all(output.is_in(folder) for output in options.outputs):
-        return read_report(folder / REPORT_FILE)
-    return None
+    return report, slice_bytes

@@ -1,5 +1,7 @@
 """Clean one series: find its support, write the derived series and the report."""
 
+import re
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +10,20 @@ from typing import Any
 from headrest.clean.options import CleanOptions
 from headrest.clean.outputs import possible_outputs
 from headrest.clean.preview import write_previews
-from headrest.clean.report import REPORT_FILE, Report, read_report, save_report
+from headrest.clean.report import Report, complete_report, save_report
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.encode import left_uncompressed
 from headrest.dicom.write import fill_hu
 from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy
 from headrest.segment.morphology import volume_ml
-from headrest.segment.support import find_support, outside_patient
-from headrest.util.errors import HeadrestError
+from headrest.segment.support import describe, find_support, outside_patient
+from headrest.util.errors import HeadrestError, plain
+
+OWN_NAMES = re.compile(
+    r"\d{4,}\.dcm|cleaning\.json|preview|segmentation|headrest\.nii\.gz|\.headrest\..*"
+)
+"""Names in the folder of a cleaned series."""
 
 
 def clean_series(
@@ -28,12 +35,11 @@ def clean_series(
     ----------
     series : Series
     destination : path
-        Gets one folder for the series, named by a hash of its UIDs, with one DICOM file per
-        slice and `cleaning.json`. The folder appears only when it is complete, and a complete
-        one is not made again.
+        Gets one folder for the series, named by a hash of its files, with one DICOM file per
+        slice and `cleaning.json`. The folder appears only when it is complete. A complete one is
+        not made again; one that has lost slices is.
     source : str, name of the series in the report.
-    **options : method, outside, segmentation, nifti, compress and drop_private of
-        `headrest.clean.options.CleanOptions`.
+    **options : see `headrest.clean.options.CleanOptions`.
 
     Returns
     -------
@@ -71,9 +77,11 @@ def clean_with_options(
     outputs, warnings = possible_outputs(series, options.outputs)
     warnings += [*(_left_uncompressed(series) if options.compress else []), *_not_air(series)]
     folder = Path(destination, options.folder_name(series.fingerprint))
-    if (folder / REPORT_FILE).exists():
+    if report := complete_report(folder):
         missing = [output for output in outputs if not output.is_in(folder)]
-        return _add_outputs(folder, series, options.method, missing, warnings)
+        if missing:
+            _write_outputs(missing, folder, series, find_support(series, options.method), options)
+        return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
     support = find_support(series, options.method)
     removed = support.removed
     if options.outside:
@@ -93,14 +101,31 @@ def clean_with_options(
 
     def write_beside_slices(partial: Path) -> None:
         save_report(partial, report)
-        write_previews(partial, series, removed, (report.uncertain, report.touching), report.absent)
-        for output in outputs:
-            output.write(partial, series, support.removed, options.method)
+        write_previews(partial, series, removed, report.flags)
+        _write_outputs(outputs, partial, series, support, options)
+        _delete_incomplete(folder)
 
-    write_derived_series(
-        series, removed, folder, options.parameters, write_beside_slices, **options.writing
-    )
+    form = {"compress": options.compress, "drop_private": options.drop_private}
+    write_derived_series(series, removed, folder, options.parameters, write_beside_slices, **form)
     return report
+
+
+def _write_outputs(outputs, folder, series, support, options):
+    for output in outputs:
+        output.write_into(folder, series, support.removed, describe(options.method))
+
+
+def _delete_incomplete(folder):
+    """Delete an earlier result that has lost slices; refuse if it holds other files."""
+    if complete_report(folder):  # another process was faster
+        return
+    others = [path.name for path in folder.glob("*") if not OWN_NAMES.fullmatch(path.name)]
+    if others:
+        raise HeadrestError(
+            f"{folder}: slices are missing, and it cannot be made again because it holds "
+            f"{plain(others[0])}; move the folder away"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _left_uncompressed(series):
@@ -112,13 +137,3 @@ def _not_air(series):
     fills = [fill_hu(series, i) for i in range(len(series))]
     off = [hu for hu, slope in zip(fills, series.slopes) if abs(hu - AIR) > abs(slope)]
     return [f"the fill value reads as {off[0]:.0f} HU: -1000 cannot be stored"] if off else []
-
-
-def _add_outputs(folder, series, method, outputs, warnings):
-    """Write outputs into a complete folder; return its report."""
-    report = read_report(folder / REPORT_FILE)
-    if outputs:
-        support = find_support(series, method)
-        for output in outputs:
-            output.write(folder, series, support.removed, method)
-    return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))

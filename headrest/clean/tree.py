@@ -1,22 +1,22 @@
-"""Clean every series of any number of studies: one task a series, wherever it is done."""
+"""Clean every series of any number of studies: one task per series, on any engine."""
 
 import os
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
 from headrest.clean.failures import Failures
 from headrest.clean.options import CleanOptions
-from headrest.clean.report import Report, existing_report
+from headrest.clean.report import Report, complete_report
 from headrest.clean.series import clean_with_options
 from headrest.dicom import SeriesFiles, find_series, load_series
-from headrest.util.errors import HeadrestError
+from headrest.dicom.write import is_derived
+from headrest.util.errors import HeadrestError, plain
 from headrest.util.files import lock_destination
 from headrest.util.workers import run_unordered
 
@@ -28,17 +28,8 @@ DIED = (
 )
 
 
-@dataclass(frozen=True)
-class Task:
-    """One series to be cleaned; the same task done again changes nothing.
-
-    Attributes
-    ----------
-    files : SeriesFiles
-    name : str, name of the series in the report.
-    destination : str
-    options : CleanOptions
-    """
+class Task(NamedTuple):
+    """One series to be cleaned; the same task done again changes nothing."""
 
     files: SeriesFiles
     name: str
@@ -57,19 +48,20 @@ def clean_tree(
     """Clean every axial CT series of any number of studies.
 
     A series whose complete result exists is not read again, so a run that was stopped or
-    killed goes on where it was. What cannot be cleaned is listed in ``failures.csv`` in the
-    destination, one row a series with the file and the reason, until a later run succeeds.
+    killed goes on where it was. Series that headrest derived are skipped. Series that cannot be
+    cleaned are listed in ``failures.csv`` in the destination, one row each with the file and the
+    reason, until a later run succeeds.
 
     Parameters
     ----------
     source : path
-        Walked to the bottom; see `headrest.dicom.find_series`.
+        Searched with all its subfolders; see `headrest.dicom.find_series`.
     destination : path
-        Made if needed; gets a folder a series. Must not lie inside the source. One run at a
+        Made if needed; gets a folder per series. Must not lie inside the source. One run at a
         time works in it.
     jobs : int
-        Series cleaned side by side, each in a process of its own, which takes 1.2 GB. In a script
-        call it under ``if __name__ == "__main__":``, as each process imports the script.
+        Series cleaned in parallel, each in a process of its own. In a script call it under
+        ``if __name__ == "__main__":``, as each process imports the script.
     scheduler : str, optional
         Address of a Dask scheduler ("tcp://host:8786"), or path of its scheduler file, that does
         the work instead; see `headrest.util.cluster`.
@@ -80,14 +72,14 @@ def clean_tree(
 
     Returns
     -------
-    list of Report, one for each CT file with a broken header, and one a series. A series that
-    cannot be trusted has its reason in `error`, and the rest goes on.
+    list of Report, one for each CT file with a broken header, and one per series. A series that
+    is not safe to clean has its reason in `error`, and the run goes on.
 
     Raises
     ------
     HeadrestError
         Where there is no CT series at all, the destination cannot be written to or another run
-        works in it, or the method or the scheduler cannot be used.
+        works in it, or the options or the scheduler cannot be used.
 
     Examples
     --------
@@ -107,20 +99,28 @@ def clean_tree(
     on_message = on_message or (lambda _: None)
     with lock_destination(destination):
         contents = find_series(source, chosen.acquisition)
-        if not contents.series and not contents.broken:
-            listed = "; ".join(contents.warnings) or "the folder is empty"
+        derived = [files for files in contents.series if is_derived(files.files[0])]
+        series = [files for files in contents.series if files not in derived]
+        warnings = [*contents.warnings, *_skipped(derived, source)]
+        if not series and not contents.broken:
+            listed = "; ".join(warnings) or "the folder is empty"
             raise HeadrestError(f"{source}: no axial CT series found ({listed})")
         failures = Failures(destination / FAILURES)
-        failures.begin(source, contents.series, contents.broken)
+        failures.begin(source, series, contents.broken)
         reports = [Report(source=source.name, error=str(error)) for error in contents.broken]
-        for known in (*contents.warnings, *reports):
+        for known in (*warnings, *reports):
             on_message(known)
-        tasks = [
-            Task(files, _name(files, source), str(destination), chosen) for files in contents.series
-        ]
+        tasks = [Task(files, _name(files, source), str(destination), chosen) for files in series]
         reports += _clean_all(tasks, _engine(jobs, scheduler), failures, on_message)
         failures.write()
     return reports
+
+
+def _skipped(derived, source):
+    if not derived:
+        return []
+    first = plain(_name(derived[0], source))
+    return [f"skipped {len(derived)} series, {first} first: derived by headrest"]
 
 
 def _refuse_early(source, destination, jobs, scheduler):
@@ -167,18 +167,12 @@ def _name(files, source):
 
 
 def clean_one(task: Task) -> Report:
-    """Clean one series, unless its complete result exists.
-
-    Parameters
-    ----------
-    task : Task
-
-    Returns
-    -------
-    Report; whatever is wrong with the series is in its `error`.
-    """
+    """Clean one series, unless its complete result exists; any failure is in `error`."""
     try:
-        return _existing(task) or _clean_again(task)
+        if report := _existing(task):
+            return report
+        series = load_series(task.files, **task.options.reading)
+        return clean_with_options(series, task.destination, task.options, task.name)
     except HeadrestError as error:
         reason = str(error)
         with suppress(HeadrestError):  # a worker of a run that was stopped may have been faster
@@ -193,15 +187,13 @@ def clean_one(task: Task) -> Report:
     return Report(source=task.name, error=reason)
 
 
-def _clean_again(task):
-    series = load_series(task.files, **task.options.reading)
-    return clean_with_options(series, task.destination, task.options, task.name)
-
-
 def _existing(task):
-    """The report of the complete result of a series, found by its headers alone, or None."""
+    """The report of the complete result of a series, without decoding the series, or None."""
+    options = task.options
     try:
-        fingerprint = task.files.fingerprint(task.options.default_rescale)
+        fingerprint = task.files.fingerprint(options.default_rescale)
     except Exception:  # load_series names the fault of a header
         return None
-    return existing_report(fingerprint, task.destination, task.options)
+    folder = Path(task.destination, options.folder_name(fingerprint))
+    complete = all(output.is_in(folder) for output in options.outputs)
+    return complete_report(folder) if complete else None
