@@ -5,6 +5,7 @@ import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,8 @@ CHECKPOINT_FILES = ("weights.npz", "optimizer.npz", "state.json")
 class Checkpoint:
     """State of a run after an epoch."""
 
-    weights: dict[str, np.ndarray]
-    optimizer: dict[str, np.ndarray]
+    weights: dict[str, Any]  # arrays
+    optimizer: dict[str, Any]  # arrays
     history: list[dict]  # one per epoch
     settings: dict  # of the whole run
 
