@@ -81,24 +81,20 @@ class Batches:
             raise HeadrestError("half-resolution epochs need augmentation")
 
     def __len__(self) -> int:
-        return self._slices() // self._batch()
-
-    def _slices(self):
-        return (4 if self.half_resolution else 1) * (self.slices_per_epoch or len(self.indices))
-
-    def _batch(self):
-        return (4 if self.half_resolution else 1) * self.batch_size
+        return (self.slices_per_epoch or len(self.indices)) // self.batch_size
 
     def epoch(self, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield batches: scaled slices, float32 (batch, rows, columns, 1), and their labels, uint8
         (batch, output, output), with `IGNORE_LABEL` in air too."""
         rng, size = np.random.default_rng(seed), self.hu.shape[1]
         noise, previous = sample_noise(rng, size), None
-        rows = size // 2 if self.half_resolution else size
+        rows, batch = size, self.batch_size
+        if self.half_resolution:
+            rows, batch = size // 2, 4 * batch
         with ThreadPoolExecutor(BATCH_THREADS) as threads:
-            for indices in self._order(rng):
-                x = np.empty((self._batch(), rows, rows, 1), np.float32)
-                y = np.empty((self._batch(), self.output_size, self.output_size), np.uint8)
+            for indices in self._order(rng, batch):
+                x = np.empty((batch, rows, rows, 1), np.float32)
+                y = np.empty((batch, self.output_size, self.output_size), np.uint8)
                 changes = [self._sample_change(rng, size) for _ in indices]
                 examples = zip(x[..., 0], y, indices, changes)
                 futures = [threads.submit(self._fill, *one, noise) for one in examples]
@@ -108,11 +104,12 @@ class Batches:
             if previous:
                 yield _complete(*previous)
 
-    def _order(self, rng):
+    def _order(self, rng, batch):
         """Slices in random order, each equally often: int array (batches, batch)."""
-        rounds = -(-self._slices() // len(self.indices))
+        slices = (self.slices_per_epoch or len(self.indices)) * (batch // self.batch_size)
+        rounds = -(-slices // len(self.indices))
         order = np.concatenate([rng.permutation(self.indices) for _ in range(rounds)])
-        return order[: len(self) * self._batch()].reshape(-1, self._batch())
+        return order[: len(self) * batch].reshape(-1, batch)
 
     def _sample_change(self, rng, size):
         return sample_augmentation(rng, size, self.half_resolution) if self.augment else None

@@ -28,25 +28,9 @@ class Checkpoint:
     history: list[dict]  # one per epoch
     settings: dict  # of the whole run
 
-    def state(self) -> dict:
-        """Content of state.json."""
-        best = min(self.history, key=lambda row: row["loss"])
-        return {
-            "epoch": len(self.history),
-            "best": {key: best[key] for key in ("epoch", "loss")},
-            "settings": self.settings,
-            "history": self.history,
-        }
-
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Seed of an epoch; a function of the run's seed, so that a resumed run has the same.
-
-    Examples
-    --------
-    >>> epoch_seed(0, 1) == epoch_seed(0, 1) != epoch_seed(0, 2)
-    True
-    """
+    """Seed of an epoch: a function of the run's seed, so that a resumed run has the same."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
@@ -68,10 +52,15 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     with atomic_folder(path) as temporary:
         np.savez(temporary / "weights.npz", **checkpoint.weights)
         np.savez(temporary / "optimizer.npz", **checkpoint.optimizer)
-        state = json.dumps(checkpoint.state(), indent=1, allow_nan=False)
-        (temporary / "state.json").write_text(state, encoding="utf-8")
-        manifest = json.dumps(_hashes(temporary), indent=1)
-        (temporary / "manifest.json").write_text(manifest, encoding="utf-8")
+        best = min(checkpoint.history, key=lambda row: row["loss"])
+        state = {
+            "epoch": len(checkpoint.history),
+            "best": {key: best[key] for key in ("epoch", "loss")},
+            "settings": checkpoint.settings,
+            "history": checkpoint.history,
+        }
+        (temporary / "state.json").write_text(json.dumps(state, indent=1, allow_nan=False))
+        (temporary / "manifest.json").write_text(json.dumps(_hashes(temporary), indent=1))
     for old in _newest_first(folder)[KEPT_CHECKPOINTS:]:
         shutil.rmtree(old, ignore_errors=True)
 

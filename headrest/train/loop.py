@@ -131,6 +131,7 @@ class _Session:
         names = (settings.loss, settings.optimizer, settings.learning_rate)
         compile_network(self.model, len(self.batches), settings.epochs, *names)
         self.watched = choose_slices(self.held_out, data.target(self.reference))
+        self.stored_settings = asdict(settings) | {"size": size, "slices": len(data)}
 
     def restore(self, resume):
         """Load the newest checkpoint, if there is one; return the history."""
@@ -138,7 +139,7 @@ class _Session:
         if last and not resume:
             raise HeadrestError(f"{self.run}: holds a run already; resume it or choose another")
         if last:
-            _check_same(last.settings, self._all_settings(), self.run)
+            _check_same(last.settings, self.stored_settings, self.run)
             set_weights(self.model, last.weights)
             _set_optimizer(self.model.optimizer, last.optimizer)
             self.history = last.history
@@ -156,9 +157,8 @@ class _Session:
         keep_epoch(self.run, found, number, row["loss"], row["dice"])
         variables = self.model.optimizer.variables
         optimizer = {v.path: keras.ops.convert_to_numpy(v) for v in variables}
-        history, settings = [*self.history, row], self._all_settings()
-        checkpoint = Checkpoint(get_weights(self.model), optimizer, history, settings)
-        save_checkpoint(self.run / "checkpoints", checkpoint)
+        state = (get_weights(self.model), optimizer, [*self.history, row], self.stored_settings)
+        save_checkpoint(self.run / "checkpoints", Checkpoint(*state))
         self.history.append(row)
 
     def _train_epoch(self, number, bar):
@@ -168,20 +168,21 @@ class _Session:
             self.model.reset_metrics()  # or Keras returns the mean since the start
             losses.append(float(self.model.train_on_batch(x, y)))
             first = self.history[0]["loss"] if self.history else losses[0]
-            if not losses[-1] <= DIVERGED * first:  # also true for NaN
-                raise _diverged(number, losses[-1])
+            converges = losses[-1] <= DIVERGED * first  # false for NaN
+            if not converges:
+                break
             bar.update()
-        if not all(np.isfinite(value).all() for value in get_weights(self.model).values()):
-            raise _diverged(number, losses[-1])
+        if not converges or not all(np.isfinite(w).all() for w in self.model.get_weights()):
+            raise HeadrestError(
+                f"the training diverged in epoch {number} (loss {losses[-1]:.3g}); earlier epochs "
+                "are kept. Train into another folder with a lower learning rate"
+            )
         return float(np.mean(losses))
 
     def _evaluate(self):
         counts = evaluate_slices(self.model, self.data, self.held_out, self.reference)
         groups = {f"dice_{name}": counts.scores(name)["dice"] for name in ("free", "touching")}
         return counts.scores() | groups
-
-    def _all_settings(self):
-        return asdict(self.settings) | {"size": self.data.hu.shape[1], "slices": len(self.data)}
 
 
 def _check_data(hu, labels):
@@ -200,10 +201,10 @@ def _check_same(stored, wanted, run):
         raise HeadrestError(f"{run}: a run of another version; train into another folder")
     differ = [key for key in wanted if stored[key] != wanted[key]]
     if differ:
-        before, now = stored[differ[0]], wanted[differ[0]]
+        key = differ[0]
         raise HeadrestError(
-            f"{run}: its {differ[0]} was {before!r}, not {now!r}; resume it as it was begun, or "
-            "train into another folder"
+            f"{run}: its {key} was {stored[key]!r}, not {wanted[key]!r}; "
+            "resume it as it was begun, or train into another folder"
         )
 
 
@@ -212,13 +213,6 @@ def _set_optimizer(optimizer, values):
         raise HeadrestError("the checkpoint's optimizer is another one")
     for variable in optimizer.variables:
         variable.assign(values[variable.path])
-
-
-def _diverged(epoch, loss):
-    return HeadrestError(
-        f"the training diverged in epoch {epoch} (loss {loss:.3g}); earlier epochs are kept. "
-        "Train into another folder with a lower learning rate"
-    )
 
 
 @contextmanager
