@@ -302,6 +302,7 @@ def test_refuses_a_series_with_a_damaged_member_unless_it_may_be_missing(tmp_pat
     assert len(read_series(tmp_path / "in", uid("other"))) == 3
     reports = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
     assert sorted(bool(report.error) for report in reports) == [False, True]
+    assert f",{path}," in (tmp_path / "out" / "failures.csv").read_text()
     command = ["clean", str(tmp_path / "in"), str(tmp_path / "out"), "--method", "kmeans"]
     assert main(command) == 1
     assert main([*command, "--allow-missing"]) == 0

@@ -100,6 +100,10 @@ def _named_file(files, error):
     for path in files.files:
         if error.startswith(f"{plain(path)}: "):
             return plain(os.path.abspath(path)), error[len(plain(path)) + 2 :]
+    for message in files.damaged[:1]:  # the reader names the first damaged file
+        file, _ = file_and_reason(message)
+        if file and error.startswith(f"{file}: "):
+            return plain(os.path.abspath(file)), error[len(file) + 2 :]
     return plain(os.path.abspath(files.files[0].parent)), error
 
 

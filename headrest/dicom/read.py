@@ -131,17 +131,10 @@ def load_series(
         try:
             slices, unused, notes = _read_slices(series_files, default_rescale, allow_missing)
             _refuse_mixture(slices)
-            slices, copies = _drop_copies(slices)
-            if copies:
-                notes.append(f"{len(copies)} copies of the same image dropped")
-            slices, resent = _drop_resent(slices)
-            if resent:
-                same = "another has the same position and pixels"
-                notes.append(f"{len(resent)} images dropped: {same}")
+            slices, repeated, repeated_notes = _drop_repeated(slices)
             slices, geometry = order_slices(slices, by_instance_number)
-            notes += geometry.warnings + series_notes(slices)
-            unused += [s.path for s in copies + resent]
-            return _series(slices, geometry, notes, unused)
+            notes += repeated_notes + geometry.warnings + series_notes(slices)
+            return _series(slices, geometry, notes, unused + [s.path for s in repeated])
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
@@ -206,32 +199,27 @@ def _read_slice(path, default_rescale):
     return _Slice(path, header, stored, slope, intercept, padding, tuple(notes))
 
 
-def _drop_copies(slices):
-    """Return one slice per SOP Instance UID, and its copies; refuse a UID of two images."""
-    kept, copies = {}, []
+def _drop_repeated(slices):
+    """Slices without repeated images, these, and warnings; refuse a UID of two images."""
+    kept, copies, resent = [], [], []
+    by_uid, by_position = {}, defaultdict(list)
     for one in slices:
-        twin = kept.setdefault(text(one.header, "SOPInstanceUID"), one)
-        if twin is one:
-            continue
-        if not is_copy(one, twin):
+        twin = by_uid.setdefault(text(one.header, "SOPInstanceUID"), one)
+        if twin is not one and not is_copy(one, twin):
             raise HeadrestError(
                 f"{one.path} and {twin.path.name} share a SOP Instance UID but not their "
                 "pixels or place; keep the right one"
             )
-        copies.append(one)
-    return list(kept.values()), copies
-
-
-def _drop_resent(slices):
-    """Return the slices without images that repeat another one under a new UID, and these."""
-    kept, resent = [], []
-    seen = defaultdict(list)
-    for one in slices:
         position = numbers(one.header, "ImagePositionPatient", 3)
-        twins = [] if position is None else seen[tuple(position)]
-        (resent if any(is_copy(one, twin) for twin in twins) else kept).append(one)
-        twins.append(one)
-    return kept, resent
+        others = [] if position is None else by_position[tuple(position)]
+        again = any(is_copy(one, other) for other in others)
+        (copies if twin is not one else resent if again else kept).append(one)
+        others.append(one)
+    reasons = {
+        f"{len(copies)} copies of the same image dropped": copies,
+        f"{len(resent)} images dropped: another has the same position and pixels": resent,
+    }
+    return kept, copies + resent, [note for note, images in reasons.items() if images]
 
 
 def is_copy(one: Any, twin: Any) -> bool:

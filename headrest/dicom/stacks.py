@@ -118,7 +118,7 @@ def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[
     groups = _by_grid([image for image in images if image.depth is not None])
     if not groups or (len(groups) > 1 and len(groups[0]) == 1):
         return [Stack(images, "", [])], []  # no two images fit each other: the reader refuses them
-    main, *others = list(groups[0]), *groups[1:]
+    main, others = list(groups[0]), groups[1:]
     others += [[image] for image in images if image.depth is None]
     candidates, left_out = [main], []
     for group in others:
