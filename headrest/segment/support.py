@@ -24,6 +24,7 @@ from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained, weights_hash
 from headrest.segment.refine import confidence, refine, states
 from headrest.util.errors import HeadrestError
+from headrest.util.packages import require
 
 SKIN_MM = 3.0
 """Voxels this near to the patient are kept when everything outside is blanked."""
@@ -106,6 +107,8 @@ def check_method(name: str) -> None:
     """Raise a HeadrestError if a method is unknown or its packages are missing."""
     if name not in METHODS:
         raise HeadrestError(f"no method {name!r}; choose one of: {', '.join(METHODS)}")
+    if name == "network":
+        require("onnxruntime", ", or choose the method kmeans")
 
 
 def describe(name: str) -> str:
