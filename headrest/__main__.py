@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from headrest.clean.page import check_place, write_page
 from headrest.clean.tree import clean_tree
+from headrest.segment.pretrained import PROVIDERS
 from headrest.segment.support import METHODS
 from headrest.train.settings import Settings
 from headrest.util.errors import HeadrestError
@@ -24,6 +25,7 @@ data:
   synthesize    write synthetic patients with their exact truth, as DICOM
 network:
   train         train a network on a training set
+  export        write a trained network as ONNX, for clean --weights
   make-weights  train the pretrained network again, from seeds
   video         show the epochs of a training run as a video
 evaluate:
@@ -61,8 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         required=True, metavar="COMMAND", title="commands", description=COMMANDS
     )
-    for add_command in (_add_clean, _add_fetch, _add_synthesize, _add_train, _add_make_weights):
+    for add_command in (_add_clean, _add_fetch, _add_synthesize, _add_train, _add_export):
         add_command(commands)
+    _add_make_weights(commands)
     _add_video(commands)
     _add_score(commands)
     return parser
@@ -73,6 +76,8 @@ def _add_clean(commands):
     add("source", metavar="SOURCE", type=_path, help="folder of DICOM files, and all folders in it")
     add("destination", metavar="DESTINATION", type=_path, help="folder for the cleaned series")
     add("--method", choices=METHODS, default="network", help="kmeans leaves support that touches")
+    add("--weights", type=_path, metavar="FILE.onnx", help="network that `export` wrote")
+    add("--provider", choices=PROVIDERS, help="processor of the network (cuda if there is one)")
     add("--outside", action="store_true", help="blank foam and linen outside the patient too")
     add("--segmentation", action="store_true", help="add a DICOM Segmentation (needs highdicom)")
     add("--nifti", action="store_true", help="add the mask as NIfTI (needs nibabel)")
@@ -195,6 +200,25 @@ def _train(data, run_folder, resume, **settings):
         f"epoch {last['epoch']}: held-out Dice {last['dice']:.3f}, pixel accuracy "
         f"{last['accuracy']:.4f} (empty mask: {last['all_background']:.4f})"
     )
+
+
+def _add_export(commands):
+    add = _add_command(commands, "export", _export)
+    add("run_folder", metavar="RUN", type=_path, help="folder that `train` wrote")
+    add("out", metavar="OUT.onnx", type=_path)
+
+
+def _export(run_folder, out):
+    """Write the network of RUN as ONNX, with weights in float16.
+
+    `clean --weights OUT.onnx` finds supports with it, without Keras.
+    """
+    from headrest.segment.export import export_network
+    from headrest.segment.pretrained import weights_hash
+    from headrest.train.loop import load_network
+
+    export_network(load_network(run_folder), out)
+    print(f"{out}: SHA-256 {weights_hash(out)}; use it with: clean --weights {out}")
 
 
 def _add_make_weights(commands):

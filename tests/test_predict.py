@@ -64,7 +64,7 @@ def test_augmentation_starts_at_an_uncertain_area(pixels, batches):
 
 @pytest.mark.parametrize(
     ("slices", "mm", "batches"),
-    [(8, 0.5, [6]), (8, 1.4, [3, 3]), (14, 0.5, [8, 4]), (5, 1.4, [3, 1])],
+    [(8, 0.5, [4, 2]), (8, 1.4, [1] * 6), (14, 0.5, [4, 4, 4]), (5, 1.4, [1] * 4)],
 )
 def test_slices_are_predicted_in_batches_and_empty_ones_not_at_all(slices, mm, batches):
     hu = np.full((slices, 512, 512), -1000.0)

@@ -7,15 +7,20 @@ import sys
 
 import numpy as np
 import pytest
+from one_run import SETTINGS, easy_set
+from pydicom.data import get_testdata_file
 
-from headrest import HeadrestError
+from headrest import HeadrestError, find_support, read_series
+from headrest.__main__ import main
 from headrest.hounsfield import scale
 from headrest.segment import pretrained
+from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import WEIGHTS, load_pretrained, model_card, weights_hash
 from headrest.util.files import sha256
 
 unet = pytest.importorskip("headrest.segment.unet", reason="needs Keras and a backend")
 export = pytest.importorskip("headrest.segment.export")
+from headrest.train.loop import load_network  # noqa: E402
 
 
 def noise(n=2, size=128, seed=0):
@@ -86,7 +91,6 @@ def test_refuses_a_pretrained_network_with_a_changed_byte(tmp_path, monkeypatch)
     (tmp_path / "headrest.onnx").write_bytes(data)
     (tmp_path / "headrest.json").write_bytes((WEIGHTS / "headrest.json").read_bytes())
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
-    load_pretrained.cache_clear()
     with pytest.raises(HeadrestError, match="SHA-256"):
         load_pretrained()
 
@@ -129,9 +133,81 @@ def test_refuses_a_file_of_another_kind(exported, damage, reason):
         load_pretrained(exported)
 
 
-def test_refuses_an_execution_provider_that_is_not_installed(exported):
-    with pytest.raises(HeadrestError, match="CPUExecutionProvider"):
-        load_pretrained(exported, ("NoSuchExecutionProvider",))
+@pytest.mark.parametrize("provider", ["gpu", "coreml"])
+def test_refuses_a_provider_that_is_unknown_or_not_installed(exported, provider):
+    with pytest.raises(HeadrestError, match=f"no execution provider '{provider}'.*cpu"):
+        load_pretrained(exported, provider)
+
+
+@pytest.mark.parametrize(("value", "threads"), [("3", 3), ("5,2", 5), ("", None), ("many", None)])
+def test_threads_are_those_of_a_worker_or_the_cores_of_the_process(monkeypatch, value, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    assert pretrained._threads() == (cores if threads is None else threads)
+
+
+def test_a_file_is_loaded_again_when_it_changes(trained, exported):
+    x, before = noise(), load_pretrained(exported)
+    assert load_pretrained(exported) is before
+    other = unet.build_unet("small", seed=6)
+    export.export_network(other, exported)
+    after = load_pretrained(exported)(x)
+    assert after == pytest.approx(unet.keras_probability(other)(x), abs=1e-3)
+    assert np.abs(after - before(x)).max() > 0.01
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of one epoch."""
+    from headrest.train.loop import train
+
+    folder = tmp_path_factory.mktemp("training") / "run"
+    train(easy_set(), folder, **{**SETTINGS, "epochs": 1, "half_resolution_epochs": 0})
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_is_exported_and_cleans_a_series(run, tmp_path, capsys):
+    path = tmp_path / "own.onnx"
+    assert main(["export", str(run), str(path)]) == 0
+    assert weights_hash(path) in capsys.readouterr().out
+    source = get_testdata_file("CT_small.dcm")
+    assert main(["clean", source, str(tmp_path / "out"), "--weights", str(path)]) == 0
+    (folder,) = (tmp_path / "out").glob("ct-*")
+    written = next(folder.glob("*.dcm")).read_bytes()
+    assert f"method=network weights={weights_hash(path)}".encode() in written
+    series = read_series(source)
+    own, released = find_support(series, weights=path), find_support(series)
+    network = unet.keras_probability(load_network(run))
+    assert own.probability == pytest.approx(
+        series_probability(series.hu, series.spacing_mm, network), abs=0.01
+    )
+    assert np.abs(own.probability - released.probability).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--weights", "text.onnx"], "text.onnx: no ONNX file"),
+        (["--weights", "missing.onnx"], "missing.onnx: cannot be read"),
+        (["--weights", "text.onnx", "--method", "kmeans"], "'kmeans' has no weights"),
+        (["--provider", "coreml"], "no execution provider 'coreml'"),
+    ],
+)
+def test_refuses_weights_that_cannot_be_used_before_any_series(
+    options, reason, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    text(tmp_path / "text.onnx")
+    assert main(["clean", get_testdata_file("CT_small.dcm"), "out", *options]) == 1
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_to_export_a_folder_without_a_run(tmp_path, capsys):
+    assert main(["export", str(tmp_path / "none"), str(tmp_path / "own.onnx")]) == 1
+    assert "no checkpoint" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"sha256": "0"}'])

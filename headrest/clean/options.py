@@ -2,11 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from headrest.clean.outputs import OUTPUTS, Output
 from headrest.dicom.values import check_default_rescale
-from headrest.segment.support import describe
+from headrest.segment.support import check_method, describe
 from headrest.util.packages import require
 from headrest.util.version import __version__
 
@@ -21,6 +22,7 @@ class CleanOptions:
         "network" or "kmeans"; see `headrest.find_support`.
     weights : str, optional
         Path of a network that `headrest export` wrote, to use instead of the pretrained one.
+    provider : str, optional; of ONNX Runtime, see `headrest.find_support`.
     outside : bool
         Blank also everything at -500 HU and below outside the patient: foam, linen, noise.
     segmentation : bool
@@ -38,8 +40,8 @@ class CleanOptions:
     Raises
     ------
     HeadrestError
-        For an unknown method, a missing package, or a default rescale that is not a slope and
-        an intercept.
+        For a method, weights or a provider that cannot be used, a missing package, or a default
+        rescale that is not a slope and an intercept.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class CleanOptions:
 
     method: str = "network"
     weights: str | None = None
+    provider: str | None = None
     outside: bool = False
     segmentation: bool = False
     nifti: bool = False
@@ -60,15 +63,27 @@ class CleanOptions:
     allow_missing: bool = False
 
     def __post_init__(self) -> None:
-        describe(self.method)  # refuses an unknown method
+        if self.weights is not None:  # workers may run in another folder
+            object.__setattr__(self, "weights", str(Path(self.weights).absolute()))
+        check_method(self.method, self.weights, self.provider)
         check_default_rescale(self.default_rescale)
         for output in self.outputs:
             require(output.package)
 
     @property
+    def finding(self) -> dict[str, str | None]:
+        """Keywords of `headrest.find_support`."""
+        return {name: getattr(self, name) for name in ("method", "weights", "provider")}
+
+    @property
+    def description(self) -> str:
+        """How the support is found, as additional outputs record it."""
+        return describe(self.method, self.weights)
+
+    @property
     def parameters(self) -> str:
-        """How the support is found, as derived series record it."""
-        return describe(self.method) + (" outside" if self.outside else "")
+        """How voxels are chosen, as derived series record it."""
+        return self.description + (" outside" if self.outside else "")
 
     @property
     def outputs(self) -> list[Output]:

@@ -17,7 +17,7 @@ from headrest.dicom.write import fill_hu
 from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy
 from headrest.segment.morphology import volume_ml
-from headrest.segment.support import describe, find_support, outside_patient
+from headrest.segment.support import find_support, outside_patient
 from headrest.util.errors import HeadrestError, plain
 
 OWN_NAMES = re.compile(
@@ -80,9 +80,10 @@ def clean_with_options(
     if report := complete_report(folder):
         missing = [output for output in outputs if not output.is_in(folder)]
         if missing:
-            _write_outputs(missing, folder, series, find_support(series, options.method), options)
+            support = find_support(series, **options.finding)
+            _write_outputs(missing, folder, series, support, options)
         return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
-    support = find_support(series, options.method)
+    support = find_support(series, **options.finding)
     removed = support.removed
     if options.outside:
         removed |= outside_patient(support.mask, series.hu, series.padding, series.spacing_mm)
@@ -112,7 +113,7 @@ def clean_with_options(
 
 def _write_outputs(outputs, folder, series, support, options):
     for output in outputs:
-        output.write_into(folder, series, support.removed, describe(options.method))
+        output.write_into(folder, series, support.removed, options.description)
 
 
 def _delete_incomplete(folder):

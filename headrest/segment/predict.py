@@ -24,8 +24,8 @@ SIZE_STEP = 256
 MAX_SIZE = 1024
 """Larger slices are resampled to coarser pixels than `PIXEL_MM`, to bound the memory."""
 
-BATCH_PIXELS = 8 * NETWORK_SIZE**2
-"""Pixels that a network takes at once."""
+BATCH_PIXELS = 4 * NETWORK_SIZE**2
+"""Pixels that a network takes at once: more take more memory and are not faster."""
 
 MIN_PROBABILITY = 1.3e-4
 """Lower ones are stored as 0. Below half of it float16 is subnormal, and NumPy 30 times slower."""

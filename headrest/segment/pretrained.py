@@ -1,9 +1,8 @@
 """The pretrained network: an ONNX file, checked before it is loaded, and run by ONNX Runtime."""
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from headrest.hounsfield import INPUT_HIGH_HU, INPUT_LOW_HU
 from headrest.util.errors import HeadrestError
+from headrest.util.files import sha256
 
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -20,6 +20,14 @@ CARD_KEYS = {"architecture", "parameters", "sha256"}
 INPUT, OUTPUT, SCALING = "slices", "probability", "input_hu"
 """Names in an ONNX file of headrest: input, output, and the metadata "lowest highest" HU that the
 input -1 and 1 stand for."""
+
+PROVIDERS: dict[str, tuple[str, dict]] = {
+    "cpu": ("CPUExecutionProvider", {}),
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}),
+    "coreml": ("CoreMLExecutionProvider", {}),
+    "directml": ("DmlExecutionProvider", {}),
+}
+"""Execution providers of ONNX Runtime and their options. TF32 has a mantissa of 10 bits only."""
 
 MAX_BYTES = 2**31
 """Protocol Buffers, the format of ONNX, hold no larger file."""
@@ -43,18 +51,15 @@ def model_card(folder: Path = WEIGHTS) -> dict[str, Any]:
     return card
 
 
-@lru_cache(maxsize=2)
 def load_pretrained(
-    path: str | Path | None = None, providers: tuple[str, ...] | None = None
+    path: str | Path | None = None, provider: str | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Load the pretrained network, or one that `headrest export` wrote.
 
     Parameters
     ----------
     path : path of an .onnx file, optional; the pretrained network if None.
-    providers : tuple of str, optional
-        Execution providers of ONNX Runtime, such as ("CUDAExecutionProvider",); if None, those
-        of the installed package, a GPU before the CPU.
+    provider : key of `PROVIDERS`, optional; "cuda" if None and ONNX Runtime has it, or "cpu".
 
     Returns
     -------
@@ -64,56 +69,78 @@ def load_pretrained(
     Raises
     ------
     HeadrestError
-        If the file is damaged, is not the one of the model card, or is another kind of network.
+        If the file is damaged, is not the one of the model card, or is another kind of network,
+        or the provider cannot be used.
     """
-    data = _read(Path(path) if path else WEIGHTS / "headrest.onnx")
-    if path is None and hashlib.sha256(data).hexdigest() != model_card()["sha256"]:
+    digest = _digest(path)
+    if path is None and digest != model_card()["sha256"]:
         raise HeadrestError(f"{WEIGHTS}: the SHA-256 differs from the card; reinstall headrest")
-    session = _session(data, path, providers)
+    return _load(Path(path or WEIGHTS / "headrest.onnx"), digest, provider)
+
+
+@lru_cache(maxsize=2)
+def _load(path, _, provider):
+    session = _session(path, provider)
 
     def probability(scaled: np.ndarray) -> np.ndarray:
-        return session.run([OUTPUT], {INPUT: np.ascontiguousarray(scaled, np.float32)})[0]
+        try:
+            return session.run([OUTPUT], {INPUT: np.ascontiguousarray(scaled, np.float32)})[0]
+        except Exception as error:  # ONNX Runtime has no class of its own for them
+            raise HeadrestError(f"{path}: fails on slices of {scaled.shape}") from error
 
     return probability
 
 
 def weights_hash(path: str | Path | None = None) -> str:
     """First 12 digits of the SHA-256 of a network's file; of the pretrained one if None."""
-    digest = hashlib.sha256(_read(Path(path))).hexdigest() if path else model_card()["sha256"]
-    return digest[:12]
+    return (_digest(path) if path else model_card()["sha256"])[:12]
 
 
-def _read(path: Path) -> bytes:
+def _digest(path):
+    path = Path(path or WEIGHTS / "headrest.onnx")
     try:
-        if path.stat().st_size >= MAX_BYTES:
-            raise HeadrestError(f"{path}: {path.stat().st_size} bytes is too large for ONNX")
-        return path.read_bytes()
+        if path.stat().st_size < MAX_BYTES:
+            return sha256(path)
     except OSError as error:
         raise HeadrestError(f"{path}: cannot be read ({error.strerror})") from error
+    raise HeadrestError(f"{path}: too large for an ONNX file")
 
 
-def _session(data: bytes, path: str | Path | None, providers: Sequence[str] | None) -> Any:
+def _session(path: Path, provider: str | None) -> Any:
     """Session of ONNX Runtime, for a file with the input, output and scaling of headrest."""
     import onnxruntime as ort  # loaded only where the network is used
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))
-    options.log_severity_level = 3
-    options.enable_cpu_mem_arena = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = ort.get_available_providers()
-    if providers and not set(providers) <= set(available):
-        raise HeadrestError(f"no {', '.join(providers)}; installed: {', '.join(available)}")
+    wanted = provider or ("cuda" if PROVIDERS["cuda"][0] in available else "cpu")
+    if wanted not in PROVIDERS or PROVIDERS[wanted][0] not in available:
+        names = ", ".join(key for key, (name, _) in PROVIDERS.items() if name in available)
+        raise HeadrestError(f"no execution provider {wanted!r} is installed; there is: {names}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = _threads()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = wanted != "directml"  # which does not support it
+    chosen = [PROVIDERS[name] for name in dict.fromkeys((wanted, "cpu"))]
     try:
-        session = ort.InferenceSession(data, options, providers=list(providers or available))
+        session = ort.InferenceSession(path.read_bytes(), options, chosen)
     except Exception as error:  # ONNX Runtime has no class of its own for them
         raise HeadrestError(f"{path}: no ONNX file that can be run") from error
-    names = [[v.name for v in values] for values in (session.get_inputs(), session.get_outputs())]
+    if provider and session.get_providers()[0] != PROVIDERS[wanted][0]:
+        raise HeadrestError(f"the execution provider {provider!r} cannot be started")
+    found = [[v.name for v in values] for values in (session.get_inputs(), session.get_outputs())]
     scaling = session.get_modelmeta().custom_metadata_map.get(SCALING)
     expected = f"{INPUT_LOW_HU:g} {INPUT_HIGH_HU:g}"
-    if names != [[INPUT], [OUTPUT]] or scaling != expected:
+    if found != [[INPUT], [OUTPUT]] or scaling != expected:
         raise HeadrestError(
             f"{path}: not a network of `headrest export`: it needs the input {INPUT!r}, the output "
-            f"{OUTPUT!r} and the metadata {SCALING!r} {expected!r}, not {names} and {scaling!r}"
+            f"{OUTPUT!r} and the metadata {SCALING!r} {expected!r}, not {found} and {scaling!r}"
         )
     return session
+
+
+def _threads() -> int:
+    """Threads as OMP_NUM_THREADS says, as in a worker, or the cores of this process."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if first.isdecimal():
+        return int(first)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0

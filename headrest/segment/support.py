@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -66,7 +67,12 @@ class Support:
         return f"Support({len(self.states)} slices: {counts})"
 
 
-def find_support(series: Series, method: str = "network") -> Support:
+def find_support(
+    series: Series,
+    method: str = "network",
+    weights: str | Path | None = None,
+    provider: str | None = None,
+) -> Support:
     """Find the support in a series.
 
     Parameters
@@ -78,6 +84,10 @@ def find_support(series: Series, method: str = "network") -> Support:
         patient.
         "kmeans": K-Means and connected components (`headrest.segment.labels`). A support that
         touches the patient is kept, and its slices are "touching".
+    weights : path, optional
+        Network that `headrest export` wrote; the pretrained one if None.
+    provider : str, optional
+        "cpu", "cuda", "coreml" or "directml", see `headrest.segment.pretrained.load_pretrained`.
 
     Returns
     -------
@@ -86,7 +96,7 @@ def find_support(series: Series, method: str = "network") -> Support:
     Raises
     ------
     HeadrestError
-        For an unknown method, or if its packages are missing or the network's weights damaged.
+        For an unknown method, or if its weights are damaged or the provider cannot be used.
 
     Examples
     --------
@@ -99,23 +109,28 @@ def find_support(series: Series, method: str = "network") -> Support:
     >>> support.mask.shape
     (1, 512, 512)
     """
-    check_method(method)
+    check_method(method, weights, provider)
+    if method == "network":
+        return _network(series, weights, provider)
     return METHODS[method](series)
 
 
-def check_method(name: str) -> None:
-    """Raise a HeadrestError if a method is unknown or its packages are missing."""
+def check_method(name: str, weights: str | Path | None = None, provider: str | None = None) -> None:
+    """Raise a HeadrestError if a method, its weights or the provider cannot be used."""
     if name not in METHODS:
         raise HeadrestError(f"no method {name!r}; choose one of: {', '.join(METHODS)}")
     if name == "network":
         require("onnxruntime", ", or choose the method kmeans")
+    elif weights or provider:
+        raise HeadrestError(f"the method {name!r} has no weights and no provider")
+    if weights or provider:
+        load_pretrained(weights, provider)
 
 
-def describe(name: str) -> str:
+def describe(name: str, weights: str | Path | None = None) -> str:
     """Describe a method, with its weights, for the derived series; raises as `find_support`."""
-    check_method(name)
-    weights = f" weights={weights_hash()}" if name == "network" else ""
-    return f"method={name}{weights}"
+    check_method(name, weights)
+    return f"method={name}" + (f" weights={weights_hash(weights)}" if name == "network" else "")
 
 
 def _kmeans(series):
@@ -127,9 +142,9 @@ def _kmeans(series):
     return Support(mask, boundary, patient, tuple(label.state for label in labels))
 
 
-def _network(series):
+def _network(series, weights=None, provider=None):
     hu, spacing_mm = series.hu, series.spacing_mm
-    probability = series_probability(hu, spacing_mm, load_pretrained())
+    probability = series_probability(hu, spacing_mm, load_pretrained(weights, provider))
     mask, patient = refine(probability, hu, spacing_mm)
     return Support(
         mask,

@@ -37,7 +37,8 @@ def build_unet(preset: str = "standard", seed: int = 0, **changes: Any) -> keras
 
     Returns
     -------
-    keras.Model, as by `unet`.
+    keras.Model, float32 (batch, rows, columns, 1) -> logits (batch, rows, columns, 2), background
+    first.
 
     Examples
     --------
@@ -57,35 +58,16 @@ def unet(
     seed: int = 0,
     name: str | None = None,
 ) -> keras.Model:
-    """Build an encoder-decoder with skip connections.
+    """Build an encoder-decoder with skip connections (O. Ronneberger et al., arXiv:1505.04597).
 
     Parameters
     ----------
     widths : sequence of int, features of each level, from the slice down to the bottleneck.
-    convolutions : sequence of int
-        3x3 convolutions of each level, in the encoder and again in the decoder.
-    padding : "same" or "valid"
-        With "valid" each convolution loses a border of one pixel, so the output is smaller than
-        the input.
+    convolutions : sequence of int, of each level, in the encoder and again in the decoder.
+    padding : "same", or "valid": each convolution loses a border of one pixel.
     stride : int
-        The first convolution has this stride and a kernel as many times larger, and the output
-        head upsamples by as much: the levels see a grid of 1 / stride (space to depth).
-    seed : int, of the initial weights.
-    name : str, optional
-
-    Returns
-    -------
-    keras.Model, float32 (batch, rows, columns, 1) -> logits (batch, rows, columns, 2), background
-    first. `output_size` says which sizes it takes.
-
-    Raises
-    ------
-    HeadrestError
-        If `widths` and `convolutions` differ in length, or the padding is another.
-
-    Notes
-    -----
-    O. Ronneberger et al., U-Net, MICCAI 2015, arXiv:1505.04597.
+        Of the first convolution, whose kernel is as many times larger; the output head upsamples
+        by as much, so the levels have a grid of 1 / stride (space to depth).
     """
     if len(widths) != len(convolutions) or padding not in ("same", "valid"):
         raise HeadrestError(
@@ -139,32 +121,8 @@ class PixelShuffle(layers.Conv2DTranspose):
         return ops.reshape(x, (-1, step * rows, step * columns, features))
 
 
-def output_size(model: keras.Model, size: int) -> int:
-    """Rows (or columns) that a network returns for slices of `size` rows.
-
-    Raises
-    ------
-    HeadrestError
-        If slices of this size cannot be pooled so often; it names the nearest that can.
-
-    Examples
-    --------
-    >>> output_size(build_unet("valid3"), 512)
-    472
-    """
-    sizes = layer_sizes(model, size)
-    if sizes:
-        return sizes["logits"]
-    works = [n for n in range(1, 2 * abs(size) + 2048) if layer_sizes(model, n)]
-    below, above = [n for n in works if n < size][-1:], [n for n in works if n > size][:1]
-    raise HeadrestError(
-        f"the network {model.name!r} cannot downsample slices of {size} x {size} as often as it "
-        f"has to; the nearest sizes: {' and '.join(map(str, below + above))}"
-    )
-
-
 def layer_sizes(model: keras.Model, size: int) -> dict[str, int]:
-    """Rows that each layer returns for slices of `size` rows, by its name; empty if these cannot
+    """Rows that each layer returns for slices of `size` rows, by its name; empty if they cannot
     be pooled so often.
 
     Examples
@@ -175,31 +133,40 @@ def layer_sizes(model: keras.Model, size: int) -> dict[str, int]:
     """
     sizes = {}
     for layer in model.layers:
-        before, stride = size, getattr(layer, "strides", (1,))[0]
+        stride = getattr(layer, "strides", (1,))[0]
         if isinstance(layer, PixelShuffle):
             size *= stride
         else:
-            size //= stride
+            fits, size = size % stride == 0, size // stride
             size -= 2 * (isinstance(layer, layers.Conv2D) and layer.padding == "valid")
-            if before % stride or size < 1:
+            if not fits or size < 1:
                 return {}
         sizes[layer.name] = size
     return sizes
 
 
-def keras_probability(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Wrap a network for `headrest.segment.predict.series_probability`.
+def output_size(model: keras.Model, size: int) -> int:
+    """Rows that a network returns for slices of `size` rows, such as 472 for 512 by "valid3".
 
-    Parameters
-    ----------
-    model : keras.Model of `unet`
-
-    Returns
-    -------
-    callable, float32 (n, rows, columns), scaled as by `headrest.hounsfield.scale` -> float32 (n,
-    rows, columns), probability of support; fewer rows and columns with VALID padding. It raises
-    HeadrestError for a size as `output_size` does.
+    Raises
+    ------
+    HeadrestError
+        If slices of this size cannot be pooled so often; it names the nearest that can.
     """
+    sizes = layer_sizes(model, size)
+    if sizes:
+        return sizes["logits"]
+    works = [n for n in range(1, 2 * abs(size) + 2048) if layer_sizes(model, n)]
+    nearest = [n for n in works if n < size][-1:] + [n for n in works if n > size][:1]
+    raise HeadrestError(
+        f"the network {model.name!r} cannot downsample slices of {size} x {size} as often as it "
+        f"has to; the nearest sizes: {' and '.join(map(str, nearest))}"
+    )
+
+
+def keras_probability(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Wrap a U-Net as `headrest.segment.pretrained.load_pretrained` returns a network: float32
+    (n, rows, columns), scaled -> probability of support; it refuses sizes as `output_size`."""
 
     def probability(scaled: np.ndarray) -> np.ndarray:
         for size in scaled.shape[1:]:
@@ -211,9 +178,7 @@ def keras_probability(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
-    """Read the weights of a network: dict of layer and variable to float32 array.
-
-    They are the same under every backend.
+    """Read the weights of a network, by layer and variable; the same under every backend.
 
     Examples
     --------
