@@ -10,8 +10,10 @@ series, P9 runs the notebooks and all tests. Machines differ and are noisy: comp
 """
 
 import argparse
+import os
+from multiprocessing import get_context
 
-import lines
+from lines import LINES, rows
 from measure import ROW
 
 from headrest.util.machine import machine
@@ -25,18 +27,21 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("lines", nargs="*", metavar="LINE", help=" ".join(lines.LINES))
+    parser.add_argument("lines", nargs="*", metavar="LINE", help=" ".join(LINES))
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="medians of N (3)")
     parser.add_argument("--series", type=int, default=100, metavar="N", help="series of P6 (100)")
     parser.add_argument("--slices", type=int, default=140, metavar="N", help="slices of P2 (140)")
     options = parser.parse_args()
-    if unknown := set(options.lines) - set(lines.LINES):
-        parser.error(f"no line {min(unknown)}; choose from {', '.join(lines.LINES)}")
+    if unknown := set(options.lines) - set(LINES):
+        parser.error(f"no line {min(unknown)}; choose from {', '.join(LINES)}")
+    os.environ["TQDM_DISABLE"] = "1"
     print(machine())
     print(ROW.format("", "what", "figure", "unit", "aim", "met"))
-    for name in options.lines or QUICK:
-        for row in lines.LINES[name](options):
-            print(row.text(name), flush=True)
+    # A process for each line: the peak memory of a child counts that of its parent (execve(2)).
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for name in options.lines or QUICK:
+            for row in pool.apply(rows, (name, options)):
+                print(row.text(name), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import tempfile
 import venv
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,19 @@ def steps(options: Namespace) -> Iterator[Row]:
 
 def installation(options: Namespace) -> Iterator[Row]:
     """P5: `pip install .` into a new environment."""
-    with tempfile.TemporaryDirectory() as place:
+    with _copy() as copy, tempfile.TemporaryDirectory() as place:
         venv.create(place, with_pip=True)
         before = _size_mb(place)
-        pip = [Path(place, "bin", "python"), "-m", "pip", "install", "-q", str(ROOT)]
+        pip = [Path(place, "bin", "python"), "-m", "pip", "install", "-qq", str(copy)]
         subprocess.run(pip, check=True, stdout=sys.stderr)
         yield Row("pip install . in a new environment", _size_mb(place) - before, "MB", 600)
+
+
+@contextmanager
+def _copy() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as place:
+        ignored = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "__pycache__")
+        yield Path(shutil.copytree(ROOT, Path(place, "repository"), ignore=ignored))
 
 
 def _size_mb(folder):
@@ -173,10 +181,7 @@ def training(options: Namespace) -> Iterator[Row]:
 
 def notebooks_and_tests(options: Namespace) -> Iterator[Row]:
     """P9: the notebooks and the tests, in a copy of the repository."""
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place, "repository")
-        ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__")
-        shutil.copytree(ROOT, copy, ignore=ignored)
+    with _copy() as copy:
         execute = ("-m", "jupyter", "execute", "--inplace")
         books = sorted((copy / "notebooks").glob("[0-9]*.ipynb"))
         third = run(*execute, books[3], cwd=copy)
@@ -200,3 +205,8 @@ LINES: dict[str, Callable[[Namespace], Iterator[Row]]] = {
     "P8": training,
     "P9": notebooks_and_tests,
 }
+
+
+def rows(name: str, options: Namespace) -> list[Row]:
+    """Measure one line."""
+    return list(LINES[name](options))

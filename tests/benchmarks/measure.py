@@ -67,7 +67,7 @@ def run(*command: object, cwd: Path = ROOT) -> Cost:
         output.seek(0)
         text = output.read()
     if process.returncode:
-        sys.exit(f"{command}: exit status {process.returncode}\n{text[-2000:]}")
+        raise RuntimeError(f"{command}: exit status {process.returncode}\n{text[-2000:]}")
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # getrusage(2)
     return Cost(seconds, usage.ru_utime + usage.ru_stime, peak / MB, text)
 
