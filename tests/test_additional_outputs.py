@@ -1,4 +1,4 @@
-"""What is laid beside the slices: in time, whole, and in nobody's way."""
+"""Additional outputs: the same mask, written whole or not at all, apart from the slices."""
 
 import importlib.util
 import os
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 clean_series = partial(headrest.clean_series, method="kmeans")
 ALL = dict.fromkeys(OUTPUTS, True)
-FILES = {extra.file for extra in OUTPUTS.values()}
+FILES = {output.file for output in OUTPUTS.values()}
 WRITERS = {"segmentation": write_segmentation, "nifti": write_nifti}
 UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, float(n**3)]}
 
@@ -39,7 +39,7 @@ def series(tmp_path):
     return read_series(tmp_path / "scan")
 
 
-def laid(folder):
+def files_in(folder):
     """Every file below a folder; a hidden one is a leftover."""
     names = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.*")}
     assert not [name for name in names if "partial" in name]
@@ -58,18 +58,18 @@ def masks(folder):
     return read.get_pixels_by_source_instance(uids)[..., 0], np.asarray(image.dataobj).T
 
 
-def test_extras_hold_the_mask_and_come_only_if_asked_for(series, tmp_path):
+def test_writes_the_mask_only_on_request(series, tmp_path):
     without = clean_series(series, tmp_path / "without")
-    assert not FILES & laid(tmp_path / "without" / without.folder)
+    assert not FILES & files_in(tmp_path / "without" / without.folder)
     report = clean_series(series, tmp_path / "out", **ALL)
-    assert laid(tmp_path / "out" / report.folder) > FILES
+    assert files_in(tmp_path / "out" / report.folder) > FILES
     mask = find_support(series, "kmeans").removed
     assert mask.any()
     for found in masks(tmp_path / "out" / report.folder):
         assert np.array_equal(found.astype(bool), mask)
 
 
-def test_blanking_the_outside_leaves_the_mask_as_it_is(series, tmp_path):
+def test_outside_does_not_change_the_mask_that_is_written(series, tmp_path):
     inner, outer = (
         clean_series(series, tmp_path / "out", outside=outside, **ALL) for outside in (False, True)
     )
@@ -78,7 +78,7 @@ def test_blanking_the_outside_leaves_the_mask_as_it_is(series, tmp_path):
         assert np.array_equal(one, other)
 
 
-def test_the_folder_stays_one_series_for_every_reader(series, tmp_path):
+def test_other_readers_find_one_series_in_the_folder(series, tmp_path):
     report = clean_series(series, tmp_path / "out", **ALL)
     folder = tmp_path / "out" / report.folder
     assert len(read_series(folder)) == 3
@@ -93,56 +93,56 @@ def test_the_folder_stays_one_series_for_every_reader(series, tmp_path):
     assert [path.name for path in (tmp_path / "nii").glob("*1002*.nii")] == ["1002.nii"]
 
 
-def test_what_is_asked_for_later_is_added(series, tmp_path):
+def test_adds_an_output_to_a_complete_folder(series, tmp_path):
     first = clean_series(series, tmp_path / "out")
     folder = tmp_path / "out" / first.folder
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.*")}
     second = clean_series(series, tmp_path / "out", **ALL)
     assert second == first
-    assert laid(folder) > FILES
+    assert files_in(folder) > FILES
     assert before.items() <= {p: p.stat().st_mtime_ns for p in folder.glob("*.*")}.items()
     at_once = clean_series(series, tmp_path / "at-once", **ALL)
     pairs = zip(masks(folder), masks(tmp_path / "at-once" / at_once.folder))
     assert all(np.array_equal(one, other) for one, other in pairs)
 
 
-def test_what_is_there_is_not_made_again(series, tmp_path, monkeypatch):
+def test_does_not_compute_existing_outputs_again(series, tmp_path, monkeypatch):
     first = clean_series(series, tmp_path / "out", **ALL)
     monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed again"))
     for asked in ({}, {"nifti": True}, ALL):
         assert clean_series(series, tmp_path / "out", **asked) == first
 
 
-def test_a_lost_extra_is_made_again(series, tmp_path):
+def test_makes_a_lost_output_again(series, tmp_path):
     report = clean_series(series, tmp_path / "out", **ALL)
     folder = tmp_path / "out" / report.folder
     shutil.rmtree(folder / "segmentation")
     clean_series(series, tmp_path / "out", **ALL)
-    assert laid(folder) > FILES
+    assert files_in(folder) > FILES
 
 
-def test_what_a_series_cannot_have_is_told_and_the_rest_is_done(tmp_path, monkeypatch):
+def test_warns_of_an_impossible_output_and_writes_the_others(tmp_path, monkeypatch):
     make_series(tmp_path / "scan", **UNEVEN)
     series = read_series(tmp_path / "scan")
     first = clean_series(series, tmp_path / "out")
     report = clean_series(series, tmp_path / "out", **ALL)
     assert report.folder == first.folder
-    assert laid(tmp_path / "out" / report.folder) & FILES == {OUTPUTS["segmentation"].file}
+    assert files_in(tmp_path / "out" / report.folder) & FILES == {OUTPUTS["segmentation"].file}
     assert [w for w in report.warnings if w.startswith("no headrest.nii.gz: slices lie up to")]
     monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed again"))
     assert clean_series(series, tmp_path / "out", **ALL) == report
 
 
-def test_a_sheared_mask_is_announced(tmp_path):
+def test_warns_of_a_sheared_nifti(tmp_path):
     make_series(tmp_path / "scan", ImageOrientationPatient=[1, 0, 0, 0, 0.965926, -0.258819])
     series = read_series(tmp_path / "scan")
     report = clean_series(series, tmp_path / "out", **ALL)
     assert "sheared" in " ".join(report.warnings)
-    assert laid(tmp_path / "out" / report.folder) > FILES
+    assert files_in(tmp_path / "out" / report.folder) > FILES
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_missing_package_is_told_before_any_computing(series, tmp_path, monkeypatch, name):
+def test_refuses_a_missing_package_before_computing(series, tmp_path, monkeypatch, name):
     find, package = importlib.util.find_spec, OUTPUTS[name].package
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
     monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed"))
@@ -153,9 +153,9 @@ def test_a_missing_package_is_told_before_any_computing(series, tmp_path, monkey
     assert not (tmp_path / "out").exists()
 
 
-def test_a_disk_that_fills_up_leaves_no_folder_and_no_part(series, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_partial_output(series, tmp_path, monkeypatch):
     first = clean_series(series, tmp_path / "there")
-    whole = laid(tmp_path / "there" / first.folder)
+    whole = files_in(tmp_path / "there" / first.folder)
     written = Path.write_bytes
 
     def full(path, content):
@@ -166,14 +166,14 @@ def test_a_disk_that_fills_up_leaves_no_folder_and_no_part(series, tmp_path, mon
     for place in ("there", "new"):
         with pytest.raises(HeadrestError, match="No space left"):
             clean_series(series, tmp_path / place, nifti=True)
-    assert laid(tmp_path / "there" / first.folder) == whole
+    assert files_in(tmp_path / "there" / first.folder) == whole
     assert os.listdir(tmp_path / "new") == []
 
 
-def test_extras_of_the_command_line(series, tmp_path, capsys):
+def test_command_line_writes_additional_outputs(series, tmp_path, capsys):
     options = ["--method", "kmeans", *(f"--{name}" for name in OUTPUTS)]
     assert main(["clean", str(tmp_path / "scan"), str(tmp_path / "out"), *options]) == 0
     (folder,) = (tmp_path / "out").glob("ct-*")
-    assert laid(folder) > FILES
+    assert files_in(folder) > FILES
     assert CANARY not in "".join(capsys.readouterr())
-    assert REPORT_FILE in laid(folder)
+    assert REPORT_FILE in files_in(folder)

@@ -41,7 +41,7 @@ ROWS = {
     35: "bombs.py: 35-claims",
     51: "test_faults.py: test_100_kills_leave_no_damaged_output",
     52: "test_faults.py: test_a_full_disk_leaves_no_partial_file",
-    53: "test_clean.py: test_a_file_in_the_way_is_refused_before_any_computing",
+    53: "test_clean.py: test_refuses_a_file_as_destination_before_computing",
     54: "strange.py: loop-of-links",
     55: "test_faults.py: test_accepts_folder_names_in_any_script",
     56: "test_privacy.py: test_50_hostile_tags_write_nothing_outside",
@@ -56,6 +56,10 @@ ROWS = {
     69: "test_stacks.py: test_leaves_out_a_scout_among_the_slices",
     70: "test_stacks.py: test_separates_stacks_of_another_grid",
     71: "test_stacks.py: test_skips_bolus_monitoring_and_cleans_the_rest",
+    73: "test_stacks.py: test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest",
+    75: "test_batch.py: test_reports_a_full_disk_in_one_sentence",
+    76: "test_batch.py: test_makes_a_result_that_lost_or_emptied_slices_again",
+    77: "test_batch.py: test_skips_series_that_headrest_derived",
     78: "test_stacks.py: test_refuses_a_series_with_a_damaged_member_unless_it_may_be_missing",
     80: "test_stacks.py: test_names_the_folder_of_a_dicomdir",
 }
@@ -83,8 +87,8 @@ FIGURES = {
     "T10 control": "test_faults.py: test_a_full_disk_leaves_partial_files_without_atomic_writes",
     "T11": "test_faults.py: test_seven_of_eight_runs_into_one_folder_are_refused",
     "T11 control": "test_faults.py: test_more_runs_work_in_one_folder_without_locks",
-    "T12": "test_outputs.py: test_100_outputs_are_what_they_should_be",
-    "T12 control": "test_outputs.py: test_an_output_that_is_wrong_is_noticed",
+    "T12": "test_clean.py: test_100_derived_slices_of_real_scanners_are_valid_and_filled",
+    "T12 control": "test_clean.py: test_detects_a_wrong_derived_slice",
     "T13": "test_privacy.py: test_names_stay_in_the_headers",
     "T13 control": "test_privacy.py: test_names_would_be_found",
     "T14": "test_arrays.py: test_hostile_weights_are_refused",
@@ -103,7 +107,7 @@ def test_every_row_and_figure_has_its_test(where):
 
 
 def test_no_row_is_missing():
-    assert sorted(ROWS) == [*range(1, 72), 78, 80, 81]
+    assert sorted(ROWS) == [*range(1, 72), 73, 75, 76, 77, 78, 80, 81]
 
 
 def outcome(folder):

@@ -82,10 +82,10 @@ class Page(HTMLParser):
 
 
 def finished(place, pictures=(), **fields):
-    """Lay down a series as `clean_series` leaves it."""
-    told = Report(source="scan", folder=place.name, slices=3, states=("free",) * 3)
+    """Write a series as `clean_series` does."""
+    report = Report(source="scan", folder=place.name, slices=3, states=("free",) * 3)
     (place / PREVIEW_FOLDER).mkdir(parents=True)
-    text = json.dumps({"headrest": "0", **told.__dict__, **fields})
+    text = json.dumps({"headrest": "0", **report.__dict__, **fields})
     (place / "cleaning.json").write_text(text)
     for number, coded in dict(pictures).items():
         (place / PREVIEW_FOLDER / f"{number:04d}.webp").write_bytes(coded)
@@ -146,7 +146,7 @@ def page(run, tmp_path_factory):
 # Structure.
 
 
-def test_every_series_is_a_row_of_one_table(run, page):
+def test_page_has_one_row_per_series(run, page):
     reports = run[1]
     assert len(reports) == 2 + len(FAILING)
     assert len(page.every("table")) == len(page.every("caption")) == 1
@@ -157,7 +157,7 @@ def test_every_series_is_a_row_of_one_table(run, page):
         assert (report_.folder or "nothing written") in page.text["th"]
 
 
-def test_headers_sort_and_everything_has_a_name(page):
+def test_columns_pictures_and_inputs_have_labels(page):
     columns = sum(th["scope"] == "col" for th in page.every("th"))
     assert len(page.every("button")) == columns == 10
     assert page.every("html") == [{"lang": "en"}]
@@ -171,7 +171,7 @@ def test_headers_sort_and_everything_has_a_name(page):
         assert Image.open(io.BytesIO(coded)).size == (int(image["width"]), int(image["height"]))
 
 
-def test_the_page_needs_no_network_and_forbids_it(page):
+def test_page_loads_nothing_and_forbids_it(page):
     linked = [(k, v) for _, attributes in page.tags for k, v in attributes.items() if k in LINKS]
     assert linked
     assert all(value.startswith("data:image/webp;base64,") for _, value in linked)
@@ -183,7 +183,7 @@ def test_the_page_needs_no_network_and_forbids_it(page):
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-def test_figures_are_those_of_the_reports(tmp_path):
+def test_page_shows_the_numbers_of_the_reports(tmp_path):
     sure = {"confidence": [0.99, 0.5, 0.95], "states": ["free", "touching", "absent"]}
     finished(tmp_path / "a", removed_ml=12.34, seconds=3000.04, **sure)
     finished(tmp_path / "b", removed_ml=1000, seconds=700)
@@ -200,7 +200,7 @@ def test_figures_are_those_of_the_reports(tmp_path):
 
 
 @pytest.mark.parametrize("identifiers", [False, True])
-def test_hostile_words_stay_words(tmp_path, identifiers):
+def test_escapes_hostile_text(tmp_path, identifiers):
     make_series(tmp_path / "scan", PatientName=HOSTILE[:60], PatientID=HOSTILE[:60])
     folder = finished(tmp_path / "out" / "ct-1", warnings=[HOSTILE], source=HOSTILE)
     shutil.copy(tmp_path / "scan" / "01.dcm", folder / "0001.dcm")
@@ -213,10 +213,10 @@ def test_hostile_words_stay_words(tmp_path, identifiers):
     assert page.words.count(HOSTILE) >= (4 if identifiers else 1)
 
 
-# Whom it names.
+# Names.
 
 
-def test_nobody_is_named_unless_asked_for(run, page):
+def test_page_names_no_patient(run, page):
     out, reports = run
     assert any(CANARY in f"{one.source} {one.error}" for one in reports)  # there is what to hide
     assert CANARY not in page.source
@@ -224,7 +224,7 @@ def test_nobody_is_named_unless_asked_for(run, page):
     assert not any(CANARY.encode() in path.read_bytes() for path in out.rglob("*.webp"))
 
 
-def test_who_asks_gets_names_and_a_warning(run, tmp_path):
+def test_identifiers_show_names_and_a_warning(run, tmp_path):
     out, reports = run
     write_page(out, tmp_path / "page.html", reports, identifiers=True)
     page = Page(tmp_path / "page.html")
@@ -234,7 +234,7 @@ def test_who_asks_gets_names_and_a_warning(run, tmp_path):
     assert all(one.error in page.words for one in reports)
 
 
-def test_failures_give_their_reasons_without_files(page):
+def test_shows_reasons_of_failures_without_files(page):
     for reason in (
         "RescaleSlope or RescaleIntercept is missing",
         "two files lie at one position",
@@ -245,16 +245,16 @@ def test_failures_give_their_reasons_without_files(page):
         assert reason in page.words
 
 
-def test_files_that_were_passed_over_are_not_named(tmp_path):
+def test_page_names_no_skipped_file(tmp_path):
     make_series(tmp_path / "scan")
     (tmp_path / "scan" / f"{CANARY} smith.txt").touch()
-    told = clean_series(read_series(tmp_path / "scan"), tmp_path / "out", method="kmeans")
-    assert CANARY in " ".join(told.warnings)
-    write_page(tmp_path / "out", tmp_path / "page.html", [told])
+    report = clean_series(read_series(tmp_path / "scan"), tmp_path / "out", method="kmeans")
+    assert CANARY in " ".join(report.warnings)
+    write_page(tmp_path / "out", tmp_path / "page.html", [report])
     assert CANARY not in Page(tmp_path / "page.html").source
 
 
-def test_a_folder_renamed_after_a_patient_is_not_named(tmp_path):
+def test_page_names_no_renamed_folder(tmp_path):
     finished(tmp_path / "out" / f"{CANARY} SMITH")
     finished(tmp_path / "out" / OURS)
     for identifiers in (False, True):
@@ -264,7 +264,7 @@ def test_a_folder_renamed_after_a_patient_is_not_named(tmp_path):
         assert (f"{CANARY} SMITH" in page.source) == identifiers
 
 
-def test_text_burned_in_keeps_pictures_away_and_the_page_says_so(run, page):
+def test_burned_in_text_prevents_pictures(run, page):
     (burned,) = (one for one in run[1] if one.source.endswith("burned"))
     assert burned.error == ""
     assert not (run[0] / burned.folder / PREVIEW_FOLDER).exists()
@@ -274,7 +274,7 @@ def test_text_burned_in_keeps_pictures_away_and_the_page_says_so(run, page):
 # A destination of earlier runs.
 
 
-def test_without_reports_the_destination_tells(run, page, tmp_path):
+def test_reads_the_reports_of_a_destination(run, page, tmp_path):
     out, reports = run
     write_page(out, tmp_path / "page.html")
     alone = Page(tmp_path / "page.html")
@@ -299,7 +299,7 @@ def test_without_reports_the_destination_tells(run, page, tmp_path):
         {"states": 3},
     ],
 )
-def test_a_damaged_report_is_a_failed_row(tmp_path, damage):
+def test_shows_a_damaged_report_as_failed(tmp_path, damage):
     finished(tmp_path / "good")
     if isinstance(damage, dict):
         finished(tmp_path / "bad", **damage)
@@ -312,7 +312,7 @@ def test_a_damaged_report_is_a_failed_row(tmp_path, damage):
     assert "damaged" in page.words
 
 
-def test_pictures_that_are_none_and_folders_elsewhere_are_passed_over(tmp_path):
+def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
     coded = encode_preview(picture(SMALL))
     finished(tmp_path / "elsewhere" / "ct-1", {1: coded})
     folder = finished(tmp_path / "out" / "ct-2", {1: b"RIFF", 2: coded}, folder="../elsewhere/ct-1")
@@ -324,7 +324,7 @@ def test_pictures_that_are_none_and_folders_elsewhere_are_passed_over(tmp_path):
     assert Page(tmp_path / "page.html").every("img") == []
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path, capsys):
+def test_refuses_an_unusable_page_name_before_the_run(tmp_path, capsys):
     make_series(tmp_path / "scan")
     for place in ("page.txt", "absent/page.html", "scan"):
         arguments = [tmp_path / "scan", tmp_path / "out", "--report", tmp_path / place]
@@ -335,7 +335,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path, caps
         write_page(tmp_path, tmp_path / "page.html")
 
 
-def test_the_command_writes_it_again_when_all_is_complete(tmp_path):
+def test_command_writes_the_page_again_for_complete_series(tmp_path):
     make_series(tmp_path / "scan", PatientName=f"{CANARY}^NAME")
     paths = [str(tmp_path / name) for name in ("scan", "out", "page.html")]
     command = ["clean", *paths[:2], "--method", "kmeans", "--report", paths[2]]
@@ -362,7 +362,7 @@ def test_a_page_of_200_series_stays_under_20_mb(tmp_path):
     assert "left out" not in page.words
 
 
-def test_with_more_series_each_shows_less_and_the_flagged_slices_stay(tmp_path, monkeypatch):
+def test_more_series_show_fewer_pictures_flagged_ones_first(tmp_path, monkeypatch):
     coded = encode_preview(picture()).ljust(PREVIEW_BYTES, b"\0")
     for n in range(4):
         states = {"states": ["free", "free", "touching"]}
@@ -388,7 +388,7 @@ def test_with_more_series_each_shows_less_and_the_flagged_slices_stay(tmp_path, 
         pytest.param(30, ([2],), range(20, 31), None, id="both"),
     ],
 )
-def test_flagged_slices_are_chosen_first(count, flagged, absent, expected):
+def test_chooses_flagged_slices_first(count, flagged, absent, expected):
     chosen = choose_slices(count, flagged, absent)
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, 6)
@@ -400,7 +400,7 @@ def test_flagged_slices_are_chosen_first(count, flagged, absent, expected):
         assert 0 < len(set(chosen) & set(absent)) <= 3
 
 
-def test_a_picture_shows_before_removed_and_after():
+def test_picture_shows_before_removed_and_after():
     hu = np.full((80, 80), -1000.0)
     hu[10:40, 10:70], hu[60:70, 10:70] = 40, 200
     removed = hu == 200
@@ -417,13 +417,13 @@ def test_a_picture_shows_before_removed_and_after():
     assert np.array_equal(before[far], marked[far])
 
 
-def test_pixels_that_are_not_square_are_drawn_as_they_are():
+def test_picture_keeps_the_aspect_of_pixels():
     flat = np.zeros((40, 80))
     assert triptych(flat, flat > 0, (2.0, 1.0), 128).size == (3 * 128 + 2 * GAP, 128)
     assert triptych(flat, flat > 0, (1.0, 1.0), 128).size == (3 * 128 + 2 * GAP, 64)
 
 
-def test_no_picture_is_larger_than_it_may_be():
+def test_picture_stays_below_its_limit():
     noisy, coded = picture(noise=400), io.BytesIO()
     noisy.save(coded, "WEBP", quality=80)
     assert coded.tell() > PREVIEW_BYTES  # as it comes it would be
@@ -455,7 +455,7 @@ def browse(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_script_runs_under_the_policy_of_the_page(browse, page, tmp_path):
+def test_browser_runs_only_the_script_of_the_page(browse, page, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(page.source)
     assert f"{2 + len(FAILING)} of {2 + len(FAILING)} series shown" in browse(path)
@@ -474,7 +474,7 @@ said.failed = choose("failed"); said.touching = choose("touching"); choose("");
 said.sorted = [press("Removed, ml"), press("Removed, ml"),
   (press("Series"), press("Series"))];
 words.value = "tilted CT-0123"; words.dispatchEvent(new Event("input", {bubbles: true}));
-said.found = shown(); said.told = count.textContent; words.value = ""; filter();
+said.found = shown(); said.count = count.textContent; words.value = ""; filter();
 pictures.click(); said.bare = getComputedStyle(document.querySelector(".strip")).display;
 pictures.click();
 const frame = document.createElement("iframe"); frame.style.width = "390px";
@@ -488,7 +488,7 @@ document.body.append(frame);
 
 
 @pytest.mark.slow
-def test_series_can_be_chosen_found_and_sorted_and_a_phone_shows_all(browse, tmp_path):
+def test_browser_filters_and_sorts_and_fits_a_phone(browse, tmp_path):
     coded = encode_preview(picture())
     fields = {"states": ["touching", "free", "free"], "removed_ml": 5.5}
     finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
@@ -506,13 +506,13 @@ def test_series_can_be_chosen_found_and_sorted_and_a_phone_shows_all(browse, tmp
         ["ascending", "3", "2", "1"],
         ["descending", "3", "2", "1"],
     ]
-    assert (said["found"], said["told"]) == (["1"], "1 of 3 series shown")
+    assert (said["found"], said["count"]) == (["1"], "1 of 3 series shown")
     assert said["bare"] == "none"
     assert said["clipped"] == 0
     assert 360 < said["width"][0] == said["width"][1] <= 390
 
 
-def test_names_with_a_colon_are_taken_out_whole(tmp_path):
+def test_deletes_names_with_a_colon_from_reasons(tmp_path):
     place = tmp_path / "Trial: DOE JOHN"
     make_series(place, 2)
     for path in place.iterdir():

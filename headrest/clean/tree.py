@@ -95,7 +95,8 @@ def clean_tree(
     """
     source, destination = Path(source).absolute(), Path(destination).absolute()
     chosen = CleanOptions(**options)
-    _refuse_early(source, destination, jobs, scheduler)
+    engine = _engine(jobs, scheduler)
+    _refuse_early(source, destination)
     on_message = on_message or (lambda _: None)
     with lock_destination(destination):
         contents = find_series(source, chosen.acquisition)
@@ -111,7 +112,7 @@ def clean_tree(
         for known in (*warnings, *reports):
             on_message(known)
         tasks = [Task(files, _name(files, source), str(destination), chosen) for files in series]
-        reports += _clean_all(tasks, _engine(jobs, scheduler), failures, on_message)
+        reports += _clean_all(tasks, engine, failures, on_message)
         failures.write()
     return reports
 
@@ -123,10 +124,8 @@ def _skipped(derived, source):
     return [f"skipped {len(derived)} series, {first} first: derived by headrest"]
 
 
-def _refuse_early(source, destination, jobs, scheduler):
+def _refuse_early(source, destination):
     """Refuse before any computing what would fail after it."""
-    if jobs < 1 or (scheduler and jobs > 1):
-        raise HeadrestError(f"{jobs} jobs: choose one or more, or a scheduler")
     if not os.path.exists(source):
         raise HeadrestError(f"{source}: there is no such folder or file")
     if destination.resolve().is_relative_to(source.resolve()):
@@ -141,9 +140,13 @@ def _refuse_early(source, destination, jobs, scheduler):
 
 def _engine(jobs, scheduler):
     """Choose who does the tasks: callable (work, tasks) -> iterator of (task, result)."""
+    if jobs < 1 or (scheduler and jobs > 1):
+        raise HeadrestError(f"{jobs} jobs: choose one or more, or a scheduler")
     if scheduler:
-        from headrest.util.cluster import run_on_cluster  # Dask is loaded only where it is used
+        # Dask is loaded only where it is used.
+        from headrest.util.cluster import check_address, run_on_cluster
 
+        check_address(scheduler)
         return partial(run_on_cluster, address=scheduler)
     if jobs > 1:
         return partial(run_unordered, jobs=jobs)

@@ -59,14 +59,18 @@ def run_on_cluster(
             completed.update(list(submit(1)))
 
 
-@contextmanager
-def _connect(address):
-    is_file = os.path.isfile(address)
-    if not is_file and "://" not in address and not re.search(r":\d+$", address):
+def check_address(address: str) -> None:
+    """Raise a HeadrestError if this is neither a scheduler file nor an address."""
+    if not (os.path.isfile(address) or "://" in address or re.search(r":\d+$", address)):
         raise HeadrestError(
             f"{address}: neither a scheduler file nor an address such as tcp://host:8786"
         )
-    where = "scheduler_file" if is_file else "address"
+
+
+@contextmanager
+def _connect(address):
+    check_address(address)
+    where = "scheduler_file" if os.path.isfile(address) else "address"
     try:
         client = Client(**{where: str(address)}, set_as_default=False)
     except (OSError, ValueError) as error:
