@@ -24,6 +24,33 @@ def test_sets_singular_values_to_about_one_and_changes_nothing_else(shape):
     assert np.allclose(turned - np.diag(values), 0, atol=1e-4)
 
 
+def orthogonalize(matrix):
+    """Newton-Schulz iteration of K. Jordan, in float64, with the wide side as columns."""
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / (np.linalg.norm(x) + 1e-7)
+    for _ in range(0 if 1 in x.shape else 5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def test_five_steps_equal_those_of_numpy():
+    rng = np.random.default_rng(3)
+    start = [rng.standard_normal(shape) for shape in ((3, 3, 4, 8), (8,), (1, 1, 16, 6))]
+    variables = [keras.Variable(value.astype(np.float32)) for value in start]
+    expected, momenta = start, [np.zeros_like(value) for value in start]
+    optimizer = Muon(0.02)
+    for _ in range(5):
+        gradients = [rng.standard_normal(value.shape).astype(np.float32) for value in start]
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], variables)
+        momenta = [0.95 * m + g for m, g in zip(momenta, gradients)]
+        matrices = [(g + 0.95 * m).reshape(-1, g.shape[-1]) for m, g in zip(momenta, gradients)]
+        steps = [0.02 * RMS * max(m.shape) ** 0.5 * orthogonalize(m) for m in matrices]
+        expected = [value - step.reshape(value.shape) for value, step in zip(expected, steps)]
+    for variable, value in zip(variables, expected):
+        assert np.allclose(keras.ops.convert_to_numpy(variable), value, atol=1e-5)
+
+
 def test_the_length_of_a_step_does_not_depend_on_the_gradient():
     rng = np.random.default_rng(1)
     start = rng.standard_normal((3, 3, 8, 16)).astype(np.float32)

@@ -22,7 +22,7 @@ class Muon(keras.optimizers.Muon):
     """
 
     def __init__(self, learning_rate: Any = 4e-3, **options: Any) -> None:
-        defaults = {"weight_decay": None, "ns_steps": 5, "name": "muon"}
+        defaults = {"weight_decay": None, "adam_weight_decay": None, "ns_steps": 5, "name": "muon"}
         super().__init__(learning_rate, **defaults | options)
 
     def build(self, variables: Sequence[Any]) -> None:
