@@ -37,7 +37,8 @@ def architecture(model: keras.Model, size: int = 512) -> dict[str, list]:
     [32, 16, 8, 16, 32]
     """
     output_size(model, size)
-    sizes, blocks = layer_sizes(model, size), {}
+    sizes = layer_sizes(model, size)
+    blocks: dict[str, list] = {}
     for layer in model.layers:
         block, _, _ = layer.name.partition("_")
         if block.startswith(("down", "up")):
