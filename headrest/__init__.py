@@ -3,7 +3,7 @@
 from headrest.clean.series import clean_series
 from headrest.clean.tree import clean_tree
 from headrest.datasets.download import fetch, fetch_idc
-from headrest.dicom import read_series, write_derived_series
+from headrest.dicom import read_series, series_from_array, write_derived_series
 from headrest.evaluate.metrics import dice, iou, lost_ml, residual_ml
 from headrest.hounsfield import rescale, window
 from headrest.segment.labels import label_series, label_slice
@@ -27,6 +27,7 @@ __all__ = [
     "read_series",
     "rescale",
     "residual_ml",
+    "series_from_array",
     "window",
     "write_derived_series",
 ]

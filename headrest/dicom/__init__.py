@@ -1,5 +1,6 @@
 """From a folder of DICOM files to a series in HU, and back to a derived series."""
 
+from headrest.dicom.arrays import series_from_array
 from headrest.dicom.find import FolderContents, SeriesFiles, find_series
 from headrest.dicom.read import load_series, read_series
 from headrest.dicom.segmentation import write_segmentation
@@ -13,6 +14,7 @@ __all__ = [
     "find_series",
     "load_series",
     "read_series",
+    "series_from_array",
     "write_derived_series",
     "write_segmentation",
 ]

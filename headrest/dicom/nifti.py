@@ -1,12 +1,14 @@
-"""Write a mask as NIfTI."""
+"""Read a series from NIfTI, and write masks and cleaned images as NIfTI."""
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headrest.dicom.attributes import has_place
 from headrest.dicom.series import Series
+from headrest.dicom.values import check_volume
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
 from headrest.util.packages import require
@@ -17,6 +19,151 @@ EVEN_GRID_MM = 0.05
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM axes (left, posterior, superior; PS3.3 C.7.6.2.1.1) to those of NIfTI."""
+
+
+SAME_SPACING = 1e-4
+"""Relative difference up to which the spacing in the header is that of the affine, in float32."""
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether a path is named as a NIfTI file: .nii or .nii.gz."""
+    return str(path).lower().endswith((".nii", ".nii.gz"))
+
+
+def read_nifti(source: Any) -> Series:
+    """Read a CT series from NIfTI, in any orientation. Needs nibabel.
+
+    Parameters
+    ----------
+    source : path (.nii, .nii.gz), or nibabel image
+        One volume in HU after scl_slope and scl_inter.
+
+    Returns
+    -------
+    Series
+        Axes swapped and flipped to axial slices as in DICOM; nothing is resampled.
+
+    Raises
+    ------
+    HeadrestError
+        Where the file cannot be read, is not one volume of HU, or has no usable affine.
+
+    Examples
+    --------
+    >>> import nibabel
+    >>> hu = np.full((48, 64, 4), -1000, np.int16)                 # x, y, z
+    >>> hu[10:30, 20:40] = 40
+    >>> read_nifti(nibabel.Nifti1Image(hu, np.diag([3.5, 3.5, 5, 1])))
+    Series(4 slices of 64 x 48, 5.00 x 3.500 x 3.500 mm, tilt 0.0 degrees, 0 warnings)
+    """
+    require("nibabel")
+    is_path = isinstance(source, (str, Path))
+    try:
+        image, raw, slope, inter = _load(source) if is_path else _raw(source)
+        stored, affine = _axial(image, raw)
+        check_volume(np.array([stored.min(), stored.max()]) * slope + inter)
+    except HeadrestError as error:
+        raise HeadrestError(f"{source}: {error}" if is_path else str(error)) from error.__cause__
+    count = len(stored)
+    spacing_mm, orientation, positions, tilt_deg = _grid(image, affine, count)
+    return Series(
+        headers=(),
+        stored=stored,
+        slopes=np.full(count, slope),
+        intercepts=np.full(count, inter),
+        padding_hu=(None,) * count,
+        positions=positions,
+        orientation=orientation,
+        spacing_mm=spacing_mm,
+        tilt_deg=tilt_deg,
+        warnings=(),
+        files=(Path(source),) if is_path else (),
+        image=image,
+    )
+
+
+def _load(path):
+    import nibabel
+
+    if not Path(path).is_file():
+        raise HeadrestError("there is no such file")
+    try:
+        return _raw(nibabel.load(path, mmap=False))
+    except HeadrestError:
+        raise
+    except MemoryError:
+        raise HeadrestError("out of memory; too large for this machine") from None
+    except Exception as error:  # a damaged file raises any exception
+        reason = f"damaged, or no NIfTI ({type(error).__name__})"
+        raise HeadrestError(reason) from error
+
+
+def _raw(image):
+    """Image, its values before scaling, slope and intercept."""
+    shape, dtype = image.shape, np.dtype(image.get_data_dtype())
+    if len(shape) != 3 or 0 in shape:
+        raise HeadrestError(
+            f"an image of shape {shape}: expected one volume; image.slicer[..., 0] is the first"
+        )
+    if dtype.kind not in "iuf":
+        raise HeadrestError(f"an image of {dtype}: expected HU as int or float")
+    unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
+    if unit not in ("mm", "unknown"):
+        raise HeadrestError(f"spacing in {unit}: expected mm; write it again with units of mm")
+    proxy = image.dataobj
+    if hasattr(proxy, "get_unscaled"):
+        return image, proxy.get_unscaled(), float(proxy.slope), float(proxy.inter)
+    return image, np.asarray(proxy), 1.0, 0.0
+
+
+def _axial(image, raw):
+    """Values (slices, rows, columns) as in DICOM, and their affine (column, row, slice) in LPS."""
+    from nibabel.orientations import apply_orientation, inv_ornt_aff
+
+    to_axial = _to_axial(image)
+    affine = LPS_TO_RAS @ image.affine @ inv_ornt_aff(to_axial, raw.shape)
+    return np.ascontiguousarray(apply_orientation(raw, to_axial).T), affine
+
+
+def _to_axial(image):
+    """Axes and flips from those of an image to left, posterior, superior."""
+    from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+    if image.affine is None or not np.isfinite(image.affine).all():
+        raise HeadrestError("its affine is missing or not finite")
+    given = io_orientation(image.affine)
+    if np.isnan(given).any() or abs(np.linalg.det(image.affine)) < 1e-9:
+        raise HeadrestError("its affine is singular: an axis has no direction")
+    return ornt_transform(given, axcodes2ornt("LPS"))
+
+
+def to_image_axes(image: Any, axial: np.ndarray) -> np.ndarray:
+    """Bring an array (slices, rows, columns) of `read_nifti` back to the axes of its image."""
+    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+    back = ornt_transform(axcodes2ornt("LPS"), io_orientation(image.affine))
+    return apply_orientation(axial.T, back)
+
+
+def _grid(image, affine, count):
+    """Spacing (z, y, x), orientation, positions of slices in LPS, and tilt in degrees."""
+    from nibabel.orientations import io_orientation
+
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    row, column = affine[:3, 0] / lengths[0], affine[:3, 1] / lengths[1]
+    normal = np.cross(row, column)
+    normal /= np.linalg.norm(normal)
+    measured = [lengths[0], lengths[1], abs(affine[:3, 2] @ normal)]
+    axes = io_orientation(image.affine)[:, 0].astype(int)
+    zooms = np.empty(3, np.float32)
+    zooms[axes] = image.header.get_zooms()[:3]
+    x, y, z = (
+        float(str(zoom)) if abs(zoom - mm) <= SAME_SPACING * mm else float(mm)
+        for zoom, mm in zip(zooms, measured)  # the header has the digits that were written
+    )
+    positions = affine[:3, 3] + np.outer(np.arange(count), affine[:3, 2])
+    tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0)))) * (-1 if column[2] > 0 else 1)
+    return (z, y, x), np.concatenate([row, column]), positions, tilt
 
 
 def affine_of(series: Series) -> np.ndarray:

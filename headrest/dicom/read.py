@@ -15,6 +15,7 @@ from headrest.dicom.attributes import numbers, text
 from headrest.dicom.find import SeriesFiles, find_series
 from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
+from headrest.dicom.nifti import is_nifti, read_nifti
 from headrest.dicom.pixels import decode
 from headrest.dicom.series import Series
 from headrest.dicom.values import (
@@ -47,7 +48,8 @@ def read_series(
     ----------
     folder : path
         A single file, or a folder that is searched with all its subfolders; localizers,
-        captures and files that are not DICOM are skipped.
+        captures and files that are not DICOM are skipped. Or a NIfTI file (.nii, .nii.gz), see
+        `headrest.dicom.nifti.read_nifti`.
     series_uid : str, optional
         Which series, where the folder holds several.
     stack : int, optional
@@ -78,6 +80,8 @@ def read_series(
     >>> read_series(get_testdata_file("CT_small.dcm")).hu.shape
     (1, 128, 128)
     """
+    if is_nifti(folder):
+        return read_nifti(folder)
     contents = find_series(folder, acquisition)
     if contents.broken and series_uid is None:
         raise contents.broken[0]

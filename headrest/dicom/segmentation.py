@@ -46,6 +46,8 @@ CHECKED_VRS = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")
 
 def why_no_segmentation(series: Series) -> str:
     """Reason why a series cannot have a segmentation; empty where it can."""
+    if not series.headers:
+        return f"its source is {series.kind}, not DICOM"
     placed = all(has_place(header) for header in series.headers)
     return "" if placed else "its slices have no position"
 

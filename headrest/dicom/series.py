@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +22,10 @@ class Series:
     Attributes
     ----------
     headers : tuple of pydicom.Dataset
-        One per slice, without pixel data, for the derived series.
+        One per slice, without pixel data, for the derived series. Empty for a series from NIfTI
+        or from an array.
     stored : int array (slices, rows, columns)
-        Stored values, masked to Bits Stored.
+        Stored values, masked to Bits Stored. NIfTI and arrays may be float.
     slopes, intercepts : float array (slices,)
         Rescale Slope (0028,1053) and Rescale Intercept (0028,1052) of each slice.
     padding_hu : tuple
@@ -41,6 +43,8 @@ class Series:
     files : tuple of Path, one per slice.
     unused : tuple of Path
         Other files of the series: repeated images, and damaged ones that were left out.
+    image : nibabel image, or None
+        The NIfTI image that the series was read from; see `headrest.dicom.nifti`.
     """
 
     headers: tuple
@@ -55,11 +59,19 @@ class Series:
     warnings: tuple[str, ...]
     files: tuple[Path, ...]
     unused: tuple[Path, ...] = ()
+    image: Any = None
 
     @property
     def uid(self) -> str:
-        """Series Instance UID (0020,000E)."""
+        """Series Instance UID (0020,000E); HeadrestError for a series without DICOM headers."""
+        if not self.headers:
+            raise HeadrestError(f"no Series Instance UID: made from {self.kind}, not from DICOM")
         return str(self.headers[0].SeriesInstanceUID)
+
+    @property
+    def kind(self) -> str:
+        """Form of the source: "DICOM", "NIfTI" or "array"."""
+        return "DICOM" if self.headers else "array" if self.image is None else "NIfTI"
 
     @property
     def hu(self) -> np.ndarray:
@@ -93,7 +105,7 @@ class Series:
         gaps = abs(np.diff(self.positions @ normal))
         if not len(gaps):
             return np.array([self.spacing_mm[0]])
-        thick = [number(header, "SliceThickness") or 0 for header in self.headers]
+        thick = [number(header, "SliceThickness") or 0 for header in self.headers] or [0]
         most = np.maximum(thick, self.spacing_mm[0])
         before, after = np.r_[gaps[0], gaps], np.r_[gaps, gaps[-1]]
         return (np.minimum(before, most) + np.minimum(after, most)) / 2
@@ -109,6 +121,10 @@ class Series:
         HeadrestError
             Where a file was deleted after it was read.
         """
+        if not self.headers:
+            grid = self.positions, self.orientation, self.spacing_mm, self.slopes, self.intercepts
+            values = (str(self.stored.dtype), str(self.stored.shape), *map(np.array, grid))
+            return fingerprint_of_values(*values, self.stored)
         given = [
             f"{float(slope)} {float(intercept)}"
             for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
@@ -117,7 +133,7 @@ class Series:
         return fingerprint_of_files(self.uid, self.files + self.unused, given)
 
     def __len__(self) -> int:
-        return len(self.headers)
+        return len(self.stored)
 
     def __repr__(self) -> str:
         slices, rows, columns = self.stored.shape
@@ -142,3 +158,11 @@ def fingerprint_of_files(uid: str, files: Iterable[Path], rescale: Iterable[str]
     except OSError as error:
         raise HeadrestError(f"{error.filename}: {error.strerror}; read it again") from error
     return hashlib.sha256(" ".join([uid, *contents, *sorted(set(rescale))]).encode()).hexdigest()
+
+
+def fingerprint_of_values(*values: str | np.ndarray) -> str:
+    """Hash texts and arrays, in this order."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value))
+    return digest.hexdigest()

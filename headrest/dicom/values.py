@@ -123,6 +123,31 @@ def check_range(stored: np.ndarray, slope: float, intercept: float) -> list[str]
     return notes
 
 
+def check_volume(hu: np.ndarray) -> None:
+    """Refuse an array or NIfTI image whose values cannot be HU.
+
+    Raises
+    ------
+    HeadrestError
+        For NaN or infinity, values that int16 cannot hold, and where there is no air.
+    """
+    lowest, highest = float(hu.min()), float(hu.max())
+    if not np.isfinite([lowest, highest]).all():
+        raise HeadrestError(
+            "values are NaN or infinite: replace them with air, np.nan_to_num(hu, nan=-1024)"
+        )
+    if highest > 32767 or lowest < -32768:
+        raise HeadrestError(
+            f"values from {lowest:.0f} to {highest:.0f}: no HU; an integer overflow? "
+            "Convert to a signed type before the rescale: stored.astype(np.int32)"
+        )
+    if lowest > SUPPORT_HU:
+        raise HeadrestError(
+            f"the lowest value is {lowest:.0f}: expected HU, with air near -1000; "
+            "shifted by 1000 or 1024? hu = values - 1024; or scaled to 0..1, or a mask?"
+        )
+
+
 def padding_hu(
     header: Dataset, slope: float, intercept: float
 ) -> tuple[tuple[float, float] | None, list[str]]:

@@ -50,7 +50,7 @@ def other_anatomy(series: Series, support: np.ndarray) -> list[str]:
 
 
 def _from_header(series):
-    examined = text(series.headers[0], "BodyPartExamined").upper()
+    examined = "".join(text(one, "BodyPartExamined") for one in series.headers[:1]).upper()
     parts = [part for part in OTHER_PARTS if part in examined]  # report these words only
     return [f"the header says {parts[0]}"] if parts else []
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from headrest.dicom.arrays import as_series
 from headrest.dicom.series import Series
 from headrest.hounsfield import SUPPORT_HU
 from headrest.segment.labels import label_series
@@ -68,16 +70,19 @@ class Support:
 
 
 def find_support(
-    series: Series,
+    series: Any,
     method: str = "network",
     weights: str | Path | None = None,
     provider: str | None = None,
+    spacing_mm: Sequence[float] | None = None,
 ) -> Support:
     """Find the support in a series.
 
     Parameters
     ----------
-    series : Series
+    series : Series, path, nibabel image, or array
+        A path of DICOM or NIfTI is read by `read_series`. An array (slices, rows, columns) is in
+        HU, see `series_from_array`. Masks have the axes of the series that is read.
     method : str
         "network": the pretrained network (`headrest.segment.predict`), refined with the
         neighbouring slices (`headrest.segment.refine`). It also finds supports that touch the
@@ -88,6 +93,7 @@ def find_support(
         Network that `headrest export` wrote; the pretrained one if None.
     provider : str, optional
         "cpu", "cuda", "coreml" or "directml", see `headrest.segment.pretrained.load_pretrained`.
+    spacing_mm : (z, y, x), in mm; for an array.
 
     Returns
     -------
@@ -96,7 +102,8 @@ def find_support(
     Raises
     ------
     HeadrestError
-        For an unknown method, or if its weights are damaged or the provider cannot be used.
+        For an unknown method, if its weights are damaged or the provider cannot be used, or for
+        data that are no CT series.
 
     Examples
     --------
@@ -108,8 +115,12 @@ def find_support(
     Support(1 slices: 1 free, 0 touching, 0 absent)
     >>> support.mask.shape
     (1, 512, 512)
+    >>> hu, spacing_mm = series.hu, series.spacing_mm
+    >>> find_support(hu, method="kmeans", spacing_mm=spacing_mm)
+    Support(1 slices: 1 free, 0 touching, 0 absent)
     """
     check_method(method, weights, provider)
+    series = as_series(series, spacing_mm)
     if method == "network":
         return _network(series, weights, provider)
     return METHODS[method](series)

@@ -1,0 +1,189 @@
+"""Own data: arrays, NIfTI in any orientation, and the refusal of each wrong input."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_series
+
+from headrest import HeadrestError, find_support, read_series, series_from_array
+from headrest.dicom.nifti import affine_of, read_nifti, to_image_axes
+from headrest.phantom.dicom import write_dicom
+from headrest.phantom.study import synthesize
+
+nibabel = pytest.importorskip("nibabel")
+
+C, S = (round(float(f(np.radians(15))), 6) for f in (np.cos, np.sin))
+
+
+def image_of(series, dtype=np.int16, slope=1.0, inter=0.0, codes="RAS"):
+    """Nibabel image of a series, with its axes in another order."""
+    values = ((series.hu.T.astype(float) - inter) / slope).astype(dtype)
+    image = nibabel.Nifti1Image(values, affine_of(series))
+    target = nibabel.orientations.axcodes2ornt(codes)
+    now = nibabel.orientations.io_orientation(image.affine)
+    return image.as_reoriented(nibabel.orientations.ornt_transform(now, target))
+
+
+def same(one, other):
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("mask", "boundary", "patient", "states", "confidence")
+    )
+
+
+@pytest.mark.parametrize(("seed", "tilted"), [(0, False), (3, True)])
+def test_dcm2niix_gives_the_support_of_dicom(tmp_path, seed, tilted):
+    dcm2niix = pytest.importorskip("dcm2niix")
+    folder = tmp_path / "scan"
+    write_dicom(synthesize(seed=seed, slices=6, matrix=128), folder)
+    command = [dcm2niix.bin, "-z", "y", "-f", "head", "-o", tmp_path, folder]
+    subprocess.run(command, check=True, capture_output=True)
+    path = tmp_path / "head.nii.gz"
+    dicom, nifti = read_series(folder), read_series(path)
+    assert (abs(dicom.tilt_deg) > 1) is tilted
+    assert np.array_equal(dicom.hu, nifti.hu)
+    assert nifti.spacing_mm[1:] == dicom.spacing_mm[1:]
+    if not tilted:
+        np.testing.assert_allclose(nifti.positions, dicom.positions, atol=0.01)
+    for method in ("kmeans", "network"):
+        assert find_support(dicom, method).mask.any()
+        assert same(find_support(dicom, method), find_support(path, method))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PSR", "SAL", "ILP", "IRP"])
+def test_every_orientation_gives_the_same_series_and_its_own_axes_back(tmp_path, codes):
+    make_series(tmp_path, n=6)
+    dicom = read_series(tmp_path)
+    image = image_of(dicom, codes=codes)
+    series = read_nifti(image)
+    assert nibabel.aff2axcodes(image.affine) == tuple(codes)
+    assert np.array_equal(series.hu, dicom.hu)
+    assert series.spacing_mm == dicom.spacing_mm
+    np.testing.assert_allclose(series.positions, dicom.positions, atol=1e-4)
+    np.testing.assert_array_equal(to_image_axes(image, series.hu), image.get_fdata())
+
+
+@pytest.mark.parametrize("orientation", [[1, 0, 0, 0, C, -S], [C, S, 0, -S, C, 0]])
+def test_tilted_and_oblique_series_keep_their_grid(tmp_path, orientation):
+    make_series(tmp_path, n=6, ImageOrientationPatient=orientation)
+    dicom = read_series(tmp_path)
+    series = read_nifti(image_of(dicom))
+    assert np.array_equal(series.hu, dicom.hu)
+    assert series.spacing_mm == pytest.approx(dicom.spacing_mm, rel=1e-5)
+    assert series.tilt_deg == pytest.approx(dicom.tilt_deg, abs=1e-3)
+    np.testing.assert_allclose(series.orientation, dicom.orientation, atol=1e-5)
+    np.testing.assert_allclose(series.extent_mm, dicom.extent_mm, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope", "inter"),
+    [(np.int16, 1, -1024), (np.uint16, 1, -1024), (np.int16, 0.5, 0), (np.float32, 1, 0)],
+)
+def test_scale_factors_of_nifti_are_applied(tmp_path, dtype, slope, inter):
+    make_series(tmp_path / "scan", n=2)
+    dicom = read_series(tmp_path / "scan")
+    image = image_of(dicom, dtype, slope, inter)
+    image.header.set_slope_inter(slope, inter)
+    nibabel.save(image, tmp_path / "head.nii")
+    series = read_series(tmp_path / "head.nii")
+    assert np.array_equal(series.hu, dicom.hu)
+    assert series.stored.dtype == dtype
+
+
+def test_find_support_takes_series_array_path_and_image(tmp_path):
+    make_series(tmp_path / "scan", n=6)
+    series = read_series(tmp_path / "scan")
+    image = image_of(series)
+    nibabel.save(image, tmp_path / "head.nii.gz")
+    expected = find_support(series, "kmeans")
+    assert expected.mask.any()
+    paths = (tmp_path / "scan", str(tmp_path / "scan" / "01.dcm"), tmp_path / "head.nii.gz")
+    for data in (
+        paths[0],
+        paths[2],
+        str(paths[2]),
+        image,
+        series_from_array(series.hu, (5, 3.5, 3.5)),
+    ):
+        assert same(find_support(data, "kmeans"), expected)
+    assert same(find_support(series.hu, "kmeans", spacing_mm=np.array([5, 3.5, 3.5])), expected)
+    assert find_support(paths[1], "kmeans").mask.shape == (1, 64, 64)
+
+
+def head(*shape):
+    hu = np.full(shape, -1000, np.int16)
+    hu[tuple(slice(n // 4, 3 * n // 4 + 1) for n in shape)] = 40
+    return hu
+
+
+MM = (5, 0.5, 0.5)
+WRONG = {
+    "list": ([[0, 1]], MM, "list: expected a Series, a path"),
+    "2-D": (head(64, 64), MM, r"hu\[np.newaxis\]"),
+    "4-D": (head(2, 3, 64, 64), MM, "one volume at a time"),
+    "text": (head(3, 64, 64).astype(str), MM, "expected HU as int or float"),
+    "mask": (head(3, 64, 64) > 0, MM, "expected HU as int or float"),
+    "nan": (np.where(head(3, 64, 64) < 0, np.nan, 40), MM, "np.nan_to_num"),
+    "shifted": (head(3, 64, 64) + 1024, MM, "hu = values - 1024"),
+    "overflow": (head(3, 64, 64).astype(np.uint16), MM, "integer overflow"),
+    "slices-last": (head(64, 64, 20), MM, r"hu.transpose\(2, 1, 0\)"),
+    "no-spacing": (head(3, 64, 64), None, "needs its spacing in mm"),
+    "two-numbers": (head(3, 64, 64), (5, 0.5), "three numbers"),
+    "one-number": (head(3, 64, 64), 5, "three numbers"),
+    "zero": (head(3, 64, 64), (5, 0, 0.5), "must be positive"),
+    "nan-spacing": (head(3, 64, 64), (np.nan, 1, 1), "must be positive"),
+    "metres": (head(3, 64, 64), (5e-3, 5e-4, 5e-4), "metres"),
+    "micrometres": (head(3, 64, 64), (5000, 500, 500), "micrometres"),
+    "spacing-order": (head(3, 64, 64), (0.5, 0.5, 5), "order x, y, z"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_refused_with_the_remedy(name):
+    data, spacing_mm, message = WRONG[name]
+    with pytest.raises(HeadrestError, match=message):
+        find_support(data, "kmeans", spacing_mm=spacing_mm)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (head(64, 64, 4, 2), "expected one volume"),
+        (head(64, 64), "expected one volume"),
+        (head(64, 64, 4) + 1024, "hu = values - 1024"),
+    ],
+)
+def test_nifti_that_is_no_volume_of_hu_is_refused_by_name(tmp_path, values, message):
+    image = nibabel.Nifti1Image(values.astype(np.int16), np.eye(4))
+    with pytest.raises(HeadrestError, match=message):
+        read_nifti(image)
+    nibabel.save(image, tmp_path / "head.nii")
+    with pytest.raises(HeadrestError, match=rf"head\.nii: .*{message}"):
+        read_series(tmp_path / "head.nii")
+
+
+def test_singular_affine_is_refused():
+    image = nibabel.Nifti1Image(head(64, 64, 4), np.eye(4))
+    image.affine[2, 2] = 0
+    with pytest.raises(HeadrestError, match="singular"):
+        read_nifti(image)
+
+
+def test_damaged_or_missing_nifti_is_refused(tmp_path):
+    for content in (b"", b"no NIfTI" * 99):
+        Path(tmp_path, "head.nii.gz").write_bytes(content)
+        with pytest.raises(HeadrestError, match=r"head\.nii\.gz: damaged, or no NIfTI"):
+            read_series(tmp_path / "head.nii.gz")
+    with pytest.raises(HeadrestError, match="there is no such file"):
+        read_series(tmp_path / "other.nii")
+
+
+def test_series_without_dicom_has_no_uid_but_a_fingerprint():
+    one, other = (series_from_array(head(3, 64, 64), (z, 0.5, 0.5)) for z in (5, 4))
+    with pytest.raises(HeadrestError, match="made from array, not from DICOM"):
+        one.uid  # noqa: B018
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint == series_from_array(head(3, 64, 64), (5, 0.5, 0.5)).fingerprint
+    assert repr(one).startswith("Series(3 slices of 64 x 64, 5.00 x 0.500 x 0.500 mm")
