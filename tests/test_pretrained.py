@@ -210,6 +210,25 @@ def test_refuses_to_export_a_folder_without_a_run(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_uses_the_cpu_where_cuda_cannot_start(exported, monkeypatch):
+    import onnxruntime as ort
+
+    start, tried = ort.InferenceSession, []
+
+    def without_gpu(data, options, providers):
+        tried.append([name for name, _ in providers])
+        if len(providers) > 1:
+            raise RuntimeError("no CUDA-capable GPU is detected")
+        return start(data, options, providers)
+
+    expected = load_pretrained(exported, "cpu")(noise())
+    installed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: installed)
+    monkeypatch.setattr(ort, "InferenceSession", without_gpu)
+    assert np.array_equal(load_pretrained(exported)(noise()), expected)
+    assert tried == [installed, installed[1:]]
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"sha256": "0"}'])
 def test_refuses_a_damaged_card(tmp_path, content):
     if content is not None:

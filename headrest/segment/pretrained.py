@@ -124,6 +124,8 @@ def _session(path: Path, provider: str | None) -> Any:
     try:
         session = ort.InferenceSession(path.read_bytes(), options, chosen)
     except Exception as error:  # ONNX Runtime has no class of its own for them
+        if provider is None and wanted != "cpu":  # CUDA that was found, but does not start
+            return _session(path, "cpu")
         raise HeadrestError(f"{path}: no ONNX file that can be run") from error
     if provider and session.get_providers()[0] != PROVIDERS[wanted][0]:
         raise HeadrestError(f"the execution provider {provider!r} cannot be started")
