@@ -71,7 +71,7 @@ class CleanOptions:
             require(output.package)
 
     @property
-    def finding(self) -> dict[str, str | None]:
+    def finding(self) -> dict[str, Any]:
         """Keywords of `headrest.find_support`."""
         return {name: getattr(self, name) for name in ("method", "weights", "provider")}
 
