@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_clean(commands):
     add = _add_command(commands, "clean", _clean)
-    add("source", metavar="SOURCE", type=_path, help="folder of DICOM files, and all folders in it")
+    add("source", metavar="SOURCE", type=_path, help="folder of DICOM or NIfTI, or a file")
     add("destination", metavar="DESTINATION", type=_path, help="folder for the cleaned series")
     add("--method", choices=METHODS, default="network", help="kmeans leaves support that touches")
     add("--weights", type=_path, metavar="FILE.onnx", help="network that `export` wrote")

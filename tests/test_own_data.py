@@ -1,5 +1,6 @@
 """Own data: arrays, NIfTI in any orientation, and the refusal of each wrong input."""
 
+import gzip
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,15 @@ import numpy as np
 import pytest
 from conftest import make_series
 
-from headrest import HeadrestError, find_support, read_series, series_from_array
+from headrest import (
+    HeadrestError,
+    clean_series,
+    clean_tree,
+    find_support,
+    read_series,
+    series_from_array,
+)
+from headrest.__main__ import main
 from headrest.dicom.nifti import affine_of, read_nifti, to_image_axes
 from headrest.phantom.dicom import write_dicom
 from headrest.phantom.study import synthesize
@@ -187,3 +196,82 @@ def test_series_without_dicom_has_no_uid_but_a_fingerprint():
     assert one.fingerprint != other.fingerprint
     assert one.fingerprint == series_from_array(head(3, 64, 64), (5, 0.5, 0.5)).fingerprint
     assert repr(one).startswith("Series(3 slices of 64 x 64, 5.00 x 0.500 x 0.500 mm")
+
+
+def load(path):
+    image = nibabel.load(path)
+    return image, image.dataobj.get_unscaled()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope", "inter"),
+    [(np.int16, 1, 0), (np.uint16, 1, -1024), (np.int16, 0.5, 7), (np.float32, 1, 0)],
+)
+@pytest.mark.parametrize("codes", ["RAS", "PIL"])
+def test_cleaned_nifti_differs_in_the_removed_voxels_alone(tmp_path, codes, dtype, slope, inter):
+    make_series(tmp_path / "scan", n=4)
+    image = image_of(read_series(tmp_path / "scan"), dtype, slope, inter, codes)
+    image.header.set_slope_inter(slope, inter)
+    image.header["descrip"] = b"of the scanner"
+    image.header["sform_code"] = 2
+    nibabel.save(image, tmp_path / "head.nii.gz")
+    series = read_series(tmp_path / "head.nii.gz")
+    report = clean_series(series, tmp_path / "out", method="kmeans")
+    folder = tmp_path / "out" / report.folder
+    before, stored = load(tmp_path / "head.nii.gz")
+    after, cleaned = load(folder / "cleaned.nii.gz")
+    labels, mask = load(folder / "headrest.nii.gz")
+    support = find_support(series, "kmeans")
+    assert report.warnings == ()
+    assert np.array_equal(mask, to_image_axes(before, support.removed))
+    assert mask.any()
+    assert np.array_equal(cleaned != stored, (mask == 1) & (cleaned != stored))
+    np.testing.assert_allclose(after.get_fdata()[mask == 1], -1000, atol=abs(slope) / 2)
+    assert np.array_equal(cleaned[mask == 0], stored[mask == 0])
+    assert np.array_equal(before.affine, after.affine)
+    assert np.array_equal(before.affine, labels.affine)
+    assert cleaned.dtype == dtype
+    assert mask.dtype == np.uint8
+    raw = gzip.decompress((tmp_path / "head.nii.gz").read_bytes())[:348]
+    assert gzip.decompress((folder / "cleaned.nii.gz").read_bytes())[:348] == raw
+
+
+def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path, capsys):
+    make_series(tmp_path / "scan", n=4)
+    image = image_of(read_series(tmp_path / "scan"))
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    nibabel.save(image, tmp_path / "images" / "one.nii.gz")
+    nibabel.save(image, tmp_path / "images" / "deep" / "two.nii")
+    (tmp_path / "images" / "mask.nii.gz").write_bytes(b"damaged")
+    source, out = str(tmp_path / "images"), tmp_path / "out"
+    arguments = ["--method", "kmeans", "--report", str(tmp_path / "page.html"), "--identifiers"]
+    assert main(["clean", str(tmp_path / "images" / "one.nii.gz"), str(out), *arguments]) == 0
+    (first,) = out.glob("ct-*/cleaned.nii.gz")
+    written = first.stat().st_mtime_ns
+    assert main(["clean", source, str(out), *arguments]) == 1
+    assert "2 series cleaned, 1 not" in capsys.readouterr().out
+    assert "mask.nii.gz" in (out / "failures.csv").read_text()
+    assert len(list(out.glob("ct-*/headrest.nii.gz"))) == 2
+    assert first.stat().st_mtime_ns == written
+
+
+def test_results_are_not_cleaned_again_as_source(tmp_path):
+    make_series(tmp_path / "scan", n=2)
+    clean_series(
+        read_nifti(image_of(read_series(tmp_path / "scan"))), tmp_path / "out", method="kmeans"
+    )
+    with pytest.raises(HeadrestError, match="no axial CT series found"):
+        clean_tree(tmp_path / "out", tmp_path / "again", method="kmeans")
+
+
+def test_nifti_beside_dicom_is_left_alone(tmp_path):
+    make_series(tmp_path / "scan", n=2)
+    nibabel.save(image_of(read_series(tmp_path / "scan")), tmp_path / "scan" / "head.nii.gz")
+    (report,) = clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans")
+    assert (tmp_path / "out" / report.folder / "0001.dcm").exists()
+
+
+def test_array_has_no_file_to_write(tmp_path):
+    with pytest.raises(HeadrestError, match="no file to write"):
+        clean_series(series_from_array(head(3, 64, 64), MM), tmp_path)
+    assert not list(tmp_path.iterdir())

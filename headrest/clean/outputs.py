@@ -58,16 +58,18 @@ OUTPUTS = {
 
 
 def possible_outputs(series: Series, outputs: list[Output]) -> tuple[list[Output], list[str]]:
-    """Choose the outputs that a series can have.
+    """Choose the outputs that a series can have; one from NIfTI always gets its labels.
 
     Returns
     -------
     outputs : list of Output
     warnings : list of str, why it cannot have the others, and that a NIfTI file is sheared.
     """
+    if series.image is not None and OUTPUTS["nifti"] not in outputs:
+        outputs = [*outputs, OUTPUTS["nifti"]]
     reasons = {output.file: output.why_not(series) for output in outputs}
     warnings = [f"no {file}: {reason}" for file, reason in reasons.items() if reason]
     possible = [output for output in outputs if not reasons[output.file]]
-    if OUTPUTS["nifti"] in possible and is_sheared(series):
+    if OUTPUTS["nifti"] in possible and series.headers and is_sheared(series):
         warnings.append("headrest.nii.gz is sheared as the tilted slices are: ITK cannot open it")
     return possible, warnings

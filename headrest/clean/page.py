@@ -235,7 +235,9 @@ def _names(report, folder):
     if folder is None:
         return names
     try:
-        path = min(folder.glob("*.dcm"))
+        path = min(folder.glob("*.dcm"), default=None)
+        if path is None:  # from NIfTI, which names no patient
+            return names
         header = dcmread(path, stop_before_pixels=True, specific_tags=list(IDENTIFIERS))
         names |= {label: str(header.get(key, "")) for key, label in IDENTIFIERS.items()}
     except Exception:  # a damaged file makes pydicom raise any exception

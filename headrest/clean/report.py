@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headrest.dicom.write import CLEANED_IMAGE
 from headrest.segment.morphology import ABSENT, TOUCHING
 from headrest.util.errors import HeadrestError, counted, plain
 from headrest.util.version import __version__
@@ -108,7 +109,8 @@ def complete_report(folder: Path) -> Report | None:
 
 
 def _slice_bytes(folder):
-    return [path.stat().st_size for path in sorted(folder.glob("*.dcm"))]
+    slices = sorted([*folder.glob("*.dcm"), *folder.glob(CLEANED_IMAGE)])
+    return [path.stat().st_size for path in slices]
 
 
 def _read(path):

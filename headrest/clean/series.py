@@ -13,7 +13,7 @@ from headrest.clean.preview import write_previews
 from headrest.clean.report import Report, complete_report, save_report
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.encode import left_uncompressed
-from headrest.dicom.write import fill_hu
+from headrest.dicom.write import fill_hu, refuse_array
 from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy
 from headrest.segment.morphology import volume_ml
@@ -21,7 +21,7 @@ from headrest.segment.support import find_support, outside_patient
 from headrest.util.errors import HeadrestError, plain
 
 OWN_NAMES = re.compile(
-    r"\d{4,}\.dcm|cleaning\.json|preview|segmentation|headrest\.nii\.gz|\.headrest\..*"
+    r"\d{4,}\.dcm|cleaning\.json|preview|segmentation|(headrest|cleaned)\.nii\.gz|\.headrest\..*"
 )
 """Names in the folder of a cleaned series."""
 
@@ -36,8 +36,9 @@ def clean_series(
     series : Series
     destination : path
         Gets one folder for the series, named by a hash of its files, with one DICOM file per
-        slice and `cleaning.json`. The folder appears only when it is complete. A complete one is
-        not made again; one that has lost slices is.
+        slice and `cleaning.json`; for a series from NIfTI with `cleaned.nii.gz` and the labels
+        `headrest.nii.gz` (1: removed), on the grid of the source. The folder appears only when
+        it is complete. A complete one is not made again; one that has lost slices is.
     source : str, name of the series in the report.
     **options : see `headrest.clean.options.CleanOptions`.
 
@@ -74,6 +75,7 @@ def clean_with_options(
 ) -> Report:
     """Do the work of `clean_series`."""
     began = time.monotonic()
+    refuse_array(series)
     outputs, warnings = possible_outputs(series, options.outputs)
     warnings += [*(_left_uncompressed(series) if options.compress else []), *_not_air(series)]
     folder = Path(destination, options.folder_name(series.fingerprint))

@@ -12,9 +12,11 @@ from tqdm.auto import tqdm
 
 from headrest.clean.failures import Failures
 from headrest.clean.options import CleanOptions
-from headrest.clean.report import Report, complete_report
+from headrest.clean.report import REPORT_FILE, Report, complete_report
 from headrest.clean.series import clean_with_options
-from headrest.dicom import SeriesFiles, find_series, load_series
+from headrest.dicom import FolderContents, SeriesFiles, find_series, load_series
+from headrest.dicom.find_nifti import find_nifti
+from headrest.dicom.nifti import is_nifti
 from headrest.dicom.write import is_derived
 from headrest.util.errors import HeadrestError, plain
 from headrest.util.files import lock_destination
@@ -55,7 +57,8 @@ def clean_tree(
     Parameters
     ----------
     source : path
-        Searched with all its subfolders; see `headrest.dicom.find_series`.
+        Searched with all its subfolders; see `headrest.dicom.find_series`. NIfTI files (.nii,
+        .nii.gz) are cleaned where there is no DICOM series, one folder per file.
     destination : path
         Made if needed; gets a folder per series. Must not lie inside the source. One run at a
         time works in it.
@@ -99,7 +102,7 @@ def clean_tree(
     _refuse_early(source, destination)
     on_message = on_message or (lambda _: None)
     with lock_destination(destination):
-        contents = find_series(source, chosen.acquisition)
+        contents = _contents(source, chosen)
         derived = [files for files in contents.series if is_derived(files.files[0])]
         series = [files for files in contents.series if files not in derived]
         warnings = [*contents.warnings, *_skipped(derived, source)]
@@ -115,6 +118,14 @@ def clean_tree(
         reports += _clean_all(tasks, engine, failures, on_message)
         failures.write()
     return reports
+
+
+def _contents(source, options):
+    """DICOM series, or NIfTI files where there are none."""
+    contents = find_series(source, options.acquisition)
+    if not contents.series and (images := find_nifti(source, REPORT_FILE)):
+        return FolderContents(images, (), contents.broken)
+    return contents
 
 
 def _skipped(derived, source):
@@ -166,7 +177,8 @@ def _clean_all(tasks, engine, failures, on_message):
 
 
 def _name(files, source):
-    return os.path.relpath(files.files[0].parent, source.parent)
+    first = files.files[0]
+    return os.path.relpath(first if is_nifti(first) else first.parent, source.parent)
 
 
 def clean_one(task: Task) -> Report:

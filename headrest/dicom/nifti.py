@@ -190,6 +190,8 @@ def _step(series):
 
 def why_no_nifti(series: Series) -> str:
     """Reason why a series cannot be written as NIfTI; empty where it can."""
+    if series.image is not None:
+        return ""
     if not all(has_place(header) for header in series.headers):
         return "its slices have no position"
     even = series.positions[0] + np.outer(np.arange(len(series)), _step(series))
@@ -206,8 +208,9 @@ def is_sheared(series: Series) -> bool:
 
 
 def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: str = "") -> None:
-    """Write a mask as a NIfTI-1 file on the native grid. Needs nibabel.
+    """Write a mask as a NIfTI file on the native grid. Needs nibabel.
 
+    A series from NIfTI keeps its affine, its order of axes and its header.
     A tilted gantry gives a sheared affine. It is stored in the sform alone, as a qform cannot hold
     shear: nibabel, dcm2niix and SPM read it, ITK and SimpleITK refuse the file.
 
@@ -215,7 +218,7 @@ def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: 
     ----------
     series : Series
     mask : bool array (slices, rows, columns)
-        Written as uint8 (columns, rows, slices).
+        Written as uint8; (columns, rows, slices) for a series from DICOM.
     path : path
         Written atomically; compressed where it ends in .gz.
     parameters : str
@@ -234,19 +237,51 @@ def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: 
     (512, 512, 28)
     """
     require("nibabel")
-    from nibabel import Nifti1Image
-
     if np.shape(mask) != series.stored.shape:
         shapes = f"a mask of {np.shape(mask)} for slices of {series.stored.shape}"
         raise HeadrestError(f"{path}: not written: {shapes}")
+    values = mask.astype(np.uint8)
+    image = _new_image(series, values) if series.image is None else _like_source(series, values)
+    image.header["descrip"] = f"headrest {__version__} {parameters}".encode()[:79]
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(_encoded(image, Path(path).suffix == ".gz"))
+
+
+def encode_like_source(series: Series, stored: np.ndarray) -> bytes:
+    """Encode stored values as .nii.gz with the affine, data type and header of the source.
+
+    Parameters
+    ----------
+    series : Series, from `read_nifti`.
+    stored : array (slices, rows, columns), values before scl_slope and scl_inter.
+    """
+    return _encoded(_like_source(series, stored, series.slopes[0], series.intercepts[0]), True)
+
+
+def _encoded(image, compress):
+    content = image.to_bytes()
+    return gzip.compress(content, 6, mtime=0) if compress else content
+
+
+def _like_source(series, values, slope=1.0, inter=0.0):
+    """Image of values with the axes, affine and header of the source."""
+    from nibabel import Nifti1Image
+
+    source = series.image
+    kind = type(source) if isinstance(source, Nifti1Image) else Nifti1Image
+    header = source.header if isinstance(source, Nifti1Image) else None
+    image = kind(to_image_axes(source, values), source.affine, header)
+    image.set_data_dtype(values.dtype)
+    image.header.set_slope_inter(slope, inter)
+    return image
+
+
+def _new_image(series, values):
+    from nibabel import Nifti1Image
+
     affine = affine_of(series)
-    image = Nifti1Image(mask.astype(np.uint8).T, affine)
+    image = Nifti1Image(values.T, affine)
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="unknown" if is_sheared(series) else "scanner")
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"headrest {__version__} {parameters}".encode()[:79]
-    content = image.to_bytes()
-    if Path(path).suffix == ".gz":
-        content = gzip.compress(content, 6, mtime=0)
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(content)
+    return image

@@ -130,6 +130,8 @@ def load_series(
     allow_missing: bool = False,
 ) -> Series:
     """Read the pixels of one series or stack that `find_series` found; see `read_series`."""
+    if is_nifti(series_files.files[0]):
+        return read_nifti(series_files.files[0])
     check_default_rescale(default_rescale)
     with quiet():
         try:

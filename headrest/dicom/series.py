@@ -122,15 +122,24 @@ class Series:
             Where a file was deleted after it was read.
         """
         if not self.headers:
-            grid = self.positions, self.orientation, self.spacing_mm, self.slopes, self.intercepts
-            values = (str(self.stored.dtype), str(self.stored.shape), *map(np.array, grid))
-            return fingerprint_of_values(*values, self.stored)
+            return self._fingerprint_of_values()
         given = [
             f"{float(slope)} {float(intercept)}"
             for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
             if header.get("RescaleSlope") is None
         ]
         return fingerprint_of_files(self.uid, self.files + self.unused, given)
+
+    def _fingerprint_of_values(self):
+        if self.files:
+            return fingerprint_of_files("NIfTI", self.files)
+        grid = self.positions, self.orientation, self.spacing_mm, self.slopes, self.intercepts
+        digest = hashlib.sha256(f"{self.stored.dtype} {self.stored.shape}".encode())
+        for values in (*map(np.array, grid), self.stored):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        if self.image is not None:  # its axes and header are kept in the cleaned image
+            digest.update(self.image.affine.tobytes() + self.image.header.binaryblock)
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -158,11 +167,3 @@ def fingerprint_of_files(uid: str, files: Iterable[Path], rescale: Iterable[str]
     except OSError as error:
         raise HeadrestError(f"{error.filename}: {error.strerror}; read it again") from error
     return hashlib.sha256(" ".join([uid, *contents, *sorted(set(rescale))]).encode()).hexdigest()
-
-
-def fingerprint_of_values(*values: str | np.ndarray) -> str:
-    """Hash texts and arrays, in this order."""
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value))
-    return digest.hexdigest()

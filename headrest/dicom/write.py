@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from headrest.dicom.attributes import drop_private_elements, number, text
 from headrest.dicom.encode import output_syntax, set_pixels
 from headrest.dicom.header import quiet, read_header
+from headrest.dicom.nifti import encode_like_source
 from headrest.dicom.series import Series
 from headrest.hounsfield import AIR
 from headrest.util.errors import HeadrestError
@@ -30,6 +31,9 @@ IMPLEMENTATION_UID = generate_uid(entropy_srcs=["headrest"])
 
 SERIES_NUMBER_OFFSET = 1000
 """Added to Series Number (0020,0011), so that the derived series sorts after its source."""
+
+CLEANED_IMAGE = "cleaned.nii.gz"
+"""The derived image of a series from NIfTI."""
 
 DESCRIPTION_TAGS = {int(Tag("DerivationDescription"))}
 
@@ -78,6 +82,8 @@ def write_derived_series(
     Parameters
     ----------
     series : Series
+        From NIfTI: one file `cleaned.nii.gz` is written, with the affine, data type and header of
+        its source.
     removed : bool array (slices, rows, columns)
         Filled with -1000 HU, or with the nearest value that can be stored; see `fill_hu`.
     folder : path
@@ -100,7 +106,8 @@ def write_derived_series(
     Raises
     ------
     HeadrestError
-        Where the mask does not fit the series, or the folder cannot be written.
+        Where the mask does not fit the series, the series was made from an array, or the folder
+        cannot be written.
 
     Examples
     --------
@@ -117,6 +124,14 @@ def write_derived_series(
     if np.shape(removed) != series.stored.shape:
         shapes = f"a mask of {np.shape(removed)} for slices of {series.stored.shape}"
         raise HeadrestError(f"{folder}: not written: {shapes}")
+    refuse_array(series)
+    if series.image is not None:
+        stored = np.stack([_filled(series, removed, i) for i in range(len(series))])
+        with atomic_folder(folder) as temporary:
+            (temporary / CLEANED_IMAGE).write_bytes(encode_like_source(series, stored))
+            if extra:
+                extra(temporary)
+        return
     if drop_private:
         parameters = f"{parameters}, private elements dropped".removeprefix(", ")
     now = datetime.now(timezone.utc)
@@ -143,6 +158,14 @@ def write_derived_series(
             extra(temporary)
 
 
+def refuse_array(series: Series) -> None:
+    """Refuse to write a series that was made from an array: it has no header to keep."""
+    if series.kind == "array":
+        raise HeadrestError(
+            "a series from an array has no file to write: hu[find_support(series).removed] = -1000"
+        )
+
+
 def is_derived(path: Path) -> bool:
     """Whether a file is a slice that `write_derived_series` wrote."""
     try:
@@ -165,15 +188,23 @@ def fill_hu(series: Series, i: int) -> float:
 
 def _fill(series, i):
     """Stored value of `fill_hu`."""
-    bits, signed = series.headers[i].BitsStored, series.headers[i].PixelRepresentation
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    return min(max(round((AIR - series.intercepts[i]) / series.slopes[i]), low), high)
+    air = (AIR - series.intercepts[i]) / series.slopes[i]
+    if series.stored.dtype.kind == "f":
+        return air
+    if series.headers:
+        bits, signed = series.headers[i].BitsStored, series.headers[i].PixelRepresentation
+        low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    else:
+        low, high = np.iinfo(series.stored.dtype).min, np.iinfo(series.stored.dtype).max
+    return min(max(round(air), low), high)
 
 
 def _filled(series, removed, i):
     """Stored values of slice i with the removed pixels filled."""
-    signed = series.headers[i].PixelRepresentation
-    words = series.stored[i].astype(np.int16 if signed else np.uint16)
+    dtype = series.stored.dtype
+    if series.headers:
+        dtype = np.dtype(np.int16 if series.headers[i].PixelRepresentation else np.uint16)
+    words = series.stored[i].astype(dtype)
     words[removed[i]] = _fill(series, i)
     return words
 
