@@ -73,8 +73,10 @@ def test_minimizes_least_squares():
     y = x @ rng.standard_normal((12, 5)) + 3
     model = keras.Sequential([keras.layers.Input((12,)), keras.layers.Dense(5)])
     model.compile(muon(steps=150, epochs=1, learning_rate=0.4), "mse")
-    losses = [float(model.train_on_batch(x, y, return_dict=False)) for _ in range(150)]
-    assert losses[-1] < 1e-3 * losses[0]
+    before = model.evaluate(x, y, verbose=0)
+    for _ in range(150):
+        model.train_on_batch(x, y)
+    assert model.evaluate(x, y, verbose=0) < 1e-3 * before
 
 
 def test_momentum_continues_without_a_gradient():

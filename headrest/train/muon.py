@@ -14,16 +14,19 @@ class Muon(keras.optimizers.Muon):
     """Keras' Muon for all weights; Keras leaves those that are no matrices to AdamW.
 
     A kernel counts as a matrix of all inputs by all outputs, a bias as a matrix of one row. A step
-    is the momentum with all singular values set to about 1, times `RMS` sqrt(longer side). For one
-    device: gradients of several are not summed first.
+    is the momentum with all singular values set to about 1, times `RMS` sqrt(longer side). On one
+    GPU only: gradients of several are not summed first.
 
     Source: K. Jordan et al., Muon (2024), https://kellerjordan.github.io/posts/muon; J. Liu et
     al., arXiv:2502.16982, for the length of a step.
     """
 
     def __init__(self, learning_rate: Any = 4e-3, **options: Any) -> None:
-        defaults = {"weight_decay": None, "adam_weight_decay": None, "ns_steps": 5, "name": "muon"}
+        defaults = {"weight_decay": None, "ns_steps": 5, "name": "muon"}
         super().__init__(learning_rate, **defaults | options)
+
+    def _should_use_adamw(self, variable: Any) -> bool:
+        return False  # nor its weight decay, which Keras 3.13 has besides
 
     def build(self, variables: Sequence[Any]) -> None:
         """Add the momentum of every variable."""
