@@ -15,7 +15,7 @@ SMALL = {
     "02": {"PATIENTS": 2, "SLICES": 4, "MATRIX": 256, "STORED": 1},
     "03": {
         **{"PATIENTS": 5, "SLICES": 2, "MATRIX": 256, "FEW": 3, "BRIEF": 1},
-        **{"PRESET": "small", "EPOCHS": 2, "HALVED": 1},
+        **{"PRESET": "small", "EPOCHS": 2, "HALF": 1},
     },
     "04": {"PATIENTS": 4, "SLICES": 2, "MATRIX": 128, "EPOCHS": 2},
     "05": {
@@ -41,6 +41,7 @@ def with_parameters(notebook, values):
     """Insert a cell with other values after the one tagged `parameters`."""
     tagged = [i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
+    assert not [name for name in values if name not in notebook.cells[tagged[0]].source]
     lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     cell = nbformat.v4.new_code_cell(f"from pathlib import *\n{lines}")
     notebook.cells.insert(tagged[0] + 1, cell)
