@@ -66,7 +66,7 @@ def _curve(convolutions, batches, data, held_out, iterations, seed):
     model = build_unet("standard", seed, widths=widths, convolutions=convolutions)
     compile_network(model, iterations, 1, "cross-entropy", "adam")
     examples = chain.from_iterable(batches.epoch(epoch_seed(seed, n)) for n in count(1))
-    steps = np.linspace(0, iterations, DICE_POINTS + 1).astype(int).tolist()
+    steps = np.unique(np.linspace(0, iterations, DICE_POINTS + 1).astype(int)).tolist()
     losses, dices = [], []
     for step in tqdm(range(iterations + 1), "steps", leave=False):
         if step in steps:
