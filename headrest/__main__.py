@@ -78,6 +78,7 @@ def _add_clean(commands):
     add("--method", choices=METHODS, default="network", help="kmeans leaves support that touches")
     add("--weights", type=_path, metavar="FILE.onnx", help="network that `export` wrote")
     add("--provider", choices=PROVIDERS, help="processor of the network (cuda if there is one)")
+    add("--mask", type=_path, metavar="FILE", help="remove this corrected mask (NIfTI, SEG)")
     add("--outside", action="store_true", help="blank foam and linen outside the patient too")
     add("--segmentation", action="store_true", help="add a DICOM Segmentation (needs highdicom)")
     add("--nifti", action="store_true", help="add the mask as NIfTI (needs nibabel)")

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_series
+from pydicom import dcmread
+from pydicom.pixels import pack_bits
 
 from headrest import (
     HeadrestError,
@@ -17,7 +19,9 @@ from headrest import (
     series_from_array,
 )
 from headrest.__main__ import main
+from headrest.dicom.mask import read_mask
 from headrest.dicom.nifti import affine_of, read_nifti, to_image_axes
+from headrest.dicom.segmentation import write_segmentation
 from headrest.phantom.dicom import write_dicom
 from headrest.phantom.study import synthesize
 
@@ -29,7 +33,10 @@ C, S = (round(float(f(np.radians(15))), 6) for f in (np.cos, np.sin))
 def image_of(series, dtype=np.int16, slope=1.0, inter=0.0, codes="RAS"):
     """Nibabel image of a series, with its axes in another order."""
     values = ((series.hu.T.astype(float) - inter) / slope).astype(dtype)
-    image = nibabel.Nifti1Image(values, affine_of(series))
+    return reoriented(nibabel.Nifti1Image(values, affine_of(series)), codes)
+
+
+def reoriented(image, codes):
     target = nibabel.orientations.axcodes2ornt(codes)
     now = nibabel.orientations.io_orientation(image.affine)
     return image.as_reoriented(nibabel.orientations.ornt_transform(now, target))
@@ -275,3 +282,151 @@ def test_array_has_no_file_to_write(tmp_path):
     with pytest.raises(HeadrestError, match="no file to write"):
         clean_series(series_from_array(head(3, 64, 64), MM), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """Series of five slices, and a mask that no method would find."""
+    make_series(tmp_path / "scan", n=5)
+    series = read_series(tmp_path / "scan")
+    mask = np.zeros(series.stored.shape, bool)
+    mask[1:4, 10:30, 20:33] = True
+    mask[2, 54, 40:50] = True
+    return series, mask
+
+
+def removed(series, folder):
+    cleaned = read_series(folder)
+    changed = cleaned.hu != series.hu
+    assert (cleaned.hu[changed] == -1000).all()
+    return changed, cleaned
+
+
+def reorient_segmentation(path):
+    """Turn the frames of a segmentation by 180 degrees, reverse their order, drop empty ones."""
+    ds = dcmread(path)
+    frames = ds.pixel_array[:, ::-1, ::-1]
+    orientation = ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+    orientation.ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
+    groups = list(ds.PerFrameFunctionalGroupsSequence)
+    for group in groups:
+        position = group.PlanePositionSequence[0]
+        x, y, z = map(float, position.ImagePositionPatient)
+        position.ImagePositionPatient = [x + 63 * 3.5, y + 63 * 3.5, z]
+    kept = [i for i in range(len(groups)) if frames[i].any()][::-1]
+    ds.PerFrameFunctionalGroupsSequence = [groups[i] for i in kept]
+    ds.NumberOfFrames = len(kept)
+    ds.PixelData = pack_bits(frames[kept])
+    ds.save_as(path)
+
+
+@pytest.mark.parametrize("form", ["array", "ints", "RAS", "PIL", "segmentation", "turned"])
+def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
+    series, mask = scan
+    source = {"array": mask, "ints": mask.astype(np.uint8)}.get(form, tmp_path / "edited.nii.gz")
+    if form in ("RAS", "PIL"):
+        labels = nibabel.Nifti1Image(mask.T.astype(np.int16) * 7, affine_of(series))
+        nibabel.save(reoriented(labels, form), source)
+    elif form in ("segmentation", "turned"):
+        pytest.importorskip("highdicom")
+        source = tmp_path / "edited.dcm"
+        write_segmentation(series, mask, source)
+        if form == "turned":
+            reorient_segmentation(source)
+    report = clean_series(series, tmp_path / "out", mask=source, nifti=True)
+    folder = tmp_path / "out" / report.folder
+    changed, cleaned = removed(series, folder)
+    assert np.array_equal(changed, mask & (series.hu != -1000))
+    assert np.array_equal(nibabel.load(folder / "headrest.nii.gz").get_fdata().T, mask)
+    assert "(manually corrected mask=" in cleaned.headers[0].DerivationDescription
+    assert report.removed_ml == pytest.approx(mask.sum() * 5 * 3.5**2 / 1000, abs=1e-3)
+    assert report.states[0] == "absent"
+    other = clean_series(series, tmp_path / "out", mask=~mask)
+    assert other.folder != report.folder
+
+
+def test_command_applies_a_corrected_mask_to_dicom_and_nifti(tmp_path, scan):
+    series, mask = scan
+    labels = nibabel.Nifti1Image(mask.T.astype(np.uint8), affine_of(series))
+    nibabel.save(labels, tmp_path / "edited.nii.gz")
+    nibabel.save(image_of(series, codes="LAS"), tmp_path / "head.nii.gz")
+    for source in ("scan", "head.nii.gz"):
+        arguments = ["--mask", str(tmp_path / "edited.nii.gz")]
+        out = str(tmp_path / f"out-{source}")
+        assert main(["clean", str(tmp_path / source), out, *arguments]) == 0
+    (path,) = tmp_path.glob("out-head*/*/cleaned.nii.gz")
+    assert np.array_equal(removed(series, path)[0], mask & (series.hu != -1000))
+    (path,) = tmp_path.glob("out-scan/*/0001.dcm")
+    assert np.array_equal(removed(series, path.parent)[0], mask & (series.hu != -1000))
+
+
+def moved(affine, mm):
+    affine = affine.copy()
+    affine[1, 3] += mm
+    return affine
+
+
+def test_mask_of_another_geometry_is_refused(tmp_path, scan):
+    series, mask = scan
+    affine, path = affine_of(series), tmp_path / "edited.nii.gz"
+    scaled = affine @ np.diag([1.01, 1, 1, 1])
+    for values, other, message in (
+        (mask.T, moved(affine, 1), "another geometry: voxels lie"),
+        (mask.T, scaled, "another geometry: voxels lie"),
+        (mask.T[:, :, :4], affine, "another geometry: a mask of"),
+        (mask.T[..., None], affine, "a mask of"),
+        (mask.T + 2 * mask.T[::-1], affine, "a mask with the labels 1, 2, 3: keep"),
+    ):
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), other), path)
+        with pytest.raises(HeadrestError, match=rf"edited\.nii\.gz: {message}"):
+            clean_series(series, tmp_path / "out", mask=path)
+    nibabel.save(nibabel.Nifti1Image(mask.T.astype(np.uint8), moved(affine, 0.1)), path)
+    assert clean_series(series, tmp_path / "out", mask=path).removed_ml
+    with pytest.raises(HeadrestError, match="a mask of"):
+        clean_series(series, tmp_path / "out", mask=mask[:2])
+    with pytest.raises(HeadrestError, match="there is no such file"):
+        clean_series(series, tmp_path / "out", mask="absent.nii.gz")
+    with pytest.raises(HeadrestError, match="outside blanks more"):
+        clean_series(series, tmp_path / "out", mask=mask, outside=True)
+
+
+def test_segmentation_of_another_series_is_refused(tmp_path, scan):
+    pytest.importorskip("highdicom")
+    series, mask = scan
+    changes = {
+        "positions": {"ImagePositionPatient": lambda n: [-112, -112, 5.0 * n + 2.5]},
+        "spacing": {"PixelSpacing": [3.4, 3.5]},
+        "frame": {"FrameOfReferenceUID": "1.2.3"},
+        "tilt": {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]},
+    }
+    for name, change in changes.items():
+        make_series(tmp_path / name, n=5, **change)
+        write_segmentation(read_series(tmp_path / name), mask, tmp_path / f"{name}.dcm")
+        with pytest.raises(HeadrestError, match=r"another (geometry|Frame)"):
+            clean_series(series, tmp_path / "out", mask=tmp_path / f"{name}.dcm")
+    with pytest.raises(HeadrestError, match="expected NIfTI or a DICOM Segmentation"):
+        clean_series(series, tmp_path / "out", mask=tmp_path / "scan" / "01.dcm")
+    (tmp_path / "edited.dcm").write_bytes(b"no DICOM")
+    with pytest.raises(HeadrestError, match="damaged, or no NIfTI or DICOM Segmentation"):
+        clean_series(series, tmp_path / "out", mask=tmp_path / "edited.dcm")
+
+
+def test_segmentation_applies_to_a_tilted_uneven_series(tmp_path):
+    pytest.importorskip("highdicom")
+    places = {1: 0, 2: 5, 3: 12}
+    change = {
+        "ImageOrientationPatient": [1, 0, 0, 0, C, -S],
+        "ImagePositionPatient": lambda n: [-112, -112, places[n]],
+    }
+    make_series(tmp_path / "scan", n=3, **change)
+    series = read_series(tmp_path / "scan")
+    mask = np.zeros(series.stored.shape, bool)
+    mask[1:, 20:30, 40] = mask[0, 26, 26] = True
+    write_segmentation(series, mask, tmp_path / "edited.dcm")
+    assert np.array_equal(read_mask(tmp_path / "edited.dcm", series), mask)
+
+
+def test_a_mask_is_of_one_series(tmp_path, scan):
+    make_series(tmp_path / "scan" / "other", n=2, SeriesInstanceUID="1.2.3")
+    with pytest.raises(HeadrestError, match="2 series, a mask is of one"):
+        clean_tree(tmp_path / "scan", tmp_path / "out", mask=scan[1])

@@ -1,13 +1,19 @@
 """The options of a cleaning run."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from headrest.clean.outputs import OUTPUTS, Output
+from headrest.dicom.mask import MANUALLY_CORRECTED, one_label
 from headrest.dicom.values import check_default_rescale
+from headrest.dicom.write import mask_digest
 from headrest.segment.support import check_method, describe
+from headrest.util.errors import HeadrestError
+from headrest.util.files import sha256
 from headrest.util.packages import require
 from headrest.util.version import __version__
 
@@ -23,6 +29,9 @@ class CleanOptions:
     weights : str, optional
         Path of a network that `headrest export` wrote, to use instead of the pretrained one.
     provider : str, optional; of ONNX Runtime, see `headrest.find_support`.
+    mask : path, or bool array (slices, rows, columns), optional
+        Mask that a person corrected, of one series: exactly its voxels are removed, and no method
+        is used. A path is NIfTI or a DICOM Segmentation, see `headrest.dicom.mask.read_mask`.
     outside : bool
         Blank also everything at -500 HU and below outside the patient: foam, linen, noise.
     segmentation : bool
@@ -40,7 +49,8 @@ class CleanOptions:
     Raises
     ------
     HeadrestError
-        For a method, weights or a provider that cannot be used, a missing package, or a default
+        For a mask together with `outside`, a mask of several labels, a method, weights or a
+        provider that cannot be used, a missing package, or a default
         rescale that is not a slope and an intercept.
 
     Examples
@@ -52,6 +62,7 @@ class CleanOptions:
     method: str = "network"
     weights: str | None = None
     provider: str | None = None
+    mask: Any = field(default=None, repr=False, compare=False)
     outside: bool = False
     segmentation: bool = False
     nifti: bool = False
@@ -65,10 +76,23 @@ class CleanOptions:
     def __post_init__(self) -> None:
         if self.weights is not None:  # workers may run in another folder
             object.__setattr__(self, "weights", str(Path(self.weights).absolute()))
-        check_method(self.method, self.weights, self.provider)
+        if self.mask is None:
+            check_method(self.method, self.weights, self.provider)
+        else:
+            object.__setattr__(self, "mask", self._checked_mask())
         check_default_rescale(self.default_rescale)
         for output in self.outputs:
             require(output.package)
+
+    def _checked_mask(self):
+        """Absolute path or bool array; refuse what would remove other voxels."""
+        if self.outside:
+            raise HeadrestError("outside blanks more than a mask: leave one of them out")
+        if not isinstance(self.mask, (str, Path)):
+            return one_label(np.asarray(self.mask))
+        if not Path(self.mask).is_file():
+            raise HeadrestError(f"{self.mask}: there is no such file; expected a mask")
+        return str(Path(self.mask).absolute())
 
     @property
     def finding(self) -> dict[str, Any]:
@@ -78,6 +102,10 @@ class CleanOptions:
     @property
     def description(self) -> str:
         """How the support is found, as additional outputs record it."""
+        if self.mask is not None:
+            by_file = isinstance(self.mask, str)
+            digest = sha256(Path(self.mask)) if by_file else mask_digest(self.mask)
+            return f"{MANUALLY_CORRECTED} mask={digest[:12]}"
         return describe(self.method, self.weights)
 
     @property

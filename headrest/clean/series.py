@@ -13,11 +13,12 @@ from headrest.clean.preview import write_previews
 from headrest.clean.report import Report, complete_report, save_report
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.encode import left_uncompressed
+from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask
 from headrest.dicom.write import fill_hu, refuse_array
 from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy
 from headrest.segment.morphology import volume_ml
-from headrest.segment.support import find_support, outside_patient
+from headrest.segment.support import find_support, outside_patient, support_from_mask
 from headrest.util.errors import HeadrestError, plain
 
 OWN_NAMES = re.compile(
@@ -82,10 +83,10 @@ def clean_with_options(
     if report := complete_report(folder):
         missing = [output for output in outputs if not output.is_in(folder)]
         if missing:
-            support = find_support(series, **options.finding)
+            support = _support(series, options)
             _write_outputs(missing, folder, series, support, options)
         return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
-    support = find_support(series, **options.finding)
+    support = _support(series, options)
     removed = support.removed
     if options.outside:
         removed |= outside_patient(support.mask, series.hu, series.padding, series.spacing_mm)
@@ -93,7 +94,7 @@ def clean_with_options(
     report = Report(
         source=str(source),
         folder=folder.name,
-        method=options.method,
+        method=options.method if options.mask is None else MANUALLY_CORRECTED,
         slices=len(series),
         removed_ml=round(volume_ml(support.mask, spacing_mm), 3),
         states=support.states,
@@ -111,6 +112,12 @@ def clean_with_options(
     form = {"compress": options.compress, "drop_private": options.drop_private}
     write_derived_series(series, removed, folder, options.parameters, write_beside_slices, **form)
     return report
+
+
+def _support(series, options):
+    if options.mask is None:
+        return find_support(series, **options.finding)
+    return support_from_mask(series, as_mask(options.mask, series))
 
 
 def _write_outputs(outputs, folder, series, support, options):

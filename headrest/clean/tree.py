@@ -109,6 +109,8 @@ def clean_tree(
         if not series and not contents.broken:
             listed = "; ".join(warnings) or "the folder is empty"
             raise HeadrestError(f"{source}: no axial CT series found ({listed})")
+        if chosen.mask is not None and len(series) != 1:
+            raise HeadrestError(f"{source}: {len(series)} series, a mask is of one; name its files")
         failures = Failures(destination / FAILURES)
         failures.begin(source, series, contents.broken)
         reports = [Report(source=source.name, error=str(error)) for error in contents.broken]

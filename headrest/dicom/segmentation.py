@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
 from headrest.dicom.attributes import has_place, number
+from headrest.dicom.mask import MANUALLY_CORRECTED
 from headrest.dicom.series import Series
 from headrest.dicom.write import (
     SERIES_NUMBER_OFFSET,
@@ -143,7 +144,8 @@ def _segment(parameters, family):
     algorithm = AlgorithmIdentificationSequence("headrest", Code(*family), __version__, "headrest")
     algorithm[0].AlgorithmParameters = parameters
     codes = Code(*PHYSICAL_OBJECT), Code(*HEADREST)
-    return SegmentDescription(1, "Headrest", *codes, "AUTOMATIC", algorithm)
+    kind = "SEMIAUTOMATIC" if parameters.startswith(MANUALLY_CORRECTED) else "AUTOMATIC"
+    return SegmentDescription(1, "Headrest", *codes, kind, algorithm)
 
 
 def _sources(series):

@@ -126,6 +126,23 @@ def find_support(
     return METHODS[method](series)
 
 
+def support_from_mask(series: Series, mask: np.ndarray) -> Support:
+    """Describe a mask that a person corrected: exactly its voxels are removed.
+
+    Parameters
+    ----------
+    series : Series
+    mask : bool array (slices, rows, columns)
+
+    Returns
+    -------
+    Support, with an empty boundary and without confidence.
+    """
+    patient = _patient(series, mask)
+    found = states(mask, patient, series.spacing_mm)
+    return Support(mask, np.zeros_like(mask), patient, found)
+
+
 def check_method(name: str, weights: str | Path | None = None, provider: str | None = None) -> None:
     """Raise a HeadrestError if a method, its weights or the provider cannot be used."""
     if name not in METHODS:
@@ -148,9 +165,12 @@ def _kmeans(series):
     labels = label_series(series.hu, series.spacing_mm)
     mask = np.stack([label.mask for label in labels])
     boundary = _boundary(series, mask, [label.threshold for label in labels])
+    return Support(mask, boundary, _patient(series, mask), tuple(label.state for label in labels))
+
+
+def _patient(series, mask):
     rest = (series.hu > SUPPORT_HU) & ~mask
-    patient = fill_holes(largest_component(rest), series.spacing_mm[1:]) & ~mask
-    return Support(mask, boundary, patient, tuple(label.state for label in labels))
+    return fill_holes(largest_component(rest), series.spacing_mm[1:]) & ~mask
 
 
 def _network(series, weights=None, provider=None):

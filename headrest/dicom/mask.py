@@ -1,0 +1,169 @@
+"""Read a mask that a person corrected, onto the voxels of its series."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.uid import SegmentationStorage
+
+from headrest.dicom.attributes import text
+from headrest.dicom.header import quiet
+from headrest.dicom.nifti import affine_of, is_nifti
+from headrest.dicom.series import Series
+from headrest.util.errors import HeadrestError
+from headrest.util.packages import require
+
+MANUALLY_CORRECTED = "manually corrected"
+"""Begins the description of a mask that a person corrected."""
+
+SEGMENTATION_CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP classes of a DICOM Segmentation: binary or fractional, and label map (PS3.4 B.5)."""
+
+SAME_GRID_SHARE = 0.1
+"""Largest distance of a voxel of the mask from that of the series, as a share of the spacing."""
+
+
+def read_mask(path: str | Path, series: Series) -> np.ndarray:
+    """Read a mask from NIfTI or a DICOM Segmentation onto the voxels of a series.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI (.nii, .nii.gz) in any orientation, or a DICOM Segmentation whose frames may be
+        flipped, cropped or in another order; slices without a frame are empty. Nothing is
+        resampled.
+    series : Series
+
+    Returns
+    -------
+    bool array (slices, rows, columns)
+
+    Raises
+    ------
+    HeadrestError
+        Where the file cannot be read, has several labels, or its voxels are not those of the
+        series.
+
+    Examples
+    --------
+    >>> read_mask("edited.nii.gz", series).sum()                     # doctest: +SKIP
+    71322
+    """
+    try:
+        return _from_nifti(path, series) if is_nifti(path) else _from_segmentation(path, series)
+    except HeadrestError as error:
+        raise HeadrestError(f"{path}: {error}") from error.__cause__
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file raises any exception
+        reason = f"damaged, or no NIfTI or DICOM Segmentation ({type(error).__name__})"
+        raise HeadrestError(f"{path}: {reason}") from error
+
+
+def as_mask(mask: Any, series: Series) -> np.ndarray:
+    """Bool array (slices, rows, columns) from a path, see `read_mask`, or from an array of 0 and 1.
+
+    Raises HeadrestError where it does not fit the series, or has other values.
+    """
+    if isinstance(mask, (str, Path)):
+        return read_mask(mask, series)
+    values = np.asarray(mask)
+    if values.shape != series.stored.shape:
+        raise HeadrestError(f"a mask of {values.shape} for slices of {series.stored.shape}")
+    return one_label(values)
+
+
+def one_label(values: np.ndarray) -> np.ndarray:
+    """Bool array of an image with the values 0 and one other; HeadrestError for more."""
+    labels = np.unique(values[values != 0])
+    if len(labels) > 1:
+        shown = ", ".join(f"{label:g}" for label in labels[:5])
+        raise HeadrestError(f"a mask with the labels {shown}: keep that of the support alone")
+    return values != 0
+
+
+def _from_nifti(path, series):
+    require("nibabel")
+    import nibabel
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    image = nibabel.load(path)
+    values = np.asanyarray(image.dataobj)
+    if values.ndim != 3:
+        raise HeadrestError(f"a mask of {values.shape} for slices of {series.stored.shape}")
+    to_voxels = np.linalg.inv(affine_of(series)) @ image.affine
+    orientation = io_orientation(to_voxels)
+    mask = apply_orientation(values, orientation).T
+    if mask.shape != series.stored.shape:
+        raise HeadrestError(
+            f"another geometry: a mask of {mask.shape} for slices of {series.stored.shape}"
+        )
+    corners = np.array(np.meshgrid(*([0, n - 1] for n in mask.shape[::-1]), [1])).reshape(4, -1)
+    moved = to_voxels @ inv_ornt_aff(orientation, values.shape) @ corners - corners
+    _refuse_distance(np.abs(moved).max())
+    return one_label(mask)
+
+
+def _refuse_distance(share):
+    if not share <= SAME_GRID_SHARE:
+        raise HeadrestError(
+            f"another geometry: voxels lie up to {share:.2g} times the spacing from those of the "
+            "series; save the mask on the grid of the series"
+        )
+
+
+def _from_segmentation(path, series):
+    with quiet():
+        ds = dcmread(path)
+        if ds.get("SOPClassUID") not in SEGMENTATION_CLASSES:
+            raise HeadrestError("expected NIfTI or a DICOM Segmentation")
+        _refuse_other_frame_of_reference(ds, series)
+        frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
+        segments = set()
+        mask = np.zeros(series.stored.shape, bool)
+        for groups, values in zip(ds.PerFrameFunctionalGroupsSequence, frames):
+            k, rows, columns = _place(ds, groups, series, np.argwhere(values))
+            mask[k, rows, columns] = True
+            if len(rows) and "SegmentIdentificationSequence" in groups:
+                segments.add(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+    if len(segments) > 1:
+        raise HeadrestError(f"{len(segments)} segments: keep that of the support alone")
+    one_label(frames)
+    return mask
+
+
+def _refuse_other_frame_of_reference(ds, series):
+    frames = {text(header, "FrameOfReferenceUID") for header in series.headers}
+    if len(frames) == 1 and "" not in frames and text(ds, "FrameOfReferenceUID") not in frames:
+        raise HeadrestError("another Frame of Reference: a segmentation of another series")
+
+
+def _place(ds, groups, series, pixels):
+    """Slice, rows and columns in the series of pixels (n, 2) of one frame."""
+    shared = ds.SharedFunctionalGroupsSequence[0]
+
+    def value(sequence, keyword):
+        item = groups if sequence in groups else shared
+        return np.array(item[sequence][0][keyword].value, float)
+
+    corner = value("PlanePositionSequence", "ImagePositionPatient")
+    along_row, along_column = value("PlaneOrientationSequence", "ImageOrientationPatient").reshape(
+        2, 3
+    )
+    down, across = value("PixelMeasuresSequence", "PixelSpacing")
+    x_axis, y_axis = series.orientation.reshape(2, 3)
+    z_mm, y_mm, x_mm = series.spacing_mm
+    to_index = np.array([np.cross(x_axis, y_axis) / z_mm, y_axis / y_mm, x_axis / x_mm])
+    k = int(np.argmin(abs((series.positions - corner) @ to_index[0])))
+    start = to_index @ (corner - series.positions[k])
+    steps = to_index @ np.column_stack([along_column * down, along_row * across])
+    ends = np.array([[0, 0], [ds.Rows - 1, 0], [0, ds.Columns - 1], [ds.Rows - 1, ds.Columns - 1]])
+    exact = start[:, None] + steps @ ends.T
+    whole = np.rint(start)[:, None] + np.rint(steps).astype(int) @ ends.T
+    _refuse_distance(max(np.abs(exact - whole).max(), np.abs(exact[0]).max()))
+    _, rows, columns = (np.rint(start)[:, None] + np.rint(steps) @ pixels.T).astype(int)
+    size = series.stored.shape[1:]
+    if any(at.size and not 0 <= at.min() <= at.max() < n for at, n in zip((rows, columns), size)):
+        raise HeadrestError("another geometry: voxels outside of the series")
+    return k, rows, columns
