@@ -1,6 +1,6 @@
 """A network over a whole series: HU in, probability of support out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -44,9 +44,9 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     ----------
     hu : float array (slices, rows, columns), in HU, of any matrix.
     spacing_mm : (z, y, x) in mm.
-    network : callable, float32 (n, rows, columns) -> float32 (n, rows, columns)
-        As `headrest.segment.pretrained.load_pretrained` and
-        `headrest.segment.unet.keras_probability` return it.
+    network : callable
+        Of `headrest.segment.pretrained.load_pretrained` or
+        `headrest.segment.unet.keras_probability`.
 
     Returns
     -------
@@ -77,21 +77,15 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     return found
 
 
-def _predict(
-    hu: np.ndarray,
-    indices: list[int],
-    spacing_mm: Sequence[float],
-    network: Network,
-    description: str = "predicting",
-) -> Iterator[tuple[int, np.ndarray, float]]:
+def _predict(hu, indices, spacing_mm, network, description="predicting"):
     """Index, probability and uncertain area of each of some slices."""
     size = network_size(hu.shape[1:], spacing_mm[1:])
     batch = max(BATCH_PIXELS // size**2, 1)
     with tqdm(total=len(indices), desc=description, unit="slice", delay=2, leave=False) as bar:
         for start in range(0, len(indices), batch):
             chosen = indices[start : start + batch]
-            slices = [hu[i] for i in chosen]
-            for i, p, area_mm2 in zip(chosen, *batch_probability(slices, spacing_mm[1:], network)):
+            predicted = _batch_probability([hu[i] for i in chosen], spacing_mm[1:], network)
+            for i, p, area_mm2 in zip(chosen, *predicted):
                 yield i, np.where((p > MIN_PROBABILITY) & (hu[i] > SUPPORT_HU), p, 0), area_mm2
             bar.update(len(chosen))
 
@@ -112,24 +106,9 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
     return min(int(steps) * SIZE_STEP, MAX_SIZE)
 
 
-def batch_probability(
-    hu: Sequence[np.ndarray], spacing_mm: Sequence[float], network: Network
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Probability of support in a batch of slices, and how much of them is uncertain.
-
-    Parameters
-    ----------
-    hu : n float arrays (rows, columns), all of one shape, in HU.
-    spacing_mm : (y, x) in mm.
-    network : callable, as for `series_probability`
-
-    Returns
-    -------
-    probability : list of float32 array (rows, columns), 0 to 1.
-    uncertain_mm2 : float array (n,)
-        Area within `UNCERTAIN`, without air, on the grid of the network: resampling puts
-        probabilities between 0 and 1 on every edge.
-    """
+def _batch_probability(hu, spacing_mm, network):
+    """Probability in each slice of a batch, and its area in mm2 within `UNCERTAIN`, without air,
+    on the grid of the network: resampling puts probabilities between 0 and 1 on every edge."""
     shape, mm = hu[0].shape, min(spacing_mm)
     isotropic = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
     square = (max(isotropic),) * 2
@@ -142,8 +121,8 @@ def batch_probability(
     predicted = np.asarray(network(x))
     if predicted.shape != x.shape:
         raise HeadrestError(
-            f"the network returns {predicted.shape} for slices of {x.shape}: one probability per "
-            "pixel is needed, as of headrest.segment.unet.keras_probability, without VALID padding"
+            f"the network returns {predicted.shape} for {x.shape}, not one probability per pixel: "
+            "wrap a Keras model with SAME padding by headrest.segment.unet.keras_probability"
         )
     low, high, air = *UNCERTAIN, scale(SUPPORT_HU)
     pixels = [np.count_nonzero((p > low) & (p < high) & (s > air)) for p, s in zip(predicted, x)]

@@ -27,27 +27,21 @@ PROVIDERS: dict[str, tuple[str, dict]] = {
     "coreml": ("CoreMLExecutionProvider", {}),
     "directml": ("DmlExecutionProvider", {}),
 }
-"""Execution providers of ONNX Runtime and their options. TF32 has a mantissa of 10 bits only."""
+"""Execution providers of ONNX Runtime, and options: the mantissa of TF32 has 10 bits only."""
 
 MAX_BYTES = 2**31
 """Protocol Buffers, the format of ONNX, hold no larger file."""
 
 
 def model_card(folder: Path = WEIGHTS) -> dict[str, Any]:
-    """Read the model card of the pretrained network: how it was made, and its results.
-
-    Raises
-    ------
-    HeadrestError
-        If the card is missing or damaged.
-    """
+    """Read the card of the pretrained network, how it was made, or raise a HeadrestError."""
     path = folder / "headrest.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise HeadrestError(f"{path}: missing or damaged; reinstall headrest") from error
+    except (OSError, ValueError, RecursionError):
+        card = None
     if not isinstance(card, dict) or not set(card) >= CARD_KEYS:
-        raise HeadrestError(f"{path}: damaged; reinstall headrest")
+        raise HeadrestError(f"{path}: missing or damaged; reinstall headrest")
     return card
 
 
@@ -69,8 +63,8 @@ def load_pretrained(
     Raises
     ------
     HeadrestError
-        If the file is damaged, is not the one of the model card, or is another kind of network,
-        or the provider cannot be used.
+        If the file is damaged, not the one of the model card, or another kind of network, or the
+        provider cannot be used.
     """
     digest = _digest(path)
     if path is None and digest != model_card()["sha256"]:

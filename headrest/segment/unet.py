@@ -1,6 +1,6 @@
 """The U-Net, for slices of any size, on any backend of Keras 3."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -21,19 +21,23 @@ PRESETS: dict[str, dict[str, Any]] = {
     "wide": {"widths": (24, 32, 64, 96, 96, 96, 96), "stride": 4},
     "small": {"widths": (8, 16, 16), "convolutions": (2, 2, 2), "stride": 2},
 }
-"""Arguments of `unet`. "original" and "valid3" are the networks of 2018. "standard" trains on a CPU
-with 1 / 35 of the operations of "original". "wide" is the pretrained network, "small" is for tests.
-"""
+"""Arguments of `_unet`. "original" and "valid3" are the networks of 2018. "standard" has 1 / 35 of
+the operations of "original". "wide" is the pretrained network, "small" is for tests."""
 
 
 def build_unet(preset: str = "standard", seed: int = 0, **changes: Any) -> keras.Model:
-    """Build a U-Net by name.
+    """Build an encoder-decoder with skip connections (O. Ronneberger et al., arXiv:1505.04597).
 
     Parameters
     ----------
     preset : "original", "valid3", "standard", "wide" or "small"
     seed : int, of the initial weights.
-    **changes : arguments of `unet` that replace those of the preset.
+    **changes
+        Replace those of the preset: `widths`, the features of each level, from the slice down to
+        the bottleneck; `convolutions` of each level, in the encoder and again in the decoder;
+        `padding`, "same", or "valid", which loses one pixel per convolution on each side;
+        `stride` of the first convolution, by which its kernel is larger and the output head
+        upsamples: the levels have a grid of 1 / stride (space to depth).
 
     Returns
     -------
@@ -47,41 +51,21 @@ def build_unet(preset: str = "standard", seed: int = 0, **changes: Any) -> keras
     """
     if preset not in PRESETS:
         raise HeadrestError(f"no network {preset!r}: choose from {', '.join(PRESETS)}")
-    return unet(**{**PRESETS[preset], **changes}, seed=seed, name=preset)
+    return _unet(**{**PRESETS[preset], **changes}, seed=seed, name=preset)
 
 
-def unet(
-    widths: Sequence[int],
-    convolutions: Sequence[int] = CONVOLUTIONS,
-    padding: str = "same",
-    stride: int = 1,
-    seed: int = 0,
-    name: str | None = None,
-) -> keras.Model:
-    """Build an encoder-decoder with skip connections (O. Ronneberger et al., arXiv:1505.04597).
-
-    Parameters
-    ----------
-    widths : sequence of int, features of each level, from the slice down to the bottleneck.
-    convolutions : sequence of int, of each level, in the encoder and again in the decoder.
-    padding : "same", or "valid": each convolution loses a border of one pixel.
-    stride : int
-        Of the first convolution, whose kernel is as many times larger; the output head upsamples
-        by as much, so the levels have a grid of 1 / stride (space to depth).
-    """
+def _unet(widths, convolutions=CONVOLUTIONS, padding="same", stride=1, seed=0, name=None):
     if len(widths) != len(convolutions) or padding not in ("same", "valid"):
-        raise HeadrestError(
-            f"widths {tuple(widths)} and convolutions {tuple(convolutions)} need one value per "
-            f"level, and the padding {padding!r} must be 'same' or 'valid'"
-        )
+        levels = f"{len(widths)} widths and {len(convolutions)} convolutions"
+        raise HeadrestError(f"{levels} for the levels of a network with padding {padding!r}")
     seeds = count(1000 * seed)
 
-    def initial(kind: type = keras.initializers.HeNormal) -> keras.initializers.Initializer:
-        return kind(seed=next(seeds))
+    def options(name):
+        initial = keras.initializers.HeNormal(seed=next(seeds))
+        return {"activation": "relu", "kernel_initializer": initial, "name": name}
 
-    def convolve(x: Any, width: int, name: str, stride: int = 1) -> Any:
-        options = {"activation": "relu", "kernel_initializer": initial(), "name": name}
-        return layers.Conv2D(width, 3 * stride, stride, padding, **options)(x)
+    def convolve(x, width, name, stride=1):
+        return layers.Conv2D(width, 3 * stride, stride, padding, **options(name))(x)
 
     x = inputs = layers.Input((None, None, 1), name="slice")
     skips = []
@@ -94,15 +78,14 @@ def unet(
     lost = 0  # pixels lost to VALID convolutions since the skip connection, on its grid
     for level in reversed(range(len(widths) - 1)):
         lost = 2 * (lost + 2 * convolutions[level + 1]) if padding == "valid" else 0
-        options = {"activation": "relu", "kernel_initializer": initial()}
-        x = PixelShuffle(widths[level], 2, 2, name=f"up{level}_double", **options)(x)
+        x = PixelShuffle(widths[level], 2, 2, **options(f"up{level}_double"))(x)
         skip = layers.Cropping2D(lost // 2)(skips[level]) if lost else skips[level]
         x = layers.Concatenate(name=f"up{level}_concatenate")([skip, x])
         for i in range(convolutions[level]):
             x = convolve(x, widths[level], f"up{level}_{i}")
         lost += 2 * convolutions[level] if padding == "valid" else 0
-    first = initial(keras.initializers.GlorotUniform)
-    logits = PixelShuffle(2, stride, stride, kernel_initializer=first, name="logits")(x)
+    initial = keras.initializers.GlorotUniform(seed=next(seeds))
+    logits = PixelShuffle(2, stride, stride, kernel_initializer=initial, name="logits")(x)
     return keras.Model(inputs, logits, name=name)
 
 
@@ -122,15 +105,7 @@ class PixelShuffle(layers.Conv2DTranspose):
 
 
 def layer_sizes(model: keras.Model, size: int) -> dict[str, int]:
-    """Rows that each layer returns for slices of `size` rows, by its name; empty if they cannot
-    be pooled so often.
-
-    Examples
-    --------
-    >>> small = build_unet("small")
-    >>> layer_sizes(small, 64)["down2_pool"], layer_sizes(small, 60)
-    (8, {})
-    """
+    """Rows that each layer returns for slices of `size` rows; empty if these cannot be pooled."""
     sizes = {}
     for layer in model.layers:
         stride = getattr(layer, "strides", (1,))[0]
@@ -148,10 +123,7 @@ def layer_sizes(model: keras.Model, size: int) -> dict[str, int]:
 def output_size(model: keras.Model, size: int) -> int:
     """Rows that a network returns for slices of `size` rows, such as 472 for 512 by "valid3".
 
-    Raises
-    ------
-    HeadrestError
-        If slices of this size cannot be pooled so often; it names the nearest that can.
+    Raises a HeadrestError if they cannot be pooled so often; it names the nearest sizes that can.
     """
     sizes = layer_sizes(model, size)
     if sizes:
@@ -178,23 +150,14 @@ def keras_probability(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
-    """Read the weights of a network, by layer and variable; the same under every backend.
-
-    Examples
-    --------
-    >>> list(get_weights(build_unet("small")))[:2]
-    ['down0_0/kernel', 'down0_0/bias']
-    """
+    """Read weights by layer and variable, as "down0_0/kernel"; the same under every backend."""
     return {variable.path: ops.convert_to_numpy(variable) for variable in model.weights}
 
 
 def set_weights(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
-    """Set the weights of a network as `get_weights` reads them.
+    """Set weights as `get_weights` reads them.
 
-    Raises
-    ------
-    HeadrestError
-        If they belong to another network or are not finite; the network is not changed.
+    Raises a HeadrestError if they belong to another network or are not finite.
     """
     expected = {variable.path: tuple(variable.shape) for variable in model.weights}
     given = {name: np.shape(value) for name, value in weights.items()}

@@ -13,22 +13,12 @@ COLORS = {"down": SECOND_COLOR, "up": SUPPORT_COLOR}
 
 
 def architecture(model: keras.Model, size: int = 512) -> dict[str, list]:
-    """List the levels of the encoder and of the decoder.
-
-    Parameters
-    ----------
-    model : keras.Model of `headrest.segment.unet`
-    size : int, rows and columns of a slice.
+    """List the levels of the encoder and of the decoder, for slices of `size` x `size`.
 
     Returns
     -------
     dict of columns for `headrest.util.text.table`: "block" (down0, down1, ..., up0), "size" (rows
     and columns of its output), "features", "convolutions", "parameters".
-
-    Raises
-    ------
-    HeadrestError
-        If slices of this size cannot be pooled so often.
 
     Examples
     --------
@@ -76,17 +66,7 @@ def operations(model: keras.Model, size: int = 512) -> int:
 
 
 def draw_architecture(model: keras.Model, size: int = 512) -> Figure:
-    """Draw a network: one box per level, its height by the size, its width by the features.
-
-    Parameters
-    ----------
-    model : keras.Model of `headrest.segment.unet`
-    size : int, rows and columns of a slice.
-
-    Returns
-    -------
-    matplotlib Figure
-    """
+    """Draw a network: one box per level, its height by the size, its width by the features."""
     blocks = architecture(model, size)
     n = len(blocks["block"])
     figure, axis = plt.subplots(figsize=(12, 0.7 + 0.75 * (n + 1) / 2))

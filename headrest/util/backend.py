@@ -1,8 +1,4 @@
-"""Keras 3 on one of its backends: `from headrest.util.backend import keras, layers, ops`.
-
-Data format, number type and backend are set here, so a user's keras.json has no influence. The
-variable KERAS_BACKEND chooses another backend than TensorFlow.
-"""
+"""Keras 3, on the backend that KERAS_BACKEND names; a user's keras.json has no influence."""
 
 import os
 from contextlib import contextmanager
@@ -39,6 +35,5 @@ with _quiet():
 
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
-keras.config.set_dtype_policy("float32")
 
 __all__ = ["keras", "layers", "ops"]
