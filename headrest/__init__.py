@@ -6,6 +6,7 @@ from headrest.datasets.download import fetch, fetch_idc
 from headrest.dicom import read_series, series_from_array, write_derived_series
 from headrest.evaluate.metrics import dice, iou, lost_ml, residual_ml
 from headrest.hounsfield import rescale, window
+from headrest.segment.crop import crop_to_patient
 from headrest.segment.labels import label_series, label_slice
 from headrest.segment.support import find_support
 from headrest.util.errors import HeadrestError
@@ -16,6 +17,7 @@ __all__ = [
     "__version__",
     "clean_series",
     "clean_tree",
+    "crop_to_patient",
     "dice",
     "fetch",
     "fetch_idc",

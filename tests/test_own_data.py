@@ -14,6 +14,7 @@ from headrest import (
     HeadrestError,
     clean_series,
     clean_tree,
+    crop_to_patient,
     find_support,
     read_series,
     series_from_array,
@@ -24,6 +25,7 @@ from headrest.dicom.nifti import affine_of, read_nifti, to_image_axes
 from headrest.dicom.segmentation import write_segmentation
 from headrest.phantom.dicom import write_dicom
 from headrest.phantom.study import synthesize
+from headrest.segment.support import support_from_mask
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -430,3 +432,27 @@ def test_a_mask_is_of_one_series(tmp_path, scan):
     make_series(tmp_path / "scan" / "other", n=2, SeriesInstanceUID="1.2.3")
     with pytest.raises(HeadrestError, match="2 series, a mask is of one"):
         clean_tree(tmp_path / "scan", tmp_path / "out", mask=scan[1])
+
+
+def test_crop_keeps_the_patient_and_its_place(scan):
+    series, _ = scan
+    support = find_support(series, "kmeans")
+    hu, origin = crop_to_patient(series, support, margin_mm=7)
+    rows, columns = (np.flatnonzero(support.patient.any((0, axis))) for axis in (2, 1))
+    first = np.array([0, rows[0] - 2, columns[0] - 2])
+    inside = tuple(slice(a, a + n) for a, n in zip(first, hu.shape))
+    assert hu.shape == (5, np.ptp(rows) + 5, np.ptp(columns) + 5)
+    assert np.array_equal(hu, np.where(support.removed, -1000, series.hu)[inside])
+    np.testing.assert_allclose(origin, series.positions[0] + [3.5 * first[2], 3.5 * first[1], 0])
+    same_hu, offset = crop_to_patient(series.hu, support, 7, series.spacing_mm)
+    assert np.array_equal(same_hu, hu)
+    np.testing.assert_allclose(offset, [3.5 * first[2], 3.5 * first[1], 0])
+
+
+def test_crop_refuses_the_support_of_another_series(scan):
+    series, mask = scan
+    support = support_from_mask(series, mask)
+    with pytest.raises(HeadrestError, match="in which it was found"):
+        crop_to_patient(series_from_array(series.hu[:3], (5, 3.5, 3.5)), support)
+    with pytest.raises(HeadrestError, match="no patient found"):
+        crop_to_patient(series, support_from_mask(series, np.ones_like(mask)))
