@@ -82,6 +82,7 @@ def _add_clean(commands):
     add("--outside", action="store_true", help="blank foam and linen outside the patient too")
     add("--segmentation", action="store_true", help="add a DICOM Segmentation (needs highdicom)")
     add("--nifti", action="store_true", help="add the mask as NIfTI (needs nibabel)")
+    add("--probability", action="store_true", help="add it as NIfTI (needs nibabel)")
     add("--compress", action="store_true", help="compress losslessly, as the source")
     add("--drop-private", action="store_true", help="delete private elements")
     add("--acquisition", type=int, metavar="N", help="only images with this Acquisition Number")

@@ -456,3 +456,21 @@ def test_crop_refuses_the_support_of_another_series(scan):
         crop_to_patient(series_from_array(series.hu[:3], (5, 3.5, 3.5)), support)
     with pytest.raises(HeadrestError, match="no patient found"):
         crop_to_patient(series, support_from_mask(series, np.ones_like(mask)))
+
+
+def test_probability_is_written_as_float(tmp_path, scan):
+    series, mask = scan
+    report = clean_series(series, tmp_path / "out", probability=True)
+    image = nibabel.load(tmp_path / "out" / report.folder / "probability.nii.gz")
+    assert image.get_data_dtype() == np.float32
+    assert np.array_equal(image.get_fdata().T, find_support(series).probability)
+    np.testing.assert_allclose(image.affine, affine_of(series), atol=1e-5)
+    for options in ({"method": "kmeans"}, {"mask": mask}):
+        with pytest.raises(HeadrestError, match="only the method network"):
+            clean_series(series, tmp_path / "out", probability=True, **options)
+
+
+def test_tilted_series_has_no_probability_file(tmp_path):
+    make_series(tmp_path / "scan", ImageOrientationPatient=[1, 0, 0, 0, C, -S])
+    report = clean_series(read_series(tmp_path / "scan"), tmp_path / "out", probability=True)
+    assert "no probability.nii.gz: its slices are tilted" in report.warnings

@@ -39,6 +39,9 @@ class CleanOptions:
         partial-volume boundary, whether or not `outside` blanks more. Needs highdicom.
     nifti : bool
         Write `headrest.nii.gz` as well, the same mask as NIfTI. Needs nibabel.
+    probability : bool
+        Write `probability.nii.gz` as well, the probability of support from 0 to 1 as float, for an
+        evenly spaced series without tilt and the method "network". Needs nibabel.
     compress : bool
         Compress each slice as its source is, without loss; see `headrest.dicom.encode`.
     drop_private : bool
@@ -66,6 +69,7 @@ class CleanOptions:
     outside: bool = False
     segmentation: bool = False
     nifti: bool = False
+    probability: bool = False
     compress: bool = False
     drop_private: bool = False
     acquisition: int | None = None
@@ -80,6 +84,8 @@ class CleanOptions:
             check_method(self.method, self.weights, self.provider)
         else:
             object.__setattr__(self, "mask", self._checked_mask())
+        if self.probability and (self.method != "network" or self.mask is not None):
+            raise HeadrestError("only the method network gives a probability")
         check_default_rescale(self.default_rescale)
         for output in self.outputs:
             require(output.package)

@@ -22,7 +22,8 @@ from headrest.segment.support import find_support, outside_patient, support_from
 from headrest.util.errors import HeadrestError, plain
 
 OWN_NAMES = re.compile(
-    r"\d{4,}\.dcm|cleaning\.json|preview|segmentation|(headrest|cleaned)\.nii\.gz|\.headrest\..*"
+    r"\d{4,}\.dcm|cleaning\.json|preview|segmentation|\.headrest\..*"
+    r"|(headrest|cleaned|probability)\.nii\.gz"
 )
 """Names in the folder of a cleaned series."""
 
@@ -122,7 +123,7 @@ def _support(series, options):
 
 def _write_outputs(outputs, folder, series, support, options):
     for output in outputs:
-        output.write_into(folder, series, support.removed, options.description)
+        output.write_into(folder, series, support, options.description)
 
 
 def _delete_incomplete(folder):

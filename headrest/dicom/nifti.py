@@ -208,7 +208,7 @@ def is_sheared(series: Series) -> bool:
 
 
 def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: str = "") -> None:
-    """Write a mask as a NIfTI file on the native grid. Needs nibabel.
+    """Write a mask, or a probability, as a NIfTI file on the native grid. Needs nibabel.
 
     A series from NIfTI keeps its affine, its order of axes and its header.
     A tilted gantry gives a sheared affine. It is stored in the sform alone, as a qform cannot hold
@@ -217,8 +217,8 @@ def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: 
     Parameters
     ----------
     series : Series
-    mask : bool array (slices, rows, columns)
-        Written as uint8; (columns, rows, slices) for a series from DICOM.
+    mask : bool array (slices, rows, columns), or float array of a probability
+        Written as uint8, or as float32; (columns, rows, slices) for a series from DICOM.
     path : path
         Written atomically; compressed where it ends in .gz.
     parameters : str
@@ -240,7 +240,7 @@ def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: 
     if np.shape(mask) != series.stored.shape:
         shapes = f"a mask of {np.shape(mask)} for slices of {series.stored.shape}"
         raise HeadrestError(f"{path}: not written: {shapes}")
-    values = mask.astype(np.uint8)
+    values = mask.astype(np.float32 if mask.dtype.kind == "f" else np.uint8)
     image = _new_image(series, values) if series.image is None else _like_source(series, values)
     image.header["descrip"] = f"headrest {__version__} {parameters}".encode()[:79]
     with atomic_file(path) as temporary:
