@@ -59,6 +59,7 @@ def masks(folder):
     return read.get_pixels_by_source_instance(uids)[..., 0], np.asarray(image.dataobj).T
 
 
+@pytest.mark.slow
 def test_writes_the_mask_only_on_request(series, tmp_path):
     without = clean_series(series, tmp_path / "without")
     assert not FILES & files_in(tmp_path / "without" / without.folder)

@@ -29,6 +29,7 @@ def test_prints_each_figure_with_its_aim():
     assert ratio.split()[-1] in ("yes", "no")
 
 
+@pytest.mark.slow
 def test_refuses_an_unknown_line():
     done = benchmarks("P0")
     assert done.returncode == 2

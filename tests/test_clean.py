@@ -198,6 +198,7 @@ COMPRESSED = {
 LOSSY = {JPEGLSNearLossless: {"jls_error": 2}, JPEG2000: {"j2k_cr": [5]}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
 @pytest.mark.parametrize("signed", [0, 1])
 def test_compresses_losslessly_as_the_source(tmp_path, syntax, signed):
@@ -706,6 +707,7 @@ def test_real_scans_keep_every_pixel_outside_the_mask(scans, tmp_path, supports,
             assert report.flags["touching"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ge-head", "philips-phantom/S21570", "lidc-chest"])
 def test_derived_real_scans_have_no_new_errors_of(scans, tmp_path, name):
     series = read_series(scans / name)

@@ -263,6 +263,7 @@ def test_reports_too_little_memory_with_a_remedy(tmp_path, monkeypatch):
         train(easy_set(), tmp_path, epochs=2, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_never_saves_weights_that_are_not_finite(tmp_path):
     settings = SETTINGS | {"optimizer": "sgd", "learning_rate": 1e30}
     with pytest.raises(HeadrestError, match="lower learning rate"):
@@ -274,6 +275,7 @@ def test_never_saves_weights_that_are_not_finite(tmp_path):
         save_checkpoint(tmp_path, bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "stops"), [(2e3, True), (np.nan, True), (5e2, False)])
 def test_stops_a_diverging_training_and_keeps_the_last_good_epoch(
     loss, stops, tmp_path, monkeypatch

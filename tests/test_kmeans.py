@@ -39,6 +39,7 @@ def test_as_many_clusters_as_values():
         optimal_centers(values, np.ones(3), 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_inertia_is_that_of_scikit_learn_or_less(k):
     rng = np.random.default_rng(k)

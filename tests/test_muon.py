@@ -67,6 +67,7 @@ def test_the_length_of_a_step_does_not_depend_on_the_gradient():
     assert np.allclose(lengths, 0.01 * RMS, rtol=0.3)
 
 
+@pytest.mark.slow
 def test_minimizes_least_squares():
     rng = np.random.default_rng(2)
     x = rng.standard_normal((256, 12)) * np.geomspace(1, 0.1, 12)

@@ -58,6 +58,7 @@ def test_logits_have_no_activation():
     assert build_unet("small").get_layer("logits").activation.__name__ == "linear"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "size", "nearest"),
     [
@@ -105,6 +106,7 @@ def test_refuses_weights_of_another_network():
     assert all(np.array_equal(v, weights[k]) for k, v in get_weights(model).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_a_window_of_a_slice_gives_the_same_probability_far_from_its_border(padding):
     """One model serves every size: only pixels near the border depend on it."""

@@ -89,6 +89,7 @@ def test_its_weights_in_keras_give_the_probabilities_of_0_5_0():
     assert load_pretrained()(x) == pytest.approx(unet.keras_probability(model)(x), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_exported_weights_are_read_back(trained, exported):
     other = unet.build_unet("small", seed=6)
     export.set_exported_weights(other, exported)

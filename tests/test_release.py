@@ -39,6 +39,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "folder"
 
 
+@pytest.mark.slow
 def test_a_synthetic_set_holds_the_slices_of_the_phantom(folder):
     data = read_training_set(write_synthetic_set(folder, PATIENTS, 1, MATRIX))
     truth, unknown = data.labels["truth"], 0
@@ -58,6 +59,7 @@ def test_a_synthetic_set_holds_the_slices_of_the_phantom(folder):
         data.target("kmeans")
 
 
+@pytest.mark.slow
 def test_an_interrupted_synthetic_set_renders_only_the_missing_patients(folder, monkeypatch):
     def fail_at_the_last(work, tasks, jobs):
         yield from run_here(work, tasks[:-1], jobs)

@@ -350,6 +350,7 @@ def test_command_writes_the_page_again_for_complete_series(tmp_path):
 # Size.
 
 
+@pytest.mark.slow
 def test_a_page_of_200_series_stays_under_20_mb(tmp_path):
     coded = encode_preview(picture()).ljust(PREVIEW_BYTES, b"\0")  # as large as a picture can be
     fields = {"slices": 60, "states": ["touching", "free"] * 30, "warnings": ["w" * 200]}

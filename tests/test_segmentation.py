@@ -135,6 +135,7 @@ def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path):
     assert validator_errors("dcentvfy", path, *(tmp_path / "scan").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keyword", TYPE_2)
 def test_adds_missing_attributes_empty(tmp_path, keyword):
     series, mask, path = segment(tmp_path, **{keyword: None})
@@ -144,6 +145,7 @@ def test_adds_missing_attributes_empty(tmp_path, keyword):
     assert validator_errors("dciodvfy", path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -271,6 +273,7 @@ def test_a_fault_leaves_no_file_and_no_name(tmp_path, monkeypatch, fault, words)
 # Real scans.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ge-head", "philips-phantom/S21570", "lidc-chest"])
 def test_real_scans_have_a_valid_segmentation(scans, tmp_path, name):
     series = read_series(scans / name)

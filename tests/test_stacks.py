@@ -363,6 +363,7 @@ def random_series(folder, seed):
             path.write_bytes(path.read_bytes()[: rng.randrange(9000)])
 
 
+@pytest.mark.slow
 def test_random_series_are_read_or_refused(tmp_path):
     read = 0
     for seed in range(150):

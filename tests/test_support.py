@@ -67,6 +67,7 @@ def test_removes_nothing_from_a_head_without_a_support(tmp_path):
     assert metrics.volume_ml(support.removed, series.spacing_mm) <= 0.1
 
 
+@pytest.mark.slow
 def test_outside_blanks_foam_and_keeps_the_patient(study, series, tmp_path):
     report = clean_series(series, tmp_path, outside=True)
     cleaned = read_series(tmp_path / report.folder)
