@@ -124,7 +124,7 @@ def _batch_probability(hu, spacing_mm, network):
             f"the network returns {predicted.shape} for {x.shape}, not one probability per pixel: "
             "wrap a Keras model with SAME padding by headrest.segment.unet.keras_probability"
         )
-    low, high, air = *UNCERTAIN, scale(SUPPORT_HU)
+    (low, high), air = UNCERTAIN, scale(SUPPORT_HU)
     pixels = [np.count_nonzero((p > low) & (p < high) & (s > air)) for p, s in zip(predicted, x)]
     uncertain_mm2 = np.array(pixels) * (mm * max(isotropic) / x.shape[1]) ** 2
     return [_resample(_resample(p, square)[middle], shape) for p in predicted], uncertain_mm2
