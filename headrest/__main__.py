@@ -82,7 +82,7 @@ def _add_clean(commands):
     add("--outside", action="store_true", help="blank foam and linen outside the patient too")
     add("--segmentation", action="store_true", help="add a DICOM Segmentation (needs highdicom)")
     add("--nifti", action="store_true", help="add the mask as NIfTI (needs nibabel)")
-    add("--probability", action="store_true", help="add it as NIfTI (needs nibabel)")
+    add("--probability", action="store_true", help="add the probability as NIfTI")
     add("--compress", action="store_true", help="compress losslessly, as the source")
     add("--drop-private", action="store_true", help="delete private elements")
     add("--acquisition", type=int, metavar="N", help="only images with this Acquisition Number")
@@ -95,7 +95,7 @@ def _add_clean(commands):
         help="for images without Rescale Slope and Intercept, which are refused otherwise",
     )
     add("--allow-missing", action="store_true", help="leave damaged files of a series out")
-    add("--report", type=_path, metavar="FILE.html", help="write a page with pictures of them")
+    add("--report", type=_path, metavar="FILE.html", help="write a page with images of all series")
     add("--identifiers", action="store_true", help="show folder and patient names on that page")
     add("--jobs", type=_number(int, 1), default=1, metavar="N", help="series cleaned in parallel")
     add("--scheduler", metavar="ADDRESS", help="Dask scheduler, or its file, that does the work")
