@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -142,11 +143,43 @@ def other_input(path):
     onnx.save(model, path)
 
 
+def oversized(path):
+    with path.open("r+b") as file:
+        file.truncate(2**31)  # sparse: takes no room
+
+
+def keras_archive(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", '{"class_name": "Lambda"}')
+
+
+def unknown_operator(path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Run", "com.example"
+    onnx.save(model, path)
+
+
+def external_data(path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../../../etc/passwd"
+    path.write_bytes(model.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
         (cut, "no ONNX file"),
         (text, "no ONNX file"),
+        (oversized, "too large"),
+        (keras_archive, "no ONNX file"),
+        (unknown_operator, "no ONNX file"),
+        (external_data, "no ONNX file"),
         (other_scaling, "-1000 1000"),
         (other_input, "image"),
         (lambda path: path.unlink(), "cannot be read"),
