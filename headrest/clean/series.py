@@ -107,6 +107,7 @@ def clean_with_options(
     def write_beside_slices(partial: Path) -> None:
         save_report(partial, report)
         write_previews(partial, series, removed, report.flags)
+        series.release_hu()  # a segmentation of 140 slices needs as much memory again
         _write_outputs(outputs, partial, series, support, options)
         _delete_incomplete(folder)
 
@@ -117,7 +118,8 @@ def clean_with_options(
 
 def _support(series, options):
     if options.mask is None:
-        return find_support(series, **options.finding)
+        support = find_support(series, **options.finding)
+        return support if options.probability else replace(support, probability=None)
     return support_from_mask(series, as_mask(options.mask, series))
 
 

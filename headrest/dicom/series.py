@@ -83,6 +83,10 @@ class Series:
         """Bool (slices, rows, columns): outside the field of view."""
         return self._measured[1]
 
+    def release_hu(self) -> None:
+        """Free the memory of `hu` and `padding`, which are computed again on demand."""
+        self.__dict__.pop("_measured", None)
+
     @cached_property
     def _measured(self):
         hu = np.empty(self.stored.shape, np.float32)
