@@ -46,7 +46,7 @@ def main():
             series = read_series(Path(folder, "scan"))
             clean_series(series, Path(folder, f"out-{n}"), method=options.method)
             if options.leak:
-                kept.append(series)
+                kept.append((series, series.hu))
             sizes.append(resident_mb())
     print(json.dumps({"peak": round(peak_mb()), "growth": round(sizes[-1] - sizes[2], 1)}))
 

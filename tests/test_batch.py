@@ -468,7 +468,7 @@ def test_accepts_a_scheduler_file(tmp_path, cluster):
 
     from headrest.util.cluster import run_on_cluster
 
-    (tmp_path / "scheduler.json").write_text(json.dumps(cluster.scheduler.identity()))
+    (tmp_path / "scheduler.json").write_text(json.dumps({"address": cluster.scheduler_address}))
     done = run_on_cluster(double, range(3), str(tmp_path / "scheduler.json"))
     assert sorted(done) == [(0, 0), (1, 2), (2, 4)]
 
