@@ -9,8 +9,8 @@ from headrest.hounsfield import rescale, window
 from headrest.segment.crop import crop_to_patient
 from headrest.segment.labels import label_series, label_slice
 from headrest.segment.support import find_support
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError
-from headrest.util.version import __version__
 
 __all__ = [
     "HeadrestError",

@@ -13,9 +13,9 @@ from headrest.clean.page import check_place, write_page
 from headrest.clean.tree import clean_tree
 from headrest.segment.pretrained import PROVIDERS
 from headrest.segment.support import METHODS
-from headrest.train.settings import Settings
+from headrest.train.checkpoints import Settings
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError
-from headrest.util.version import __version__
 
 COMMANDS = """\
 clean:

@@ -12,10 +12,9 @@ from headrest.dicom.mask import MANUALLY_CORRECTED, one_label
 from headrest.dicom.values import check_default_rescale
 from headrest.dicom.write import mask_digest
 from headrest.segment.support import check_method, describe
-from headrest.util.errors import HeadrestError
+from headrest.util import __version__
+from headrest.util.errors import HeadrestError, require
 from headrest.util.files import sha256
-from headrest.util.packages import require
-from headrest.util.version import __version__
 
 
 @dataclass(frozen=True)

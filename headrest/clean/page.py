@@ -19,9 +19,9 @@ from headrest.clean.failures import Failures, file_and_reason
 from headrest.clean.preview import PREVIEW_BYTES, PREVIEW_FOLDER
 from headrest.clean.report import REPORT_FILE, Report, ranges, read_report
 from headrest.clean.tree import FAILURES
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
-from headrest.util.version import __version__
 
 TEMPLATE = Path(__file__).with_name("page.html")
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 from headrest.dicom import Series
 from headrest.dicom.attributes import text
 from headrest.hounsfield import AIR, SUPPORT_HU, WIDE, window
-from headrest.util.colors import SUPPORT_COLOR
+from headrest.util.report import SUPPORT_COLOR
 
 PREVIEW_FOLDER = "preview"
 """In the folder of a series; holds 0012.webp for the slice 0012.dcm."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from headrest.dicom.write import CLEANED_IMAGE
 from headrest.segment.morphology import ABSENT, TOUCHING
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError, counted, plain
-from headrest.util.version import __version__
 
 REPORT_FILE = "cleaning.json"
 

@@ -128,7 +128,7 @@ def idc_series() -> list[dict[str, str]]:
 
 def listing() -> str:
     """Table of all scans: name, scanner, slices, size, licence, source."""
-    from headrest.util.text import table
+    from headrest.util.report import table
 
     origin = ("BSD-2-Clause", "neurolabusc/dcm_qa_ct")
     rows = [

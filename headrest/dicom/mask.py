@@ -11,8 +11,7 @@ from headrest.dicom.attributes import text
 from headrest.dicom.header import quiet
 from headrest.dicom.nifti import affine_of, is_nifti
 from headrest.dicom.series import Series
-from headrest.util.errors import HeadrestError
-from headrest.util.packages import require
+from headrest.util.errors import HeadrestError, require
 
 MANUALLY_CORRECTED = "manually corrected"
 """Begins the description of a mask that a person corrected."""

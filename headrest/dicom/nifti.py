@@ -9,10 +9,9 @@ import numpy as np
 from headrest.dicom.attributes import has_place
 from headrest.dicom.series import Series
 from headrest.dicom.values import check_volume
-from headrest.util.errors import HeadrestError
+from headrest.util import __version__
+from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file
-from headrest.util.packages import require
-from headrest.util.version import __version__
 
 EVEN_GRID_MM = 0.05
 """Largest distance of a slice from an evenly spaced grid; rounding of positions gives less."""

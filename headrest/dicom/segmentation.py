@@ -20,10 +20,9 @@ from headrest.dicom.write import (
     mask_digest,
     offset_series_number,
 )
-from headrest.util.errors import HeadrestError
+from headrest.util import __version__
+from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file
-from headrest.util.packages import require
-from headrest.util.version import __version__
 
 PHYSICAL_OBJECT = ("260787004", "SCT", "Physical object")
 HEADREST = ("706683002", "SCT", "Headrest")

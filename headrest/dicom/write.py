@@ -23,9 +23,9 @@ from headrest.dicom.header import quiet, read_header
 from headrest.dicom.nifti import encode_like_source
 from headrest.dicom.series import Series
 from headrest.hounsfield import AIR
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder
-from headrest.util.version import __version__
 
 IMPLEMENTATION_UID = generate_uid(entropy_srcs=["headrest"])
 

@@ -11,9 +11,9 @@ import numpy as np
 from headrest.evaluate.bootstrap import summary
 from headrest.evaluate.compare import MethodCounts
 from headrest.segment.pretrained import weights_hash
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
-from headrest.util.version import __version__
 
 TABLE_GROUPS = ("all", "free", "touching")
 
@@ -69,13 +69,13 @@ def summarize(counts: Counts) -> Summaries:
 
 
 def method_columns(summaries: Summaries, group: str = "all") -> dict[str, list[str]]:
-    """Columns of a group for `headrest.util.text.table`, with intervals in brackets."""
+    """Columns of a group for `headrest.util.report.table`, with intervals in brackets."""
     rows = {name: groups[group] for name, groups in summaries.items()}
     return _columns("method", rows, METHOD_COLUMNS)
 
 
 def scan_columns(counts: Counts) -> dict[str, list[str]]:
-    """Columns of one real scan for `headrest.util.text.table`, one row per method."""
+    """Columns of one real scan for `headrest.util.report.table`, one row per method."""
     return _columns("method", {name: summary(one) for name, one in counts.items()}, SCAN_COLUMNS)
 
 

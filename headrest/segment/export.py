@@ -9,12 +9,11 @@ import numpy as np
 from headrest.hounsfield import INPUT_HIGH_HU, INPUT_LOW_HU
 from headrest.segment.pretrained import INPUT, OUTPUT, SCALING
 from headrest.segment.unet import PixelShuffle, get_weights, set_weights
+from headrest.util import __version__
 from headrest.util.arrays import check_finite
 from headrest.util.backend import keras, layers
-from headrest.util.errors import HeadrestError
+from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file, sha256
-from headrest.util.packages import require
-from headrest.util.version import __version__
 
 OPSET, IR_VERSION = 17, 8
 """Versions of ONNX's operators and file format that ONNX Runtime reads since 1.13 (2022)."""

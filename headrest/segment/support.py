@@ -26,8 +26,7 @@ from headrest.segment.morphology import (
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained, weights_hash
 from headrest.segment.refine import confidence, refine, states
-from headrest.util.errors import HeadrestError
-from headrest.util.packages import require
+from headrest.util.errors import HeadrestError, require
 
 SKIN_MM = 3.0
 """Voxels this near to the patient are kept when everything outside is blanked."""

@@ -7,7 +7,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from headrest.segment.unet import PixelShuffle, layer_sizes, output_size
 from headrest.util.backend import keras
-from headrest.util.colors import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util.report import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 COLORS = {"down": SECOND_COLOR, "up": SUPPORT_COLOR}
 
@@ -17,7 +17,7 @@ def architecture(model: keras.Model, size: int = 512) -> dict[str, list]:
 
     Returns
     -------
-    dict of columns for `headrest.util.text.table`: "block" (down0, down1, ..., up0), "size" (rows
+    dict of columns for `headrest.util.report.table`: "block" (down0, down1, ..., up0), "size" (rows
     and columns of its output), "features", "convolutions", "parameters".
 
     Examples

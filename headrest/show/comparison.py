@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from headrest.evaluate.baselines import BASELINES
-from headrest.util.colors import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util.report import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 MARKERS = "os^vDPX*<>hpd"
 

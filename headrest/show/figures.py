@@ -15,8 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from headrest.hounsfield import WIDE, window
 from headrest.segment.components import Components
-from headrest.util.colors import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
-from headrest.util.text import table
+from headrest.util.report import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR, table
 
 __all__ = [
     "PADDING_COLOR",

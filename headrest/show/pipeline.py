@@ -9,7 +9,7 @@ from headrest.dicom.series import Series
 from headrest.hounsfield import AIR, WIDE
 from headrest.segment.support import Support
 from headrest.show.figures import overlay, plt
-from headrest.util.colors import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util.report import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 PIPELINE_STEPS = ("Read", "Rescale", "Predict", "Refine", "Write", "Check")
 

@@ -9,10 +9,9 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from headrest.hounsfield import WIDE, window
 from headrest.train.frames import Frames, read_frames
-from headrest.util.colors import EXTRA_COLOR, PADDING_COLOR, SUPPORT_COLOR
-from headrest.util.errors import HeadrestError
+from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file
-from headrest.util.packages import require
+from headrest.util.report import EXTRA_COLOR, PADDING_COLOR, SUPPORT_COLOR
 
 FRAME_SIZE = (1920, 1080)
 """Width and height of a frame in pixels; H.264 needs even numbers."""

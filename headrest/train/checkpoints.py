@@ -1,4 +1,4 @@
-"""Checkpoints: all that the next epoch of a training run depends on."""
+"""Settings of a training run, and its checkpoints: all that the next epoch depends on."""
 
 import json
 import shutil
@@ -17,6 +17,24 @@ KEPT_CHECKPOINTS = 2
 """The newest, and the one before it in case the newest is damaged."""
 
 CHECKPOINT_FILES = ("weights.npz", "optimizer.npz", "state.json")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a training run."""
+
+    preset: str = "standard"  # network of headrest.segment.unet.build_unet
+    epochs: int = 10
+    slices_per_epoch: int | None = None  # None: each training slice once
+    half_resolution_epochs: int = 0  # the first ones (progressive resizing, arXiv:2104.00298)
+    labels: str = "truth"  # or "kmeans", or another name in the training set
+    loss: str = "dice"  # Dice and cross entropy; or "cross-entropy" as in 2018
+    optimizer: str = "muon"  # or "adam", or "sgd" as in 2018
+    learning_rate: float | None = None  # the highest; None: default of the optimizer
+    batch_size: int = 4
+    held_out: float | list[str] = 0.2  # share of the patients held out for evaluation, or names
+    augment: bool = True
+    seed: int = 0  # of the split, the initial weights, the order and augmentation of slices
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,16 @@ from tqdm.auto import tqdm
 from headrest.evaluate.counts import evaluate_slices, slice_probability
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
 from headrest.train.batches import Batches, split_patients
-from headrest.train.checkpoints import Checkpoint, epoch_seed, load_checkpoint, save_checkpoint
+from headrest.train.checkpoints import (
+    Checkpoint,
+    Settings,
+    epoch_seed,
+    load_checkpoint,
+    save_checkpoint,
+)
 from headrest.train.dataset import TrainingSet
 from headrest.train.frames import choose_slices, keep_epoch, keep_slices
 from headrest.train.losses import LOSSES, OPTIMIZERS, choose
-from headrest.train.settings import Settings
 from headrest.util.arrays import fit_to_matrix
 from headrest.util.backend import keras
 from headrest.util.errors import HeadrestError
@@ -48,7 +53,7 @@ def train(
         Continue after the last epoch in `run`: the weights end the same, bit for bit, as without
         interruption (on the same machine and backend). If False, a folder with a run is refused.
     on_epoch : callable, optional, called with the history after every epoch.
-    **settings : of `headrest.train.settings.Settings`.
+    **settings : of `headrest.train.checkpoints.Settings`.
 
     Returns
     -------

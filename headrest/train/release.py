@@ -8,13 +8,13 @@ from pathlib import Path
 from headrest.phantom import LIVING, limb_center, sample_parameters
 from headrest.segment.export import write_release
 from headrest.segment.unet import PRESETS
+from headrest.train.checkpoints import Settings
 from headrest.train.dataset import read_training_set
 from headrest.train.loop import load_network, train
-from headrest.train.settings import Settings
 from headrest.train.synthetic import SyntheticPatient, write_synthetic_set
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError
-from headrest.util.machine import machine
-from headrest.util.version import __version__
+from headrest.util.report import machine
 
 RELEASE_SETTINGS = Settings(
     preset="wide",

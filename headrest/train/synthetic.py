@@ -14,10 +14,10 @@ from headrest.hounsfield import FLOOR, IGNORE_LABEL
 from headrest.phantom import ambiguous_voxels, synthesize
 from headrest.segment.labels import label_series
 from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
+from headrest.util import __version__
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file, lock_folder
-from headrest.util.version import __version__
 from headrest.util.workers import run_ordered, run_unordered
 
 

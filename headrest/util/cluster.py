@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError
-from headrest.util.version import __version__
 from headrest.util.workers import configure_worker
 
 try:

@@ -1,5 +1,6 @@
-"""HeadrestError, and words for messages."""
+"""HeadrestError, words for messages, and the check of optional packages."""
 
+import importlib.util
 import unicodedata
 
 
@@ -37,6 +38,12 @@ def counted(n: int, noun: str) -> str:
     ('1 slice', '2 slices')
     """
     return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def require(package: str, advice: str = "") -> None:
+    """Raise HeadrestError with the line for pip, and the advice, if a package is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise HeadrestError(f"{package} is not installed: pip install {package}{advice}")
 
 
 def _is_printable(character):

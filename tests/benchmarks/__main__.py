@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from lines import LINES, rows
 from measure import ROW
 
-from headrest.util.machine import machine
+from headrest.util.report import machine
 
 QUICK = ("P1", "P2", "P3", "P4", "P7", "P8")
 

@@ -1,15 +1,53 @@
-"""Processor and package versions of the machine that made a result."""
+"""For reports and figures: text tables, colours, and the machine that made a result.
+
+Source of the colours, distinguishable for colour-blind people: M. Okabe and K. Ito, Color Universal
+Design, 2008.
+"""
 
 import os
 import platform
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import numpy as np
+
+SUPPORT_COLOR = "#D55E00"
+PADDING_COLOR = "#56B4E9"
+SECOND_COLOR = "#0072B2"
+EXTRA_COLOR = "#F0E442"
+OTHER_COLOR = "#8c8c8c"
 
 PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "pydicom", "matplotlib", "pillow", "onnxruntime", "keras"),
     *("tensorflow", "tensorflow-cpu", "torch", "jax"),
 )
+
+
+def table(columns: Mapping[str, Iterable], digits: int = 1) -> str:
+    """Write columns as an aligned text table.
+
+    Parameters
+    ----------
+    columns : dict of str to sequence, all of one length.
+    digits : int, decimals of floats.
+
+    Examples
+    --------
+    >>> print(table({"slice": [1, 12], "ml": [0.5, 10.25]}))
+    slice    ml
+        1   0.5
+       12  10.2
+    """
+    cells = [[name, *(_cell(v, digits) for v in column)] for name, column in columns.items()]
+    widths = [max(map(len, column)) for column in cells]
+    rows = zip(*cells)
+    return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths)) for row in rows)
+
+
+def _cell(value, digits):
+    return f"{value:.{digits}f}" if isinstance(value, (float, np.floating)) else str(value)
 
 
 def machine() -> str:

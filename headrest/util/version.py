@@ -1,3 +1,0 @@
-"""Version of the package: part of derived UIDs and of folder names."""
-
-__version__ = "0.6.0"
