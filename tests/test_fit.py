@@ -103,7 +103,7 @@ def test_unknown_pixels_are_no_support(tmp_path):
     unknown = with_truth(data, np.where(truth == 1, IGNORE_LABEL, 0))
     labels = unknown.labels["truth"]
     assert set(slice_states(labels)) == {"absent"}
-    assert list(choose_slices([0, 1], np.stack([labels[0], truth[1]]), 1)) == [1]
+    assert list(choose_slices([0, 1], np.stack([labels[0], truth[1]]), truth, 1)) == [1]
     keep_slices(tmp_path, data.hu[:1], labels[:1])
     assert not read_arrays(tmp_path / "frames" / "slices.npz")["labels"].any()
     with pytest.raises(HeadrestError, match="no pixel of support"):
@@ -139,10 +139,11 @@ def test_trains_on_labels_of_any_name(tmp_path):
 def test_stores_frames_of_every_epoch_and_two_checkpoints(whole):
     run, history = whole
     kept = read_frames(run)
-    assert list(kept.epoch) == list(range(1, EPOCHS + 1))
-    assert list(kept.dice) == [row["dice"] for row in history]
+    assert list(kept.epoch) == list(range(EPOCHS + 1))  # 0: the untrained network
+    assert list(kept.dice[1:]) == [row["dice"] for row in history]
+    assert np.isnan(kept.loss[0])
     last = slice_probability(load_network(run), kept.hu[:1])[0]
-    assert np.allclose(kept.probability(EPOCHS - 1)[0], last, atol=1 / 255)
+    assert np.allclose(kept.probability(EPOCHS)[0], last, atol=1 / 255)
     assert len(list((run / "checkpoints").iterdir())) == 2
     state = json.loads(next((run / "checkpoints").glob("*6/state.json")).read_text())
     assert state["epoch"] == EPOCHS
@@ -269,7 +270,7 @@ def test_never_saves_weights_that_are_not_finite(tmp_path):
     with pytest.raises(HeadrestError, match="lower learning rate"):
         train(easy_set(), tmp_path, epochs=3, **settings)
     assert not (tmp_path / "checkpoints").exists()
-    assert not list((tmp_path / "frames").glob("epoch*"))
+    assert [f.name for f in (tmp_path / "frames").glob("epoch*")] == ["epoch_0000.npz"]
     bad = Checkpoint({"a": np.array([np.inf])}, {}, [{"epoch": 1, "loss": 1.0}], {})
     with pytest.raises(HeadrestError, match="finite"):
         save_checkpoint(tmp_path, bad)

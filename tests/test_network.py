@@ -166,7 +166,7 @@ def test_drawing_shows_every_level():
     assert sum(blocks["parameters"]) + logits == model.count_params()
     figure = draw_architecture(model)
     words = " ".join(text.get_text() for text in figure.axes[0].texts)
-    assert all(f"{size}²" in words for size in (512, 508, 250, 121, 238, 472))
+    assert all(f"{size} x {size}" in words for size in (512, 508, 250, 121, 238, 472))
     figure.clear()
     with pytest.raises(HeadrestError, match="508 and 512"):
         architecture(model, 510)

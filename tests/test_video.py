@@ -87,11 +87,27 @@ def test_one_slice_and_one_epoch(tmp_path):
 def test_chosen_slices_show_a_support_and_are_spread():
     labels = np.zeros((40, 4, 4))
     labels[10:40] = 1
-    chosen = frames.choose_slices(np.arange(40), labels)
+    chosen = frames.choose_slices(np.arange(40), labels, labels)
     assert len(chosen) == 10
     assert chosen[0] == 10
     assert chosen[-1] == 39
-    assert list(frames.choose_slices(np.arange(4), labels)) == [0, 1, 2, 3]
+    assert list(frames.choose_slices(np.arange(4), labels, labels)) == [0, 1, 2, 3]
+
+
+def test_living_heads_come_first():
+    labels = np.ones((12, 4, 4))
+    hu = np.full(labels.shape, 1000)  # plastic
+    hu[6:, :3] = 40  # brain
+    chosen = frames.choose_slices(np.arange(12), labels, hu)
+    assert (chosen >= 6).tolist() == [True] * 5 + [False] * 5
+
+
+def test_untrained_network_is_a_frame_without_loss(tmp_path):
+    run = tmp_path / "run"
+    frames.keep_slices(run, np.zeros((1, 40, 40)), np.zeros((1, 40, 40)))
+    for epoch, loss in ((0, np.nan), (1, 0.5)):
+        frames.keep_epoch(run, np.zeros((1, 40, 40)), epoch, loss, 0.1)
+    assert write_video(run, tmp_path / "one.mp4") == 2
 
 
 def test_error_names_the_missing_encoder(kept, tmp_path, monkeypatch):

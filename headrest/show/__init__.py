@@ -1,0 +1,3 @@
+from headrest.show.scans import browse
+
+__all__ = ["browse"]

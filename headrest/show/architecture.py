@@ -1,13 +1,13 @@
 """The levels of a network, as a table and as a drawing."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from headrest.segment.unet import PixelShuffle, layer_sizes, output_size
+from headrest.show.figures import WIDTH_IN, plt
 from headrest.util.backend import keras
-from headrest.util.report import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util.report import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 COLORS = {"down": SECOND_COLOR, "up": SUPPORT_COLOR}
 
@@ -66,43 +66,43 @@ def operations(model: keras.Model, size: int = 512) -> int:
 
 
 def draw_architecture(model: keras.Model, size: int = 512) -> Figure:
-    """Draw a network: one box per level, its height by the size, its width by the features."""
+    """Draw a network: one bar per block, as long as the features are many; one row per level.
+
+    A size in brackets is that of the decoder, where convolutions without padding change it.
+    """
     blocks = architecture(model, size)
-    n = len(blocks["block"])
-    figure, axis = plt.subplots(figsize=(12, 0.7 + 0.75 * (n + 1) / 2))
-    depth = (n - 1) // 2
-    places = {name: (i, -min(i, n - 1 - i)) for i, name in enumerate(blocks["block"])}
-    for row in zip(*blocks.values()):
-        _box(axis, places[row[0]], *row[:4])
-    for one, two in zip(list(places.values()), list(places.values())[1:]):
-        _arrow(axis, one, two, 0.22)
+    rows = list(zip(*blocks.values()))
+    depth = len(rows) // 2
+    figure, axis = plt.subplots(figsize=(WIDTH_IN, 0.9 + 0.42 * depth))
+    for i, (name, out, features, convolutions, _) in enumerate(rows):
+        level, side = min(i, len(rows) - 1 - i), -1 if i < depth else i > depth
+        _draw_block(axis, name, level, int(side), features)
+        if i <= depth:
+            decoder = rows[len(rows) - 1 - i][1]
+            sizes = f"{out} x {out}" + (f" ({decoder} x {decoder})" if decoder != out else "")
+            text = f"{sizes}, {features} features, {convolutions} convolutions"
+            axis.text(1.75, -level, text, fontsize=9, va="center")
     for level in range(depth):
-        _arrow(axis, places[f"down{level}"], places[f"up{level}"], 0.3, dashed=True)
-    for x, text in ((-1, f"slice\n{size}²"), (n, f"logits\n{output_size(model, size)}² x 2")):
-        axis.text(x, 0.1, text, ha="center", va="bottom", fontsize=9)
-    _arrow(axis, (-1, 0), (0, 0), 0.35)
-    _arrow(axis, (n - 1, 0), (n, 0), 0.35)
-    parameters = f"{model.count_params():,} parameters"
-    axis.set(xlim=(-1.9, n + 0.9), ylim=(-depth - 0.75, 0.75), title=f"{model.name}: {parameters}")
+        _arrow(axis, (-0.45, -level), (0.45, -level), dashed=True)
+        for side in (-1, 1):
+            ends = [(side, -level - 0.25), (side * (level + 1 < depth), -level - 0.75)]
+            _arrow(axis, *(ends if side < 0 else ends[::-1]))
+    out = output_size(model, size)
+    for x, text in ((-1, f"slice, {size} x {size}"), (1, f"logits, {out} x {out}")):
+        axis.text(x, 0.45, text, ha="center", fontsize=9)
+    title = f"{model.name}: {model.count_params():,} parameters"
+    axis.set(xlim=(-1.6, 4.6), ylim=(-depth - 0.5, 0.8), title=title)
     axis.set_axis_off()
     return figure
 
 
-def _box(axis, place, name, size, features, convolutions):
-    x, y = place
-    width, height = 0.08 + 0.032 * np.log2(features), 0.12 + 0.05 * np.log2(size)
-    way = name.rstrip("0123456789")
-    axis.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, color=COLORS[way]))
-    text = f"{size}²\n{features} features\n{convolutions} conv"
-    side, align = (-1, "right") if way == "down" else (1, "left")
-    place = x + side * (width / 2 + 0.05), y - 0.1
-    axis.text(*place, text, fontsize=8, va="top", ha=align, linespacing=1.1)
+def _draw_block(axis, name, level, side, features):
+    """A bar in the encoder (side -1), the decoder (1), or at the bottleneck (0)."""
+    width = 0.12 * np.log2(features)
+    corner = side - width / 2, -level - 0.2
+    axis.add_patch(Rectangle(corner, width, 0.4, color=COLORS[name.rstrip("0123456789")]))
 
 
-def _arrow(axis, one, two, gap, dashed=False):
-    direction = np.subtract(two, one)
-    lead = gap * direction / np.hypot(*direction)
-    style = {"linestyle": (0, (4, 3)), "color": PADDING_COLOR} if dashed else {"color": "0.4"}
-    axis.add_patch(
-        FancyArrowPatch(one + lead, two - lead, arrowstyle="-|>", mutation_scale=9, **style)
-    )
+def _arrow(axis, start, end, dashed=False):
+    style = {"linestyle": (0, (4, 3)), "color": OTHER_COLOR} if dashed else {"color": "0.4"}
+    axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, **style))

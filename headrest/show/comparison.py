@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
 from headrest.evaluate.baselines import BASELINES
+from headrest.show.figures import WIDTH_IN, plt
 from headrest.util.report import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 MARKERS = "os^vDPX*<>hpd"
@@ -24,19 +24,20 @@ def draw_trade_off(summaries: Mapping) -> Figure:
 
     Returns
     -------
-    matplotlib Figure; free supports on the left, touching ones on the right, with 95 % intervals.
+    matplotlib Figure; free supports above, touching ones below, with 95 % intervals.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.6), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
     for axis, group in zip(axes, ("free", "touching")):
         for marker, (name, groups) in zip(2 * MARKERS, summaries.items()):
             _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
-        axis.set_title(f"support {'free of' if group == 'free' else 'touching'} the patient")
+        title = f"{group} support: removed patient, ml"
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.set(xlabel="residual support, %", xlim=(-0.1, 130), ylim=(-0.01, None))
+        axis.set(title=title, xlim=(-0.1, 130), ylim=(-0.02, None))
         axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-    axes[0].set_ylabel("removed patient, ml")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
+    axes[1].set_xlabel("residual support, %")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -47,7 +48,7 @@ def _point(axis, name, x, y, marker):
     style = {"fmt": marker, "color": color, "elinewidth": 0.8, "alpha": 0.85}
     axis.errorbar(x[0], y[0], *bars, label=name, **style)
     if name in LABELLED:
-        side, offset = ("left", (5, 30)) if x[0] < 10 else ("right", (-7, 7))
+        side, offset = ("left", (6, 12)) if x[0] < 10 else ("right", (-8, 7))
         style = {"xytext": offset, "textcoords": "offset points", "ha": side, "fontsize": 9}
         axis.annotate(name, (x[0], y[0]), color=color, **style)
 
@@ -63,14 +64,14 @@ def draw_curves(curves: Mapping[str, Mapping]) -> Figure:
     -------
     matplotlib Figure
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 2.8))
     for name, curve in curves.items():
         losses = np.array(curve["loss"])
         width = max(len(losses) // 20, 1)
         smooth = np.convolve(losses, np.ones(width) / width, "valid")
         left.plot(np.arange(len(smooth)) + width, smooth, label=name)
         right.plot(curve["step"], curve["dice"], marker="o", markersize=4, label=name)
-    left.set(xlabel="iteration", ylabel=f"cross entropy, mean of {width}", yscale="log")
-    right.set(xlabel="iteration", ylabel="Dice, held out", ylim=(-0.02, 1))
+    left.set(xlabel="iteration", title=f"cross entropy, mean of {width}", yscale="log")
+    right.set(xlabel="iteration", title="Dice, held out", ylim=(-0.02, 1))
     right.legend(loc="lower right")
     return figure

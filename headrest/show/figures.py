@@ -1,36 +1,76 @@
-"""Figures of slices, histograms, components and training.
+"""Figures of slices, histograms and training, readable at 700 pixels.
 
-Every function draws on axes of its own and returns the figure, so `figure.savefig` stores it.
+Every function draws on axes of its own and returns the figure; `save` stores it.
 """
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from PIL import Image
 
-from headrest.hounsfield import WIDE, window
-from headrest.segment.components import Components
-from headrest.util.report import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR, table
+from headrest.hounsfield import IGNORE_LABEL, WIDE, window
+from headrest.util.report import (
+    OTHER_COLOR,
+    PADDING_COLOR,
+    SECOND_COLOR,
+    SUPPORT_COLOR,
+    table,
+)
 
 __all__ = [
     "PADDING_COLOR",
     "Live",
-    "component_scatter",
     "histogram",
     "montage",
     "overlay",
     "plt",
+    "save",
     "show_slices",
     "table",
     "training_curves",
 ]
 
+WIDTH_IN = 7.0
+"""Width of every figure: 700 pixels at 100 dpi, the column of a notebook in an 800-pixel window."""
+
+SAVED_DPI = 150
+"""Resolution of stored pictures: README shows them at about 800 pixels, and on dense screens."""
+
+SCALE_BAR_MM = 50
+
+LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (SECOND_COLOR, 0.3), IGNORE_LABEL: (OTHER_COLOR, 0.6)}
+"""Colour and opacity of the values of label images: support, patient, ignored."""
+
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
+
+
+def _store_small_outputs():
+    """Store the figures of a notebook as JPEG: a third of the bytes of PNG for CT slices."""
+    from matplotlib_inline.config import InlineBackend
+
+    config = InlineBackend.instance()
+    config.figure_formats = {"jpeg"}
+    config.print_figure_kwargs = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82}}
+
+
+if "ipykernel" in sys.modules:
+    _store_small_outputs()
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Store a figure as a PNG of at most 256 colours, at `SAVED_DPI`."""
+    figure.savefig(path, dpi=SAVED_DPI)
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
 
 
 def show_slices(
@@ -40,6 +80,8 @@ def show_slices(
     width: float = WIDE[1],
     masks: Sequence[np.ndarray | None] | None = None,
     color: str = SUPPORT_COLOR,
+    spacing_mm: Sequence[float] | None = None,
+    sides: str = "RL",
 ) -> Figure:
     """Show slices side by side, each with a coloured mask.
 
@@ -48,21 +90,59 @@ def show_slices(
     images : sequence of float arrays (rows, columns), in HU.
     titles : sequence of str, optional
     center, width : float, the window in HU; the figure names it.
-    masks : sequence of bool arrays or None, optional
+    masks : sequence of masks or None, optional, see `overlay`.
     color : colour of the masks.
+    spacing_mm : (..., y, x) in mm, optional, for a scale bar and the letters of `sides`.
+    sides : side of the patient at the left and the right edge of the image, see `image_sides`.
 
     Returns
     -------
     matplotlib Figure
     """
-    figure, axes = plt.subplots(1, len(images), figsize=(3.6 * len(images), 4), squeeze=False)
+    shape = images[0].shape
+    height = WIDTH_IN / len(images) * shape[0] / shape[1] + 0.7
+    figure, axes = plt.subplots(1, len(images), figsize=(WIDTH_IN, height), squeeze=False)
     for i, (axis, image) in enumerate(zip(axes[0], images)):
         mask = None if masks is None else masks[i]
         axis.imshow(overlay(image, mask, center, width, color))
         axis.set_axis_off()
         axis.set_title(titles[i] if titles else "")
+        if spacing_mm is not None:
+            mark_sides_and_scale(axis, image.shape, spacing_mm, sides)
     figure.supxlabel(f"window: center {center:.0f} HU, width {width:.0f} HU", fontsize=9)
     return figure
+
+
+def image_sides(orientation: Sequence[float]) -> str:
+    """Side of the patient at the left and the right edge of an image, by its orientation.
+
+    Image Orientation (Patient) (0020,0037): the first three numbers point along the columns, and x
+    increases to the left of the patient (DICOM PS3.3 C.7.6.2.1.1).
+
+    Examples
+    --------
+    >>> image_sides((1, 0, 0, 0, 1, 0))
+    'RL'
+    """
+    return "RL" if orientation[0] >= 0 else "LR"
+
+
+def mark_sides_and_scale(
+    axis: Axes, shape: Sequence[int], spacing_mm: Sequence[float], sides: str = "RL"
+) -> None:
+    """Write R and L at the edges of a slice, and draw a scale bar of `SCALE_BAR_MM` mm."""
+    rows, columns = shape
+    for x, letter, align in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
+        _write(axis, x * columns, 0.05 * rows, letter, ha=align)
+    length, x, y = SCALE_BAR_MM / spacing_mm[-1], 0.04 * columns, 0.96 * rows
+    axis.plot([x, x + length], [y, y], color="white", linewidth=2)
+    _write(axis, x, y - 0.02 * rows, f"{SCALE_BAR_MM} mm", va="bottom")
+
+
+def _write(axis, x, y, text, **options):
+    options = {"color": "white", "fontsize": 9, "va": "center", **options}
+    outline = [withStroke(linewidth=2, foreground="black")]
+    axis.text(x, y, text, **options).set_path_effects(outline)
 
 
 def overlay(
@@ -72,10 +152,17 @@ def overlay(
     width: float = WIDE[1],
     color: str = SUPPORT_COLOR,
 ) -> np.ndarray:
-    """Convert a slice in HU to RGB (rows, columns, 3) from 0 to 1, the mask in colour."""
+    """Convert a slice in HU to RGB (rows, columns, 3) from 0 to 1, with a mask in colour.
+
+    The mask is bool, in one colour, or a label image in `LABEL_COLORS`.
+    """
     rgb = np.repeat(window(image, center, width)[..., None], 3, axis=2)
-    if mask is not None:
-        rgb[mask] = 0.25 * rgb[mask] + 0.75 * np.array(to_rgb(color))
+    if mask is None:
+        return rgb
+    labelled = {True: (color, 0.75)} if mask.dtype == bool else LABEL_COLORS
+    for value, (name, opacity) in labelled.items():
+        chosen = mask == value
+        rgb[chosen] = (1 - opacity) * rgb[chosen] + opacity * np.array(to_rgb(name))
     return rgb
 
 
@@ -87,116 +174,92 @@ def montage(
     width: float = WIDE[1],
     step: int = 2,
     labels: Sequence[str] | None = None,
+    column_titles: Sequence[str] = (),
+    row_titles: Sequence[str] = (),
 ) -> Figure:
-    """Show all slices of a series as a grid in one image.
+    """Show slices as a grid in one image.
 
     Parameters
     ----------
     volume : float array (slices, rows, columns), in HU.
-    masks : bool array of that shape, optional
+    masks : bool array or label image of that shape, optional, see `overlay`.
     columns : int, slices in a row.
     center, width : float, the window in HU.
-    step : int, show every `step`-th pixel.
+    step : int, pixels of a slice along each axis that are averaged to one.
     labels : sequence of str, optional, written into the corner of each slice.
+    column_titles, row_titles : sequence of str, optional, above and beside the grid.
 
     Returns
     -------
     matplotlib Figure
     """
-    height, breadth = volume[0, ::step, ::step].shape
-    grid = np.ones((-(-len(volume) // columns) * height, columns * breadth, 3))
-    corners = [(i // columns * height, i % columns * breadth) for i in range(len(volume))]
-    for i, (y, x) in enumerate(corners):
-        mask = None if masks is None else masks[i, ::step, ::step]
-        tile = overlay(volume[i, ::step, ::step], mask, center, width)
-        grid[y : y + height, x : x + breadth] = tile
-    figure, axis = plt.subplots(figsize=(12, 12 * grid.shape[0] / grid.shape[1]))
-    axis.imshow(grid)
-    axis.set_axis_off()
+    masks = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
+    small = [_average(one, step) for one in volume]
+    tiles = [overlay(one, mask, center, width) for one, mask in zip(small, masks)]
+    height, breadth = (n + 4 for n in tiles[0].shape[:2])  # a gutter of 4 pixels
+    rows = -(-len(tiles) // columns)
+    grid = np.ones((rows * height, columns * breadth, 3))
+    corners = [(i // columns * height, i % columns * breadth) for i in range(len(tiles))]
+    for (y, x), tile in zip(corners, tiles):
+        grid[y : y + height - 4, x : x + breadth - 4] = tile
+    shape = (WIDTH_IN, WIDTH_IN * grid.shape[0] / grid.shape[1] + 0.25 * bool(column_titles))
+    figure, axis = plt.subplots(figsize=shape)
+    axis.imshow(grid, aspect="auto")
+    axis.set(frame_on=False)
+    axis.grid(visible=False)
+    axis.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=10)
+    middles = (np.arange(len(column_titles)) + 0.5) * breadth
+    axis.set_xticks(middles, column_titles)
+    middles = (np.arange(len(row_titles)) + 0.5) * height
+    axis.set_yticks(middles, row_titles, rotation=90, va="center")
     for (y, x), text in zip(corners, labels or []):
-        written = axis.text(x + 4, y + 4, text, color="white", fontsize=8, va="top")
-        written.set_path_effects([withStroke(linewidth=2, foreground="black")])
+        _write(axis, x + 0.04 * breadth, y + 0.04 * height, text, va="top")
     return figure
+
+
+def _average(image, step):
+    rows, columns = (-(-n // step) for n in image.shape)
+    edges = [(0, rows * step - image.shape[0]), (0, columns * step - image.shape[1])]
+    blocks = np.pad(image.astype(np.float32), edges, "edge").reshape(rows, step, columns, step)
+    return blocks.mean((1, 3))
 
 
 def histogram(
     values: np.ndarray,
     xlabel: str,
-    marks: dict[str, float] | None = None,
+    marks: Mapping[str, float] | None = None,
     title: str = "",
     bins: int = 256,
     ylabel: str = "pixels",
 ) -> Figure:
-    """Draw a histogram with a logarithmic count.
-
-    Parameters
-    ----------
-    values : array of any shape.
-    xlabel, title, ylabel : str
-    marks : dict of str to float, optional, named vertical lines.
-    bins : int
-
-    Returns
-    -------
-    matplotlib Figure
-    """
-    figure, axis = plt.subplots(figsize=(8, 3.2))
+    """Draw a histogram with a logarithmic count; `marks` are named vertical lines."""
+    figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8))
     axis.hist(np.ravel(values), bins=bins, log=True, color=SECOND_COLOR)
-    for name, value in (marks or {}).items():
+    for i, (name, value) in enumerate((marks or {}).items()):
         axis.axvline(value, color=SUPPORT_COLOR, linewidth=1.4)
-        axis.text(value, 1.01, f" {name}", transform=axis.get_xaxis_transform(), fontsize=9)
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.set_title(title, pad=18 if marks else 6)
-    return figure
-
-
-def component_scatter(components: Components, support: np.ndarray) -> Figure:
-    """Plot each component by mean and standard deviation of its HU, sized by its area.
-
-    Parameters
-    ----------
-    components : headrest.segment.components.Components
-    support : bool array (n,), which of them are support.
-
-    Returns
-    -------
-    matplotlib Figure
-    """
-    figure, axis = plt.subplots(figsize=(6.5, 4))
-    classes = ((~support, SECOND_COLOR, "all others"), (support, SUPPORT_COLOR, "support"))
-    for chosen, color, name in classes:
-        points = components.mean_hu[chosen], components.std_hu[chosen]
-        size = 8 * np.sqrt(components.area_mm2[chosen])
-        axis.scatter(*points, s=size, color=color, alpha=0.6, label=name)
-    axis.set(xlabel="mean of the component (HU)", ylabel="standard deviation (HU)")
-    axis.margins(0.15)  # room for the largest circle
-    for handle in axis.legend(loc="upper left").legend_handles:
-        handle.set_sizes([60])  # type: ignore[union-attr]
+        y = 0.98 - 0.1 * (i % 3)  # names of near lines on different heights
+        place = axis.get_xaxis_transform()
+        axis.text(value, y, f" {name}", transform=place, fontsize=9, va="top")
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.margins(y=0.15)
     return figure
 
 
 def training_curves(history: list[dict]) -> Figure:
-    """Plot loss and held-out Dice by epoch.
-
-    Parameters
-    ----------
-    history : list of dict, one per epoch, as `headrest.train.loop.train` returns it.
-
-    Returns
-    -------
-    matplotlib Figure
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    """Plot loss and held-out Dice by epoch; `history` is that of `headrest.train.loop.train`."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 2.8))
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["loss"] for row in history], color=SECOND_COLOR)
-    left.set(xlabel="epoch", ylabel="loss, training", ylim=(0, None))
+    left.set(xlabel="epoch", title="loss, training", ylim=(0, None))
     for group, color in (("free", SUPPORT_COLOR), ("touching", PADDING_COLOR)):
         values = [row[f"dice_{group}"] for row in history]
         if None not in values:
             right.plot(epochs, values, color=color, label=f"{group} slices")
     if not right.lines:  # labels without a known contact of support and patient
         right.plot(epochs, [row["dice"] for row in history], SUPPORT_COLOR, label="all slices")
-    right.set(xlabel="epoch", ylabel="Dice, held out", ylim=(0, 1))
+    right.set(xlabel="epoch", title="Dice, held out", ylim=(0, 1))
+    for axis in (left, right):
+        axis.xaxis.get_major_locator().set_params(integer=True)
     right.legend(loc="lower right")
     return figure
 

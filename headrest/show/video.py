@@ -1,4 +1,4 @@
-"""Ten held-out slices, epoch by epoch, as a video: drawn with Pillow, encoded as H.264."""
+"""Ten held-out slices, epoch by epoch, as a video: drawn with Pillow, encoded by imageio."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -25,7 +25,7 @@ PANEL_LEFT_PX, CURVE_WIDTH_PX = 1244, 636
 
 
 def write_video(run: str | Path, path: str | Path, fps: float | None = None) -> int:
-    """Encode the stored frames of a training run, one frame per epoch.
+    """Encode the stored frames of a training run, one frame per epoch, the untrained network first.
 
     Parameters
     ----------
@@ -56,18 +56,15 @@ def write_video(run: str | Path, path: str | Path, fps: float | None = None) -> 
 
 
 def _write_mp4(path, pictures, fps):
+    require("imageio")
     require("imageio_ffmpeg")
-    import imageio_ffmpeg  # looks for its program when imported
+    import imageio
 
-    options = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
-    how = {"quality": None, "macro_block_size": 2, "ffmpeg_log_level": "error"}
-    writer = imageio_ffmpeg.write_frames(
-        str(path), FRAME_SIZE, fps=fps, output_params=options, **how
-    )
-    writer.send(None)
-    for picture in pictures:
-        writer.send(picture)
-    writer.close()
+    encoding = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
+    options = {"codec": "libx264", "quality": None, "macro_block_size": 2, "fps": fps}
+    with imageio.get_writer(path, "ffmpeg", output_params=encoding, **options) as writer:
+        for picture in pictures:
+            writer.append_data(picture)
 
 
 def _write_animation(path, pictures, fps):
@@ -130,11 +127,11 @@ def _draw_headings(draw, columns):
         for part, name in enumerate(("input", "label", "prediction")):
             rows, columns_x = _place(column, part)
             x, y = columns_x.start + TILE_PX // 2, rows.start - 12
-            draw.text((x, y), name, TEXT_COLOR, _font(22), anchor="ms")
+            draw.text((x, y), name, TEXT_COLOR, _font(28), anchor="ms")
     for n, (name, color) in enumerate(LEGEND.items()):
-        x, y = PANEL_LEFT_PX + 150 * n, FRAME_SIZE[1] - 40
+        x, y = PANEL_LEFT_PX + 170 * n, FRAME_SIZE[1] - 40
         draw.rectangle((x, y - 9, x + 18, y + 9), color)
-        draw.text((x + 26, y), name, TEXT_COLOR, _font(22), anchor="lm")
+        draw.text((x + 26, y), name, TEXT_COLOR, _font(28), anchor="lm")
 
 
 def _draw_panel(panel, frames, i):
@@ -143,7 +140,7 @@ def _draw_panel(panel, frames, i):
     draw.text((0, 90), f"epoch {frames.epoch[i]}", TEXT_COLOR, _font(64), anchor="ls")
     draw.text((0, 140), f"of {frames.epoch[-1]}", LINE_COLOR, _font(32), anchor="ls")
     _draw_curve(draw, 260, 560, 1.0, frames.dice, "Dice, held out", SUPPORT_COLOR, i)
-    top = float(frames.loss.max())
+    top = float(np.nanmax(frames.loss, initial=0.0))
     _draw_curve(draw, 680, 960, top, frames.loss, "loss, training", PADDING_COLOR, i)
     return panel
 
@@ -152,10 +149,14 @@ def _draw_curve(draw, y0, y1, top, values, name, color, i):
     right = CURVE_WIDTH_PX
     draw.line((0, y0, 0, y1, right, y1), LINE_COLOR, 2)
     draw.line((0, y0, right, y0), LINE_COLOR, 1)
-    draw.text((right, y0 + 4), f"{top:.3g}", LINE_COLOR, _font(20), anchor="rt")
-    draw.text((0, y0 - 14), f"{name}: {values[i]:.3f}", color, _font(32), anchor="ls")
+    draw.text((right, y0 + 4), f"{top:.3g}", LINE_COLOR, _font(28), anchor="rt")
+    number = "" if np.isnan(values[i]) else f": {values[i]:.3f}"  # no loss before training
+    draw.text((0, y0 - 14), name + number, color, _font(32), anchor="ls")
     x = np.linspace(0, right, max(len(values), 2))[: i + 1]
     y = y1 - (y1 - y0) * np.clip(values[: i + 1] / (top or 1), 0, 1)
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+    if not len(x):
+        return
     draw.line(list(zip(x.tolist(), y.tolist())), color, 4)
     draw.ellipse((x[-1] - 6, y[-1] - 6, x[-1] + 6, y[-1] + 6), color)
 

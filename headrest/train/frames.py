@@ -11,6 +11,9 @@ from headrest.util.files import atomic_file
 
 FRAME_SLICES = 10
 
+SOFT_TISSUE_HU = (10, 90)
+"""Brain and muscle; water and fat are below, bone and plastic above."""
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -32,12 +35,20 @@ class Frames:
         return read_arrays(self.files[i])["probability"] >= 128
 
 
-def choose_slices(indices: np.ndarray, labels: np.ndarray, count: int = FRAME_SLICES) -> np.ndarray:
-    """Choose `count` of the slices `indices`, spread evenly over those with support (label 1)."""
+def choose_slices(
+    indices: np.ndarray, labels: np.ndarray, hu: np.ndarray, count: int = FRAME_SLICES
+) -> np.ndarray:
+    """Choose `count` of the slices `indices`, spread evenly over those with support (label 1).
+
+    Those with most soft tissue come first: living heads, before plastic skulls.
+    """
     chosen = np.array([i for i in indices if (labels[i] == 1).any()], int)
     if len(chosen) < count:
         chosen = np.asarray(indices)
-    return chosen[np.unique(np.linspace(0, len(chosen) - 1, count).astype(int))]
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, count).astype(int))]
+    low, high = SOFT_TISSUE_HU
+    soft = [((hu[i] > low) & (hu[i] < high)).mean() for i in chosen]
+    return chosen[np.argsort(np.negative(soft), kind="stable")]
 
 
 def keep_slices(run: str | Path, hu: np.ndarray, labels: np.ndarray) -> None:
@@ -51,7 +62,10 @@ def keep_slices(run: str | Path, hu: np.ndarray, labels: np.ndarray) -> None:
 def keep_epoch(
     run: str | Path, probability: np.ndarray, epoch: int, loss: float, dice: float
 ) -> None:
-    """Store the predictions of an epoch (from 1): probability (slices, rows, columns), 0 to 1."""
+    """Store the predictions of an epoch: probability (slices, rows, columns), 0 to 1.
+
+    Epoch 0 is the untrained network; its loss is NaN.
+    """
     rounded = np.rint(255 * probability).astype(np.uint8)
     path = Path(run) / "frames" / f"epoch_{epoch:04d}.npz"
     _write(path, probability=rounded, epoch=epoch, loss=loss, dice=dice)

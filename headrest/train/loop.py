@@ -135,7 +135,7 @@ class _Session:
             self.half_batches = Batches(*source, half, *options, half_resolution=True)
         names = (settings.loss, settings.optimizer, settings.learning_rate)
         compile_network(self.model, len(self.batches), settings.epochs, *names)
-        self.watched = choose_slices(self.held_out, data.target(self.reference))
+        self.watched = choose_slices(self.held_out, data.target(self.reference), data.hu)
         self.stored_settings = asdict(settings) | {"size": size, "slices": len(data)}
 
     def restore(self, resume):
@@ -150,16 +150,22 @@ class _Session:
             self.history = last.history
         labels = self.data.target(self.reference)[self.watched]
         keep_slices(self.run, self.data.hu[self.watched], labels)
+        if not self.history:
+            with _memory_hint(self.settings.batch_size):
+                self._keep_frame(0, float("nan"), self._evaluate()["dice"])
         return self.history
+
+    def _keep_frame(self, epoch, loss, dice):
+        found = slice_probability(self.model, self.data.hu[self.watched])
+        found = fit_to_matrix(found, self.data.hu.shape[1], 0)
+        keep_epoch(self.run, found, epoch, loss, dice)
 
     def run_epoch(self, bar):
         """Train an epoch, evaluate it, store it, and append it to the history."""
         number = len(self.history) + 1
         with _memory_hint(self.settings.batch_size):
             row = {"epoch": number, "loss": self._train_epoch(number, bar)} | self._evaluate()
-            found = slice_probability(self.model, self.data.hu[self.watched])
-        found = fit_to_matrix(found, self.data.hu.shape[1], 0)
-        keep_epoch(self.run, found, number, row["loss"], row["dice"])
+            self._keep_frame(number, row["loss"], row["dice"])
         variables = self.model.optimizer.variables
         optimizer = {v.path: keras.ops.convert_to_numpy(v) for v in variables}
         state = (get_weights(self.model), optimizer, [*self.history, row], self.stored_settings)

@@ -1,0 +1,242 @@
+"""Figures of one series: a slice viewer, cleaned slices, a surface, the pipeline."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from scipy import ndimage
+
+from headrest.dicom.series import Series
+from headrest.hounsfield import AIR, WIDE
+from headrest.segment.support import Support
+from headrest.show.figures import (
+    WIDTH_IN,
+    image_sides,
+    mark_sides_and_scale,
+    montage,
+    overlay,
+    plt,
+)
+from headrest.util.report import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+
+WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": (-850.0, 300.0)}
+"""Center and width in HU. "air" shows foam, covers and linen: -1000 to -700 HU."""
+
+SURFACE_HU = -300.0
+"""Surfaces are drawn where HU rise above this: skin and plastic, without noise and foam."""
+
+SURFACE_MM = 0.7
+"""Voxels of a surface."""
+
+PIPELINE_STEPS = ("Read", "Rescale", "Predict", "Refine", "Write", "Check")
+
+
+def browse(
+    series: Series, support: Support | None = None, index: int | None = None, window: str = "wide"
+) -> Any:
+    """Show the slices of a series one by one, with the outlines of support and patient.
+
+    Parameters
+    ----------
+    series : Series
+    support : Support, optional, of `headrest.find_support`.
+    index : int, optional, the first slice shown, from 0; by default the middle one.
+    window : str, of `WINDOWS`.
+
+    Returns
+    -------
+    ipywidgets widget with sliders, in Jupyter with ipywidgets installed; elsewhere a matplotlib
+    Figure of that slice.
+    """
+    index = len(series) // 2 if index is None else index
+    if not _has_widgets():
+        return draw_slice(series, support, index, window)
+    import ipywidgets
+
+    def show(index, window):
+        draw_slice(series, support, index, window)
+        plt.show()
+
+    slider = ipywidgets.IntSlider(index, 0, len(series) - 1, description="slice")
+    choice = ipywidgets.Dropdown(options=list(WINDOWS), value=window, description="window")
+    return ipywidgets.interactive(show, index=slider, window=choice)
+
+
+def _has_widgets():
+    try:
+        import ipywidgets  # noqa: F401
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return hasattr(get_ipython(), "kernel")
+
+
+def draw_slice(
+    series: Series, support: Support | None = None, index: int = 0, window: str = "wide"
+) -> Figure:
+    """Draw a slice in a window of `WINDOWS`, with the outlines of support and patient."""
+    hu, (center, width) = series.hu[index], WINDOWS[window]
+    figure, axis = plt.subplots(figsize=(5, 5 * hu.shape[0] / hu.shape[1] + 0.4))
+    axis.imshow(overlay(hu, None, center, width))
+    axis.set_axis_off()
+    axis.set_title(f"slice {index + 1} of {len(series)}, {window} window")
+    mark_sides_and_scale(axis, hu.shape, series.spacing_mm, image_sides(series.orientation))
+    for name, color in (("patient", SECOND_COLOR), ("support", SUPPORT_COLOR)) if support else ():
+        mask = support.patient[index] if name == "patient" else support.removed[index]
+        if mask.any():
+            axis.contour(mask, [0.5], colors=color, linewidths=1.2)
+    return figure
+
+
+def draw_cleaned(
+    series: Series,
+    masks: dict[str, np.ndarray],
+    slices: Sequence[int],
+    window: str = "wide",
+    margin_mm: float = 8.0,
+) -> Figure:
+    """Draw slices before, the masks of several methods, and the slices after the last of them.
+
+    Parameters
+    ----------
+    series : Series
+    masks : dict of method to bool array (slices, rows, columns), what it removes.
+    slices : sequence of int, from 0, one row each.
+    window : str, of `WINDOWS`.
+    margin_mm : float, shown around everything above `SURFACE_HU`.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    chosen = series.hu[list(slices)]
+    solid = np.flatnonzero((chosen > SURFACE_HU).any(0))
+    box = []
+    for places, spacing in zip(np.unravel_index(solid, chosen.shape[1:]), series.spacing_mm[1:]):
+        margin = round(margin_mm / spacing)
+        box.append(slice(max(places.min() - margin, 0), places.max() + margin))
+    removed = list(masks.values())[-1]
+    tiles, shown = [], []
+    for i in slices:
+        none = np.zeros(chosen.shape[1:], bool)
+        cleaned = np.where(removed[i], np.float32(AIR), series.hu[i])
+        tiles += [*[series.hu[i]] * (1 + len(masks)), cleaned]
+        shown += [none, *(mask[i] for mask in masks.values()), none]
+    titles = ["before", *masks, "after"]
+    cut = (slice(None), *box)
+    center, width = WINDOWS[window]
+    figure = montage(
+        *(np.array(tiles)[cut], np.array(shown)[cut], len(titles), center, width, 1),
+        column_titles=titles,
+        row_titles=[f"slice {i + 1}" for i in slices],
+    )
+    height, breadth = np.array(tiles[0])[tuple(box)].shape
+    sides = image_sides(series.orientation)
+    mark_sides_and_scale(figure.axes[0], (height, breadth), series.spacing_mm, sides)
+    return figure
+
+
+def draw_surface(
+    series: Series, removed: np.ndarray, degrees: Sequence[float] = (90.0, 20.0)
+) -> Figure:
+    """Draw the surface of a series from several directions, before and after cleaning.
+
+    Parameters
+    ----------
+    series : Series
+    removed : bool array (slices, rows, columns), what cleaning fills; orange in "before".
+    degrees : sequence of float, directions around the long axis: 0 from the front.
+
+    Returns
+    -------
+    matplotlib Figure of two rows of panels, before and after.
+    """
+    zoom = np.array(series.spacing_mm) / SURFACE_MM
+    hu = ndimage.zoom(np.maximum(series.hu, AIR), zoom, order=1, grid_mode=True, mode="nearest")
+    mask = ndimage.zoom(removed.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest")
+    figure, axes = plt.subplots(2, len(degrees), figsize=(WIDTH_IN, 5.2), squeeze=False)
+    for angle, (above, below) in zip(degrees, axes.T):
+        turned = ndimage.rotate(hu, angle, axes=(1, 2), order=1, reshape=False, cval=AIR)
+        support = ndimage.rotate(mask, angle, axes=(1, 2), order=1, reshape=False) > 0.5
+        above.imshow(_shade(turned, support), interpolation="bilinear")
+        cleaned = np.where(support, np.float32(AIR), turned)
+        below.imshow(_shade(cleaned), interpolation="bilinear")
+    for row, name in zip(axes, ("before", "after")):
+        for axis in row:
+            axis.set_axis_off()
+            axis.set_title(name)
+    return figure
+
+
+def _shade(hu, support=None):
+    """Light the first surface along axis 1, seen from its start; axis 0 points up."""
+    solid = hu > SURFACE_HU
+    seen, first = solid.any(1), solid.argmax(1)[:, None]
+    inside = np.take_along_axis(hu, first, 1)
+    before = np.take_along_axis(hu, np.maximum(first - 1, 0), 1)
+    depth = (first - (inside - SURFACE_HU) / np.maximum(inside - before, 1))[:, 0]
+    weight = ndimage.gaussian_filter(seen.astype(np.float32), 1) + 1e-6
+    depth = ndimage.gaussian_filter(np.where(seen, depth, 0).astype(np.float32), 1) / weight
+    dz, dx = np.gradient(depth)
+    light = (1 + 0.4 * dz - 0.4 * dx) / np.sqrt((1 + dz**2 + dx**2) * 1.32)
+    rgb = np.clip(0.15 + 0.85 * light, 0, 1)[..., None] * np.ones(3)
+    if support is not None:
+        rgb[seen & np.take_along_axis(support, first, 1)[:, 0]] *= to_rgb(SUPPORT_COLOR)
+    rgb[~seen] = 1
+    return rgb[::-1]
+
+
+def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> Figure:
+    """Draw the steps from the middle slice of a series to its cleaned slice.
+
+    Parameters
+    ----------
+    series : Series
+    probability : float array (slices, rows, columns), 0 to 1, of `headrest.segment.predict`.
+    support : Support, of `headrest.find_support`.
+
+    Returns
+    -------
+    matplotlib Figure of six panels: stored values; HU; probability of support; support and its
+    partial-volume boundary; cleaned HU; histograms of HU before and after.
+    """
+    i = len(series) // 2
+    hu, mask, boundary = series.hu[i], support.mask[i], support.boundary[i]
+    cleaned = np.where(mask | boundary, np.float32(AIR), hu)
+    marked = overlay(hu, mask)
+    marked[boundary] = to_rgb(PADDING_COLOR)
+    figure, axes = plt.subplots(2, 3, figsize=(WIDTH_IN, 5.6))
+    flat = axes.ravel()
+    center, width = WIDE
+    limits = center - width / 2, center + width / 2
+    _panel(flat[0], series.stored[i], "stored value")
+    _panel(flat[1], hu, "HU", *limits)
+    _panel(flat[2], probability[i], "probability of support", 0, 1, "cividis")
+    _panel(flat[3], marked, "HU", *limits)
+    _panel(flat[4], cleaned, "HU", *limits)
+    _histograms(flat[5], hu, cleaned)
+    for number, (axis, step) in enumerate(zip(flat, PIPELINE_STEPS), 1):
+        axis.set_title(f"{number}  {step}", fontweight="bold")
+    for name, color, y in (("support", SUPPORT_COLOR, 0.9), ("boundary", PADDING_COLOR, 0.8)):
+        flat[3].text(0.03, y, name, color=color, transform=flat[3].transAxes)
+    return figure
+
+
+def _panel(axis, image, label, low=None, high=None, colors="gray"):
+    shown = axis.imshow(image.astype(np.float32), vmin=low, vmax=high, cmap=colors)
+    axis.set_axis_off()
+    bar_axis = axis.inset_axes([0.04, -0.07, 0.92, 0.035])
+    bar = axis.figure.colorbar(shown, cax=bar_axis, orientation="horizontal")
+    bar.set_label(label)
+    bar_axis.locator_params(nbins=4)
+
+
+def _histograms(axis, before, after):
+    bins = np.arange(-1100, 1600, 20)
+    axis.hist(before.ravel(), bins, color=SUPPORT_COLOR, label="before")
+    axis.hist(after.ravel(), bins, color=SECOND_COLOR, label="after")
+    axis.set(xlabel="HU", title="pixels", yscale="log", ylim=(10, None), box_aspect=1)
+    axis.locator_params(axis="x", nbins=4)
+    axis.legend(loc="upper right")

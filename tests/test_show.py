@@ -1,0 +1,153 @@
+"""Figures of slices and series, the slice viewer, and the components of many patients."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headrest import read_series, series_from_array
+from headrest.phantom import synthesize
+from headrest.segment.support import Support
+from headrest.show import browse, scans
+from headrest.show.components import TRUTH_COLORS, draw_components, measure_components
+from headrest.show.figures import image_sides, montage, overlay, plt, save, show_slices
+from tests.conftest import make_series
+
+
+@pytest.fixture
+def panels(tmp_path):
+    make_series(tmp_path, 3)
+    series = read_series(tmp_path)
+    mask = series.hu == 120
+    boundary = np.roll(mask, 1, axis=1) & ~mask
+    support = Support(mask, boundary, series.hu > 120, ("free",) * 3)
+    figure = scans.draw_pipeline(series, mask.astype(np.float16), support)
+    yield series, support, figure.axes[:6]
+    figure.clear()
+
+
+def test_titles_name_six_steps_in_order(panels):
+    titles = [axis.get_title(loc="left") for axis in panels[2]]
+    steps = ["Read", "Rescale", "Predict", "Refine", "Write", "Check"]
+    assert titles == [f"{i}  {step}" for i, step in enumerate(steps, 1)]
+
+
+def test_each_panel_shows_its_step(panels):
+    series, support, axes = panels
+    stored, hu, probability, _, cleaned = (axis.images[0].get_array() for axis in axes[:5])
+    assert np.array_equal(stored, series.stored[1])
+    assert np.array_equal(hu, series.hu[1])
+    assert np.array_equal(probability, support.mask[1])
+    assert (cleaned[support.removed[1]] == -1000).all()
+    assert np.array_equal(cleaned[~support.removed[1]], hu[~support.removed[1]])
+
+
+def test_scales_have_labels(panels):
+    bars = [axis.child_axes[0].get_xlabel() for axis in panels[2][:5]]
+    assert bars == ["stored value", "HU", "probability of support", "HU", "HU"]
+    assert panels[2][5].get_xlabel() == "HU"
+
+
+@pytest.mark.parametrize("draw", [show_slices, montage])
+def test_masks_are_coloured(draw):
+    hu = np.full((3, 8, 8), -300.0)
+    figure = draw(hu, masks=np.arange(3)[:, None, None] + 0 * hu > 1)
+    shown = np.concatenate([axis.images[0].get_array().reshape(-1, 3) for axis in figure.axes])
+    grey = np.isclose(shown, 0.5, atol=0.01).all(1)  # -300 HU is the center of the window
+    coloured = np.ptp(shown, axis=1) > 0
+    assert coloured.sum() / (coloured | grey).sum() == pytest.approx(1 / 3)
+    plt.close(figure)
+
+
+def test_label_images_have_a_colour_per_class():
+    labels = np.array([[0, 1, 2, 255]], np.uint8)
+    colours = overlay(np.zeros((1, 4)), labels)[0]
+    assert len(np.unique(colours, axis=0)) == 4
+
+
+def test_montage_averages_pixels_and_separates_tiles():
+    hu = np.zeros((2, 4, 4))
+    hu[:, ::2] = -600
+    figure = montage(hu, columns=2, step=2)
+    grid = figure.axes[0].images[0].get_array()
+    assert np.allclose(grid[:2, :2], 0.5)  # of 0 and -600 HU: the center of the window
+    assert (grid[:, 2:6] == 1).all()
+    plt.close(figure)
+
+
+def test_left_of_the_patient_is_marked():
+    assert image_sides([1, 0, 0, 0, 1, 0]) == "RL"
+    assert image_sides([-1, 0, 0, 0, 1, 0]) == "LR"
+    figure = show_slices([np.zeros((100, 100))], spacing_mm=(5, 1, 1), sides="LR")
+    (axis,) = figure.axes
+    places = {text.get_text(): text.get_position()[0] for text in axis.texts}
+    assert places["L"] < 50 < places["R"]
+    assert np.ptp(axis.lines[0].get_xdata()) == 50  # mm, of 1 mm pixels
+    plt.close(figure)
+
+
+def test_saved_pictures_have_a_palette(tmp_path):
+    save(show_slices([np.zeros((8, 8))]), tmp_path / "one.png")
+    with Image.open(tmp_path / "one.png") as picture:
+        assert picture.mode == "P"
+
+
+@pytest.fixture
+def shell():
+    """A ball in front of a plate, 40 slices of 1 mm, and the plate as support."""
+    z, y, x = np.mgrid[:40, :60, :60]
+    ball = np.hypot(np.hypot(z - 20, y - 25), x - 30) < 15
+    plate = (y > 50) & (y < 55)
+    series = series_from_array(np.where(ball | plate, 100, -1000), (1, 1, 1))
+    states = ("free",) * 40
+    return series, Support(plate, np.zeros_like(plate), ball, states)
+
+
+def test_viewer_is_a_figure_outside_jupyter(shell):
+    figure = browse(*shell, index=19, window="air")
+    (axis,) = figure.axes
+    assert axis.get_title(loc="left") == "slice 20 of 40, air window"
+    assert len(axis.collections) == 2  # outlines of support and patient
+    plt.close(figure)
+
+
+def test_viewer_has_sliders_in_jupyter(shell, monkeypatch):
+    widgets = pytest.importorskip("ipywidgets")
+    monkeypatch.setattr(scans, "_has_widgets", lambda: True)
+    slider, choice, _ = browse(*shell).children
+    assert isinstance(slider, widgets.IntSlider)
+    assert (slider.value, slider.max) == (20, 39)
+    assert list(choice.options) == list(scans.WINDOWS)
+
+
+def test_slices_before_and_after(shell):
+    series, support = shell
+    figure = scans.draw_cleaned(series, {"one": support.mask}, [18, 20])
+    titles = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert titles == ["before", "one", "after"]
+    grid = np.array(figure.axes[0].images[0].get_array())
+    before, marked, after = np.split(grid[:, : grid.shape[1] // 3 * 3], 3, axis=1)
+    assert np.ptp(marked, axis=2).any()
+    assert not np.ptp(after, axis=2).any()
+    assert (after[..., 0] == 0).sum() > (before[..., 0] == 0).sum()
+    plt.close(figure)
+
+
+def test_surface_shows_the_support_before_cleaning_only(shell):
+    series, support = shell
+    figure = scans.draw_surface(series, support.mask, (0.0, 180.0))
+    pictures = [axis.images[0].get_array() for axis in figure.axes]
+    coloured = [(np.ptp(picture, axis=2) > 0.1).mean() for picture in pictures]
+    assert coloured[1] > coloured[0] > 0  # the plate is behind the ball, and before it at 180
+    assert coloured[2:] == [0, 0]
+    assert (pictures[3] < 1).any(2).mean() == pytest.approx(np.pi * 15**2 / (40 * 60), rel=0.05)
+    plt.close(figure)
+
+
+def test_components_of_patients_have_a_class_by_the_truth():
+    found = measure_components([synthesize(101, matrix=128, slices=3)])
+    assert set(found["truth"]) <= set(TRUTH_COLORS)
+    largest = found["area_mm2"].argmax()
+    assert found["truth"][largest] != "support"
+    figure = draw_components(found)
+    assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == len(found["truth"])
+    plt.close(figure)
