@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.evaluate.appearance import appearance
+from headrest.evaluate.appearance import appearance, compare_appearance
 
 Y, X = np.mgrid[:300, :300]
 
@@ -44,3 +44,10 @@ def test_missing_parts_are_nan():
         for k, v in appearance(np.full((1, 64, 64), -1000.0), (5, 1, 1)).items()
         if k.startswith(("brain", "edge", "head", "support"))
     )
+
+
+def test_real_measures_stand_beside_the_range_of_synthetic_ones():
+    synthetic = [{"air": float(i), "skin": 2.0} for i in range(101)]
+    columns = compare_appearance(synthetic, {"one": {"air": 7.0, "skin": 3.0}})
+    assert columns["measure"] == ["air", "skin"]
+    assert [columns[name][0] for name in ("5 %", "50 %", "95 %", "one")] == [5, 50, 95, 7]

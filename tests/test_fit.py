@@ -32,7 +32,7 @@ from headrest.util.arrays import read_arrays
 from headrest.util.files import lock_folder
 
 pytest.importorskip("keras")
-from headrest.evaluate.counts import evaluate_slices, slice_probability
+from headrest.evaluate.counts import evaluate_labels, evaluate_slices, slice_probability
 from headrest.segment.unet import build_unet
 from headrest.train.loop import held_out, load_network, train
 
@@ -95,6 +95,21 @@ def test_unknown_pixels_are_not_evaluated():
     assert counts.true.tolist() == true.sum((1, 2)).tolist()
     assert counts.found.tolist() == (found & known).sum((1, 2)).tolist()
     assert counts.pixels.tolist() == known.sum((1, 2)).tolist()
+
+
+def test_labels_are_evaluated_above_the_threshold_of_dense_support():
+    data = easy_set()
+    truth = data.labels["truth"]
+    half = np.where(np.arange(truth.shape[2]) < truth.shape[2] // 2, truth, 0)
+    tried = dataclasses.replace(data, labels={"truth": truth, "kmeans": half})
+    counts = evaluate_labels(tried)
+    assert counts.true.tolist() == (truth == 1).sum((1, 2)).tolist()
+    assert counts.found.tolist() == counts.shared.tolist() == (half == 1).sum((1, 2)).tolist()
+    foam = dataclasses.replace(tried, hu=np.where(half == 1, data.hu, -800))
+    assert (evaluate_labels(foam).dice() == 1).all()
+    columns = counts.score_columns()
+    assert columns["count"][0] == (counts.true > 0).sum()
+    assert columns["Dice, pooled"][0] == counts.scores()["dice"]
 
 
 def test_unknown_pixels_are_no_support(tmp_path):

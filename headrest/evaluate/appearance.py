@@ -1,6 +1,6 @@
 """Noise, sharpness and HU of a scan, to compare synthetic with real ones; no truth is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -32,6 +32,22 @@ def appearance(hu: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
     values = {name: np.array([one[name] for one in slices]) for name in slices[0]}
     values = {name: v[np.isfinite(v)] for name, v in values.items()}
     return {name: float(np.median(v)) if len(v) else float("nan") for name, v in values.items()}
+
+
+def compare_appearance(
+    synthetic: Sequence[dict[str, float]], real: Mapping[str, dict[str, float]]
+) -> dict[str, list]:
+    """Columns of `headrest.util.report.table`: 5, 50 and 95 % of synthetic studies, and real ones.
+
+    Parameters
+    ----------
+    synthetic : sequence of measures by `appearance`, one per study.
+    real : dict of name to such measures.
+    """
+    columns: dict[str, list] = {"measure": list(synthetic[0])}
+    for q in (5, 50, 95):
+        columns[f"{q} %"] = [np.nanpercentile([s[m] for s in synthetic], q) for m in synthetic[0]]
+    return columns | {name: list(measures.values()) for name, measures in real.items()}
 
 
 def _measure_slice(hu, spacing_mm):

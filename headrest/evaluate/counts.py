@@ -43,6 +43,24 @@ class SliceCounts:
         scores = scores_from_counts(*sums)
         return {name: float(value) if sums[-1] else None for name, value in scores.items()}
 
+    def score_columns(self) -> dict[str, list]:
+        """Table of `headrest.util.report.table`: scores of all slices with support, and by state.
+
+        "Dice, pooled" is over the pixels of all slices, "median" and ">= 0.95" over slices;
+        "of nothing" is the accuracy of an empty mask.
+        """
+        columns: dict[str, list] = {"slices": ["all", "free", "touching"]}
+        for group in columns["slices"]:
+            chosen = self.true > 0 if group == "all" else self.groups == group
+            scores, each = self.scores(None if group == "all" else group), self.dice()[chosen]
+            row = {"count": len(each), "Dice, pooled": scores["dice"]}
+            row |= {"median": np.median(each) if len(each) else None}
+            row |= {">= 0.95": np.mean(each >= 0.95) if len(each) else None}
+            row |= {"accuracy": scores["accuracy"], "of nothing": scores["all_background"]}
+            for name, value in row.items():
+                columns.setdefault(name, []).append(value)
+        return columns
+
 
 def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
     """Probability of support in a batch of slices; 0 at `SUPPORT_HU` HU and below.
@@ -81,3 +99,17 @@ def evaluate_slices(
         label = crop(target[chosen], size)
         counts.append(count_slices(label == 1, found, label != IGNORE_LABEL))
     return SliceCounts(indices, data.states[labels][indices], *np.concatenate(counts, 1))
+
+
+def evaluate_labels(data: Any, labels: str = "kmeans", reference: str = "truth") -> SliceCounts:
+    """Compare the labels of a training set with others of it, for support above `SUPPORT_HU` only.
+
+    Parameters
+    ----------
+    data : headrest.train.dataset.TrainingSet
+    labels, reference : str, names of labels.
+    """
+    true, found = data.target(reference), data.target(labels)
+    known = (true != IGNORE_LABEL) & ~((true == 1) & (data.hu <= SUPPORT_HU))
+    counts = count_slices(true == 1, found == 1, known)
+    return SliceCounts(np.arange(len(data)), data.states[reference], *counts)
