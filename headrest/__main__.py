@@ -24,6 +24,7 @@ data:
   fetch         download a real scan by name
   synthesize    write synthetic patients with their exact truth, as DICOM
 network:
+  dataset       write a training set from scans and masks
   train         train a network on a training set
   export        write a trained network as ONNX, for clean --weights
   make-weights  train the pretrained network again, from seeds
@@ -63,7 +64,14 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         required=True, metavar="COMMAND", title="commands", description=COMMANDS
     )
-    for add_command in (_add_clean, _add_fetch, _add_synthesize, _add_train, _add_export):
+    for add_command in (
+        _add_clean,
+        _add_fetch,
+        _add_synthesize,
+        _add_dataset,
+        _add_train,
+        _add_export,
+    ):
         add_command(commands)
     _add_make_weights(commands)
     _add_video(commands)
@@ -163,6 +171,28 @@ def _synthesize(out, patients, seed, jobs, **options):
     from headrest.phantom import synthesize_patients
 
     synthesize_patients(out, patients, seed, jobs, **options)
+
+
+def _add_dataset(commands):
+    add = _add_command(commands, "dataset", _dataset)
+    add("scans", metavar="SCANS", type=_path, help="folder of DICOM or NIfTI, or a file")
+    add("masks", metavar="MASKS", type=_path, help="folder of masks: NIfTI, SEG, .npz")
+    add("data", metavar="DATA", type=_path, help="folder for the training set")
+    add("--name", default="manual", help="name of the labels (manual)")
+    add("--matrix", type=_number(int, 16), default=512, metavar="N", help="rows, columns (512)")
+
+
+def _dataset(scans, masks, data, name, matrix):
+    """Write a training set from scans, and masks that people drew or corrected.
+
+    A DICOM Segmentation names its scan by UID. Other masks are named as their scan: as its Series
+    Instance UID, its NIfTI file, or its folder of DICOM files. Values are 0 background, 1 support,
+    2 patient, 255 ignored; a mask of one value is of the support alone.
+    """
+    from headrest.train.masks import dataset_from_masks
+
+    dataset_from_masks(scans, masks, data, name, matrix, _print_message)
+    print(f"{data}: train on it with: train {data} RUN --labels {name} --start-from pretrained")
 
 
 def _add_train(commands):

@@ -1,5 +1,6 @@
-"""Read a mask that a person corrected, onto the voxels of its series."""
+"""Read a mask or labels that a person corrected, onto the voxels of their series."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from headrest.dicom.attributes import text
 from headrest.dicom.header import quiet
 from headrest.dicom.nifti import affine_of, is_nifti
 from headrest.dicom.series import Series
+from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError, require
 
 MANUALLY_CORRECTED = "manually corrected"
@@ -49,8 +51,32 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     >>> read_mask("edited.nii.gz", series).sum()                     # doctest: +SKIP
     71322
     """
+    with _naming(path):
+        return one_label(_read(path, series))
+
+
+def read_labels(path: str | Path, series: Series) -> np.ndarray:
+    """Read a label image, as `read_mask` reads a mask; from .npz too.
+
+    Returns
+    -------
+    array (slices, rows, columns), values as they are stored; those of a binary DICOM Segmentation
+    are the numbers of its segments. In an .npz file the array is named "labels" or "mask", or the
+    only one.
+
+    Raises
+    ------
+    HeadrestError
+        Where the file cannot be read, segments overlap, or its voxels are not those of the series.
+    """
+    with _naming(path):
+        return _read(path, series)
+
+
+@contextmanager
+def _naming(path):
     try:
-        return _from_nifti(path, series) if is_nifti(path) else _from_segmentation(path, series)
+        yield
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from error.__cause__
     except MemoryError:
@@ -58,6 +84,12 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     except Exception as error:  # a damaged file raises any exception
         reason = f"damaged, or no NIfTI or DICOM Segmentation ({type(error).__name__})"
         raise HeadrestError(f"{path}: {reason}") from error
+
+
+def _read(path, series):
+    if Path(path).suffix.lower() == ".npz":
+        return _from_arrays(path, series)
+    return _from_nifti(path, series) if is_nifti(path) else _from_segmentation(path, series)
 
 
 def as_mask(mask: Any, series: Series) -> np.ndarray:
@@ -101,7 +133,20 @@ def _from_nifti(path, series):
     corners = np.array(np.meshgrid(*([0, n - 1] for n in mask.shape[::-1]), [1])).reshape(4, -1)
     moved = to_voxels @ inv_ornt_aff(orientation, values.shape) @ corners - corners
     _refuse_distance(np.abs(moved).max())
-    return one_label(mask)
+    return mask
+
+
+def _from_arrays(path, series):
+    arrays = read_arrays(path)
+    names = [name for name in ("labels", "mask", *arrays) if name in arrays]
+    if names[0] not in ("labels", "mask") and len(arrays) > 1:
+        raise HeadrestError("several arrays: name one of them 'labels'")
+    values = arrays[names[0]]
+    if values.shape != series.stored.shape:
+        raise HeadrestError(
+            f"another geometry: a mask of {values.shape} for slices of {series.stored.shape}"
+        )
+    return values
 
 
 def _refuse_distance(share):
@@ -119,17 +164,24 @@ def _from_segmentation(path, series):
             raise HeadrestError("expected NIfTI or a DICOM Segmentation")
         _refuse_other_frame_of_reference(ds, series)
         frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
-        segments = set()
-        mask = np.zeros(series.stored.shape, bool)
+        labels = np.zeros(series.stored.shape, np.uint16)
+        if ds.SOPClassUID == SegmentationStorage:
+            one_label(frames)
         for groups, values in zip(ds.PerFrameFunctionalGroupsSequence, frames):
-            k, rows, columns = _place(ds, groups, series, np.argwhere(values))
-            mask[k, rows, columns] = True
-            if len(rows) and "SegmentIdentificationSequence" in groups:
-                segments.add(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-    if len(segments) > 1:
-        raise HeadrestError(f"{len(segments)} segments: keep that of the support alone")
-    one_label(frames)
-    return mask
+            pixels = np.argwhere(values)
+            k, rows, columns = _place(ds, groups, series, pixels)
+            if labels[k, rows, columns].any():
+                raise HeadrestError("segments that overlap: keep that of the support alone")
+            labels[k, rows, columns] = _segment(ds, groups) or values[tuple(pixels.T)]
+    return labels
+
+
+def _segment(ds, groups):
+    """Number of the segment of a frame; None in a label map."""
+    for item in (groups, ds.SharedFunctionalGroupsSequence[0]):
+        if "SegmentIdentificationSequence" in item:
+            return item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+    return None
 
 
 def _refuse_other_frame_of_reference(ds, series):

@@ -18,11 +18,18 @@ LABELS_NAME = re.compile(r"[A-Za-z0-9-]{1,40}")
 """Names of labels become names of files."""
 
 
+NOT_SUPPORT = 3
+"""Label of voxels that are background or patient, which a mask of the support alone leaves open."""
+
+LABEL_VALUES = (0, 1, 2, NOT_SUPPORT, IGNORE_LABEL)
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """Slices and their labels.
 
-    Labels are 1 for support, 0 for the rest, `headrest.hounsfield.IGNORE_LABEL` for unknown. Those
+    Labels are 1 for support, 2 for patient, 0 for background, `NOT_SUPPORT` for background or
+    patient, `headrest.hounsfield.IGNORE_LABEL` for unknown. Those
     named "truth" are exact, "kmeans" come from K-Means and connected components.
     """
 
@@ -59,7 +66,7 @@ class LabelledStudy:
 
     patient: str  # a pseudonym: it is stored
     hu: np.ndarray  # (slices, rows, columns), in HU
-    labels: dict[str, np.ndarray]  # of that shape, by name, as in `TrainingSet`
+    labels: dict[str, np.ndarray]  # of that shape, by name; or bool, of support alone
     states: dict[str, Sequence[str]] = field(default_factory=dict)  # default: from the labels
 
 
@@ -144,8 +151,8 @@ def _check_study(study):
     for name, labels in study.labels.items():
         if not LABELS_NAME.fullmatch(name):
             raise HeadrestError(f"labels {name!r}: name them in letters, digits and hyphens")
-        if not np.isin(labels, (0, 1, IGNORE_LABEL)).all():
-            raise HeadrestError(f"{study.patient}: labels other than 0, 1 and {IGNORE_LABEL}")
+        if not np.isin(labels, LABEL_VALUES).all():
+            raise HeadrestError(f"{study.patient}: labels other than {LABEL_VALUES}")
     if not np.isfinite(study.hu).all():
         raise HeadrestError(f"{study.patient}: HU that are not finite")
 
@@ -154,7 +161,9 @@ def _fitted(study, matrix):
     hu = np.clip(np.rint(study.hu), -32768, 32767).astype("<i2")
     arrays = {"hu": fit_to_matrix(hu, matrix, int(FLOOR))}
     for name, labels in sorted(study.labels.items()):
-        arrays[f"labels_{name}"] = fit_to_matrix(np.asarray(labels, np.uint8), matrix, 0)
+        if labels.dtype == bool:
+            labels = np.where(labels, 1, NOT_SUPPORT)
+        arrays[f"labels_{name}"] = fit_to_matrix(labels.astype(np.uint8), matrix, 0)
     return arrays
 
 

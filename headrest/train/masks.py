@@ -1,0 +1,216 @@
+"""A training set from scans, and the masks that people drew or corrected."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydicom import dcmread
+from tqdm.auto import tqdm
+
+from headrest.clean.report import REPORT_FILE
+from headrest.dicom import Series, SeriesFiles, find_series, load_series
+from headrest.dicom.attributes import text
+from headrest.dicom.find_nifti import find_nifti
+from headrest.dicom.header import quiet
+from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
+from headrest.dicom.nifti import is_nifti
+from headrest.dicom.write import is_derived
+from headrest.hounsfield import IGNORE_LABEL
+from headrest.train.dataset import LabelledStudy, write_training_set
+from headrest.util.errors import HeadrestError, counted
+
+ENDINGS = re.compile(r"(\.nii|\.nii\.gz|\.npz|\.dcm)$", re.IGNORECASE)
+
+MASK_WORDS = re.compile(
+    r"[-_. ](mask|labels?|labelmap|seg|segmentation|support|headrest|corrected|edited|manual)$",
+    re.IGNORECASE,
+)
+"""Words that a mask's name may have after that of its scan."""
+
+SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+"""Patient in the names of BIDS, https://bids-specification.readthedocs.io."""
+
+
+class Scan(NamedTuple):
+    """A series, and the place below the folder of scans that names it."""
+
+    files: SeriesFiles
+    place: str
+
+    @property
+    def keys(self) -> set[str]:
+        """Names by which a mask can refer to this scan."""
+        return {self.files.uid, self.place, self.place.rpartition("/")[2]} - {""}
+
+
+def dataset_from_masks(
+    scans: str | Path,
+    masks: str | Path,
+    folder: str | Path,
+    name: str = "manual",
+    matrix: int = 512,
+    on_message: Callable[[str], Any] = lambda _: None,
+) -> None:
+    """Write a training set from scans and their masks.
+
+    Parameters
+    ----------
+    scans : path of DICOM series, or of NIfTI files, searched with all subfolders.
+    masks : path of NIfTI (.nii, .nii.gz), .npz, or DICOM Segmentations, likewise.
+        A DICOM Segmentation names its series by UID. Other masks are named as their scan: as its
+        Series Instance UID, its NIfTI file, or its folder of DICOM files, by the file name of the
+        mask (a word such as "-mask" may follow) or by its folder.
+        Values are 0 background, 1 support, 2 patient, 255 ignored. A mask of one value is of the
+        support alone: other voxels are background or patient.
+    folder : path of the training set, see `headrest.train.dataset.write_training_set`.
+    name : str, of the labels, as `headrest train --labels` takes it.
+    matrix : int, rows and columns.
+    on_message : callable, gets one line per scan, and one about scans without a mask.
+
+    Raises
+    ------
+    HeadrestError
+        If a mask has no scan or several, a scan has two masks, a mask has other values or another
+        geometry than its scan, or the folder exists.
+
+    Notes
+    -----
+    Patients are told apart by Patient ID (0010,0020), or by "sub-..." as in BIDS, or by the first
+    folder or file below `scans`. They are stored as patient-1, patient-2 and so on.
+    """
+    if Path(folder).exists():
+        raise HeadrestError(f"{folder}: exists already; choose another folder")
+    mask_files = find_masks(masks)
+    found = find_scans(scans, {path.absolute() for path in mask_files})
+    pairs = pair(found, mask_files, Path(masks))
+    without = [scan.place for scan in found if scan not in pairs]
+    if without:
+        on_message(f"{counted(len(without), 'scan')} without a mask left out, {without[0]} first")
+    write_training_set(folder, _studies(pairs, name, on_message), matrix)
+
+
+def find_scans(folder: str | Path, masks: set[Path]) -> list[Scan]:
+    """Find DICOM series, or NIfTI files where there are none; not masks and derived series."""
+    folder = Path(folder)
+    contents = find_series(folder)
+    if contents.broken:
+        raise contents.broken[0]
+    series = [one for one in contents.series if not is_derived(one.files[0])]
+    scans = [Scan(one, _place(one.files[0].parent, folder)) for one in series]
+    for one in () if scans else find_nifti(folder, REPORT_FILE):
+        if one.files[0].absolute() not in masks:
+            scans.append(Scan(one, _place(one.files[0], folder).removesuffix("_0000")))
+    if not scans:
+        raise HeadrestError(f"{folder}: no CT series and no NIfTI image of one")
+    return scans
+
+
+def find_masks(folder: str | Path) -> list[Path]:
+    """Find NIfTI files, .npz files and DICOM Segmentations."""
+    folder = Path(folder)
+    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
+    masks = [path for path in files if is_nifti(path) or path.suffix == ".npz" or _references(path)]
+    if not masks:
+        raise HeadrestError(f"{folder}: no mask; expected NIfTI, .npz or DICOM Segmentations")
+    return masks
+
+
+def _references(path):
+    """Series Instance UIDs that a DICOM Segmentation refers to; empty for another file."""
+    try:
+        with quiet():
+            ds = dcmread(path, specific_tags=["SOPClassUID", "ReferencedSeriesSequence"])
+        if ds.SOPClassUID in SEGMENTATION_CLASSES:
+            return [str(one.SeriesInstanceUID) for one in ds.ReferencedSeriesSequence]
+    except Exception:  # a file that is not DICOM, or damaged, raises any exception
+        pass
+    return []
+
+
+def _place(path, folder):
+    """Path below a folder, without its ending, as text; its own name for the folder itself."""
+    inside = path.relative_to(folder).as_posix() if path != folder else path.name
+    return ENDINGS.sub("", inside if inside != "." else path.absolute().name)
+
+
+def pair(scans: list[Scan], masks: list[Path], folder: Path) -> dict[Scan, Path]:
+    """Pair each mask with the scan that its name or its reference tells."""
+    pairs: dict[Scan, Path] = {}
+    for path in masks:
+        keys = list(_mask_keys(path, folder))
+        fitting = next(filter(None, ([s for s in scans if key in s.keys] for key in keys)), [])
+        if not fitting and len(scans) == len(masks) == 1:
+            fitting = scans
+        if len(fitting) != 1:
+            several = ", ".join(scan.place for scan in fitting[:3])
+            why = f"{len(fitting)} scans of its name ({several})" if fitting else "no scan of it"
+            remedy = "name it as the Series Instance UID, the file or the folder of its scan"
+            raise HeadrestError(f"{path}: {why}; {remedy}")
+        (scan,) = fitting
+        if scan in pairs:
+            raise HeadrestError(f"{path}: {pairs[scan].name} is of the same scan; keep one of them")
+        pairs[scan] = path
+    return pairs
+
+
+def _mask_keys(path, folder) -> Iterator[str]:
+    """Names that the scan of a mask may have, the surest first."""
+    references = [] if is_nifti(path) or path.suffix == ".npz" else _references(path)
+    if references:
+        yield from references
+        return
+    place = _place(path, folder)
+    names = [place]
+    while (shorter := MASK_WORDS.sub("", names[-1])) != names[-1]:
+        names.append(shorter)
+    yield from names
+    above = place.rpartition("/")[0]
+    yield from (one.rpartition("/")[2] for one in names)
+    yield from (above, above.rpartition("/")[2])
+
+
+def _studies(pairs, name, on_message):
+    patients: dict[Any, str] = {}
+    for scan, path in tqdm(pairs.items(), "scans", unit="scan"):
+        series = load_series(scan.files)
+        labels = label_values(read_labels(path, series), path)
+        patient = patients.setdefault(_patient(scan, series), f"patient-{len(patients) + 1}")
+        shown = int((labels == 1).any((1, 2)).sum())
+        on_message(
+            f"{patient}: {scan.place}, {counted(len(series), 'slice')}, {shown} with support"
+        )
+        yield LabelledStudy(patient, series.hu, {name: labels})
+    if len(patients) == 1:
+        on_message("one patient: training needs two or more, one of them held out")
+
+
+def _patient(scan, series: Series):
+    """What tells the patient of a series apart: stays in memory."""
+    if series.headers and (identifier := text(series.headers[0], "PatientID")):
+        return "PatientID", identifier
+    subject = SUBJECT.search(scan.place)
+    return "place", subject[0] if subject else scan.place.partition("/")[0]
+
+
+def label_values(values: np.ndarray, path: str | Path) -> np.ndarray:
+    """Labels to train on, from the values of a file.
+
+    Returns
+    -------
+    uint8 array with 0 background, 1 support, 2 patient and 255 ignored; or bool array of the
+    support, where the values are 0 and one other, unless that is 2.
+
+    Examples
+    --------
+    >>> label_values(np.array([0, 7]), "mask.nii"), label_values(np.array([0., 1, 2]), "mask.nii")
+    (array([False,  True]), array([0, 1, 2], dtype=uint8))
+    """
+    present = np.unique(values[values != 0])
+    if len(present) <= 1 and 2 not in present:
+        return values != 0
+    if not np.isin(present, (1, 2, IGNORE_LABEL)).all():
+        shown = ", ".join(f"{value:g}" for value in present[:5])
+        raise HeadrestError(f"{path}: labels {shown}; expected 1 support, 2 patient, 255 ignored")
+    return values.astype(np.uint8)
