@@ -87,7 +87,7 @@ def _add_clean(commands):
     add("--weights", type=_path, metavar="FILE.onnx", help="network that `export` wrote")
     add("--provider", choices=PROVIDERS, help="processor of the network (cuda if there is one)")
     add("--mask", type=_path, metavar="FILE", help="remove this corrected mask (NIfTI, SEG)")
-    add("--outside", action="store_true", help="blank foam and linen outside the patient too")
+    add("--patient-only", action="store_true", help="fill everything that is not patient")
     add("--segmentation", action="store_true", help="add a DICOM Segmentation (needs highdicom)")
     add("--nifti", action="store_true", help="add the mask as NIfTI (needs nibabel)")
     add("--probability", action="store_true", help="add the probability as NIfTI")

@@ -71,9 +71,9 @@ def test_writes_the_mask_only_on_request(series, tmp_path):
         assert np.array_equal(found.astype(bool), mask)
 
 
-def test_outside_does_not_change_the_mask_that_is_written(series, tmp_path):
+def test_patient_only_does_not_change_the_mask_that_is_written(series, tmp_path):
     inner, outer = (
-        clean_series(series, tmp_path / "out", outside=outside, **ALL) for outside in (False, True)
+        clean_series(series, tmp_path / "out", patient_only=only, **ALL) for only in (False, True)
     )
     assert inner.folder != outer.folder
     for one, other in zip(*(masks(tmp_path / "out" / r.folder) for r in (inner, outer))):

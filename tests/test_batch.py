@@ -194,7 +194,7 @@ def test_does_not_decode_complete_series_again(studies, tmp_path, monkeypatch):
 
 def test_other_options_give_another_folder(studies, tmp_path):
     first = clean_tree(studies, tmp_path / "out")
-    second = clean_tree(studies, tmp_path / "out", outside=True)
+    second = clean_tree(studies, tmp_path / "out", patient_only=True)
     assert not {report.folder for report in first} & {report.folder for report in second}
 
 

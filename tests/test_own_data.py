@@ -389,8 +389,8 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         clean_series(series, tmp_path / "out", mask=mask[:2])
     with pytest.raises(HeadrestError, match="there is no such file"):
         clean_series(series, tmp_path / "out", mask="absent.nii.gz")
-    with pytest.raises(HeadrestError, match="outside blanks more"):
-        clean_series(series, tmp_path / "out", mask=mask, outside=True)
+    with pytest.raises(HeadrestError, match="patient_only fills more"):
+        clean_series(series, tmp_path / "out", mask=mask, patient_only=True)
 
 
 def test_segmentation_of_another_series_is_refused(tmp_path, scan):

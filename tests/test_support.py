@@ -69,7 +69,7 @@ def test_removes_nothing_from_a_head_without_a_support(tmp_path):
 
 @pytest.mark.slow
 def test_outside_blanks_foam_and_keeps_the_patient(study, series, tmp_path):
-    report = clean_series(series, tmp_path, outside=True)
+    report = clean_series(series, tmp_path, patient_only=True)
     cleaned = read_series(tmp_path / report.folder)
     patient = study.patient & ~find_support(series).mask
     assert np.array_equal(cleaned.stored[patient], series.stored[patient])

@@ -31,11 +31,11 @@ class CleanOptions:
     mask : path, or bool array (slices, rows, columns), optional
         Mask that a person corrected, of one series: exactly its voxels are removed, and no method
         is used. A path is NIfTI or a DICOM Segmentation, see `headrest.dicom.mask.read_mask`.
-    outside : bool
-        Blank also everything at -500 HU and below outside the patient: foam, linen, noise.
+    patient_only : bool
+        Fill everything that is not patient: covers, linen, tubes and noise too.
     segmentation : bool
         Write `segmentation/headrest.dcm` as well, a DICOM Segmentation of the support and its
-        partial-volume boundary, whether or not `outside` blanks more. Needs highdicom.
+        partial-volume boundary, whether or not `patient_only` fills more. Needs highdicom.
     nifti : bool
         Write `headrest.nii.gz` as well, the same mask as NIfTI. Needs nibabel.
     probability : bool
@@ -51,7 +51,7 @@ class CleanOptions:
     Raises
     ------
     HeadrestError
-        For a mask together with `outside`, a mask of several labels, a method, weights or a
+        For a mask together with `patient_only`, a mask of several labels, a method, weights or a
         provider that cannot be used, a missing package, or a default
         rescale that is not a slope and an intercept.
 
@@ -65,7 +65,7 @@ class CleanOptions:
     weights: str | None = None
     provider: str | None = None
     mask: Any = field(default=None, repr=False, compare=False)
-    outside: bool = False
+    patient_only: bool = False
     segmentation: bool = False
     nifti: bool = False
     probability: bool = False
@@ -91,8 +91,8 @@ class CleanOptions:
 
     def _checked_mask(self):
         """Absolute path or bool array; refuse what would remove other voxels."""
-        if self.outside:
-            raise HeadrestError("outside blanks more than a mask: leave one of them out")
+        if self.patient_only:
+            raise HeadrestError("patient_only fills more than a mask: leave one of them out")
         if not isinstance(self.mask, (str, Path)):
             return one_label(np.asarray(self.mask))
         if not Path(self.mask).is_file():
@@ -116,7 +116,7 @@ class CleanOptions:
     @property
     def parameters(self) -> str:
         """How voxels are chosen, as derived series record it."""
-        return self.description + (" outside" if self.outside else "")
+        return self.description + (" patient-only" if self.patient_only else "")
 
     @property
     def outputs(self) -> list[Output]:

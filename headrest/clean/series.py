@@ -89,7 +89,7 @@ def clean_with_options(
         return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
     support = _support(series, options)
     removed = support.removed
-    if options.outside:
+    if options.patient_only:
         removed |= outside_patient(support.mask, series.hu, series.padding, series.spacing_mm)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
     report = Report(
