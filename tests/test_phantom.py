@@ -164,7 +164,9 @@ def test_pressed_ears_touch_along_their_height_and_occur_only_on_request(sampled
     assert not any(d["contact_kind"] == "pressed" for d in sampled)
     touching = {}
     for kind in ("ear", "pressed"):
-        parameters = sample_parameters(7, contact=kind, matrix=128, slices=1)
+        parameters = sample_parameters(12, contact=kind, matrix=128, slices=1)
+        supports = parameters["support_parameters"]
+        supports["list"] = [p for p in supports["list"] if p["name"] == "side_rails"]
         parameters["protocol"]["z_mm"] = [-50.0, -40.0, -30.0]
         touching[kind] = int(render(parameters).contact.sum())
     assert touching["pressed"] >= 2 > touching["ear"]

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from headrest.hounsfield import AIR
 from headrest.phantom import chest_limbs, ears_neck, head, plastic, scanner
 from headrest.phantom.materials import Parameters
 from headrest.phantom.scene import Frame, Scene, View, Window
-from headrest.phantom.shapes import waves
+from headrest.phantom.shapes import cells, waves
 from headrest.phantom.supports import CATALOGUE, NO_GAP_MM, PAD_WEIGHTS
 
 NECK_Z = -62.0
@@ -15,6 +16,9 @@ NECK_Z = -62.0
 
 ANATOMY = {"chest": chest_limbs, "plastic": plastic, "water": plastic}
 """The modules of patients that are not a living head."""
+
+FOAM_HU = -550.0
+"""Below it a support is foam or cloth."""
 
 SLAB_MM, MOST_SLABS = 1.7, 5
 """A slice is painted in slabs of about 1.7 mm, at most five."""
@@ -46,6 +50,10 @@ class Layout:
         to_table = np.linalg.inv(self.to_patient)
         skin, ears = (points @ to_table.T for points in self.anatomy.skin_points(self.patient))
         self.supports = _place_supports(parameters["support_parameters"], skin, ears)
+        for p in self.supports:
+            if _position(p) == "border":
+                field = self.protocol["pixel_mm"] * self.protocol["matrix"]
+                p |= {"x": -self.middle[0], "y": -self.middle[1], "field_mm": field}
         self.has_wraps = any(_position(p) == "around" for p in self.supports)
         if self.anatomy is head:
             self._press_ears(ears)
@@ -104,15 +112,17 @@ class Layout:
 
 def _place_supports(supports, head_points, ear_points):
     """Sampled supports with their positions; points (n, 3) of the skin are in the table frame."""
-    pads = [p for p in supports["list"] if p["name"] in PAD_WEIGHTS and _position(p) == "below"]
-    under = max([max(p["thick_mm"] * 0.75 - p["into_mm"], 2.0) for p in pads], default=0.0)
+    pads = [p for p in supports["list"] if p["name"] in PAD_WEIGHTS]
+    under = max([_pad_room(p) for p in pads], default=0.0)
     both = np.concatenate([head_points, ear_points])
+    low = float(both[:, 1].max())
     placed = []
     for support in supports["list"]:
         presses = support["into_ear_mm"] > 0 or support["presses_head"]
         p = dict(support) | {"y": 0.0, "half_width": _half_width(support, head_points, ear_points)}
+        p["low_y"] = low
         meets = head_points if presses else both
-        if presses and "couch" not in p["name"]:
+        if presses and "couch" not in p["name"] and "foot" in p:
             meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
         p["x"] = 0.0 if support["into_ear_mm"] else support["shift_mm"]
         if _position(p) == "below":
@@ -121,6 +131,13 @@ def _place_supports(supports, head_points, ear_points):
             p |= _push_in(p, head_points, both)
         placed.append(p)
     return _align_with_couch(placed)
+
+
+def _pad_room(p):
+    """Height in mm of a pad between head and head holder."""
+    if _position(p) == "around":
+        return max(p["thick_mm"] + p["gap_mm"], 2.0)
+    return max(p["thick_mm"] * 0.75 - p["into_mm"], 2.0)
 
 
 def _position(p):
@@ -243,16 +260,27 @@ def _paint_supports(whole, around, skin, placed, middle):
 
 
 def _paint_piece(whole, piece, is_rigid):
-    """Paint a solid and its wall; foam and its cover are uneven."""
-    share = whole.share(piece.distance)
+    """Paint a solid and its surface layer; foam is uneven and granular, its cover has folds."""
+    thin = piece.thin_mm
+    distance = piece.distance
+    share = whole.between(distance + thin, distance) if thin else whole.share(distance)
     window = whole.crop_to(share.any(0))
     if window is None:
         return
-    distance = window.take(piece.distance)
-    rng = np.random.default_rng(int(-10 * piece.hu) if piece.hu < 0 else 0)
-    foam = piece.hu < -800
-    uneven = window.middle(waves(window.points, rng, 60, 4, 0.5)) if foam else 0.0
-    window.paint_support(window.take(share), piece.hu + 16 * uneven, is_rigid)
+    rng, hu, cover, wall = (
+        np.random.default_rng(int(abs(piece.hu) * 10)),
+        piece.hu,
+        1.0,
+        piece.wall_mm,
+    )
+    if piece.hu < FOAM_HU:
+        folds = window.middle(waves(window.points, rng, 40, 4, 0.5))
+        hu, cover = hu + 14 * folds, np.clip(0.8 + 0.25 * folds, 0.3, 1)
+        thicker = 0.0 if is_rigid else np.clip(waves(window.halfway, rng, 25, 3), 0, 2)
+        wall = wall * (1 + 0.5 * thicker)
+    if piece.grain_hu:
+        hu = np.maximum(hu + piece.grain_hu * cells(window.halfway, rng, piece.grain_mm), AIR)
+    window.paint_support(window.take(share), hu, is_rigid)
     if piece.wall_mm:
-        cover = np.clip(0.8 + 0.25 * uneven, 0.3, 1) if foam else 1.0
-        window.coat(distance + piece.wall_mm, distance, piece.wall_hu, cover)
+        distance = window.take(distance)
+        window.coat(distance + wall, distance, piece.wall_hu, cover)

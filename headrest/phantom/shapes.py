@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.random import Generator
+from scipy import ndimage
 
 Array: TypeAlias = np.ndarray
 Points: TypeAlias = Sequence[Any]
@@ -127,6 +128,13 @@ def waves(
         wave += kz * points[2] + float(rng.uniform(0, 6.28))
         total += np.sin(wave, out=wave)
     return total * float(np.sqrt(2 / count))
+
+
+def cells(points: Points, rng: Generator, size_mm: float) -> Array:
+    """Random granular field of mean 0 and variance of about 1, as of beads of `size_mm`."""
+    grid = rng.standard_normal((48, 48, 48), np.float32) * 1.8
+    at = np.stack(np.broadcast_arrays(*(p * np.float32(1 / size_mm) for p in points)))
+    return ndimage.map_coordinates(grid, at, order=1, mode="grid-wrap")
 
 
 def surface_points(

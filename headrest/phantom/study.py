@@ -53,6 +53,10 @@ def _has_contact(kind, p):
     return p["contact_kind"] == kind
 
 
+def _has_support_effect(name, p):
+    return name in supports.support_effects(p["support_parameters"])
+
+
 METAL_SUPPORTS = {"bolts", "skull_clamp", "cables"}
 
 EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
@@ -96,6 +100,7 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     **{
         f"contact_{k}": partial(_has_contact, k) for k, weight in supports.CONTACT.items() if weight
     },
+    **{name: partial(_has_support_effect, name) for name in supports.SUPPORT_EFFECTS},
     "no_support": lambda p: not p["supports"],
 }
 """The names of what may occur besides the supports, and whether it does in sampled parameters."""

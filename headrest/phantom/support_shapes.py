@@ -1,8 +1,8 @@
-"""Shapes of supports: head holders, couches, cushions, sheets, straps, and small parts.
+"""Shapes of rigid supports (head holders, couches) and of small parts.
 
 A shape takes x, y, z of points (float32 arrays in mm that broadcast together) and the parameters
 of a support. Its frame: x to the patient's left, y down, z to the vertex, the upper face at y = 0.
-A shape that follows the skin takes points of the table, and the distance to the skin in mm.
+`soft_shapes` has cushions, cloth and masks.
 """
 
 from typing import NamedTuple
@@ -17,24 +17,34 @@ from headrest.phantom.shapes import (
     chain,
     channel,
     cylinder,
-    ellipsoid,
     intersection,
     sheet,
     sphere,
     union,
-    waves,
 )
 
 PEDESTAL_AIR_HU = -985.0  # inside its box frame
 
 
 class Piece(NamedTuple):
-    """A solid of one material, with an inner wall of another where `wall_mm` is not zero."""
+    """A solid of one material.
+
+    Attributes
+    ----------
+    distance : distance to its surface in mm, negative inside.
+    hu : its CT number.
+    wall_mm, wall_hu : its surface layer of another material; none where `wall_mm` is 0.
+    grain_mm, grain_hu : size and standard deviation of its granular texture.
+    thin_mm : thickness of a sheet: its volume is exact where it is thinner than a pixel.
+    """
 
     distance: Array
     hu: float
     wall_mm: float = 0.0
     wall_hu: float = 0.0
+    grain_mm: float = 0.0
+    grain_hu: float = 0.0
+    thin_mm: float = 0.0
 
 
 def ends(z: Array, p: Parameters) -> Array:
@@ -45,11 +55,6 @@ def ends(z: Array, p: Parameters) -> Array:
 def _sandwich(body, p, share=0.5):
     """A foam core in a stiff skin."""
     return [Piece(body, p["foam_hu"], p["wall_mm"] * share, p["hu"])]
-
-
-def _covered(body, p):
-    """Foam in a cover."""
-    return [Piece(body, p["foam_hu"], p["cover_mm"], p["cover_hu"])]
 
 
 def u_shell(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
@@ -193,128 +198,41 @@ def clamps(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
 
 
 def drip_line(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """An infusion line or oxygen tube beside the head: a thin hose."""
-    half = p["half_width"]
-    corners = ((-half - 25, 10, 0), (-half, -12, 0), (-half - 15, -60, 0))
-    hose = chain([x, y, z * 0], corners, 3.2)
-    return [Piece(intersection(abs(hose + 0.7) - 0.7, ends(z, p)), p["hose_hu"])]
-
-
-def curved_cushion(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """A foam arc with rounded horns that lies in a U-shaped shell."""
-    inner = channel(x, y, p["half_width"] * 0.8, p["depth_mm"] * 0.8, 2)
-    body = intersection(sheet(inner, p["thick_mm"]), -y - p["arm_mm"] * 0.5, ends(z, p))
-    return _covered(body, p)
-
-
-def foam_block(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """A block with a slight depression."""
-    thick, half = p["thick_mm"] / 2, p["half_width"]
-    depression = p["thick_mm"] * 0.2 * np.clip(abs(x) / half, 0, 1) ** 2
-    block = box([x, y + depression, z], (0, thick, 0), (half * 0.9, thick, None), 5)
-    return _covered(intersection(block, ends(z, p)), p)
-
-
-def pillow(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """A pillow: thick in the middle, thin at the sides, creased."""
-    thick = p["thick_mm"]
-    crease = 2.5 * waves([x, y, z], np.random.default_rng(p["seed"]), 45, 4)
-    axes = (p["half_width"] * 1.35, thick, 1e3)
-    body = ellipsoid([x, y + crease, z * 0], (0, thick, 0), axes)
-    return _covered(intersection(body, ends(z, p)), p)
-
-
-def gel_pad(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """A pad as dense as tissue."""
-    thick = p["thick_mm"] * 0.4 + 3
-    axes = (p["half_width"] * 0.6, thick, None)
-    pad = box([x, y + 0.0015 * x * x, z], (0, thick, 0), axes, thick * 0.8)
-    return [Piece(intersection(pad, ends(z, p)), p["gel_hu"], 0.8, p["cover_hu"])]
-
-
-def ring_donut(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """A ring of foam or gel under the occiput."""
-    tube = p["thick_mm"] * 0.45 + 4
-    across = np.sqrt(x * x + (z - p["ring_z"]) ** 2) - p["half_width"] * 0.65
-    ring = np.sqrt(across**2 + (y - tube) ** 2) - tube
-    return _covered(ring, p if p["filling"] == "foam" else p | {"foam_hu": p["gel_hu"]})
-
-
-def rolled_towel(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """A towel rolled into a spiral under the neck."""
-    radius = p["thick_mm"] * 0.5 + 10
-    away = np.sqrt((y - radius) ** 2 + (z - p["foot"] - 60) ** 2)
-    turn = np.arctan2(z - p["foot"] - 60, y - radius)
-    layers = abs(np.mod(away + turn * 0.8, 5) - 2.5) - 1.4
-    return [Piece(intersection(away - radius, layers, abs(x) - p["half_width"]), p["cover_hu"])]
-
-
-def temple_wedges(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
-    """Wedges of foam pushed in at both temples, each at its own distance."""
-    thick, tall = p["thick_mm"] * 0.7 + 5, p["tall_mm"] * 0.4
-    pieces = []
-    for name, side in (("left", 1), ("right", -1)):
-        slanted, at = [side * x + 0.25 * (y - 10), y, z], (float(p[name]) + thick, 10, 0)
-        wedge = box(slanted, at, (thick, tall, None), thick * p["round"])
-        pieces += _covered(intersection(wedge, ends(z, p)), p)
+    """Infusion lines or oxygen tubes beside the head: thin hoses."""
+    rng, pieces = np.random.default_rng(p["seed"]), []
+    for _ in range(p["count"]):
+        half, side, radius = (
+            p["half_width"] + rng.uniform(-2, 12),
+            *rng.uniform((-1, 1.6), (1, 3.4)),
+        )
+        corners = ((half + 25, 10, 0), (half, rng.uniform(-50, 10), 0), (half + 15, -70, 0))
+        hose = chain(
+            [x * np.sign(side) + 0.2 * side * z, y + 0.3 * side * z, z * 0], corners, radius
+        )
+        pieces.append(Piece(intersection(abs(hose + 0.6) - 0.6, ends(z, p)), p["hose_hu"]))
     return pieces
 
 
-def cradle_cushion(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """A cushion moulded to the back of the head."""
-    lumps = 2.5 * waves([x, y, z], np.random.default_rng(p["seed"]), 60, 4)
-    outer, inner = skin - p["gap_mm"] - p["thick_mm"] - lumps, p["gap_mm"] - skin
-    return _covered(intersection(outer, inner, p["from_y"] - y, ends(z, p)), p)
+def covered_shell(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
+    """A U-shaped shell with a foam lining in a cover."""
+    inside = channel(x, y, p["half_width"], p["depth_mm"], p["power"])
+    lining = intersection(sheet(inside + p["core_mm"], p["core_mm"]), -y - p["arm_mm"], ends(z, p))
+    foam = p["grain_mm"], p["grain_hu"]
+    return [*u_shell(x, y, z, p), Piece(lining, p["foam_hu"], p["cover_mm"], p["cover_hu"], *foam)]
 
 
-def vacuum_cushion(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """A vacuum bag of beads around head and neck, its walls of foil."""
-    lumps = 7 * waves([x, y, z], np.random.default_rng(p["seed"]), 70, 4)
-    outer = channel(x, y - p["from_y"] - 70, 130, 90, 2.5) + lumps
-    front = p["from_y"] + 0.2 * lumps - y
-    body = intersection(outer, p["gap_mm"] - skin, front, ends(z, p))
-    return [Piece(body, p["foam_hu"], 0.9, p["cover_hu"])]
+def neck_plate(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
+    """A base plate below the neck, with side walls and pegs."""
+    thick, wide = p["wall_mm"], p["half_width"] * 1.15
+    plate = box([x, y - thick, z], (0, 0, 0), (wide + 20, thick, None), 2)
+    wall = box([abs(x), y, z], (wide, -p["tall_mm"] / 2, 0), (thick / 2, p["tall_mm"] / 2, None))
+    peg = cylinder([abs(x), y, np.mod(z, 45) - 22], (wide - 14, 0, 0), p["peg_mm"], p["tall_mm"], 1)
+    body = intersection(union(plate, wall, peg), ends(z, p), z - p["plate_z"])
+    return [Piece(body, p["hu"])]
 
 
-def strap(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """A band over brow or chin that runs down beside the head."""
-    wavy = p["gap_mm"] + p["slack_mm"] * (0.5 + 0.5 * np.sin(x * 0.05 + p["seed"] % 6))
-    along = abs(z - p["strap_z"] + 0.2 * (y + 60)) - p["strap_mm"] / 2
-    return [Piece(intersection(sheet(skin - wavy, p["cloth_mm"]), along, y - 25), p["strap_hu"])]
-
-
-def linen(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """Sheets under the head: along the skin below it, creased beside it."""
-    rng = np.random.default_rng(p["seed"])
-    pieces = []
-    for number in range(p["sheets"]):
-        beside = np.clip((abs(x) - 30) / 50, 0.15, 1.2)
-        creases = p["fold_mm"] * waves([x, 0.0 * y, z * 0.3], rng, 55, 4) * beside
-        level = p["from_y"] + 45 + 6 * number + creases - 0.0008 * x * x
-        wrinkles = p["wrinkle_mm"] * waves([x, y, 0.4 * z], rng, 13, 5, 0.5)
-        loose = 0.25 * p["fold_mm"] * np.maximum(waves([x, y, 0.5 * z], rng, 40, 4), 0) ** 2
-        under_head = skin - p["gap_mm"] - 1.5 * number - loose - np.maximum(wrinkles, 0)
-        cloth = sheet(np.minimum(under_head, y - level - wrinkles), p["cloth_mm"])
-        body = intersection(cloth, abs(x) - p["sheet_mm"], p["from_y"] - 5 - y)
-        pieces.append(Piece(body, p["cloth_hu"]))
-    return pieces
-
-
-def blanket(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """A blanket over neck and shoulders, in layers."""
-    rng = np.random.default_rng(p["seed"])
-    pieces = []
-    for number in range(p["sheets"] + 1):
-        creases = p["fold_mm"] * (1 + waves([x, y, z], rng, 60, 4))
-        layer = abs(skin - p["gap_mm"] - 2 - 5 * number - abs(creases)) - p["cloth_mm"] / 2
-        pieces.append(Piece(intersection(layer, z - p["blanket_z"], y - 20), p["cloth_hu"]))
-    return pieces
-
-
-def thermoplastic_mask(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """A mesh moulded over the face."""
-    pitch = p["mesh_mm"]
-    around, along = (np.mod(v, pitch) - pitch / 2 for v in (np.arctan2(x, -y) * 75, z))
-    holes = 0.42 * pitch - np.sqrt(around**2 + along**2)
-    mesh = sheet(skin - p["gap_mm"], p["cloth_mm"])
-    return [Piece(intersection(mesh, holes, y - 30, z - 70), p["mask_hu"])]
+def border_arc(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
+    """A sliver of a cradle at the border of the field of view, whose diameter is "field_mm"."""
+    away = np.sqrt(x * x + (y - p["field_mm"] / 2 + p["inside_mm"] + p["radius_mm"]) ** 2)
+    body = sheet(away - p["radius_mm"], p["thick_mm"])
+    return [Piece(body + 0 * z, p["foam_hu"], p["cover_mm"], p["cover_hu"])]
