@@ -234,5 +234,6 @@ def neck_plate(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
 def border_arc(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
     """A sliver of a cradle at the border of the field of view, whose diameter is "field_mm"."""
     away = np.sqrt(x * x + (y - p["field_mm"] / 2 + p["inside_mm"] + p["radius_mm"]) ** 2)
-    body = sheet(away - p["radius_mm"], p["thick_mm"])
+    near_border = 0.43 * p["field_mm"] - np.hypot(x, y)
+    body = intersection(sheet(away - p["radius_mm"], p["thick_mm"]), near_border)
     return [Piece(body + 0 * z, p["foam_hu"], p["cover_mm"], p["cover_hu"])]

@@ -151,7 +151,7 @@ ARC_RANGES = FOAM_RANGES | {
     "foam_hu": [(-950.0, -850.0), (-850.0, -550.0), (-750.0, 300.0)],
     "cover_hu": [(-850.0, -500.0), (-500.0, 600.0)],
     "inside_mm": (1.0, 22.0),
-    "radius_mm": (90.0, 500.0),
+    "radius_mm": (120.0, 500.0),
     "thick_mm": (4.0, 30.0),
     "roll_deg": [(-30.0, 30.0), (-100.0, 100.0)],
     "slope": (0.0, 0.0),
@@ -220,9 +220,9 @@ CATALOGUE = {
     "gel_pad": Kind(soft.gel_pad, PAD_RANGES, "below", pad=0.07),
     "ring_donut": Kind(soft.ring_donut, PAD_RANGES, "below", pad=0.05),
     "rolled_towel": Kind(soft.rolled_towel, PAD_RANGES, "below", pad=0.05),
-    "cradle_cushion": Kind(soft.cradle_cushion, PAD_RANGES, "around", pad=0.14),
+    "cradle_cushion": Kind(soft.cradle_cushion, PAD_RANGES, "around", pad=0.16),
     "vacuum_cushion": Kind(soft.vacuum_cushion, BEAD_RANGES, "around", pad=0.07),
-    "foam_cup": Kind(soft.foam_cup, CUP_RANGES, "around", pad=0.24),
+    "foam_cup": Kind(soft.foam_cup, CUP_RANGES, "around", pad=0.42),
     "egg_crate": Kind(soft.egg_crate, TEETH_RANGES, "below", pad=0.07),
     "mattress": Kind(soft.mattress, MAT_RANGES, "below", pad=0.04),
     "temple_wedges": Kind(soft.temple_wedges, PAD_RANGES, "sides", extra=0.22),
@@ -248,7 +248,7 @@ CATALOGUE = {
 """The order of the rows decides which random numbers a row gets, so seeds depend on it."""
 
 MAIN_WEIGHTS = {name: kind.main for name, kind in CATALOGUE.items() if kind.main} | {"none": 0.04}
-PAD_WEIGHTS = {name: kind.pad for name, kind in CATALOGUE.items() if kind.pad} | {"none": 0.2}
+PAD_WEIGHTS = {name: kind.pad for name, kind in CATALOGUE.items() if kind.pad} | {"none": 0.1}
 
 CHEST_EXTRA = {
     "mattress": 0.45,
@@ -264,9 +264,9 @@ CHEST_EXTRA = {
 }
 
 CONTACT = {
-    "gap": 0.3,
+    "gap": 0.26,
     "touch": 0.19,
-    "sunk": 0.15,
+    "sunk": 0.19,
     "ear": 0.26,
     "dense": 0.07,
     "strap": 0.08,
@@ -302,10 +302,10 @@ DEEPER_MM = 5.0
 PRESSING_MINIMUM = {"tall_mm": 110.0, "arm_mm": 160.0, "hu": -150.0}
 """A support that presses ears along their height reaches up to them and is solid."""
 
-CLOSE = 0.6
+CLOSE = 0.8
 """Share of the pads and masks that are close to the skin where they do not touch it."""
 
-CLOSE_SUPPORTS = {"thermoplastic_mask", "folded_cloth"}
+CLOSE_SUPPORTS = {"thermoplastic_mask", "folded_cloth", "temple_wedges"}
 
 
 def sample_supports(
