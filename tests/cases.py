@@ -91,6 +91,12 @@ TABLE = [
     ),
     case("16-enhanced", whole(SOPClassUID=EnhancedCTImageStorage), "refused", "multi-frame"),
     case("16-two-frames", whole(NumberOfFrames=2), "refused", "frames"),
+    case(
+        "16-two-frames-without-positions",
+        whole(1, NumberOfFrames=2, Rows=64, Columns=64, PixelData=bytes(4 * 64 * 64)),
+        "refused",
+        "without positions",
+    ),
     case("17-lossy", whole(LossyImageCompression="01"), "warned", "lossy"),
     case("18-cut-raw", spoilt(lambda data: data[:-100]), "refused", "cut short"),
     case("18-cut-rle", spoilt(lambda data: data[:-300], RLELossless), "refused", "ends early"),

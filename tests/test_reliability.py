@@ -56,6 +56,7 @@ ROWS = {
     69: "test_stacks.py: test_leaves_out_a_scout_among_the_slices",
     70: "test_stacks.py: test_separates_stacks_of_another_grid",
     71: "test_stacks.py: test_skips_bolus_monitoring_and_cleans_the_rest",
+    72: "test_frames.py: test_reads_hu_and_geometry_of_each_frame",
     73: "test_stacks.py: test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest",
     75: "test_batch.py: test_reports_a_full_disk_in_one_sentence",
     76: "test_batch.py: test_makes_a_result_that_lost_or_emptied_slices_again",
@@ -107,7 +108,7 @@ def test_every_row_and_figure_has_its_test(where):
 
 
 def test_no_row_is_missing():
-    assert sorted(ROWS) == [*range(1, 72), 73, 75, 76, 77, 78, 80, 81]
+    assert sorted(ROWS) == [*range(1, 74), 75, 76, 77, 78, 80, 81]
 
 
 def outcome(folder):
@@ -186,7 +187,12 @@ GUARDS = {
     "the header declares one CT slice": (
         "pixels.check_declared",
         nothing,
-        "16-enhanced 16-two-frames palette float-pixels-too",
+        "16-enhanced frames-none palette float-pixels-too",
+    ),
+    "each frame has a position": (
+        "frames.frame_positions",
+        lambda _, count: np.outer(range(count), [0, 0, 5.0]),
+        "16-two-frames-without-positions",
     ),
     "declared loss and annotation are reported": (
         "values.declared_notes",

@@ -13,7 +13,8 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from tqdm.auto import tqdm
 
 from headrest.dicom.attributes import is_unit_pair, numbers, text, value_of
-from headrest.dicom.header import quiet, read_header, why_not_dicom
+from headrest.dicom.frames import FRAME_KEYWORDS, frame_count, single_frames
+from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, why_not_dicom
 from headrest.dicom.series import fingerprint_of_files
 from headrest.dicom.stacks import IMAGE_KEYWORDS, describe_image, sort_into_stacks
 from headrest.dicom.values import CT_KEYWORDS, identify_ct
@@ -30,10 +31,9 @@ def _tags(*keywords):
 NEEDED_TAGS = _tags("Modality", "SeriesInstanceUID")
 HEADER_TAGS = NEEDED_TAGS | _tags(
     *("SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"),
-    *CT_KEYWORDS,
-    *IMAGE_KEYWORDS,
+    *("NumberOfFrames", *CT_KEYWORDS, *IMAGE_KEYWORDS),
 )
-RESCALE_TAGS = _tags("RescaleSlope")
+FRAME_TAGS = HEADER_TAGS | _tags(*FRAME_KEYWORDS)
 
 DICOMDIR = "a DICOMDIR"
 
@@ -53,12 +53,17 @@ class SeriesFiles:
     uid, number, description : str
         Series Instance UID, Series Number, Series Description.
     files : tuple of Path
+        One per image; a multi-frame file is named once per frame.
     stack : str
         Name of the stack, where the series has several; see `headrest.dicom.stacks`.
     warnings : tuple of str
         Images that were left out, and how stacks were separated.
     damaged : tuple of str
         Damaged files that may belong to the series, each with the reason.
+    frames : tuple of int
+        For multi-frame files the frame of each of `files`, from 1; 0 for a single-frame file.
+    lacks_rescale : bool
+        Whether a default rescale applies.
     """
 
     uid: str
@@ -68,6 +73,8 @@ class SeriesFiles:
     stack: str = ""
     warnings: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+    frames: tuple[int, ...] = ()
+    lacks_rescale: bool = False
 
     def __str__(self) -> str:
         about = f"series {self.number or '?'}, {self.description or 'no description'}"
@@ -77,20 +84,12 @@ class SeriesFiles:
     def fingerprint(self, default_rescale: tuple[float, float] | None = None) -> str:
         """Fingerprint of the series that `load_series` reads from these files, without reading it.
 
-        Headers are read only to see whether a default rescale applies.
-
-        Raises
-        ------
-        HeadrestError
-            Where a file cannot be read or its header is damaged.
+        Raises HeadrestError where a file cannot be read.
         """
         given = []
-        if default_rescale is not None:
-            with quiet():
-                headers = [read_header(path, RESCALE_TAGS, RESCALE_TAGS) for path in self.files]
-            if any(header is not None and header.get("RescaleSlope") is None for header in headers):
-                given = ["{} {}".format(*map(float, default_rescale))]
-        return fingerprint_of_files(self.uid, self.files, given)
+        if default_rescale is not None and self.lacks_rescale:
+            given = ["{} {}".format(*map(float, default_rescale))]
+        return fingerprint_of_files(self.uid, self.files, given, self.frames)
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,10 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
 
 def _series_files(label, stack, warnings, damaged):
     files = tuple(image.path for image in stack.images)
-    return SeriesFiles(*label, files, stack.name, (*warnings, *stack.warnings), tuple(damaged))
+    notes, frames = (*warnings, *stack.warnings), tuple(image.frame for image in stack.images)
+    lacking = any(image.lacks_rescale for image in stack.images)
+    frames = frames if any(frames) else ()
+    return SeriesFiles(*label, files, stack.name, notes, tuple(damaged), frames, lacking)
 
 
 class _OfNoSeries(HeadrestError):
@@ -194,18 +196,29 @@ class _Found:
                 self.empty.append((path, "not DICOM but empty"))
             else:
                 self.skip(path, why_not_dicom(path))
-        elif reason := _reason_to_skip(header):
+        elif count := frame_count(header):
+            header = read_header(path, FRAME_TAGS, PIXEL_DATA_TAGS, count)
+            if reason := _reason_to_skip(header):  # of the file, such as its class
+                self.skip(path, reason, _shown(header, "SeriesDescription"))
+                return
+            for n, frame in enumerate(single_frames(header), 1):
+                self._sort_image(path, frame, n)
+        else:
+            self._sort_image(path, header)
+
+    def _sort_image(self, path, header, frame=0):
+        if reason := _reason_to_skip(header):
             if path == self.folder and reason == DICOMDIR:
                 where = path.absolute().parent
                 raise HeadrestError(f"a DICOMDIR is only an index; give its folder: {where}")
             self.skip(path, reason, _shown(header, "SeriesDescription"))
-        else:
-            uid = value_of(header, "SeriesInstanceUID")
-            if not isinstance(uid, str) or not uid:
-                raise _OfNoSeries("SeriesInstanceUID is missing or malformed; export it again")
-            shown = [_shown(header, keyword) for keyword in ("SeriesNumber", "SeriesDescription")]
-            label = self.labels.setdefault(str(uid), (str(uid), *shown))
-            self.images[label].append(describe_image(path, header))
+            return
+        uid = value_of(header, "SeriesInstanceUID")
+        if not isinstance(uid, str) or not uid:
+            raise _OfNoSeries("SeriesInstanceUID is missing or malformed; export it again")
+        shown = [_shown(header, keyword) for keyword in ("SeriesNumber", "SeriesDescription")]
+        label = self.labels.setdefault(str(uid), (str(uid), *shown))
+        self.images[label].append(describe_image(path, header, frame))
 
     def skip(self, path, reason, description="", count=1):
         entry = self.skipped.setdefault((reason, description), [path, 0])
@@ -300,6 +313,8 @@ def _reason_to_skip(header):
         return f"modality {plain(modality)[:16]}, not CT"
     if found := NOT_SLICES.intersection(_image_type(header)):
         return f"{min(found).lower()}, not a slice"
+    if text(header, "PixelPresentation") not in ("", "MONOCHROME"):
+        return "a colour map, no HU"
     if value_of(header, "BitsAllocated") == 8:
         return "8-bit capture, no HU"
     return None if is_axial(header) else "not axial"

@@ -29,6 +29,9 @@ from headrest.util.errors import HeadrestError
 MAX_FILE_BYTES = 32 * 2**20
 """Bytes read from one file at most, after inflating; a slice of 2048 x 2048 has 8 MiB."""
 
+MAX_BYTES_PER_FRAME = 2**18
+"""Bytes read besides the file itself for each frame: 256 reads of `BYTES_PER_READ`."""
+
 BYTES_PER_READ = 1024
 """Bytes that each read counts at least, so that a file of millions of tiny elements ends too."""
 
@@ -48,6 +51,7 @@ def read_header(
     path: str | os.PathLike,
     tags: Collection[int] | None = None,
     needed: Collection[int] = frozenset(),
+    frames: int = 0,
 ) -> Dataset | None:
     """Read a DICOM file. Values are converted on access, and may then raise any exception.
 
@@ -58,6 +62,8 @@ def read_header(
         Read only these elements, of those before the pixels.
     needed : collection of int
         Tags after which reading may stop before `FIRST_BULKY_TAG`.
+    frames : int
+        Number of frames for which the limit of bytes is raised.
 
     Returns
     -------
@@ -76,7 +82,7 @@ def read_header(
     except OSError as error:
         raise HeadrestError(f"cannot be opened ({error.strerror or error})") from error
     with file:
-        return _parse(BoundedFile(file), tags, needed)
+        return _parse(BoundedFile(file, frames), tags, needed)
 
 
 def why_not_dicom(path: str | os.PathLike) -> str:
@@ -166,12 +172,12 @@ def _elements(source, implicit, little, stop, tags=None):
 
 
 class BoundedFile:
-    """A file that returns no more than it holds, and no more than MAX_FILE_BYTES."""
+    """A file that returns no more than it holds, and no more than one slice or `frames` need."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BinaryIO, frames: int = 0):
         self.size = file.seek(0, os.SEEK_END)
         file.seek(0)
-        self.left = MAX_FILE_BYTES
+        self.left = MAX_FILE_BYTES + (frames and self.size + frames * MAX_BYTES_PER_FRAME)
         self._read, self.seek, self.tell = file.read, file.seek, file.tell
 
     def read(self, size: int) -> bytes:

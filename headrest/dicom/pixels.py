@@ -10,7 +10,6 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
-    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
@@ -19,12 +18,12 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLSLossless,
     JPEGLSNearLossless,
-    LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
 )
 
 from headrest.dicom.attributes import number, text, value_of
 from headrest.dicom.codestream import JPEG_SYNTAXES, check_frame
+from headrest.dicom.frames import ENHANCED_CLASSES
 from headrest.util.errors import HeadrestError, plain
 
 NATIVE = {
@@ -43,7 +42,6 @@ PLUGINS = {
 """The decoder of each syntax. pydicom alone takes any installed plugin, and some crash the process
 on a damaged file. For JPEG it has only such plugins, or GPL ones: imagecodecs decodes it."""
 
-ENHANCED_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 MATRIX: tuple[str, ...] = ("Rows", "Columns", "BitsAllocated", "BitsStored")
 MATRIX += ("SamplesPerPixel", "PixelRepresentation")
@@ -102,7 +100,7 @@ def _whole_number(header, keyword):
 def check_declared(header: Dataset) -> None:
     """Refuse a header that does not describe one CT slice."""
     if text(header, "SOPClassUID") in ENHANCED_CLASSES:
-        raise HeadrestError("enhanced multi-frame CT; convert it to single-frame CT first")
+        raise HeadrestError("enhanced multi-frame CT without frames; export it again")
     if "PixelData" not in header:
         raise HeadrestError("no pixel data; the file ends early or holds no image")
     if "FloatPixelData" in header or "DoubleFloatPixelData" in header:

@@ -5,6 +5,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from headrest.dicom.attributes import numbers, text
 from headrest.dicom.find import SeriesFiles, find_series
+from headrest.dicom.frames import single_frames
 from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.nifti import is_nifti, read_nifti
@@ -114,6 +116,7 @@ def _choose(folder, contents, series_uid, stack):
 @dataclass(frozen=True)
 class _Slice:
     path: Path
+    frame: int
     header: Any
     stored: np.ndarray
     slope: float
@@ -140,21 +143,25 @@ def load_series(
             slices, repeated, repeated_notes = _drop_repeated(slices)
             slices, geometry = order_slices(slices, by_instance_number)
             notes += repeated_notes + geometry.warnings + series_notes(slices)
-            return _series(slices, geometry, notes, unused + [s.path for s in repeated])
+            unused += [(s.path, s.frame) for s in repeated]
+            return _series(slices, geometry, notes, unused)
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
 
 
 def _read_slices(series_files, default_rescale, allow_missing):
-    """Slices, files left out and warnings; damaged files are refused unless they may be missing."""
+    """Slices, images left out, warnings; damaged files are refused unless they may be missing."""
     slices, unused, damaged = [], [], list(series_files.damaged)
-    for path in tqdm(series_files.files, desc="reading", unit="slice", delay=2, leave=False):
+    images = defaultdict(list)
+    for path, frame in zip_longest(series_files.files, series_files.frames, fillvalue=0):
+        images[path].append(frame)
+    for path, frames in tqdm(images.items(), desc="reading", unit="file", delay=2, leave=False):
         try:
-            slices.append(_read_slice(path, default_rescale))
+            slices += _read_file(path, frames, default_rescale)
         except HeadrestError as error:
             damaged.append(str(error))
-            unused.append(path)
+            unused += [(path, frame) for frame in frames]
     if damaged and not (slices and allow_missing):
         more = f" (and {len(damaged) - 1} more files)" if len(damaged) > 1 else ""
         way_out = "; allow_missing=True (--allow-missing) leaves it out" if slices else ""
@@ -163,6 +170,7 @@ def _read_slices(series_files, default_rescale, allow_missing):
 
 
 def _series(slices, geometry, notes, unused):
+    framed = any(s.frame for s in slices)
     return Series(
         headers=tuple(s.header for s in slices),
         stored=np.stack([s.stored for s in slices]),
@@ -175,26 +183,29 @@ def _series(slices, geometry, notes, unused):
         tilt_deg=geometry.tilt_deg,
         warnings=tuple(notes),
         files=tuple(s.path for s in slices),
-        unused=tuple(unused),
+        unused=tuple(path for path, _ in unused),
+        frames=(*(s.frame for s in slices), *(frame for _, frame in unused)) if framed else (),
     )
 
 
-def _read_slice(path, default_rescale):
-    """Read one file; every failure becomes a HeadrestError that names it."""
+def _read_file(path, frames, default_rescale):
+    """Slices of one file; every failure becomes a HeadrestError that names it."""
     try:
-        header = read_header(path)
+        header = read_header(path, frames=max(frames))
         if header is None:
             raise HeadrestError("no longer DICOM; it was changed since the folder was searched")
         header.SOPClassUID, remark = identify_ct(header)
         if not header.SOPClassUID:
             raise HeadrestError(remark)
-        stored, notes = decode(header)
-        notes += [remark] if remark else []
-        slope, intercept = rescale_pair(header, default_rescale)
-        check_wrapped(stored, header, slope, intercept)
-        notes += check_range(stored, slope, intercept)
-        padding, padding_note = padding_hu(header, slope, intercept)
-        notes += padding_note + declared_notes(header)
+        if not any(frames):
+            return [_read_slice(path, 0, header, remark, default_rescale)]
+        if "PerFrameFunctionalGroupsSequence" not in header:
+            remark = "frames placed along their normal: head and feet may be swapped"
+        return [
+            _read_slice(path, n, one, remark, default_rescale)
+            for n, one in enumerate(single_frames(header), 1)
+            if n in frames
+        ]
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from error.__cause__
     except Exception as error:  # a damaged element raises any exception when it is accessed
@@ -202,7 +213,17 @@ def _read_slice(path, default_rescale):
         raise HeadrestError(
             f"{path}: its header is damaged ({type(error).__name__}); export it again"
         ) from error
-    return _Slice(path, header, stored, slope, intercept, padding, tuple(notes))
+
+
+def _read_slice(path, frame, header, remark, default_rescale):
+    stored, notes = decode(header)
+    notes += [remark] if remark else []
+    slope, intercept = rescale_pair(header, default_rescale)
+    check_wrapped(stored, header, slope, intercept)
+    notes += check_range(stored, slope, intercept)
+    padding, padding_note = padding_hu(header, slope, intercept)
+    notes += padding_note + declared_notes(header)
+    return _Slice(path, frame, header, stored, slope, intercept, padding, tuple(notes))
 
 
 def _drop_repeated(slices):

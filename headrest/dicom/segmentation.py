@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
 from headrest.dicom.attributes import has_place, number
+from headrest.dicom.frames import frame_source
 from headrest.dicom.mask import MANUALLY_CORRECTED
 from headrest.dicom.series import Series
 from headrest.dicom.write import (
@@ -130,9 +131,24 @@ def _segmentation(series, mask, parameters, family):
     dimensions = [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]
     for item in dimensions:  # highdicom makes this UID random
         item.DimensionOrganizationUID = derived_uid(*made_of, "dimensions")
+    _refer_to_frames(segmentation, {h.SOPInstanceUID: frame_source(h) for h in series.headers})
     if "PatientName" in series.headers[0]:
         segmentation["PatientName"] = series.headers[0]["PatientName"]
     return segmentation
+
+
+def _refer_to_frames(dataset, frames):
+    """Replace references to single-frame headers by references to the frames they came from."""
+    for element in [element for element in dataset if element.VR == "SQ"]:
+        for item in element.value:
+            if source := frames.get(item.get("ReferencedSOPInstanceUID")):
+                item.update(source)
+            _refer_to_frames(item, frames)
+        if element.keyword == "ReferencedInstanceSequence" and any(frames.values()):
+            files = {item.ReferencedSOPInstanceUID: item for item in element.value}
+            element.value = list(files.values())
+            for item in element.value:
+                item.pop("ReferencedFrameNumber", None)
 
 
 def _segment(parameters, family):

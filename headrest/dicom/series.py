@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ class Series:
     files : tuple of Path, one per slice.
     unused : tuple of Path
         Other files of the series: repeated images, and damaged ones that were left out.
+    frames : tuple of int
+        For multi-frame files the frame of each of `files` and `unused`, from 1.
     image : nibabel image, or None
         The NIfTI image that the series was read from; see `headrest.dicom.nifti`.
     """
@@ -59,6 +62,7 @@ class Series:
     warnings: tuple[str, ...]
     files: tuple[Path, ...]
     unused: tuple[Path, ...] = ()
+    frames: tuple[int, ...] = ()
     image: Any = None
 
     @property
@@ -132,7 +136,7 @@ class Series:
             for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
             if header.get("RescaleSlope") is None
         ]
-        return fingerprint_of_files(self.uid, self.files + self.unused, given)
+        return fingerprint_of_files(self.uid, self.files + self.unused, given, self.frames)
 
     def _fingerprint_of_values(self):
         if self.files:
@@ -158,8 +162,10 @@ class Series:
         )
 
 
-def fingerprint_of_files(uid: str, files: Iterable[Path], rescale: Iterable[str] = ()) -> str:
-    """Hash a Series Instance UID, the bytes of its files in any order, and a given rescale.
+def fingerprint_of_files(
+    uid: str, files: Iterable[Path], rescale: Iterable[str] = (), frames: Iterable[int] = ()
+) -> str:
+    """Hash a Series Instance UID, the bytes of its files in any order, a given rescale and frames.
 
     Raises
     ------
@@ -167,7 +173,11 @@ def fingerprint_of_files(uid: str, files: Iterable[Path], rescale: Iterable[str]
         Where a file cannot be read.
     """
     try:
-        contents = sorted(set(map(sha256, files)))
+        hashes = {path: sha256(path) for path in set(files)}
     except OSError as error:
         raise HeadrestError(f"{error.filename}: {error.strerror}; read it again") from error
-    return hashlib.sha256(" ".join([uid, *contents, *sorted(set(rescale))]).encode()).hexdigest()
+    contents = {
+        f"{hashes[path]} {frame or ''}".strip() for path, frame in zip_longest(files, frames)
+    }
+    words = [uid, *sorted(contents), *sorted(set(rescale))]
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()

@@ -55,6 +55,8 @@ class Image(NamedTuple):
     orientation: tuple[float, ...]
     depth: float | None  # along the normal, in mm; None without position or orientation
     malformed: bool
+    lacks_rescale: bool = False
+    frame: int = 0  # of a multi-frame file, from 1
 
     @property
     def acquisition(self) -> str:
@@ -70,7 +72,7 @@ class Stack(NamedTuple):
     warnings: list[str]
 
 
-def describe_image(path: Path, header: Dataset) -> Image:
+def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
     """Read the attributes of an `Image` from a header with at least `IMAGE_KEYWORDS`."""
     rows, columns, spacing = (numbers(header, k, n) for k, n in zip(GRID_KEYWORDS, (1, 1, 2)))
     position, axes = (numbers(header, k, n) for k, n in zip(PLACE_KEYWORDS, (3, 6)))
@@ -89,6 +91,8 @@ def describe_image(path: Path, header: Dataset) -> Image:
         _floats(axes) if placed else (),
         float(np.cross(axes[:3], axes[3:]) @ position) if placed else None,  # type: ignore
         malformed,
+        text(header, "RescaleSlope") == "",
+        frame,
     )
 
 
@@ -145,7 +149,8 @@ def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[
 
 
 def _skipped(image, reason):
-    return f"skipped {plain(image.path.name)}: {reason}"  # reports omit lines with file names
+    frame = f", frame {image.frame}" if image.frame else ""
+    return f"skipped {plain(image.path.name)}{frame}: {reason}"  # reports omit such lines
 
 
 def _by_grid(images):

@@ -9,11 +9,10 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
 )
 
 from headrest.dicom.attributes import number, text, value_of
+from headrest.dicom.frames import ENHANCED_CLASSES, MULTI_FRAME_CAPTURE
 from headrest.dicom.pixels import PADDING_KEYWORDS, as_stored, fits
 from headrest.hounsfield import AIR, PADDING_BELOW, SUPPORT_HU
 from headrest.util.errors import HeadrestError
@@ -24,7 +23,7 @@ EXTENDED_INTERCEPT = -8192
 SLOPE_RANGE = (0.001, 100)
 """Plausible size of Rescale Slope; outside it 16 bits hold no CT scale."""
 
-CT_CLASSES = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
+CT_CLASSES = {CTImageStorage, *ENHANCED_CLASSES}
 CT_KEYWORDS = (
     "RescaleSlope",
     "RescaleIntercept",
@@ -56,6 +55,8 @@ def identify_ct(header: Dataset) -> tuple[str, str]:
     if not given and declared in CT_CLASSES:
         return declared, "SOPClassUID is missing: taken from the file meta information"
     sop_class = given or declared or UID("")
+    if sop_class == MULTI_FRAME_CAPTURE and "PerFrameFunctionalGroupsSequence" in header:
+        return sop_class, "multi-frame capture with positions: read as CT Image"
     known = not sop_class.is_private and sop_class.name != sop_class
     if not known and value_of(header, "Modality") == "CT" and all(k in header for k in CT_KEYWORDS):
         return CTImageStorage, "SOPClassUID is not a class of the Standard: read as CT Image"

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from headrest.dicom.attributes import drop_private_elements, number, text
 from headrest.dicom.encode import output_syntax, set_pixels
+from headrest.dicom.frames import frame_source
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.nifti import encode_like_source
 from headrest.dicom.series import Series
@@ -290,9 +291,9 @@ def _code(value, scheme, meaning):
 
 
 def _source_image(source):
-    item = Dataset()
-    item.ReferencedSOPClassUID = source.SOPClassUID
-    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    item = copy.deepcopy(frame_source(source)) or Dataset()
+    item.setdefault("ReferencedSOPClassUID", source.SOPClassUID)
+    item.setdefault("ReferencedSOPInstanceUID", source.SOPInstanceUID)
     purpose = _code("121322", "DCM", "Source image for image processing operation")
     item.PurposeOfReferenceCodeSequence = [purpose]
     item.SpatialLocationsPreserved = "YES"

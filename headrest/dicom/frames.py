@@ -1,0 +1,218 @@
+"""Multi-frame CT images as single-frame headers (PS3.3 C.7.6.16): enhanced CT, and CT Image."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    generate_uid,
+)
+
+from headrest.dicom.attributes import number, numbers, text, value_of
+from headrest.util.errors import HeadrestError
+
+ENHANCED_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+MULTI_FRAME_CAPTURE = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+MAX_FRAMES = 4096
+"""Frames of one file at most: 2 GiB of slices of 512 x 512."""
+
+FRAME_KEYWORDS = (
+    "NumberOfFrames",
+    "SpacingBetweenSlices",
+    "GridFrameOffsetVector",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+"""Attributes that `single_frames` needs to place frames."""
+
+MULTI_FRAME_ONLY = (
+    "NumberOfFrames",
+    "FrameIncrementPointer",
+    "GridFrameOffsetVector",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DimensionOrganizationSequence",
+    "DimensionOrganizationType",
+    "DimensionIndexSequence",
+    "ConcatenationUID",
+    "SOPInstanceUIDOfConcatenationSource",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "ConcatenationFrameOffsetNumber",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "PixelData",
+)
+"""Attributes that a single-frame image does not have."""
+
+UNASSIGNED = (
+    "UnassignedSharedConvertedAttributesSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+)
+"""Groups of a legacy converted image whose attributes do not replace others."""
+
+REFERENCES = (
+    "ReferencedImageSequence",
+    "DerivationImageSequence",
+    "ConversionSourceAttributesSequence",
+    "RealWorldValueMappingSequence",
+)
+"""Functional groups that are no attributes of the frame."""
+
+SINGLE_FRAME_KEYWORD = {
+    "FrameAcquisitionNumber": "AcquisitionNumber",
+    "TemporalPositionIndex": "TemporalPositionIdentifier",
+    "FrameAcquisitionDateTime": "AcquisitionDateTime",
+    "ExposureTimeInms": "ExposureTime",
+    "XRayTubeCurrentInmA": "XRayTubeCurrent",
+    "ExposureInmAs": "Exposure",
+}
+"""Name of a frame's attribute in a single-frame image."""
+
+INTEGERS = ("ExposureTime", "XRayTubeCurrent", "Exposure")
+
+
+def frame_count(header: Dataset) -> int:
+    """Number of Frames (0028,0008) of a multi-frame image; 0 for a single-frame image."""
+    count = number(header, "NumberOfFrames") or 0
+    several = count > 1 or text(header, "SOPClassUID") in ENHANCED_CLASSES
+    return int(count) if several and count >= 1 else 0
+
+
+def single_frames(header: Dataset) -> Iterator[Dataset]:
+    """Make the header of a single-frame CT Image for each frame, with its pixels if there are any.
+
+    Attributes of the functional groups move to the top. The SOP Instance UID follows from that of
+    the file and the number of the frame, which Conversion Source Attributes Sequence (0020,9172)
+    names.
+
+    Raises
+    ------
+    HeadrestError
+        Where the frames have no positions, or their number is not that of the pixels or groups.
+    """
+    count = frame_count(header)
+    if count > MAX_FRAMES:
+        raise HeadrestError(f"{count} frames in one file: damaged, or not a CT volume")
+    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    positions = frame_positions(header, count) if groups is None else []
+    if groups is not None and len(groups) != count:
+        raise HeadrestError(f"{count} frames, but {len(groups)} functional groups; export it again")
+    pixels = _pixels(header, count) if "PixelData" in header else None
+    common = _copied(header, MULTI_FRAME_ONLY)
+    _flatten(common, shared[0])
+    for n in range(1, count + 1):
+        frame = _copied(common)
+        if groups is None:
+            frame.ImagePositionPatient = positions[n - 1].round(6).tolist()
+        else:
+            _flatten(frame, groups[n - 1])
+        _identify(frame, header, n)
+        if pixels is not None:
+            frame.add_new("PixelData", header["PixelData"].VR, next(pixels))
+        yield frame
+
+
+def frame_source(header: Dataset) -> Dataset | None:
+    """Reference to the frame that a header of `single_frames` was made from, else None."""
+    with suppress(Exception):  # a damaged element raises any exception
+        (item,) = header.ConversionSourceAttributesSequence
+        uid, n = item.ReferencedSOPInstanceUID, item.ReferencedFrameNumber
+        return item if frame_uid(uid, n) == header.SOPInstanceUID else None
+    return None
+
+
+def frame_uid(uid: str, n: int) -> UID:
+    """SOP Instance UID of frame n (from 1) of a file."""
+    return generate_uid(entropy_srcs=["headrest", "frame", str(uid), str(n)])
+
+
+def _copied(header, without=()):
+    """Copy of a header, with elements of its own but the same values."""
+    made = Dataset()
+    made.update({tag: copy.copy(header.get_item(tag)) for tag in header.keys()})  # noqa: SIM118
+    made.set_original_encoding(*header.original_encoding, header.original_character_set)
+    made.file_meta, made.preamble = header.file_meta, header.preamble
+    for keyword in without:
+        if keyword in made:
+            del made[keyword]
+    return made
+
+
+def _flatten(frame, groups):
+    """Copy the attributes of functional groups to the top of a header."""
+    for element in groups:
+        if element.VR != "SQ" or element.tag.is_private:
+            frame.add(copy.copy(element))
+        elif element.keyword not in REFERENCES and element.value:
+            for attribute in element.value[0]:
+                if element.keyword not in UNASSIGNED or attribute.tag not in frame:
+                    _add(frame, attribute)
+
+
+def _add(frame, attribute):
+    keyword, value = attribute.keyword, attribute.value
+    if keyword == "FrameType":
+        kind, *rest = list(value)[2:] or ["AXIAL"]
+        kinds = [kind, *rest] if kind in ("AXIAL", "LOCALIZER") else ["AXIAL", kind, *rest]
+        frame.ImageType = [*list(value)[:2], *kinds]
+        return
+    frame.add(copy.copy(attribute))
+    if (name := SINGLE_FRAME_KEYWORD.get(keyword)) and value not in (None, ""):
+        setattr(frame, name, round(value) if name in INTEGERS else value)
+    if keyword == "FrameAcquisitionDateTime":
+        frame.AcquisitionDate, frame.AcquisitionTime = str(value)[:8], str(value)[8:].split("+")[0]
+
+
+def _identify(frame, header, n):
+    source = Dataset()
+    source.ReferencedSOPClassUID = value_of(header, "SOPClassUID")
+    source.ReferencedSOPInstanceUID = value_of(header, "SOPInstanceUID")
+    source.ReferencedFrameNumber = n
+    frame.ConversionSourceAttributesSequence = [source]
+    frame.SOPClassUID, frame.InstanceNumber = CTImageStorage, n
+    frame.SOPInstanceUID = frame_uid(source.ReferencedSOPInstanceUID, n)
+    for keyword in ("KVP", "AcquisitionNumber"):  # type 2
+        frame.setdefault(keyword, None)
+
+
+def frame_positions(header: Dataset, count: int) -> np.ndarray:
+    """Positions (frames, 3) of frames without functional groups, by their distances; or refuse."""
+    offsets, step = numbers(header, "GridFrameOffsetVector", count), None
+    if offsets is None:
+        step = number(header, "SpacingBetweenSlices")
+        offsets = np.arange(count) * (step or 0)
+    first = numbers(header, "ImagePositionPatient", 3)
+    axes = numbers(header, "ImageOrientationPatient", 6)
+    if first is None or axes is None or step == 0 or len(set(offsets)) < count:
+        raise HeadrestError(
+            f"{count} frames in one file, without positions of their own; "
+            "export the series as enhanced or single-frame CT"
+        )
+    return first + np.outer(offsets - offsets[0], np.cross(axes[:3], axes[3:]))
+
+
+def _pixels(header, count):
+    """Pixel Data of each frame, as that of a single-frame image."""
+    data = header.PixelData
+    if header.file_meta.TransferSyntaxUID.is_encapsulated:
+        tables = header.get("ExtendedOffsetTable"), header.get("ExtendedOffsetTableLengths")
+        extended = tables if all(tables) else None
+        frames = generate_frames(data, number_of_frames=count, extended_offsets=extended)
+        return (encapsulate([frame]) for frame in frames)
+    size = len(data) // count // 2 * 2
+    if size != header.Rows * header.Columns * 2 or len(data) - count * size > 1:
+        raise HeadrestError(
+            f"{len(data)} bytes of pixel data for {count} frames of {header.Rows} x "
+            f"{header.Columns} pixels; the file is cut short or its header is wrong"
+        )
+    return (data[n * size : (n + 1) * size] for n in range(count))

@@ -1,0 +1,427 @@
+"""Multi-frame CT images: enhanced, legacy converted, and plain CT Image of several frames.
+
+Oracles: highdicom, SimpleITK and dcm2niix, and the single-frame series that was converted.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
+from makers import ENCODERS, refusal, validator_errors, with_peak
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate_extended
+from pydicom.uid import (
+    EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    LegacyConvertedEnhancedCTImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    RLELossless,
+)
+
+from headrest import HeadrestError, clean_tree, read_series
+from headrest.dicom import find_series, load_series, write_derived_series, write_segmentation
+from headrest.dicom.nifti import affine_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+FRAMES = 5
+MOVED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+MOVED += ("RescaleSlope", "RescaleIntercept", "RescaleType", "AcquisitionNumber", "ImageType")
+
+
+def groups(**sequences):
+    """Functional groups: name of the sequence (without Sequence) to the attributes of its item."""
+    made = Dataset()
+    for name, attributes in sequences.items():
+        item = Dataset()
+        for keyword, value in attributes.items():
+            setattr(item, keyword, value)
+        setattr(made, f"{name}Sequence", [item])
+    return made
+
+
+SHARED = {
+    "PixelMeasures": {"PixelSpacing": [3.5, 3.5], "SliceThickness": 5},
+    "PlaneOrientation": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+    "PixelValueTransformation": {"RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU"},
+    "CTImageFrameType": {"FrameType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]},
+}
+
+
+def place(n):
+    """The position of frame n: the first frame is the highest."""
+    return {"PlanePosition": {"ImagePositionPatient": [-112, -112, 5.0 * (FRAMES - n)]}}
+
+
+def ascending(n):
+    return {"PlanePosition": {"ImagePositionPatient": [-112, -112, 5.0 * (n + FRAMES)]}}
+
+
+def stored(n):
+    return with_peak(n) + 1024
+
+
+def enhanced(of_frame=lambda n: {}, pixels=stored, n=FRAMES, shared=SHARED, **changes):
+    """An enhanced CT image; `of_frame` gives more functional groups of each frame."""
+    words = np.concatenate([pixels(i) for i in range(1, n + 1)])
+    about = {"SOPClassUID": EnhancedCTImageStorage, "SOPInstanceUID": uid("enhanced"), "Rows": 64}
+    about["ImageType"] = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    without = {k: None for k in MOVED if k != "ImageType"}
+    ds = make_slice(stored=words, **{**without, **about, "NumberOfFrames": n, **changes})
+    ds.SharedFunctionalGroupsSequence = [groups(**shared)]
+    each = [groups(**{**place(i), **of_frame(i)}) for i in range(1, n + 1)]
+    ds.PerFrameFunctionalGroupsSequence = each
+    return ds
+
+
+def plain(n=FRAMES, **changes):
+    """A CT Image of several frames without functional groups."""
+    words = np.concatenate([stored(i) for i in range(1, n + 1)])
+    return make_slice(stored=words, Rows=64, NumberOfFrames=n, **changes)
+
+
+def written(folder, ds, name="multi.dcm"):
+    return write_slice(folder / name, ds)
+
+
+def peaks(series):
+    return [int(image[0, 0]) for image in series.hu]
+
+
+DESCENDING = [5, 4, 3, 2, 1]
+"""Peaks of `enhanced`, from feet to head."""
+
+# Values and geometry.
+
+
+def test_reads_hu_and_geometry_of_each_frame(tmp_path):
+    series = read_series(written(tmp_path, enhanced()))
+    assert peaks(series) == DESCENDING
+    assert np.array_equal(series.hu[:, 1:], [head_hu()[1:]] * FRAMES)
+    assert np.array_equal(series.positions, [[-112, -112, 5 * i] for i in range(FRAMES)])
+    assert (series.spacing_mm, series.warnings) == ((5, 3.5, 3.5), ())
+    assert series.frames == (5, 4, 3, 2, 1)
+
+
+def test_applies_the_rescale_of_each_frame(tmp_path):
+    def rescale(n):
+        return {"PixelValueTransformation": {"RescaleSlope": n / 2, "RescaleIntercept": -99 * n}}
+
+    ds = enhanced(rescale, lambda n: np.full((64, 64), 100 * n))
+    series = read_series(written(tmp_path, ds))
+    assert [image[0, 0] for image in series.hu] == [50 * n * n - 99 * n for n in DESCENDING]
+
+
+def test_hu_and_geometry_are_those_of_simpleitk_and_highdicom(tmp_path):
+    sitk, highdicom = pytest.importorskip("SimpleITK"), pytest.importorskip("highdicom")
+    path = written(tmp_path, enhanced(ascending))  # SimpleITK does not sort frames
+    series = read_series(path)
+    image = sitk.ReadImage(str(path))
+    assert np.array_equal(series.hu, sitk.GetArrayFromImage(image))
+    assert np.allclose(image.GetOrigin(), series.positions[0])
+    volume = highdicom.imread(path).get_volume(apply_real_world_transform=False)
+    order = [np.flatnonzero((volume.array == hu).all((1, 2)))[0] for hu in series.hu]
+    corners = [volume.map_indices_to_reference(np.array([[i, 0, 0]]))[0] for i in order]
+    assert np.allclose(corners, series.positions)
+
+
+TILTED = {"PlaneOrientation": {"ImageOrientationPatient": [1, 0, 0, 0, 0.94, -0.342]}}
+
+
+@pytest.mark.parametrize("shared", [SHARED, SHARED | TILTED], ids=["axial", "tilted"])
+def test_hu_and_geometry_are_those_of_dcm2niix(tmp_path, shared):
+    nibabel = pytest.importorskip("nibabel")
+    tool = Path(sys.executable).with_name("dcm2niix")
+    if not tool.exists():
+        pytest.skip("dcm2niix is not installed")
+    path = written(tmp_path / "in", enhanced(shared=shared))
+    series = read_series(path)
+    command = [tool, "-i", "y", "-f", "x", "-o", tmp_path, path.parent]
+    subprocess.run(command, check=True, capture_output=True)
+    image = nibabel.load(tmp_path / "x.nii")
+    to_ours = np.linalg.inv(affine_of(series)) @ image.affine  # rows run the other way
+    ends = to_ours @ [[0, 63], [0, 63], [0, FRAMES - 1], [1, 1]]
+    assert np.allclose(ends.T[:, :3], [[0, 63, 0], [63, 0, FRAMES - 1]], atol=1e-3)
+    assert np.array_equal(image.get_fdata().T[:, ::-1], series.hu)
+
+
+SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless, JPEGLSLossless]
+SYNTAXES += [JPEG2000Lossless]
+
+
+def in_syntax(syntax):
+    if syntax not in ENCODERS:
+        return enhanced(TransferSyntaxUID=syntax)
+    ds = enhanced()
+    ds.compress(syntax, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
+    return ds
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+def test_reads_every_syntax(tmp_path, syntax):
+    assert peaks(read_series(written(tmp_path, in_syntax(syntax)))) == DESCENDING
+
+
+def test_reads_frames_by_an_extended_offset_table(tmp_path):
+    from pydicom.encaps import generate_frames
+
+    ds = in_syntax(RLELossless)
+    frames = list(generate_frames(ds.PixelData, number_of_frames=FRAMES))
+    ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = encapsulate_extended(
+        frames
+    )
+    assert peaks(read_series(written(tmp_path, ds))) == DESCENDING
+
+
+def legacy(folder, **changes):
+    """A series converted by highdicom, beside its single-frame source."""
+    converter = pytest.importorskip("highdicom.legacy").LegacyConvertedEnhancedCTImage
+    slices = [dcmread(path) for path in make_series(folder / "single", FRAMES, **changes)]
+    ds = converter(slices, uid("legacy"), 7, uid("legacy", 1), 1)
+    assert ds.SOPClassUID == LegacyConvertedEnhancedCTImageStorage
+    (folder / "legacy").mkdir()
+    ds.save_as(folder / "legacy" / "1.dcm")
+    return folder / "single", folder / "legacy"
+
+
+CHANGES = {
+    "even": {},
+    "tilted": {"ImageOrientationPatient": [1, 0, 0, 0, 0.94, -0.342]},
+    "uneven": {"ImagePositionPatient": lambda n: [-112, -112, 5.0 * n**1.5]},
+    "rescale-differs": {"RescaleSlope": lambda n: 0.5**n},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_reads_a_legacy_converted_series_as_its_source(tmp_path, changes):
+    single, multi = map(read_series, legacy(tmp_path, **changes))
+    assert np.array_equal(single.hu, multi.hu)
+    assert np.array_equal(single.positions, multi.positions)
+    assert np.array_equal(single.orientation, multi.orientation)
+    assert (single.spacing_mm, single.warnings) == (multi.spacing_mm, multi.warnings)
+    assert np.array_equal(single.extent_mm, multi.extent_mm)
+
+
+# Stacks and frames that are no slices.
+
+
+def by_phase(n):
+    """Two phases over the same positions, ten frames in all."""
+    height = {"PlanePosition": {"ImagePositionPatient": [-112, -112, 5.0 * ((n - 1) % FRAMES)]}}
+    return height | {"FrameContent": {"TemporalPositionIndex": 1 + (n > FRAMES)}}
+
+
+def test_phases_of_one_file_are_stacks_with_folders_of_their_own(tmp_path):
+    written(tmp_path / "in", enhanced(by_phase, n=2 * FRAMES))
+    found = find_series(tmp_path / "in").series
+    assert [peaks(load_series(files)) for files in found] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+    assert len({files.fingerprint() for files in found}) == 2
+    reports = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    folders = [tmp_path / "out" / report.folder for report in reports]
+    assert [peaks(read_series(folder)) for folder in folders] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+
+
+def test_frames_of_several_files_are_one_stack(tmp_path):
+    for part in (0, 1):
+        positions = {
+            n: {"PlanePosition": {"ImagePositionPatient": [-112, -112, 5.0 * (n + FRAMES * part)]}}
+            for n in range(1, FRAMES + 1)
+        }
+        ds = enhanced(
+            positions.get,
+            lambda n, part=part: stored(n + 10 * part),
+            SOPInstanceUID=uid("part", part),
+        )
+        written(tmp_path, ds, f"{part}.dcm")
+    assert peaks(read_series(tmp_path)) == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
+    (files,) = find_series(tmp_path).series
+    assert files.fingerprint() == load_series(files).fingerprint
+
+
+def test_a_copy_of_the_file_changes_nothing(tmp_path):
+    written(tmp_path, enhanced())
+    shutil.copy(tmp_path / "multi.dcm", tmp_path / "copy.dcm")
+    series = read_series(tmp_path)
+    assert (peaks(series), series.warnings) == (
+        DESCENDING,
+        ("5 copies of the same image dropped",),
+    )
+    (files,) = find_series(tmp_path).series
+    assert files.fingerprint() == series.fingerprint
+
+
+def test_leaves_out_localizers_and_other_orientations(tmp_path):
+    def kinds(n):
+        scout = {"CTImageFrameType": {"FrameType": ["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"]}}
+        sagittal = {"PlaneOrientation": {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}}
+        return scout if n == 1 else sagittal if n == 2 else {}
+
+    series = read_series(written(tmp_path, enhanced(kinds)))
+    assert peaks(series) == [5, 4, 3]
+    found = "localizer, not a slice", "not axial"
+    assert series.warnings == tuple(f"skipped multi.dcm (Head): {reason}" for reason in found)
+
+
+def test_skips_maps_that_are_no_hu(tmp_path):
+    colour = {"CTImageFrameType": {"PixelPresentation": "COLOR", **SHARED["CTImageFrameType"]}}
+    assert "a colour map, no HU" in refusal(written(tmp_path, enhanced(shared=SHARED | colour)))
+
+
+CAPTURE = {"SOPClassUID": MultiFrameGrayscaleWordSecondaryCaptureImageStorage}
+
+
+def test_reads_a_capture_with_positions_and_skips_one_without(tmp_path):
+    series = read_series(written(tmp_path, enhanced(**CAPTURE)))
+    assert peaks(series) == DESCENDING
+    assert "multi-frame capture" in " ".join(series.warnings)
+    written(tmp_path, plain(SeriesInstanceUID=uid("capture"), **CAPTURE), "screens.dcm")
+    assert "skipped screens.dcm (Head): " in " ".join(read_series(tmp_path).warnings)
+
+
+# CT Image of several frames.
+
+
+@pytest.mark.parametrize(
+    "changes", [{"SpacingBetweenSlices": 2.5}, {"GridFrameOffsetVector": [0, 2.5, 5, 7.5, 10]}]
+)
+def test_places_frames_by_their_distances_and_warns(tmp_path, changes):
+    series = read_series(written(tmp_path, plain(**changes)))
+    assert peaks(series) == [1, 2, 3, 4, 5]
+    assert np.array_equal(series.positions[:, 2], [5, 7.5, 10, 12.5, 15])
+    assert "head and feet may be swapped" in " ".join(series.warnings)
+
+
+REFUSED = {
+    "no-positions": (lambda: plain(), "without positions"),
+    "too-many": (lambda: enhanced(NumberOfFrames=5000), "5000 frames"),
+    "groups-of-fewer": (lambda: enhanced(NumberOfFrames=7), "5 functional groups"),
+    "pixels-of-fewer": (lambda: without_last_group(), "bytes of pixel data"),
+    "no-rescale": (lambda: enhanced(shared={**SHARED, "PixelValueTransformation": {}}), "Rescale"),
+    "one-place": (
+        lambda: enhanced(lambda n: {"PlanePosition": {"ImagePositionPatient": [0, 0, 0]}}),
+        "at one position",
+    ),
+}
+
+
+def without_last_group():
+    ds = enhanced()
+    ds.NumberOfFrames = FRAMES - 1
+    ds.PerFrameFunctionalGroupsSequence = ds.PerFrameFunctionalGroupsSequence[:-1]
+    return ds
+
+
+@pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED)
+def test_refuses_frames_that_are_no_volume(tmp_path, make, words):
+    assert words in refusal(written(tmp_path, make()))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.95])
+def test_refuses_a_file_that_was_cut(tmp_path, share):
+    path = written(tmp_path, enhanced())
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    assert CANARY not in refusal(path)
+
+
+@pytest.mark.slow
+def test_bounds_the_time_for_a_file_of_tiny_elements(tmp_path):
+    """4096 frames are declared, and a million elements follow."""
+    header = enhanced(NumberOfFrames=4096)
+    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        del header[keyword]
+    del header.PixelData
+    path = written(tmp_path, header)
+    item = b"\xfe\xff\x00\xe0" + b"\xff" * 4
+    element = b"\x20\x00\x13\x91SQ\0\0" + b"\xff" * 4
+    with path.open("ab") as file:
+        file.write(b"\x00\x52\x30\x92SQ\0\0" + b"\xff" * 4 + item + (element + item) * 3)
+        file.write(b"\x20\x00\x13\x00IS\0\0" * 2_000_000)
+    start = time.process_time()
+    refusal(path)
+    assert time.process_time() - start < 10
+
+
+# What is written.
+
+
+def test_derives_single_frame_slices_that_refer_to_their_frames(tmp_path):
+    path = written(tmp_path / "in", enhanced())
+    series = read_series(path)
+    write_derived_series(series, series.hu == 120, tmp_path / "out", "method=test")
+    slices = sorted((tmp_path / "out").iterdir())
+    derived = read_series(tmp_path / "out")
+    assert np.array_equal(derived.hu, np.where(series.hu == 120, -1000, series.hu))
+    assert np.array_equal(derived.positions, series.positions)
+    for n, one in zip(DESCENDING, map(dcmread, slices)):
+        (source,) = one.SourceImageSequence
+        assert source.ReferencedSOPClassUID == EnhancedCTImageStorage
+        assert (source.ReferencedSOPInstanceUID, source.ReferencedFrameNumber) == (
+            uid("enhanced"),
+            n,
+        )
+        assert one.ImageType == ["DERIVED", "PRIMARY", "AXIAL", "VOLUME", "NONE"]
+        assert "NumberOfFrames" not in one
+        assert "PerFrameFunctionalGroupsSequence" not in one
+    assert validator_errors("dciodvfy", *slices) == []
+    assert validator_errors("dcentvfy", path, *slices) == []
+
+
+def test_the_segmentation_refers_to_the_right_frames(tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    series = read_series(written(tmp_path / "in", enhanced()))
+    mask = np.random.default_rng(0).random(series.stored.shape) > 0.5
+    write_segmentation(series, mask, tmp_path / "seg.dcm")
+    seg = highdicom.seg.segread(tmp_path / "seg.dcm")
+    pixels = seg.get_pixels_by_source_frame(uid("enhanced"), DESCENDING)[..., 0]
+    assert np.array_equal(pixels, mask)
+    (referred,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert referred.ReferencedSOPClassUID == EnhancedCTImageStorage
+    assert validator_errors("dciodvfy", tmp_path / "seg.dcm") == []
+
+
+def test_cleans_a_legacy_converted_series_as_its_source_and_only_once(tmp_path):
+    folders = legacy(tmp_path / "in")
+    reports = [clean_tree(f, tmp_path / f.name, method="kmeans")[0] for f in folders]
+    single, multi = (
+        read_series(tmp_path / folder.name / report.folder)
+        for folder, report in zip(folders, reports)
+    )
+    assert np.array_equal(single.hu, multi.hu)
+    assert (single.hu != read_series(folders[0]).hu).any()
+    (slice_file, *_) = (tmp_path / "legacy" / reports[1].folder).glob("*.dcm")
+    before = slice_file.stat().st_mtime_ns
+    clean_tree(folders[1], tmp_path / "legacy", method="kmeans")
+    assert slice_file.stat().st_mtime_ns == before
+
+
+def test_a_slice_that_names_another_conversion_refers_to_itself(tmp_path):
+    """Only headers that this package expanded refer to a frame."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = EnhancedCTImageStorage, uid("x")
+    item.ReferencedFrameNumber = 3
+    make_series(tmp_path / "in", 1, ConversionSourceAttributesSequence=[item])
+    series = read_series(tmp_path / "in")
+    write_derived_series(series, series.hu == 120, tmp_path / "out")
+    (source,) = dcmread(tmp_path / "out" / "0001.dcm").SourceImageSequence
+    assert source.ReferencedSOPInstanceUID == uid("slice", 1)
+    assert "ReferencedFrameNumber" not in source
+
+
+def test_damaged_frames_may_be_left_out_with_their_file(tmp_path):
+    make_series(tmp_path, 3)
+    path = written(tmp_path, enhanced(ascending))
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "multi.dcm" in refusal(tmp_path)
+    series = read_series(tmp_path, allow_missing=True)
+    assert len(series) == 3
+    with pytest.raises(HeadrestError, match=r"multi\.dcm"):
+        load_series(find_series(tmp_path).series[0])
