@@ -261,18 +261,14 @@ def _paint_supports(whole, around, skin, placed, middle):
 
 def _paint_piece(whole, piece, is_rigid):
     """Paint a solid and its surface layer; foam is uneven and granular, its cover has folds."""
-    thin = piece.thin_mm
-    distance = piece.distance
-    share = whole.between(distance + thin, distance) if thin else whole.share(distance)
+    distance, share = piece.distance, whole.share(piece.distance)
+    if np.any(piece.thin_mm):
+        share = whole.between(distance + piece.thin_mm, distance)
     window = whole.crop_to(share.any(0))
     if window is None:
         return
-    rng, hu, cover, wall = (
-        np.random.default_rng(int(abs(piece.hu) * 10)),
-        piece.hu,
-        1.0,
-        piece.wall_mm,
-    )
+    hu, cover, wall = piece.hu, 1.0, piece.wall_mm
+    rng = np.random.default_rng(int(10 * abs(hu)))
     if piece.hu < FOAM_HU:
         folds = window.middle(waves(window.points, rng, 40, 4, 0.5))
         hu, cover = hu + 14 * folds, np.clip(0.8 + 0.25 * folds, 0.3, 1)

@@ -193,11 +193,12 @@ def folded_cloth(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> li
     folds = folds + p["wrinkle_mm"] * waves([x, y, 0.4 * z], rng, 15, 4, 0.5)
     deep = (skin - p["gap_mm"]) / fan + folds * np.clip((skin - p["gap_mm"]) / 8, 0, 1)
     pitch = p["cloth_mm"] + p["layer_gap_mm"]
-    layers = abs(np.mod(deep, pitch) - pitch / 2) - p["cloth_mm"] / 2
+    thin = p["cloth_mm"] * np.clip(0.9 + 0.6 * waves([x, y, 0.4 * z], rng, 28, 4), 0.15, 1.6)
+    layers = abs(np.mod(deep, pitch) - pitch / 2) - thin / 2
     thick = np.minimum(p["layers"] * pitch * np.clip(1 + 0.4 * folds / p["fold_mm"], 0.3, 2), 24)
     stack = intersection(-deep, deep - thick, p["from_y"] - 15 + 4 * folds - y)
     body = intersection(fan * layers, stack, -30 - beside, z - p["cloth_z"])
-    return [Piece(body, p["cotton_hu"], thin_mm=p["cloth_mm"])]
+    return [Piece(body, p["cotton_hu"], thin_mm=thin)]
 
 
 def thermoplastic_mask(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:

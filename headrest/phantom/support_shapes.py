@@ -44,7 +44,7 @@ class Piece(NamedTuple):
     wall_hu: float = 0.0
     grain_mm: float = 0.0
     grain_hu: float = 0.0
-    thin_mm: float = 0.0
+    thin_mm: float | Array = 0.0
 
 
 def ends(z: Array, p: Parameters) -> Array:
@@ -234,6 +234,6 @@ def neck_plate(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
 def border_arc(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
     """A sliver of a cradle at the border of the field of view, whose diameter is "field_mm"."""
     away = np.sqrt(x * x + (y - p["field_mm"] / 2 + p["inside_mm"] + p["radius_mm"]) ** 2)
-    near_border = 0.43 * p["field_mm"] - np.hypot(x, y)
+    near_border = intersection(0.43 * p["field_mm"] - np.hypot(x, y), 0.2 * p["field_mm"] - y)
     body = intersection(sheet(away - p["radius_mm"], p["thick_mm"]), near_border)
     return [Piece(body + 0 * z, p["foam_hu"], p["cover_mm"], p["cover_hu"])]
