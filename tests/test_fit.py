@@ -18,11 +18,12 @@ from one_run import SETTINGS, easy_set
 
 from headrest import HeadrestError
 from headrest.__main__ import main
-from headrest.hounsfield import IGNORE_LABEL
+from headrest.hounsfield import IGNORE_LABEL, scale
 from headrest.show.figures import training_curves
 from headrest.train.checkpoints import (
     CHECKPOINT_FILES,
     Checkpoint,
+    Settings,
     load_checkpoint,
     save_checkpoint,
 )
@@ -33,8 +34,16 @@ from headrest.util.files import lock_folder
 
 pytest.importorskip("keras")
 from headrest.evaluate.counts import evaluate_labels, evaluate_slices, slice_probability
-from headrest.segment.unet import build_unet
-from headrest.train.loop import held_out, load_network, train
+from headrest.segment.export import export_network
+from headrest.segment.unet import build_unet, get_weights, keras_probability
+from headrest.train.loop import (
+    FINE_TUNING_AVERAGE,
+    compile_network,
+    held_out,
+    load_network,
+    start_network,
+    train,
+)
 
 EPOCHS = 6
 ONE_RUN = Path(__file__).with_name("one_run.py")
@@ -51,7 +60,8 @@ def whole(tmp_path_factory):
 def same(run, other):
     one, two = (load_checkpoint(r / "checkpoints") for r in (run, other))
     assert one.history == two.history
-    for arrays, others in ((one.weights, two.weights), (one.optimizer, two.optimizer)):
+    parts = ("weights", "optimizer", "training")
+    for arrays, others in ((getattr(one, part), getattr(two, part)) for part in parts):
         assert list(arrays) == list(others)
         assert all(np.array_equal(arrays[k], others[k]) for k in arrays)
 
@@ -209,6 +219,70 @@ def damage(checkpoint, rng):
         path.write_bytes(content)
     else:
         path.write_bytes(content[: rng.randrange(len(content)) if kind == "cut" else 0])
+
+
+def test_starts_from_the_weights_of_a_run_or_an_exported_network(whole, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="exports networks")
+    export_network(load_network(whole[0]), tmp_path / "network.onnx")
+    expected = get_weights(load_network(whole[0]))
+    for start, exact in ((str(whole[0]), 0.0), (str(tmp_path / "network.onnx"), 1e-3)):
+        settings = Settings(preset="standard", start_from=start, seed=5)
+        model = start_network(settings)
+        assert model.name == "small"
+        scaled = np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)
+        one, two = (keras_probability(m)(scaled) for m in (model, load_network(whole[0])))
+        assert np.allclose(one, two, atol=exact)
+        if not exact:
+            assert all(np.array_equal(expected[k], v) for k, v in get_weights(model).items())
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "x", [], [])), tmp_path / "x.onnx")
+    (tmp_path / "damaged.onnx").write_bytes(b"no network")
+    for name in ("x.onnx", "damaged.onnx", "missing.onnx"):
+        with pytest.raises(HeadrestError, match=name):
+            start_network(Settings(start_from=str(tmp_path / name)))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HeadrestError, match="holds no checkpoint"):
+        start_network(Settings(start_from=str(tmp_path / "empty")))
+
+
+def test_fine_tuning_has_a_tenth_of_the_rate_and_averages(whole, tmp_path):
+    settings = SETTINGS | {"start_from": str(whole[0]), "learning_rate": None}
+    train(easy_set(), tmp_path, epochs=2, **settings)
+    stored = load_checkpoint(tmp_path / "checkpoints").settings
+    assert (stored["preset"], stored["learning_rate"]) == ("small", 4e-4)
+    assert stored["average"] == FINE_TUNING_AVERAGE
+    untuned = load_checkpoint(whole[0] / "checkpoints")
+    assert (untuned.settings["average"], untuned.training) == (0.0, {})
+
+
+def test_the_average_is_exponential_over_the_steps():
+    data, model, seen = easy_set(), build_unet("small"), []
+    compile_network(model, steps=10, epochs=1, optimizer="adam", average=0.5)
+    for start in range(0, 20, 2):
+        x, y = scale(data.hu[start : start + 2])[..., None], data.labels["truth"][start : start + 2]
+        model.train_on_batch(x, y)
+        seen.append(get_weights(model))
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    for name, found in get_weights(model).items():
+        expected = seen[0][name]
+        for weights in seen[1:]:
+            expected = 0.8 * expected + 0.2 * weights[name]  # 1 - 1 / (0.5 * 10 steps)
+        assert np.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_interrupted_average_continues(whole, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    data, settings = easy_set(), SETTINGS | {"start_from": str(whole[0]), "epochs": 2}
+    train(data, tmp_path / "one", **settings)
+    with pytest.raises(Stop):
+        train(data, tmp_path / "two", on_epoch=stop, **settings)
+    train(data, tmp_path / "two", **settings)
+    same(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.slow

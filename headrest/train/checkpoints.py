@@ -3,7 +3,7 @@
 import json
 import shutil
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from headrest.util.files import atomic_folder, sha256
 
 KEPT_CHECKPOINTS = 2
 """The newest, and the one before it in case the newest is damaged."""
+
+TRAINING = "training/"
+"""Begins the names of weights that lie beside the variables of the optimizer."""
 
 CHECKPOINT_FILES = ("weights.npz", "optimizer.npz", "state.json")
 
@@ -30,21 +33,24 @@ class Settings:
     labels: str = "truth"  # or "kmeans", or another name in the training set
     loss: str = "dice"  # Dice and cross entropy; or "cross-entropy" as in 2018
     optimizer: str = "muon"  # or "adam", or "sgd" as in 2018
-    learning_rate: float | None = None  # the highest; None: default of the optimizer
+    learning_rate: float | None = None  # the highest; None: default of the optimizer, or a tenth
     batch_size: int = 4
     held_out: float | list[str] = 0.2  # share of the patients held out for evaluation, or names
     augment: bool = True
     seed: int = 0  # of the split, the initial weights, the order and augmentation of slices
+    start_from: str | None = None  # "pretrained", an ONNX file, or the folder of a run
+    average: float | None = None  # part of the run that weights are averaged over; None: see loop
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """State of a run after an epoch."""
 
-    weights: dict[str, Any]  # arrays
+    weights: dict[str, Any]  # arrays; the average of a run that averages
     optimizer: dict[str, Any]  # arrays
     history: list[dict]  # one per epoch
     settings: dict  # of the whole run
+    training: dict[str, Any] = field(default_factory=dict)  # weights to go on with, of such a run
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -69,7 +75,8 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     shutil.rmtree(path, ignore_errors=True)  # exists only if it is damaged
     with atomic_folder(path) as temporary:
         np.savez(temporary / "weights.npz", **checkpoint.weights)
-        np.savez(temporary / "optimizer.npz", **checkpoint.optimizer)
+        training = {TRAINING + name: value for name, value in checkpoint.training.items()}
+        np.savez(temporary / "optimizer.npz", **checkpoint.optimizer, **training)
         best = min(checkpoint.history, key=lambda row: row["loss"])
         state = {
             "epoch": len(checkpoint.history),
@@ -108,7 +115,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         weights, optimizer = (read_arrays(path / name) for name in CHECKPOINT_FILES[:2])
     except READ_ERRORS as error:
         raise HeadrestError(f"{path}: damaged checkpoint ({type(error).__name__})") from error
-    return Checkpoint(weights, optimizer, history, settings)
+    names = [name for name in optimizer if name.startswith(TRAINING)]
+    training = {name.removeprefix(TRAINING): optimizer.pop(name) for name in names}
+    return Checkpoint(weights, optimizer, history, settings, training)
 
 
 def _hashes(path):

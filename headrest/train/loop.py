@@ -1,8 +1,8 @@
 """Train a network epoch by epoch; a run continues where it was interrupted."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.counts import evaluate_slices, slice_probability
+from headrest.segment.export import set_exported_weights
+from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
 from headrest.train.batches import Batches, split_patients
 from headrest.train.checkpoints import (
@@ -29,6 +31,15 @@ from headrest.util.files import lock_folder
 
 DIVERGED = 1e3
 """Training stops when a loss exceeds that of the first epoch by this factor."""
+
+FINE_TUNING_RATES = {"muon": 4e-4, "adam": 1.5e-4, "sgd": 0.02}
+"""Highest learning rates of a run that starts from trained weights: a tenth of the defaults."""
+
+FINE_TUNING_AVERAGE = 0.5
+"""Averaging window of such a run, as a share of its steps."""
+
+DEFAULTS = {"start_from": None, "average": 0.0}
+"""Settings of runs of 0.6.0 and older, which do not store them."""
 
 NO_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
 """Words of TensorFlow, JAX, PyTorch and Python for too little memory."""
@@ -86,6 +97,26 @@ def held_out(data: TrainingSet, **settings: Any) -> np.ndarray:
     return split_patients(data.patient, wanted.held_out, wanted.seed)[1]
 
 
+def start_network(settings: Settings) -> keras.Model:
+    """Build the network that a run begins with: with random weights, or those of `start_from`.
+
+    Raises a HeadrestError if there are no weights of a network of headrest.
+    """
+    source = settings.start_from
+    if source is None:
+        return build_unet(settings.preset, settings.seed)
+    if source != "pretrained" and Path(source).is_dir():
+        return load_network(source)
+    path = WEIGHTS / "headrest.onnx" if source == "pretrained" else Path(source)
+    load_pretrained(path)  # refuses a missing or damaged file, and another kind of network
+    for preset in ("wide", "standard", "small", "original"):
+        model = build_unet(preset)
+        with suppress(HeadrestError):
+            set_exported_weights(model, path)
+            return model
+    raise HeadrestError(f"{path}: not a network of one of the presets; start from another file")
+
+
 def load_network(run: str | Path) -> keras.Model:
     """Build the network of a run, with the weights of its last epoch; HeadrestError if there is no
     intact checkpoint."""
@@ -104,10 +135,13 @@ def compile_network(
     loss: str = "dice",
     optimizer: str = "muon",
     learning_rate: float | None = None,
+    average: float = 0.0,
 ) -> None:
     """Compile a network for `epochs` of `steps` steps; for the names see `Settings`."""
     options = {} if learning_rate is None else {"learning_rate": learning_rate}
     chosen = choose(optimizer, OPTIMIZERS)(steps, epochs, **options)
+    chosen.use_ema = average > 0
+    chosen.ema_momentum = 1 - 1 / max(average * steps * epochs, 1)
     xla = keras.backend.backend() == "jax"  # XLA makes TensorFlow slower on a CPU
     model.compile(chosen, choose(loss, LOSSES), jit_compile=xla)
     model.optimizer.build(model.trainable_variables)
@@ -117,7 +151,7 @@ class _Session:
     """A network in training, its data, and the folder of its run."""
 
     def __init__(self, data, run, settings):
-        self.data, self.run, self.settings, self.history = data, run, settings, []
+        self.data, self.run, self.history = data, run, []
         target, size = data.target(settings.labels), data.hu.shape[1]
         _check_data(data.hu, target)
         if not 0 <= settings.half_resolution_epochs < settings.epochs:
@@ -126,14 +160,15 @@ class _Session:
         training, self.held_out = split_patients(data.patient, settings.held_out, settings.seed)
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
-        self.model = build_unet(settings.preset, settings.seed)
+        self.model = start_network(settings)
+        self.settings = settings = _complete(settings, self.model)
         source = (data.hu, target, training, settings.batch_size)
         options = (settings.augment, settings.slices_per_epoch)
         self.batches = Batches(*source, output_size(self.model, size), *options)
         if settings.half_resolution_epochs:
             half = output_size(self.model, size // 2)
             self.half_batches = Batches(*source, half, *options, half_resolution=True)
-        names = (settings.loss, settings.optimizer, settings.learning_rate)
+        names = (settings.loss, settings.optimizer, settings.learning_rate, settings.average)
         compile_network(self.model, len(self.batches), settings.epochs, *names)
         self.watched = choose_slices(self.held_out, data.target(self.reference), data.hu)
         self.stored_settings = asdict(settings) | {"size": size, "slices": len(data)}
@@ -145,7 +180,7 @@ class _Session:
             raise HeadrestError(f"{self.run}: holds a run already; resume it or choose another")
         if last:
             _check_same(last.settings, self.stored_settings, self.run)
-            set_weights(self.model, last.weights)
+            set_weights(self.model, last.training or last.weights)
             _set_optimizer(self.model.optimizer, last.optimizer)
             self.history = last.history
         labels = self.data.target(self.reference)[self.watched]
@@ -164,12 +199,18 @@ class _Session:
         """Train an epoch, evaluate it, store it, and append it to the history."""
         number = len(self.history) + 1
         with _memory_hint(self.settings.batch_size):
-            row = {"epoch": number, "loss": self._train_epoch(number, bar)} | self._evaluate()
+            loss = self._train_epoch(number, bar)
+            training = get_weights(self.model) if self.settings.average else {}
+            variables = self.model.trainable_variables
+            self.model.optimizer.finalize_variable_values(variables)  # the average, if there is one
+            row = {"epoch": number, "loss": loss} | self._evaluate()
             self._keep_frame(number, row["loss"], row["dice"])
         variables = self.model.optimizer.variables
         optimizer = {v.path: keras.ops.convert_to_numpy(v) for v in variables}
         state = (get_weights(self.model), optimizer, [*self.history, row], self.stored_settings)
-        save_checkpoint(self.run / "checkpoints", Checkpoint(*state))
+        save_checkpoint(self.run / "checkpoints", Checkpoint(*state, training))
+        if training:
+            set_weights(self.model, training)
         self.history.append(row)
 
     def _train_epoch(self, number, bar):
@@ -207,7 +248,17 @@ def _check_data(hu, labels):
         raise HeadrestError("the labels hold no pixel of support: nothing can be learned")
 
 
+def _complete(settings, model):
+    """Settings with the defaults that depend on whether a run starts from trained weights."""
+    rate, average = settings.learning_rate, settings.average
+    if settings.start_from is not None:
+        rate = FINE_TUNING_RATES.get(settings.optimizer) if rate is None else rate
+        average = FINE_TUNING_AVERAGE if average is None else average
+    return replace(settings, preset=model.name, learning_rate=rate, average=average or 0.0)
+
+
 def _check_same(stored, wanted, run):
+    stored = DEFAULTS | stored
     if stored.keys() != wanted.keys():
         raise HeadrestError(f"{run}: a run of another version; train into another folder")
     differ = [key for key in wanted if stored[key] != wanted[key]]

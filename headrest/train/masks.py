@@ -77,7 +77,7 @@ def dataset_from_masks(
 
     Notes
     -----
-    Patients are told apart by Patient ID (0010,0020), or by "sub-..." as in BIDS, or by the first
+    Patients differ by Patient ID (0010,0020), or by "sub-..." as in BIDS, or by the first
     folder or file below `scans`. They are stored as patient-1, patient-2 and so on.
     """
     if Path(folder).exists():
@@ -136,7 +136,7 @@ def _place(path, folder):
 
 
 def pair(scans: list[Scan], masks: list[Path], folder: Path) -> dict[Scan, Path]:
-    """Pair each mask with the scan that its name or its reference tells."""
+    """Pair each mask with the scan of its name or its reference."""
     pairs: dict[Scan, Path] = {}
     for path in masks:
         keys = list(_mask_keys(path, folder))
@@ -187,7 +187,7 @@ def _studies(pairs, name, on_message):
 
 
 def _patient(scan, series: Series):
-    """What tells the patient of a series apart: stays in memory."""
+    """Identify the patient of a series; stays in memory."""
     if series.headers and (identifier := text(series.headers[0], "PatientID")):
         return "PatientID", identifier
     subject = SUBJECT.search(scan.place)
