@@ -9,8 +9,11 @@ AIR = -1000.0
 FLOOR = -1024.0
 """HU that every pixel outside the field of view is set to."""
 
-SUPPORT_HU = -500.0
-"""Threshold of support, half-way from air to soft tissue; support below it is called foam."""
+DENSE_HU = -500.0
+"""Threshold of dense support, half-way from air to soft tissue. Foam and most covers are below."""
+
+AIR_LIKE_HU = -950.0
+"""Support of a lower CT number, such as light foam, cannot be told from air: it is ignored."""
 
 PADDING_BELOW = -1100.0
 """HU below which a pixel is padding: air with noise is above, scanners pad with -1500 to -3024."""
@@ -18,9 +21,10 @@ PADDING_BELOW = -1100.0
 WIDE = (-300.0, 1400.0)
 """Window Center and Width in HU that shows plastic, skin and bone apart from air."""
 
-IGNORE_LABEL = 255
-"""Label of pixels that losses and metrics ignore: those at `SUPPORT_HU` or below, which no label
-covers, and those in which neither support nor patient fills half."""
+BACKGROUND, SUPPORT, PATIENT, NOT_SUPPORT, IGNORE_LABEL = 0, 1, 2, 3, 255
+"""Values of label images: patient or support fills at least half of the voxel, or neither is in it.
+`NOT_SUPPORT` is background or patient, which a mask of the support alone leaves open.
+Losses and metrics ignore the rest: mixtures, support that reads like air, tubes and wires."""
 
 INPUT_LOW_HU, INPUT_HIGH_HU = -1024.0, 600.0
 """Range of the network's input, to which HU are clipped. Air, foam, plastic, skin and the edge of

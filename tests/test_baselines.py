@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from headrest.evaluate.baselines import BASELINES, EROSION_MM, MIN_RUN_MM
-from headrest.hounsfield import SUPPORT_HU
+from headrest.hounsfield import DENSE_HU
 
 SIZE, SPACING = 256, (0.9, 0.9)
 Y, X = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
@@ -46,7 +46,7 @@ def test_each_removes_the_expected_support(name, hu, expected):
 @pytest.mark.parametrize("name", BASELINES)
 def test_removes_solid_pixels_only(name):
     noise = np.random.default_rng(0).normal(-500, 400, (40, 33))
-    assert not (BASELINES[name](noise, (1, 2)) & (noise <= SUPPORT_HU)).any()
+    assert not (BASELINES[name](noise, (1, 2)) & (noise <= DENSE_HU)).any()
     assert not BASELINES[name](np.full((40, 33), -1000.0), (1, 2)).any()
 
 
@@ -57,9 +57,9 @@ def test_short_runs_equal_a_count_by_labels():
     for axis, mm in enumerate(spacing):
         structure = np.zeros((3, 3), int)
         structure[[slice(None), 1][axis], [1, slice(None)][axis]] = 1
-        labels, _ = ndimage.label(hu > SUPPORT_HU, structure)
+        labels, _ = ndimage.label(hu > DENSE_HU, structure)
         lengths = np.bincount(labels.ravel())[labels] * mm
-        counted += (lengths < MIN_RUN_MM) & (hu > SUPPORT_HU)
+        counted += (lengths < MIN_RUN_MM) & (hu > DENSE_HU)
     assert np.array_equal(BASELINES["row and column runs"](hu, spacing), counted > 0)
 
 

@@ -10,7 +10,8 @@ from headrest import HeadrestError, read_series
 from headrest.__main__ import main
 from headrest.dicom.nifti import affine_of
 from headrest.dicom.segmentation import write_segmentation
-from headrest.train.dataset import NOT_SUPPORT, read_training_set
+from headrest.hounsfield import NOT_SUPPORT
+from headrest.train.dataset import read_training_set
 from headrest.train.masks import dataset_from_masks
 
 nibabel = pytest.importorskip("nibabel")

@@ -97,9 +97,9 @@ def test_refuses_weights_of_another_network():
     model = build_unet("small")
     weights = get_weights(model)
     for bad, text in (
-        ({**weights, "logits/bias": np.zeros(3)}, "logits/bias"),
+        ({**weights, "logits/bias": np.zeros(4)}, "logits/bias"),
         (dict(list(weights.items())[1:]), "down0_0/kernel"),
-        ({**weights, "logits/bias": np.array([0, np.nan])}, "finite"),
+        ({**weights, "logits/bias": np.array([0, 1, np.nan])}, "finite"),
     ):
         with pytest.raises(HeadrestError, match=text):
             set_weights(model, bad)
@@ -114,17 +114,20 @@ def test_a_window_of_a_slice_gives_the_same_probability_far_from_its_border(padd
     x = np.random.default_rng(1).standard_normal((2, 200, 184)).astype(np.float32)
     network, lost = keras_probability(model), 0 if padding == "same" else 40
     whole, window = network(x), network(x[:, 40:176, 32:168])
-    assert whole.shape[1:] == (output_size(model, 200), output_size(model, 184))
-    inner = window[:, 48 - lost : 88 - lost, 48 - lost : 88 - lost]
+    assert whole.shape[2:] == (output_size(model, 200), output_size(model, 184))
+    inner = window[:, :, 48 - lost : 88 - lost, 48 - lost : 88 - lost]
     assert inner.std() > 0.01
-    assert np.allclose(whole[:, 88 - lost : 128 - lost, 80 - lost : 120 - lost], inner, atol=1e-5)
+    assert np.allclose(
+        whole[:, :, 88 - lost : 128 - lost, 80 - lost : 120 - lost], inner, atol=1e-5
+    )
 
 
 def test_probability_is_the_softmax_of_the_logits():
     model = build_unet("small", seed=3)
     x = 5 * np.random.default_rng(1).standard_normal((3, 64, 64)).astype(np.float32)
     expected = np.exp(model.predict_on_batch(x[..., None]))
-    assert np.allclose(keras_probability(model)(x), expected[..., 1] / expected.sum(-1), atol=1e-6)
+    expected /= expected.sum(-1, keepdims=True)
+    assert np.allclose(np.moveaxis(keras_probability(model)(x), 1, -1), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("step", [2, 4])
@@ -214,3 +217,19 @@ def test_trains_and_carries_weights_under_every_backend(backend, tmp_path):
     x = np.random.default_rng(0).standard_normal((2, 64, 64, 1)).astype(np.float32)
     with np.load(tmp_path / "out.npz") as out:
         assert np.allclose(out["logits"], model.predict_on_batch(x), atol=1e-4)
+
+
+def test_losses_leave_unknown_labels_open():
+    """A pixel that is background or patient gets the sum of both; ignored ones do not count."""
+    from headrest.train.losses import cross_entropy, cross_entropy_and_dice
+
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    labels = rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), (2, 8, 8))
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    chances = {0: p[..., 0], 1: p[..., 1], 2: p[..., 2], 3: p[..., 0] + p[..., 2]}
+    expected = np.concatenate([-np.log(chances[value][labels == value]) for value in chances])
+    assert float(cross_entropy(labels, logits)) == pytest.approx(expected.mean(), rel=1e-5)
+    changed = np.where((labels == 255)[..., None], 9 * logits, logits)
+    losses = [float(cross_entropy_and_dice(labels, z)) for z in (logits, changed)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)

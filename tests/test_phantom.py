@@ -26,6 +26,7 @@ from headrest.phantom import (
 )
 from headrest.phantom.chest_limbs import paint_limbs
 from headrest.phantom.materials import sample
+from headrest.phantom.positioning import Layout
 from headrest.phantom.scanner import scan
 from headrest.phantom.scene import Frame, Scene, View, Window
 from headrest.phantom.shapes import box, capsule, cylinder, ellipsoid, sphere
@@ -107,15 +108,29 @@ def test_arrays_have_equal_shapes_and_masks_do_not_overlap(studies):
         assert (count, rows, columns) == (6, 96, 96)
         assert study.positions.shape == (count, 3)
         assert study.contact.shape == (count,)
-        for mask in (study.support, study.patient, study.ignore):
-            assert mask.shape == study.hu.shape
-            assert mask.dtype == bool
-        assert not (study.support & study.patient).any()
-        assert not (study.support & study.ignore).any()
-        assert not (study.patient & study.ignore).any()
-        assert (study.hu[study.support] > -500).all()
-        assert (study.support_share[study.support] >= 127).all()
+        assert study.labels.shape == study.hu.shape
+        assert set(np.unique(study.labels)) <= {0, 1, 2, 255}
         json.dumps(study.parameters)
+
+
+def test_labels_follow_the_shares_of_the_materials():
+    seen = set()
+    for seed in range(40, 52):
+        parameters = sample_parameters(seed, **SMALL)
+        parameters["protocol"] |= {"padding": "none", "upside_down": False, "mirrored": False}
+        study, layout = render(parameters), Layout(parameters)
+        for i, labels in enumerate(study.labels):
+            truth = layout.paint_slice(i)
+            support, patient, other = (truth[name] for name in ("support", "patient", "ignore"))
+            plain = other < 0.3
+            assert (labels[plain & (support < 0.002) & (patient < 0.5)] == 0).all()
+            assert (labels[plain & (support < 0.5) & (patient >= 0.5)] == 2).all()
+            air_like = truth["hu"] < -950
+            assert (labels[(support >= 0.5) & ~air_like] == 1).all()
+            assert (labels[(support >= 0.5) & air_like] == 255).all()
+            assert (labels[(support > 0.005) & (support < 0.5) & (patient < 0.5)] == 255).all()
+            seen |= set(np.unique(labels).tolist())
+    assert seen == {0, 1, 2, 255}
 
 
 def test_positions_ascend_along_the_normal(studies):
@@ -137,7 +152,8 @@ def test_patient_is_one_large_component_of_tissue(studies):
 
 def test_contact_agrees_with_the_masks(studies):
     for study in studies:
-        for touching, support, patient in zip(study.contact, study.support, study.patient):
+        dense = study.support & (study.hu > -500)
+        for touching, support, patient in zip(study.contact, dense, study.patient):
             near = (
                 ndimage.distance_transform_edt(~support)
                 if support.any()
@@ -228,7 +244,8 @@ def test_new_support_takes_one_shape_and_one_row(monkeypatch):
     parameters["support_parameters"]["list"] = slabs
     study = render(parameters)
     assert study.support.any((1, 2)).all()
-    assert abs(np.median(study.hu[study.support_share == 255]) - 100) < 30
+    inside = ndimage.binary_erosion(study.support, np.ones((1, 5, 5), bool))
+    assert abs(np.median(study.hu[inside]) - 100) < 30
 
 
 def test_options_of_one_part_do_not_change_the_others():
@@ -331,16 +348,16 @@ def test_other_readers_see_the_same_hounsfield_units(studies, tmp_path):
         hu = [ds.pixel_array * float(ds.RescaleSlope) + float(ds.RescaleIntercept) for ds in slices]
         assert np.array_equal(np.stack(hu), study.hu)
         with np.load(folder / "truth.npz", allow_pickle=False) as truth:
-            assert np.array_equal(truth["support"], study.support)
+            assert np.array_equal(truth["labels"], study.labels)
             assert np.array_equal(truth["contact"], study.contact)
 
 
 def test_reads_truth_and_refuses_a_file_of_an_older_version(studies, tmp_path):
     folder = write_dicom(studies[0], tmp_path / "new")
     truth = read_truth(folder)
-    for name in ("support", "support_share", "patient", "ignore", "contact"):
+    for name in ("labels", "contact"):
         assert np.array_equal(truth[name], getattr(studies[0], name))
-    truth["device"] = truth.pop("support")
+    truth["device"] = truth.pop("labels")
     np.savez(folder / "truth.npz", **truth)
     with pytest.raises(HeadrestError, match="synthesize the patient again"):
         read_truth(folder)

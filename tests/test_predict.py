@@ -11,6 +11,11 @@ from headrest.segment import predict
 SPACING_MM = (5.0, 0.5, 0.5)
 
 
+def classes(support):
+    """Probabilities of background, support and patient from that of the support."""
+    return np.stack([1 - support, support, np.zeros_like(support)], axis=1)
+
+
 class Bright:
     """A network that finds support above 0 HU in the left half, and is undecided in the right."""
 
@@ -23,7 +28,7 @@ class Bright:
     def __call__(self, x):
         self.seen.append(x)
         z = np.where(x > float(scale(np.array(0.0))), 9.0, -9.0)
-        return expit(z * self.decided(x.shape[-1]))
+        return classes(expit(z * self.decided(x.shape[-1])))
 
 
 class Certain(Bright):
@@ -37,9 +42,10 @@ class Certain(Bright):
 def test_any_matrix(shape):
     hu = np.full((2, *shape), -1000.0)
     hu[1, shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = 100
-    found = predict.series_probability(hu, SPACING_MM, Bright())
-    assert found.shape == hu.shape
-    assert found[0].max() == 0
+    found, patient = predict.series_probability(hu, SPACING_MM, Certain())
+    assert found.shape == patient.shape == hu.shape
+    assert found[0].max() < 2e-4
+    assert patient.max() == 0
     edge = 2 * max(max(shape) / 512, 1)
     wrong = (found[1] >= 0.5) != (hu[1] > 0)
     assert wrong.sum() <= edge * sum(shape)
@@ -48,7 +54,7 @@ def test_any_matrix(shape):
 
 def test_an_uncertain_slice_is_averaged_with_its_horizontal_flip():
     network = Bright()
-    found = predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, network)
+    found, _ = predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, network)
     assert found == pytest.approx((expit(9) + 0.5) / 2, abs=1e-3)
     once, again = network.seen
     assert np.array_equal(again, once[:, :, ::-1])
@@ -64,14 +70,14 @@ def test_augmentation_starts_at_an_uncertain_area(pixels, batches):
 
 @pytest.mark.parametrize(
     ("slices", "mm", "batches"),
-    [(8, 0.5, [4, 2]), (8, 1.4, [1] * 6), (14, 0.5, [4, 4, 4]), (5, 1.4, [1] * 4)],
+    [(8, 0.5, [4, 4]), (8, 1.4, [1] * 8), (14, 0.5, [4, 4, 4, 2]), (5, 1.4, [1] * 5)],
 )
-def test_slices_are_predicted_in_batches_and_empty_ones_not_at_all(slices, mm, batches):
+def test_slices_are_predicted_in_batches(slices, mm, batches):
     hu = np.full((slices, 512, 512), -1000.0)
     for i in set(range(slices)) - {3, 6}:
         hu[i, 30 * i + 10 : 30 * i + 40] = 100
     network = Certain()
-    found = predict.series_probability(hu, (5, mm, mm), network)
+    found, _ = predict.series_probability(hu, (5, mm, mm), network)
     assert [len(x) for x in network.seen] == batches
     assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 2 * slices * 512)
 
@@ -80,7 +86,7 @@ def test_only_uncertain_slices_are_augmented():
     network, hu = Bright(), np.full((3, 512, 512), -1000.0)
     hu[:, 100:200] = 100
     hu[:2, :, 256:] = -1000
-    found = predict.series_probability(hu, SPACING_MM, network)
+    found, _ = predict.series_probability(hu, SPACING_MM, network)
     assert [len(x) for x in network.seen] == [3, 1]
     assert (found[:2, 100:200, :256] > 0.99).all()
     assert found[2, 100:200] == pytest.approx((expit(9) + 0.5) / 2, abs=1e-3)
@@ -93,21 +99,24 @@ def test_refuses_a_keras_model_itself_and_valid_padding(preset):
 
     hu, model = np.full((1, 64, 64), 100.0), build_unet(preset, widths=(1, 1, 1))
     given = keras_probability(model) if preset == "valid3" else model
-    with pytest.raises(HeadrestError, match="one probability per pixel"):
+    with pytest.raises(HeadrestError, match="the network returns"):
         predict.series_probability(hu, SPACING_MM, given)
 
 
 def test_no_subnormal_numbers_are_stored():
     hu = np.full((1, 512, 512), 100.0)
-    found = predict.series_probability(hu, SPACING_MM, lambda x: np.full_like(x, 1e-5))
+    found = predict.series_probability(hu, SPACING_MM, lambda x: classes(np.full_like(x, 1e-5)))
     assert found.max() == 0
 
 
-def test_nothing_at_half_way_to_air_or_below():
-    hu = np.full((1, 512, 512), -500.0)
+def test_finds_foam_and_with_two_classes_a_dense_patient():
+    hu = np.full((1, 512, 512), -800.0)
     hu[0, 100, 100] = -499
-    found = predict.series_probability(hu, SPACING_MM, np.ones_like)
-    assert np.argwhere(found).tolist() == [[0, 100, 100]]
+    found, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.5 + 0 * x))
+    assert (found == 0.5).all()
+    assert not patient.any()
+    _, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.2 + 0 * x)[:, :2])
+    assert np.argwhere(patient).tolist() == [[0, 100, 100]]
 
 
 def test_oblong_pixels_are_resampled_to_square_ones():
@@ -115,7 +124,7 @@ def test_oblong_pixels_are_resampled_to_square_ones():
     y, x = np.mgrid[:256, :512]
     disc = np.hypot(2 * (y - 127.5), x - 255.5) < 100
     hu = np.where(disc, 100.0, -1000.0)[None]
-    found = predict.series_probability(hu, (5, 1.0, 0.5), network)[0] >= 0.5
+    found = predict.series_probability(hu, (5, 1.0, 0.5), network)[0, 0] >= 0.5
     bright = network.seen[0][0] > 0
     assert bright.any(0).sum() == pytest.approx(bright.any(1).sum(), abs=2)
     assert (found != disc).sum() < 300

@@ -17,6 +17,12 @@ from headrest.segment.refine import STEPS, confidence, refine, states
 SPACING = (5.0, 1.0, 1.0)
 
 
+def refined(probability, hu, spacing_mm, *steps):
+    """Refine a probability of support; what is dense and not support is patient."""
+    both = np.stack([probability, (1 - probability) * (hu > -500)])
+    return refine(both, hu, spacing_mm, *steps)
+
+
 def without(*left_out):
     assert set(left_out) <= set(STEPS)
     return [step for step in STEPS if step not in left_out]
@@ -39,7 +45,7 @@ def scan():
 
 def test_keeps_a_perfect_segmentation(scan):
     hu, support = scan
-    found, patient = refine(support.astype(float), hu, SPACING)
+    found, patient = refined(support.astype(float), hu, SPACING)
     assert np.array_equal(found, support)
     assert not (patient & support).any()
     assert patient[:, 26, 32].all()
@@ -50,20 +56,22 @@ def test_removes_nothing_enclosed_by_the_patient(scan):
     hu[:, 24:28, 29:35] = 700  # a plate of bone in the cavity
     probability = support.astype(float)
     probability[:, 24:28, 29:35] = 0.99
-    assert np.array_equal(refine(probability, hu, SPACING)[0], support)
-    found, _ = refine(probability, hu, SPACING, without("enclosed by the patient"))
+    assert np.array_equal(refined(probability, hu, SPACING)[0], support)
+    found, _ = refined(probability, hu, SPACING, without("enclosed by the patient"))
     assert found[:, 24:28, 29:35].all()
 
 
-def test_disconnected_components_are_support_from_a_lower_probability_on(scan):
+def test_remainders_outside_the_patient_are_support_from_a_lower_probability_on(scan):
     hu, support = scan
-    probability = support.astype(float)
-    probability[1, 54:56, 10:50] = 0.3
-    assert np.array_equal(refine(probability, hu, SPACING)[0], support)
-    found, _ = refine(probability, hu, SPACING, without("disconnected components"))
+    both = np.stack([support, (hu > -500) & ~support]).astype(float)
+    both[0, 1, 54:56, 10:50] = 0.3
+    assert np.array_equal(refine(both, hu, SPACING)[0], support)
+    found, _ = refine(both, hu, SPACING, without("visible remainders"))
     assert not found[1, 54:56, 10:50].any()
-    probability[:, 54:56, 10:50] = 0.1
-    assert not refine(probability, hu, SPACING)[0][:, 54:56].any()
+    both[0, :, 54:56, 10:50] = 0.1
+    assert not refine(both, hu, SPACING)[0][:, 54:56].any()
+    both[:, 1, 54:56, 10:50] = np.array([0.3, 0.3])[:, None, None]  # it may be patient
+    assert not refine(both, hu, SPACING)[0][1, 54:56].any()
 
 
 @pytest.mark.parametrize("pixel_mm", [0.45, 0.7, 1.0])
@@ -71,7 +79,7 @@ def test_keeps_a_strand_of_the_patient_along_a_support(scan, pixel_mm):
     hu, support = scan
     n = round(2 / pixel_mm)
     hu[:, 10:24, 52 - n : 52] = 40  # 2 mm, from the head along the rail
-    found = refine(support.astype(float), hu, (5.0, pixel_mm, pixel_mm))[0]
+    found = refined(support.astype(float), hu, (5.0, pixel_mm, pixel_mm))[0]
     assert not (found & ~support)[:, 10:20].any()
 
 
@@ -79,18 +87,18 @@ def test_low_confidence_component_on_the_skin_is_kept_and_a_sure_one_removed(sca
     hu, support = scan
     probability = support.astype(float)
     probability[1, 7:9, 31:33] = 0.9
-    assert np.array_equal(refine(probability, hu, SPACING)[0], support)
+    assert np.array_equal(refined(probability, hu, SPACING)[0], support)
     alone = without("low-confidence components", "single-slice detections")
-    assert refine(probability, hu, SPACING, alone)[0][1, 7:9, 31:33].any()
+    assert refined(probability, hu, SPACING, alone)[0][1, 7:9, 31:33].any()
     probability[:, 7:9, 31:33] = 0.99
-    assert refine(probability, hu, SPACING)[0][:, 7:9, 31:33].any()
-    low = refine(probability * 0.9, hu, SPACING)[0]
+    assert refined(probability, hu, SPACING)[0][:, 7:9, 31:33].any()
+    low = refined(probability * 0.9, hu, SPACING)[0]
     assert low[:, 10:45, 52:55].all()  # the outline of the rail is mostly air
 
 
 def test_slices_filled_with_support():
     hu = np.full((2, 16, 16), 100.0)
-    found, patient = refine(np.ones(hu.shape), hu, SPACING)
+    found, patient = refined(np.ones(hu.shape), hu, SPACING)
     assert found.all()
     assert not patient.any()
 
@@ -105,8 +113,8 @@ def test_air_around_a_scan_changes_nothing(scan, margin):
     cropped, around = slice(6, 57), ((0, 0), (margin, margin), (margin, margin))  # 6: top of head
     hu, probability = hu[:, cropped, cropped], probability[:, cropped, cropped]
     wide_hu = np.pad(hu, around, constant_values=-1000)
-    padded = refine(np.pad(probability, around), wide_hu, SPACING)
-    for wide, narrow in zip(padded, refine(probability, hu, SPACING)):
+    padded = refined(np.pad(probability, around), wide_hu, SPACING)
+    for wide, narrow in zip(padded, refined(probability, hu, SPACING)):
         assert np.array_equal(wide, np.pad(narrow, around))
 
 
@@ -132,7 +140,7 @@ def refined_blobs(seed):
     hu = np.where(solid > 0.1, 40.0, -1000 + 300 * (solid > 0))
     probability = np.where(hu > -500, np.clip(0.6 + 2 * sure, 0, 1), 0)
     probability[..., : rng.integers(50)] = 0  # detections in a part of the slice only
-    found, patient = refine(probability, hu, SPACING)
+    found, patient = refined(probability, hu, SPACING)
     boundary = [partial_volume_boundary(m, one, SPACING[1:], -500) for m, one in zip(found, hu)]
     arrays = [array.tobytes() for array in (found, patient, np.stack(boundary))]
     return arrays, states(found, patient, SPACING), int(found.sum())
@@ -140,7 +148,7 @@ def refined_blobs(seed):
 
 def test_a_scan_of_air():
     hu = np.full((2, 8, 8), -1000.0)
-    found, patient = refine(np.zeros(hu.shape), hu, SPACING)
+    found, patient = refined(np.zeros(hu.shape), hu, SPACING)
     assert not found.any()
     assert not patient.any()
     assert states(found, patient, SPACING) == ("absent", "absent")
@@ -151,39 +159,39 @@ def test_small_remnants_alone_are_no_support(scan):
     remnants = np.zeros(hu.shape)
     remnants[1, 26, 48:52] = remnants[2, 40, 20:30] = 1.0  # 4 and 10 mm2, on the skin and in it
     for with_support in (False, True):
-        found, patient = refine(remnants + support * with_support, hu, SPACING)
+        found, patient = refined(remnants + support * with_support, hu, SPACING)
         assert found[1, 26, 51] == with_support
         assert patient[1, 26, 51] != with_support
-    assert refine(remnants, hu, SPACING, without("small remnants"))[0].any()
+    assert refined(remnants, hu, SPACING, without("small remnants"))[0].any()
     fine = (5.0, 0.5, 0.5)
-    assert refine(support.astype(float), hu, fine)[0].any()  # 45 mm2 per slice
+    assert refined(support.astype(float), hu, fine)[0].any()  # 45 mm2 per slice
     few = (support & (np.arange(64) < 24)[:, None]).astype(float)  # 10 mm2
-    assert not refine(few, hu, fine)[0].any()
-    assert refine(few, hu, (40.0, 0.5, 0.5))[0].any()  # more of it may lie between the slices
-    assert refine(few[:1], hu[:1], fine)[0].any()
+    assert not refined(few, hu, fine)[0].any()
+    assert refined(few, hu, (40.0, 0.5, 0.5))[0].any()  # more of it may lie between the slices
+    assert refined(few[:1], hu[:1], fine)[0].any()
 
 
 def test_single_slice_detections_are_patient(scan):
     hu, support = scan
     probability = support.astype(float)
     probability[1, 26 - 19 : 26 - 9, 28:36] = 1.0
-    assert np.array_equal(refine(probability, hu, SPACING)[0], support)
+    assert np.array_equal(refined(probability, hu, SPACING)[0], support)
     # Removed without the step, and where the neighbouring slices are too far away.
     neither = without("single-slice detections", "enclosed by the patient")
     near = without("enclosed by the patient")
     for steps, spacing in ((neither, SPACING), (near, (40.0, 1.0, 1.0))):
-        assert refine(probability, hu, spacing, steps)[0][1, 7:17, 28:36].all()
-    assert np.array_equal(refine(probability, hu, SPACING, near)[0], support)
+        assert refined(probability, hu, spacing, steps)[0][1, 7:17, 28:36].all()
+    assert np.array_equal(refined(probability, hu, SPACING, near)[0], support)
 
 
 def test_detections_that_continue_in_a_single_slice_detection_are_patient(scan, monkeypatch):
     hu, support = (np.concatenate([array, array[:1]]) for array in scan)
     probability = support.astype(float)
-    probability[1, 7:17, 26:38] = probability[2, 7:17, 26:31] = 1.0
+    probability[2, 7:17, 26:38] = probability[1, 7:17, 26:31] = 1.0
     near = without("enclosed by the patient")
-    assert np.array_equal(refine(probability, hu, SPACING, near)[0], support)
+    assert np.array_equal(refined(probability, hu, SPACING, near)[0], support)
     monkeypatch.setattr(refine_module, "SINGLE_SLICE_PASSES", 1)
-    assert refine(probability, hu, SPACING, near)[0][2, 7:17, 26:31].all()
+    assert refined(probability, hu, SPACING, near)[0][1, 7:17, 26:31].all()
 
 
 def test_a_missed_strap_encloses_no_support(scan):
@@ -194,7 +202,7 @@ def test_a_missed_strap_encloses_no_support(scan):
     strap = abs(np.hypot(y - 40, x - 40) - 37) < 0.8
     hu[:, strap] = 0
     hu[:, 3:15, 39:41] = 0  # connected to the head
-    assert np.array_equal(refine(support.astype(float), hu, SPACING)[0], support)
+    assert np.array_equal(refined(support.astype(float), hu, SPACING)[0], support)
 
 
 def test_the_largest_component_is_that_of_the_series():

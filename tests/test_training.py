@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
-from headrest.hounsfield import IGNORE_LABEL
+from headrest.hounsfield import IGNORE_LABEL, NOT_SUPPORT
 from headrest.train.dataset import (
-    NOT_SUPPORT,
     LabelledStudy,
     read_training_set,
     slice_states,

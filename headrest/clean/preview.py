@@ -9,7 +9,7 @@ from PIL import Image, ImageColor
 
 from headrest.dicom import Series
 from headrest.dicom.attributes import text
-from headrest.hounsfield import AIR, SUPPORT_HU, WIDE, window
+from headrest.hounsfield import AIR, DENSE_HU, WIDE, window
 from headrest.util.report import SUPPORT_COLOR
 
 PREVIEW_FOLDER = "preview"
@@ -43,7 +43,7 @@ def write_previews(
         return
     large = (flags["uncertain"], flags["touching"])
     numbers = choose_slices(len(series), large, flags["nothing found"])
-    box = _box([(series.hu[n - 1] > SUPPORT_HU) | removed[n - 1] for n in numbers])
+    box = _box([(series.hu[n - 1] > DENSE_HU) | removed[n - 1] for n in numbers])
     (folder / PREVIEW_FOLDER).mkdir()
     for n in numbers:
         side = LARGE if any(n in group for group in large) else SMALL

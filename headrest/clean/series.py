@@ -90,7 +90,7 @@ def clean_with_options(
     support = _support(series, options)
     removed = support.removed
     if options.patient_only:
-        removed |= outside_patient(support.mask, series.hu, series.padding, series.spacing_mm)
+        removed |= outside_patient(support.patient, series.spacing_mm) & ~series.padding
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
     report = Report(
         source=str(source),

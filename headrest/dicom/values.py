@@ -14,7 +14,7 @@ from pydicom.uid import (
 from headrest.dicom.attributes import number, text, value_of
 from headrest.dicom.frames import ENHANCED_CLASSES, MULTI_FRAME_CAPTURE
 from headrest.dicom.pixels import PADDING_KEYWORDS, as_stored, fits
-from headrest.hounsfield import AIR, PADDING_BELOW, SUPPORT_HU
+from headrest.hounsfield import AIR, DENSE_HU, PADDING_BELOW
 from headrest.util.errors import HeadrestError
 
 EXTENDED_INTERCEPT = -8192
@@ -65,7 +65,7 @@ def identify_ct(header: Dataset) -> tuple[str, str]:
 
 def check_wrapped(stored: np.ndarray, header: Dataset, slope: float, intercept: float) -> None:
     """Refuse signed values that were stored as unsigned and wrapped at 4096."""
-    if header.PixelRepresentation or stored.max() >= WRAP or stored.min() + intercept <= SUPPORT_HU:
+    if header.PixelRepresentation or stored.max() >= WRAP or stored.min() + intercept <= DENSE_HU:
         return
     wrapped = (stored.astype(np.int32) - WRAP) * slope + intercept
     if np.mean(abs(wrapped - AIR) < AIR - PADDING_BELOW) >= MIN_AIR_SHARE:
@@ -117,7 +117,7 @@ def check_range(stored: np.ndarray, slope: float, intercept: float) -> list[str]
         notes.append(f"values up to {highest:.0f} HU")
     if highest < PADDING_BELOW:
         notes.append("nothing above -1100 HU: nothing was measured, or the rescale is wrong")
-    elif lowest > SUPPORT_HU:
+    elif lowest > DENSE_HU:
         notes.append("no air anywhere: the image is all tissue, or the rescale is wrong")
     if lowest < EXTENDED_INTERCEPT:
         notes.append(f"values down to {lowest:.0f} HU")
@@ -142,7 +142,7 @@ def check_volume(hu: np.ndarray) -> None:
             f"values from {lowest:.0f} to {highest:.0f}: no HU; an integer overflow? "
             "Convert to a signed type before the rescale: stored.astype(np.int32)"
         )
-    if lowest > SUPPORT_HU:
+    if lowest > DENSE_HU:
         raise HeadrestError(
             f"the lowest value is {lowest:.0f}: expected HU, with air near -1000; "
             "shifted by 1000 or 1024? hu = values - 1024; or scaled to 0..1, or a mask?"

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
-from headrest.segment.components import PATIENT, SUPPORT, classify, find_components, measure
+from headrest.hounsfield import PATIENT, SUPPORT
+from headrest.segment.components import classify, find_components, measure
 from headrest.segment.kmeans import kmeans_threshold
 
 MARGIN_MM = 12.0

@@ -1,7 +1,7 @@
 """Simple methods to compare the networks with.
 
 Each function marks the support to remove: it takes a slice in HU, float array (rows, columns), and
-its spacing (y, x) in mm, and returns a bool array of pixels above `SUPPORT_HU`. The constants gave
+its spacing (y, x) in mm, and returns a bool array of pixels above `DENSE_HU`. The constants gave
 the highest Dice of all that were tried on 60 synthetic patients that no test uses.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import SUPPORT_HU
+from headrest.hounsfield import DENSE_HU
 from headrest.segment.components import find_components
 from headrest.segment.morphology import EIGHT, largest_component
 
@@ -33,7 +33,7 @@ def remove_nothing(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 
 def fixed_threshold(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove pixels denser than air and darker than tissue."""
-    return (hu > SUPPORT_HU) & (hu < TISSUE_MIN_HU)
+    return (hu > DENSE_HU) & (hu < TISSUE_MIN_HU)
 
 
 def fixed_ellipse(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
@@ -42,7 +42,7 @@ def fixed_ellipse(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
         ((np.arange(n) - (n - 1) / 2) * mm / half) ** 2
         for n, mm, half in zip(hu.shape, spacing_mm, ELLIPSE_MM)
     )
-    return (hu > SUPPORT_HU) & (y[:, None] + x > 1)
+    return (hu > DENSE_HU) & (y[:, None] + x > 1)
 
 
 def short_runs(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
@@ -55,7 +55,7 @@ def short_runs(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     >>> int(short_runs(slice_hu, (1, 1)).sum())
     25
     """
-    solid = hu > SUPPORT_HU
+    solid = hu > DENSE_HU
     along = [_run_lengths(solid.T).T * spacing_mm[0], _run_lengths(solid) * spacing_mm[1]]
     return solid & (np.minimum(*along) < MIN_RUN_MM)
 
@@ -71,17 +71,17 @@ def _run_lengths(mask):
 
 def all_but_largest(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove all but the largest connected component, its holes filled."""
-    labels, _ = find_components(hu > SUPPORT_HU)
-    return (hu > SUPPORT_HU) & ~largest_component(labels > 0, EIGHT)
+    labels, _ = find_components(hu > DENSE_HU)
+    return (hu > DENSE_HU) & ~largest_component(labels > 0, EIGHT)
 
 
 def all_but_core(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Erode, keep the largest component, dilate it back, and remove the rest."""
-    return (hu > SUPPORT_HU) & ~_core(hu, spacing_mm)
+    return (hu > DENSE_HU) & ~_core(hu, spacing_mm)
 
 
 def _core(hu, spacing_mm):
-    labels, _ = find_components(hu > SUPPORT_HU)
+    labels, _ = find_components(hu > DENSE_HU)
     depth = ndimage.distance_transform_edt(np.pad(labels > 0, 1), spacing_mm)[1:-1, 1:-1]
     kept = largest_component(depth > EROSION_MM, EIGHT)
     if not kept.any():
@@ -93,8 +93,8 @@ def all_but_hull(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove all outside the convex hull of the component that `all_but_core` keeps."""
     from skimage.morphology import convex_hull_image  # only notebooks and tests install it
 
-    core = _core(hu, spacing_mm) & (hu > SUPPORT_HU)
-    return (hu > SUPPORT_HU) & ~convex_hull_image(core) if core.any() else core
+    core = _core(hu, spacing_mm) & (hu > DENSE_HU)
+    return (hu > DENSE_HU) & ~convex_hull_image(core) if core.any() else core
 
 
 BASELINES = {

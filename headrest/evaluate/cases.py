@@ -8,8 +8,8 @@ import numpy as np
 
 from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
-from headrest.hounsfield import SUPPORT_HU
-from headrest.phantom import ambiguous_voxels, read_truth
+from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
+from headrest.phantom import read_truth
 from headrest.segment.morphology import ABSENT, FREE, TOUCHING
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError
@@ -27,8 +27,8 @@ class Case:
 
     name: str
     series: Series
-    support: np.ndarray  # known voxels above `SUPPORT_HU` HU
-    patient: np.ndarray  # above `SUPPORT_HU` HU
+    support: np.ndarray  # known voxels above `DENSE_HU` HU
+    patient: np.ndarray  # above `DENSE_HU` HU
     known: np.ndarray  # voxels whose class is known
     groups: np.ndarray  # str array (slices,), "free", "touching" or "absent"
     kind: str = ""  # how a synthetic head meets its support
@@ -45,11 +45,11 @@ def read_patient(folder: str | Path) -> Case:
     folder = Path(folder)
     series, truth = read_series(folder), read_truth(folder)
     parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+    labels, solid = truth["labels"], series.hu > DENSE_HU
+    support, patient = (labels == SUPPORT) & solid, (labels == PATIENT) & solid
     groups = np.where(truth["contact"], TOUCHING, FREE)
-    groups[~truth["support"].any((1, 2))] = ABSENT
-    ambiguous = ambiguous_voxels(truth["support_share"], truth["support"], truth["patient"])
-    known, solid = ~truth["ignore"] & ~ambiguous, series.hu > SUPPORT_HU
-    support, patient = truth["support"] & known & solid, truth["patient"] & solid
+    groups[~support.any((1, 2))] = ABSENT
+    known = labels != IGNORE_LABEL
     return Case(folder.name, series, support, patient, known, groups, parameters["contact_kind"])
 
 
@@ -78,7 +78,7 @@ def read_scan(folder: str | Path, reference: str | Path) -> Case:
     series = load_series(fitting[0])
     if series.hu.shape != label.shape:
         raise HeadrestError(f"{folder}: {series.hu.shape}, but {reference} has {label.shape}")
-    solid = series.hu > SUPPORT_HU
+    solid = series.hu > DENSE_HU
     support, patient = (label == LABEL_OUTSIDE) & solid, (tight == LABEL_PATIENT) & solid
     groups = np.where(support.any((1, 2)), FREE, ABSENT)
     known = label != LABEL_UNKNOWN

@@ -12,7 +12,7 @@ from headrest.evaluate.cases import Case
 from headrest.evaluate.counts import EVALUATION_BATCH, SliceCounts, slice_probability
 from headrest.evaluate.metrics import count_slices, surface_distance_mm
 from headrest.evaluate.score import MIN_SUPPORT_PIXELS
-from headrest.hounsfield import FLOOR, SUPPORT_HU
+from headrest.hounsfield import DENSE_HU, FLOOR
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained
 from headrest.segment.refine import SUPPORT_PROBABILITY
@@ -101,7 +101,7 @@ def _found(model, hu):
 
 
 def _pretrained_alone(series):
-    found = series_probability(series.hu, series.spacing_mm, load_pretrained())
+    found, _ = series_probability(series.hu, series.spacing_mm, load_pretrained())
     return found >= SUPPORT_PROBABILITY
 
 
@@ -111,7 +111,7 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
     Parameters
     ----------
     cases : iterable of Case; only one of a generator's is in memory at a time.
-    chosen : dict of str to callable, as `methods` returns them. Voxels at `SUPPORT_HU` HU and
+    chosen : dict of str to callable, as `methods` returns them. Voxels at `DENSE_HU` HU and
         below do not count.
 
     Returns
@@ -132,7 +132,7 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
 def _count(case, found, cpu_ms):
     """One row per slice, in the order of the fields of MethodCounts."""
     spacing_mm = case.series.spacing_mm
-    found = found & (case.series.hu > SUPPORT_HU)
+    found = found & (case.series.hu > DENSE_HU)
     lost = (case.patient & found).sum((1, 2))  # unknown voxels of the skin included
     found &= case.known
     masks = (case.support, found, case.known)

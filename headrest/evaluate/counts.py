@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from headrest.evaluate.metrics import count_slices, dice_from_counts, scores_from_counts
-from headrest.hounsfield import IGNORE_LABEL, SUPPORT_HU, scale
+from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, SUPPORT, scale
 from headrest.segment.unet import keras_probability, output_size
 from headrest.util.arrays import crop
 
@@ -63,7 +63,7 @@ class SliceCounts:
 
 
 def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
-    """Probability of support in a batch of slices; 0 at `SUPPORT_HU` HU and below.
+    """Probability of support in a batch of slices.
 
     Parameters
     ----------
@@ -74,8 +74,7 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
     -------
     float32 array (n, output, output), 0 to 1; smaller than the slices for a VALID network.
     """
-    found = keras_probability(model)(scale(hu))
-    return found * (crop(hu, found.shape[-1]) > SUPPORT_HU)
+    return keras_probability(model)(scale(hu))[:, SUPPORT]
 
 
 def evaluate_slices(
@@ -97,12 +96,12 @@ def evaluate_slices(
         chosen = indices[start : start + EVALUATION_BATCH]
         found = slice_probability(model, data.hu[chosen]) >= 0.5
         label = crop(target[chosen], size)
-        counts.append(count_slices(label == 1, found, label != IGNORE_LABEL))
+        counts.append(count_slices(label == SUPPORT, found, label != IGNORE_LABEL))
     return SliceCounts(indices, data.states[labels][indices], *np.concatenate(counts, 1))
 
 
 def evaluate_labels(data: Any, labels: str = "kmeans", reference: str = "truth") -> SliceCounts:
-    """Compare the labels of a training set with others of it, for support above `SUPPORT_HU` only.
+    """Compare the labels of a training set with others of it, for support above `DENSE_HU` only.
 
     Parameters
     ----------
@@ -110,6 +109,6 @@ def evaluate_labels(data: Any, labels: str = "kmeans", reference: str = "truth")
     labels, reference : str, names of labels.
     """
     true, found = data.target(reference), data.target(labels)
-    known = (true != IGNORE_LABEL) & ~((true == 1) & (data.hu <= SUPPORT_HU))
+    known = (true != IGNORE_LABEL) & ~((true == 1) & (data.hu <= DENSE_HU))
     counts = count_slices(true == 1, found == 1, known)
     return SliceCounts(np.arange(len(data)), data.states[reference], *counts)

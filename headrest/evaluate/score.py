@@ -7,7 +7,7 @@ import numpy as np
 from headrest.dicom import read_series
 from headrest.evaluate.cases import LABEL_OUTSIDE, LABEL_PATIENT, LABEL_UNKNOWN
 from headrest.evaluate.metrics import count_slices, dice_from_counts
-from headrest.hounsfield import AIR, SUPPORT_HU
+from headrest.hounsfield import AIR, DENSE_HU
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError
 
@@ -74,7 +74,7 @@ def _positions(series):
 
 def _counts(before, after, label, tight):
     """Pixels per slice: dict of int arrays (slices,)."""
-    removed, solid, faint = abs(before - after) > 0.5, before > SUPPORT_HU, before > FAINT_HU
+    removed, solid, faint = abs(before - after) > 0.5, before > DENSE_HU, before > FAINT_HU
     outside = label == LABEL_OUTSIDE
     patient = (tight == LABEL_PATIENT) & solid
     overlap = count_slices(outside & solid, removed & solid, label != LABEL_UNKNOWN)

@@ -4,7 +4,7 @@ from headrest.phantom.chest_limbs import limb_center
 from headrest.phantom.dicom import read_truth, synthesize_patients, write_dicom
 from headrest.phantom.materials import LIVING
 from headrest.phantom.study import EFFECT_TESTS as _EFFECT_TESTS
-from headrest.phantom.study import Study, ambiguous_voxels, render, sample_parameters, synthesize
+from headrest.phantom.study import Study, render, sample_parameters, synthesize
 from headrest.phantom.supports import CATALOGUE as _CATALOGUE
 
 SUPPORTS = tuple(_CATALOGUE)
@@ -15,7 +15,6 @@ __all__ = [
     "LIVING",
     "SUPPORTS",
     "Study",
-    "ambiguous_voxels",
     "limb_center",
     "read_truth",
     "render",

@@ -20,7 +20,7 @@ PHANTOM_IMPLEMENTATION_UID = "2.25.291538721960341284512379043716925213771"
 """Implementation Class UID (0002,0012), derived from a random UUID (PS3.5 B.2)."""
 
 TRUTH_FILE, PARAMETERS_FILE = "truth.npz", "parameters.json"
-TRUTH_ARRAYS = ("support", "support_share", "patient", "ignore", "contact")
+TRUTH_ARRAYS = ("labels", "contact")
 """Arrays of `Study` that are written beside the slices."""
 
 
@@ -106,8 +106,8 @@ def write_dicom(study: Study, folder: str | Path) -> Path:
     ----------
     study : Study
     folder : new or empty folder. It gets 0001.dcm and on, one per slice in ascending order along
-        the slice normal; truth.npz with support, support_share, patient, ignore and contact of
-        `Study` in this order; and parameters.json with the sampled parameters.
+        the slice normal; truth.npz with labels and contact of `Study`
+        in this order; and parameters.json with the sampled parameters.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def read_truth(folder: str | Path) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    dict of the arrays support, support_share, patient, ignore and contact, as in `Study`.
+    dict of the arrays labels and contact, as in `Study`.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import SUPPORT_HU
+from headrest.hounsfield import AIR_LIKE_HU, BACKGROUND, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import chest_limbs, head, plastic, scanner, supports
 from headrest.phantom.materials import LIVING, Parameters, choose
 from headrest.phantom.positioning import Layout
@@ -113,13 +113,9 @@ class Study:
     Attributes
     ----------
     hu : int16 array (slices, rows, columns), Hounsfield units as stored, padding included.
-    support : bool array of that shape, supports fill at least half of the voxel and it reads more
-        than -500 HU.
-    support_share : uint8 array of that shape, share of supports in the voxel, 255 for all of it.
-    patient : bool array of that shape, inside the skin, internal air included.
-    ignore : bool array of that shape, neither patient nor support (tubes, wires, dense hair);
-        excluded from evaluation.
-    contact : bool array (slices,), support voxels touch patient voxels.
+    labels : uint8 array of that shape: `BACKGROUND`, `SUPPORT`, `PATIENT` (inside the skin,
+        internal air included) or `IGNORE_LABEL`, see `headrest.hounsfield`.
+    contact : bool array (slices,), support above `DENSE_HU` touches the patient.
     spacing_mm : (z, y, x).
     positions : float array (slices, 3), ImagePositionPatient.
     orientation : 6 floats, ImageOrientationPatient.
@@ -129,10 +125,7 @@ class Study:
     """
 
     hu: np.ndarray
-    support: np.ndarray
-    support_share: np.ndarray
-    patient: np.ndarray
-    ignore: np.ndarray
+    labels: np.ndarray
     contact: np.ndarray
     spacing_mm: tuple[float, float, float]
     positions: np.ndarray
@@ -141,24 +134,15 @@ class Study:
     padding: tuple[int | None, bool]
     parameters: Parameters
 
+    @property
+    def support(self) -> np.ndarray:
+        """Voxels of the support, bool array."""
+        return self.labels == SUPPORT
 
-def ambiguous_voxels(
-    support_share: np.ndarray, support: np.ndarray, patient: np.ndarray
-) -> np.ndarray:
-    """Voxels that have a share of support but belong to neither class.
-
-    Supports fill less than half of them and the patient not the rest, or they read -500 HU or less.
-    Training and evaluation ignore them.
-
-    Parameters
-    ----------
-    support_share, support, patient : arrays of a `Study`.
-
-    Returns
-    -------
-    bool array of the same shape.
-    """
-    return (support_share > 0) & ~support & ~patient
+    @property
+    def patient(self) -> np.ndarray:
+        """Voxels of the patient, bool array."""
+        return self.labels == PATIENT
 
 
 def sample_parameters(
@@ -234,8 +218,8 @@ def synthesize(
     >>> study = synthesize(7, matrix=64, slices=3)
     >>> study.hu.shape, study.hu.dtype
     ((3, 64, 64), dtype('int16'))
-    >>> bool((study.support & study.patient).any())
-    False
+    >>> np.unique(study.labels)
+    array([  0,   1,   2, 255], dtype=uint8)
     """
     if region not in ("head", "chest"):
         raise HeadrestError(f"region is 'head' or 'chest', not {region!r}")
@@ -265,17 +249,25 @@ def _scan_slice(layout, index):
     hidden = scanner.outside_view(protocol)
     if hidden is not None:
         hu[hidden] = int(protocol["padding"])
-        for name in ("support", "patient", "ignore"):
-            truth[name][hidden] = 0
+        truth = {name: np.where(hidden, 0, share) for name, share in truth.items()}
     if protocol["lossy_ratio"]:
         hu = scanner.compress_lossy(hu, protocol["lossy_ratio"])
-    support = (truth["support"] >= 0.5) & (hu > SUPPORT_HU)
-    ignore = (truth["ignore"] >= 0.3) & ~support
-    patient = (truth["patient"] >= 0.5) & ~support & ~ignore
-    share = np.rint(255 * np.clip(truth["support"], 0, 1)).astype(np.uint8)
-    beside = ndimage.binary_dilation(support, np.ones((3, 3), bool)) & patient
-    masks = {"support": support, "support_share": share, "patient": patient, "ignore": ignore}
-    return {"hu": hu, **masks, "contact": bool(beside.sum() >= 3)}
+    labels = _labels(truth)
+    dense, patient = (labels == SUPPORT) & (hu > DENSE_HU), labels == PATIENT
+    beside = ndimage.binary_dilation(dense, np.ones((3, 3), bool)) & patient
+    return {"hu": hu, "labels": labels, "contact": bool(beside.sum() >= 3)}
+
+
+def _labels(truth):
+    """Labels of a slice from the shares of support, patient and ignored objects, and HU of the
+    materials before the scan."""
+    support, patient = truth["support"] >= 0.5, truth["patient"] >= 0.5
+    labels = np.where(patient, PATIENT, BACKGROUND).astype(np.uint8)
+    labels[(truth["support"] > 1 / 255) & ~patient] = IGNORE_LABEL
+    labels[support] = SUPPORT
+    labels[support & (truth["hu"] < AIR_LIKE_HU)] = IGNORE_LABEL
+    labels[(truth["ignore"] >= 0.3) & ~support] = IGNORE_LABEL
+    return labels
 
 
 def _oriented(p: Parameters, volumes: dict[str, np.ndarray]) -> Study:

@@ -4,7 +4,7 @@ import numpy as np
 
 from headrest.dicom.attributes import text
 from headrest.dicom.series import Series
-from headrest.hounsfield import SUPPORT_HU
+from headrest.hounsfield import DENSE_HU
 from headrest.segment.components import find_components
 from headrest.segment.morphology import EIGHT, largest_component, open_mask
 
@@ -70,7 +70,7 @@ def _from_pixels(series, support):
 
 def _measure(hu, support, spacing_mm):
     """Size in mm of the largest component of the patient, and mm2 of lung in it; or None."""
-    patient = largest_component(find_components((hu > SUPPORT_HU) & ~support)[0] > 0, EIGHT)
+    patient = largest_component(find_components((hu > DENSE_HU) & ~support)[0] > 0, EIGHT)
     if not patient.any():
         return None
     spans = [np.ptp(np.flatnonzero(patient.any(axis))) + 1 for axis in (1, 0)]

@@ -9,12 +9,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import SUPPORT_HU
+from headrest.hounsfield import DENSE_HU, PATIENT, SUPPORT
 from headrest.segment.morphology import EIGHT, bounding_box, count_neighbours, fill_slice
 
-CLASSES = ("patient", "support", "ambiguous")
-PATIENT, SUPPORT, AMBIGUOUS = range(len(CLASSES))
-"""Class of a component. Ambiguous ones are kept, unless the neighbouring slices show a support."""
+CLASSES = ("background", "support", "patient", "ambiguous")
+AMBIGUOUS = CLASSES.index("ambiguous")
+"""Class of a component, beside `SUPPORT` and `PATIENT`. Ambiguous ones are kept, unless the
+neighbouring slices show a support."""
 
 # The limits below were set by hand. Notebook 02 plots components against them and measures the
 # result on synthetic patients.
@@ -119,7 +120,7 @@ def measure(
     """
     filled = labels > 0
     members, values = labels[filled], hu[filled].astype(np.float64)
-    solid = values > max(threshold, SUPPORT_HU)  # partial volume would blur mean and deviation
+    solid = values > max(threshold, DENSE_HU)  # partial volume would blur mean and deviation
 
     def total(weights=None):
         return np.bincount(members, weights, count + 1)[1:]

@@ -20,7 +20,7 @@ OPSET, IR_VERSION = 17, 8
 
 
 def export_network(model: keras.Model, path: str | Path) -> None:
-    """Write a trained network as ONNX: scaled slices to the probability of support.
+    """Write a trained network as ONNX: scaled slices to the probability of each class.
 
     Kernels are stored as float16 (the output head as float32) and computed with as float32.
 
@@ -45,12 +45,11 @@ def export_network(model: keras.Model, path: str | Path) -> None:
     for layer in model.layers[1:]:
         inputs = [tensor._keras_history.operation.name for tensor in _as_list(layer.input)]
         _add_layer(graph, layer, inputs)
-    graph.node("Sigmoid", ["logits"], "sigmoid")
-    graph.node("Squeeze", ["sigmoid", "channels"], OUTPUT)
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["slices", "rows", "columns"])
-        for name in (INPUT, OUTPUT)
-    ]
+    graph.node("Softmax", ["logits"], OUTPUT, axis=1)
+    shape: list[Any] = ["slices", "rows", "columns"]
+    values = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)]
+    shape.insert(1, model.output_shape[-1])
+    values.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
     proto = helper.make_model(
         helper.make_graph(graph.nodes, "headrest", values[:1], values[1:], graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -86,7 +85,7 @@ class _Graph:
         """A convolution by a kernel (features, inputs, rows, columns), stored as float16."""
         from onnx import TensorProto
 
-        # The difference of the two logits does not fit into float16 exactly, and is small.
+        # The output head is small, and float16 would round the logits.
         stored = kernel.astype(np.float32 if name == "logits" else np.float16)
         check_finite({name: stored}, "weights")
         self.constant(f"{name}/kernel", stored)
@@ -125,13 +124,8 @@ def _add_layer(graph: _Graph, layer: Any, inputs: list[str]) -> None:
 
 
 def _shuffle_weights(layer: PixelShuffle) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of the 1x1 convolution before depth to space.
-
-    Of the two logits the difference is taken: its sigmoid is the probability of support.
-    """
+    """Kernel and bias of the 1x1 convolution before depth to space."""
     kernel, bias = (keras.ops.convert_to_numpy(v) for v in (layer.kernel, layer.bias))
-    if layer.name == "logits":
-        kernel, bias = np.diff(kernel, axis=2), np.diff(bias)
     step, _, features, inputs = kernel.shape
     kernel = kernel.transpose(2, 0, 1, 3).reshape(features * step**2, inputs, 1, 1)
     return kernel, np.repeat(bias, step**2)
@@ -174,10 +168,7 @@ def _keras_weights(
         return kernel.transpose(2, 3, 1, 0), bias
     step = layer.strides[0]
     kernel = kernel.reshape(-1, step, step, kernel.shape[1]).transpose(1, 2, 0, 3)
-    bias = bias[:: step**2]
-    if layer.name == "logits":  # logits of 0 for the background
-        kernel, bias = np.concatenate([0 * kernel, kernel], 2), np.concatenate([0 * bias, bias])
-    return kernel, bias
+    return kernel, bias[:: step**2]
 
 
 def write_release(folder: str | Path, model: keras.Model, card: dict) -> dict:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headrest.hounsfield import FLOOR, SUPPORT_HU
+from headrest.hounsfield import DENSE_HU, FLOOR
 from headrest.util.errors import HeadrestError
 
 METAL_HU = 1500.0
@@ -60,7 +60,7 @@ def kmeans_threshold(hu: np.ndarray, k: int = 3) -> float:
     values, counts = hu_histogram(hu)
     centers = optimal_centers(values, counts, k) if len(values) >= k else np.empty(0)
     middles = (centers[1:] + centers[:-1]) / 2
-    return float(next((t for t in middles if t > FOAM_HU), SUPPORT_HU))
+    return float(next((t for t in middles if t > FOAM_HU), DENSE_HU))
 
 
 def kmeans_centers(hu: np.ndarray, k: int = 3) -> np.ndarray:

@@ -13,10 +13,16 @@ import numpy as np
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from headrest.segment.components import (
-    AMBIGUOUS,
+from headrest.hounsfield import (
+    AIR_LIKE_HU,
+    BACKGROUND,
+    DENSE_HU,
+    IGNORE_LABEL,
     PATIENT,
     SUPPORT,
+)
+from headrest.segment.components import (
+    AMBIGUOUS,
     Components,
     classify,
     find_components,
@@ -25,7 +31,16 @@ from headrest.segment.components import (
     measure,
 )
 from headrest.segment.kmeans import kmeans_threshold
-from headrest.segment.morphology import ABSENT, EIGHT, FREE, TOUCHING, dilate, open_mask
+from headrest.segment.morphology import (
+    ABSENT,
+    EIGHT,
+    FREE,
+    TOUCHING,
+    dilate,
+    fill_holes,
+    largest_component,
+    open_mask,
+)
 
 CORE_MM = 10.0
 """Parts of a patient component at least this thick are certainly patient."""
@@ -119,6 +134,42 @@ def label_series(
     if use_neighbours and len(found) > 1:
         found = _compare_neighbours(found, spacing_mm[1:])
     return [_label(one, analysis) for one, analysis in zip(hu, found)]
+
+
+def patient_mask(hu: np.ndarray, support: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Find the patient beside a known support.
+
+    Parameters
+    ----------
+    hu : float array (slices, rows, columns), in HU.
+    support : bool array of that shape.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    bool array of that shape, the largest component above `DENSE_HU` that is not support, with the
+    air it encloses in each slice.
+    """
+    body = largest_component((hu > DENSE_HU) & ~support)
+    return fill_holes(body, spacing_mm[1:]) & ~support
+
+
+def label_image(hu: np.ndarray, support: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Make labels to train on from a mask of the dense support, such as that of K-Means.
+
+    Parameters
+    ----------
+    as for `patient_mask`.
+
+    Returns
+    -------
+    uint8 array of that shape: `SUPPORT`, `PATIENT`, `BACKGROUND` below `AIR_LIKE_HU`, and
+    `IGNORE_LABEL` for the rest, which may be foam.
+    """
+    labels = np.where(hu < AIR_LIKE_HU, BACKGROUND, IGNORE_LABEL).astype(np.uint8)
+    labels[patient_mask(hu, support, spacing_mm)] = PATIENT
+    labels[support] = SUPPORT
+    return labels
 
 
 @dataclass(frozen=True)

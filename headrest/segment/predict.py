@@ -1,4 +1,4 @@
-"""A network over a whole series: HU in, probability of support out."""
+"""A network over a whole series: HU in, probabilities of support and patient out."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,11 +6,12 @@ import numpy as np
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from headrest.hounsfield import FLOOR, SUPPORT_HU, scale
+from headrest.hounsfield import DENSE_HU, FLOOR, SUPPORT, scale
 from headrest.util.errors import HeadrestError
 
 Network = Callable[[np.ndarray], np.ndarray]
-"""Scaled slices, float32 (n, rows, columns) -> probability of support, of the same shape."""
+"""Scaled slices, float32 (n, rows, columns) -> probabilities, float32 (n, classes, rows, columns):
+background, support, patient."""
 
 NETWORK_SIZE = 512
 """Rows and columns that slices are resampled to, unless that takes pixels beyond `PIXEL_MM`."""
@@ -36,7 +37,7 @@ of synthetic patients. They hold 99 % of the pixels that it changes."""
 
 
 def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Network) -> np.ndarray:
-    """Probability that a voxel belongs to the support.
+    """Probabilities that a voxel belongs to the support, and to the patient.
 
     Uncertain slices are predicted twice, the second time flipped horizontally, and averaged.
 
@@ -50,35 +51,36 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
 
     Returns
     -------
-    float16 array (slices, rows, columns), 0 to 1; 0 at `SUPPORT_HU` HU and below.
+    float16 array (2, slices, rows, columns), 0 to 1: support and patient. Of a network with two
+    classes, what is not support is patient above `DENSE_HU`.
 
     Raises
     ------
     HeadrestError
-        If the network does not return one probability per pixel.
+        If the network does not return probabilities of two or three classes per pixel.
 
     Examples
     --------
     >>> hu = np.full((1, 40, 30), 100.0)
-    >>> float(series_probability(hu, (5, 8, 8), lambda scaled: np.full_like(scaled, 0.25)).max())
-    0.25
+    >>> def network(scaled):
+    ...     return np.stack([0.25 * np.ones_like(scaled)] * 4, axis=1)[:, :3]
+    >>> series_probability(hu, (5, 8, 8), network).max((1, 2, 3)).tolist()
+    [0.25, 0.25]
     """
-    found = np.zeros(hu.shape, np.float16)
-    shown = [i for i, one in enumerate(hu) if (one > SUPPORT_HU).any()]
+    found = np.zeros((2, *hu.shape), np.float16)
     uncertain = []
-    for i, p, area_mm2 in _predict(hu, shown, spacing_mm, network):
-        found[i] = p
+    for i, p, area_mm2 in _predict(hu, range(len(hu)), spacing_mm, network):
+        found[:, i] = p
         if area_mm2 >= UNCERTAIN_MM2:
             uncertain.append(i)
     flipped = hu[..., ::-1]
     for i, p, _ in _predict(flipped, uncertain, spacing_mm, network, "test-time augmentation"):
-        found[i] *= 0.5
-        found[i] += 0.5 * p[:, ::-1]
+        found[:, i] = (found[:, i] + p[..., ::-1]) / 2
     return found
 
 
 def _predict(hu, indices, spacing_mm, network, description="predicting"):
-    """Index, probability and uncertain area of each of some slices."""
+    """Index, probabilities and uncertain area of each of some slices."""
     size = network_size(hu.shape[1:], spacing_mm[1:])
     batch = max(BATCH_PIXELS // size**2, 1)
     with tqdm(total=len(indices), desc=description, unit="slice", delay=2, leave=False) as bar:
@@ -86,7 +88,7 @@ def _predict(hu, indices, spacing_mm, network, description="predicting"):
             chosen = indices[start : start + batch]
             predicted = _batch_probability([hu[i] for i in chosen], spacing_mm[1:], network)
             for i, p, area_mm2 in zip(chosen, *predicted):
-                yield i, np.where((p > MIN_PROBABILITY) & (hu[i] > SUPPORT_HU), p, 0), area_mm2
+                yield i, np.where(p > MIN_PROBABILITY, p, 0), area_mm2
             bar.update(len(chosen))
 
 
@@ -107,8 +109,9 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
 
 
 def _batch_probability(hu, spacing_mm, network):
-    """Probability in each slice of a batch, and its area in mm2 within `UNCERTAIN`, without air,
-    on the grid of the network: resampling puts probabilities between 0 and 1 on every edge."""
+    """Probabilities in each slice of a batch, (2, rows, columns), and the area in mm2 in which that
+    of support is `UNCERTAIN`, above `DENSE_HU`, on the grid of the network: resampling puts
+    probabilities between 0 and 1 on every edge."""
     shape, mm = hu[0].shape, min(spacing_mm)
     isotropic = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
     square = (max(isotropic),) * 2
@@ -119,15 +122,23 @@ def _batch_probability(hu, spacing_mm, network):
         padded = _pad(_resample(one, isotropic), square, middle)
         scale(_resample(padded, scaled.shape), out=scaled)
     predicted = np.asarray(network(x))
-    if predicted.shape != x.shape:
+    expected = [(len(x), classes, *x.shape[1:]) for classes in (2, 3)]
+    if predicted.shape not in expected:
         raise HeadrestError(
-            f"the network returns {predicted.shape} for {x.shape}, not one probability per pixel: "
+            f"the network returns {predicted.shape} for {x.shape}, not {expected[1]}: "
             "wrap a Keras model with SAME padding by headrest.segment.unet.keras_probability"
         )
-    (low, high), air = UNCERTAIN, scale(SUPPORT_HU)
-    pixels = [np.count_nonzero((p > low) & (p < high) & (s > air)) for p, s in zip(predicted, x)]
-    uncertain_mm2 = np.array(pixels) * (mm * max(isotropic) / x.shape[1]) ** 2
-    return [_resample(_resample(p, square)[middle], shape) for p in predicted], uncertain_mm2
+    (low, high), dense = UNCERTAIN, x > scale(DENSE_HU)
+    if predicted.shape[1] == 2:
+        predicted = predicted[:, ::-1] * dense[:, None]
+    else:
+        predicted = predicted[:, SUPPORT:]
+    support = predicted[:, 0]
+    pixels = np.count_nonzero((support > low) & (support < high) & dense, axis=(1, 2))
+    resampled = [
+        np.stack([_resample(_resample(one, square)[middle], shape) for one in p]) for p in predicted
+    ]
+    return resampled, pixels * (mm * max(isotropic) / x.shape[1]) ** 2
 
 
 def _pad(hu, square, middle):

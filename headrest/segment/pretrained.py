@@ -58,7 +58,7 @@ def load_pretrained(
     Returns
     -------
     callable, float32 (n, rows, columns), scaled as by `headrest.hounsfield.scale` -> float32 (n,
-    rows, columns), probability of support.
+    classes, rows, columns), the probability of background, support and patient.
 
     Raises
     ------

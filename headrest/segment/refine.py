@@ -1,4 +1,4 @@
-"""Refine the network's probability with the neighbouring slices: probability -> support, patient.
+"""Refine the network's probabilities with the neighbouring slices: -> support, patient.
 
 The network sees one slice at a time. `STEPS` are the corrections that need more than that.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import SUPPORT_HU
+from headrest.hounsfield import FLOOR
 from headrest.segment.morphology import (
     ABSENT,
     EIGHT,
@@ -19,7 +19,6 @@ from headrest.segment.morphology import (
     count_neighbours,
     dilate,
     fill_holes,
-    largest_component,
     sum_by_label,
 )
 
@@ -27,14 +26,13 @@ STEPS = (
     "low-confidence components",
     "single-slice detections",
     "enclosed by the patient",
-    "disconnected components",
+    "visible remainders",
     "small remnants",
 )
 """The steps of `refine` in their order; the notebook on methods measures each."""
 
-SUPPORT_PROBABILITY = 0.75
-"""Probability from which a voxel is support. At 0.5 twice the patient volume is removed, for
-hardly less residual support."""
+SUPPORT_PROBABILITY, PATIENT_PROBABILITY = 0.5, 0.5
+"""Probabilities from which a voxel is support, and patient."""
 
 CONTACT_SHARE, LOW_CONFIDENCE = 0.4, 0.95
 """A component with this share of its outline on the patient has hardly a surface of its own: it is
@@ -45,8 +43,9 @@ SINGLE_SLICE_MM, SINGLE_SLICE_SHARE, SINGLE_SLICE_PASSES = 15.0, 0.5, 2
 at this slice spacing or less: supports continue from slice to slice. A second pass finds what
 continues in a detection of the first: 0.43 ml of the skull of `philips-phantom`."""
 
-DISCONNECTED_PROBABILITY = 0.2
-"""Mean probability from which a component that is not connected to the patient is support."""
+VISIBLE_HU, NOT_PATIENT, REMAINDER_PROBABILITY = -800.0, 0.2, 0.2
+"""What reads more and is hardly patient forms components, with the support among them. From this
+mean probability of support on, such a component is support as a whole."""
 
 REMNANT_MM2 = 20.0
 """A series with less than this in every slice has no support, at `SINGLE_SLICE_MM` or less: the
@@ -69,9 +68,9 @@ def refine(
 
     Parameters
     ----------
-    probability : float array (slices, rows, columns), 0 to 1, from
+    probability : float array (2, slices, rows, columns), 0 to 1, from
         `headrest.segment.predict.series_probability`.
-    hu : float array of that shape, in HU.
+    hu : float array (slices, rows, columns), in HU.
     spacing_mm : (z, y, x) in mm.
     steps : names from `STEPS`, the corrections to apply.
 
@@ -80,32 +79,30 @@ def refine(
     (support, patient) : bool arrays of that shape. The patient is the largest component that is
     not support, with the air it encloses in each slice.
     """
-    solid = hu > SUPPORT_HU
     support, patient = np.zeros((2, *hu.shape), bool)
-    box = bounding_box(solid, 1)  # outside is nothing but air
-    support[box], patient[box] = _refine(solid[box], probability[box], spacing_mm, steps)
-    return support, patient
+    for i, (p, q) in enumerate(zip(*probability)):
+        support[i] = (p.astype(np.float32) >= SUPPORT_PROBABILITY) & (hu[i] > FLOOR)
+        patient[i] = q.astype(np.float32) >= PATIENT_PROBABILITY
+    return _refine(support, patient, probability, hu, spacing_mm, steps)
 
 
-def _refine(solid, probability, spacing_mm, steps):
-    found = solid.copy()
-    for one, p in zip(found, probability):
-        one &= p.astype(np.float32) >= SUPPORT_PROBABILITY  # NumPy is slow with float16
+def _refine(found, patient, probabilities, hu, spacing_mm, steps):
+    probability, patient_probability = probabilities
     components = list(_components(found))
     close = len(found) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
     if "low-confidence components" in steps:
-        _remove(found, components, _low_confidence, solid & ~found, probability)
+        _move_to_patient(found, patient, components, _low_confidence, probability)
     if "single-slice detections" in steps and close:
         for _ in range(SINGLE_SLICE_PASSES):
-            _remove(found, components, _single_slice, solid & ~found)
-    patient = fill_holes(largest_component(solid & ~found), spacing_mm[1:])
+            _move_to_patient(found, patient, components, _single_slice)
+    patient = fill_holes(patient & ~found, spacing_mm[1:])
     if "enclosed by the patient" in steps:
         found &= ~patient
-    if "disconnected components" in steps:
-        found |= _disconnected(solid & ~found & ~patient, probability)
+    if "visible remainders" in steps:
+        rest = (hu > VISIBLE_HU) & (patient_probability < NOT_PATIENT) & ~patient
+        found |= _remainders(found | rest, probability)
     if "small remnants" in steps and close and _is_remnant(found, spacing_mm):
         found[:] = False
-        patient = fill_holes(largest_component(solid), spacing_mm[1:])
     return found, patient & ~found
 
 
@@ -118,9 +115,11 @@ def _components(found):
         yield at, where, labels[where], count
 
 
-def _remove(found, components, is_patient, *arrays):
+def _move_to_patient(found, patient, components, is_patient, *arrays):
     for at, where, labels, count in components:
-        found[at][where] &= ~is_patient(at, where, labels, count, *arrays)[labels]
+        moved = is_patient(at, where, labels, count, patient, *arrays)[labels]
+        found[at][where] &= ~moved
+        patient[at][where] |= moved
 
 
 def _low_confidence(at, where, labels, count, rest, probability):
@@ -143,12 +142,12 @@ def _single_slice(at, where, labels, count, rest):
     return shared > SINGLE_SLICE_SHARE * pixels
 
 
-def _disconnected(loose, probability):
-    """Components not connected to the patient, from a lower probability on."""
-    labels, count = ndimage.label(loose, FACES)
+def _remainders(visible, probability):
+    """Components outside the patient whose mean probability of support is high enough."""
+    labels, count = ndimage.label(visible, FACES)
     pixels = sum_by_label(labels, count)
     total = sum_by_label(labels, count, probability)
-    return ((total >= DISCONNECTED_PROBABILITY * pixels) & (pixels > 0))[labels]
+    return ((total >= REMAINDER_PROBABILITY * pixels) & (pixels > 0))[labels]
 
 
 def _is_remnant(found, spacing_mm):

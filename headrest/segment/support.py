@@ -6,33 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from headrest.dicom.arrays import as_series
 from headrest.dicom.series import Series
-from headrest.hounsfield import SUPPORT_HU
-from headrest.segment.labels import label_series
+from headrest.hounsfield import DENSE_HU, PATIENT, SUPPORT
+from headrest.segment.labels import label_series, patient_mask
 from headrest.segment.morphology import (
     ABSENT,
-    FACES,
     FREE,
     TOUCHING,
     dilate,
-    fill_holes,
-    largest_component,
     partial_volume_boundary,
-    sum_by_label,
 )
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained, weights_hash
 from headrest.segment.refine import confidence, refine, states
 from headrest.util.errors import HeadrestError, require
 
-SKIN_MM = 3.0
-"""Voxels this near to the patient are kept when everything outside is blanked."""
-
-MIN_PATIENT_ML = 0.5
-"""Least volume of a component of the patient: an arm, or the tip of a nose."""
+SKIN_MM = 1.0
+"""Voxels this near to the patient are kept when everything outside is blanked: the width of a soft
+edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +34,13 @@ class Support:
 
     Attributes
     ----------
-    mask : bool array (slices, rows, columns), the support: voxels above `SUPPORT_HU` HU.
+    mask : bool array (slices, rows, columns), the support; by K-Means, dense support only.
     boundary : bool array of that shape, the partial-volume boundary between support and air.
-    patient : bool array of that shape, the largest component that is not support, with the air
-        it encloses in each slice.
+    patient : bool array of that shape, with the air that it encloses in each slice.
     states : tuple of str, for each slice "free", "touching" or "absent".
     confidence : tuple of float, for each slice the Dice that the method expects, 0 to 1; empty
         for a method without probabilities.
-    probability : float16 array of that shape, 0 to 1, or None for such a method.
+    probability : float16 array of that shape, 0 to 1, of support, or None for such a method.
     """
 
     mask: np.ndarray
@@ -57,6 +49,11 @@ class Support:
     states: tuple[str, ...]
     confidence: tuple[float, ...] = ()
     probability: np.ndarray | None = None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label image, uint8 array: 0 background, 1 support, 2 patient."""
+        return np.where(self.mask, SUPPORT, self.patient * np.uint8(PATIENT)).astype(np.uint8)
 
     @property
     def removed(self) -> np.ndarray:
@@ -137,7 +134,7 @@ def support_from_mask(series: Series, mask: np.ndarray) -> Support:
     -------
     Support, with an empty boundary and without confidence.
     """
-    patient = _patient(series, mask)
+    patient = patient_mask(series.hu, mask, series.spacing_mm)
     found = states(mask, patient, series.spacing_mm)
     return Support(mask, np.zeros_like(mask), patient, found)
 
@@ -164,12 +161,8 @@ def _kmeans(series):
     labels = label_series(series.hu, series.spacing_mm)
     mask = np.stack([label.mask for label in labels])
     boundary = _boundary(series, mask, [label.threshold for label in labels])
-    return Support(mask, boundary, _patient(series, mask), tuple(label.state for label in labels))
-
-
-def _patient(series, mask):
-    rest = (series.hu > SUPPORT_HU) & ~mask
-    return fill_holes(largest_component(rest), series.spacing_mm[1:]) & ~mask
+    patient = patient_mask(series.hu, mask, series.spacing_mm)
+    return Support(mask, boundary, patient, tuple(label.state for label in labels))
 
 
 def _network(series, weights=None, provider=None):
@@ -178,11 +171,11 @@ def _network(series, weights=None, provider=None):
     mask, patient = refine(probability, hu, spacing_mm)
     return Support(
         mask,
-        _boundary(series, mask, [SUPPORT_HU] * len(series)),
+        _boundary(series, mask, [DENSE_HU] * len(series)),
         patient,
         states(mask, patient, spacing_mm),
-        confidence(probability, mask, spacing_mm),
-        probability,
+        confidence(probability[0], mask, spacing_mm),
+        probability[0],
     )
 
 
@@ -195,24 +188,16 @@ def _boundary(series, mask, thresholds):
 METHODS: dict[str, Callable[[Series], Support]] = {"network": _network, "kmeans": _kmeans}
 
 
-def outside_patient(
-    support: np.ndarray, hu: np.ndarray, padding: np.ndarray, spacing_mm: Sequence[float]
-) -> np.ndarray:
-    """Find the voxels at `SUPPORT_HU` or below that are not near the patient: foam, linen, noise.
+def outside_patient(patient: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Find the voxels that are neither patient nor within `SKIN_MM` of them, the soft edge.
 
     Parameters
     ----------
-    support : bool array (slices, rows, columns)
-    hu : float array of that shape, in HU.
-    padding : bool array of that shape, outside the field of view; excluded.
+    patient : bool array (slices, rows, columns)
     spacing_mm : (z, y, x) in mm.
 
     Returns
     -------
     bool array of that shape.
     """
-    labels, count = ndimage.label((hu > SUPPORT_HU) & ~support, FACES)
-    large = sum_by_label(labels, count) * np.prod(spacing_mm) >= 1000 * MIN_PATIENT_ML
-    patient = fill_holes(large[labels], spacing_mm[1:])
-    near = np.stack([dilate(one, SKIN_MM, spacing_mm[1:]) for one in patient])
-    return ~near & (hu <= SUPPORT_HU) & ~padding
+    return ~np.stack([dilate(one, SKIN_MM, spacing_mm[1:]) for one in patient])

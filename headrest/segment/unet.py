@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import softmax
 
 from headrest.util.arrays import check_finite
 from headrest.util.backend import keras, layers, ops
@@ -15,8 +15,13 @@ CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
 """3x3 convolutions of each level in the 2018 network (harsh1795/CNN-DICOM-Segmentation)."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "original": {"widths": (16, 32, 64, 128, 256, 512, 1024)},
-    "valid3": {"widths": (16, 32, 64), "convolutions": (2, 2, 2), "padding": "valid"},
+    "original": {"widths": (16, 32, 64, 128, 256, 512, 1024), "classes": 2},
+    "valid3": {
+        "widths": (16, 32, 64),
+        "convolutions": (2, 2, 2),
+        "padding": "valid",
+        "classes": 2,
+    },
     "standard": {"widths": (24, 32, 48, 64, 64, 64, 64), "stride": 4},
     "wide": {"widths": (24, 32, 64, 96, 96, 96, 96), "stride": 4},
     "small": {"widths": (8, 16, 16), "convolutions": (2, 2, 2), "stride": 2},
@@ -37,24 +42,26 @@ def build_unet(preset: str = "standard", seed: int = 0, **changes: Any) -> keras
         the bottleneck; `convolutions` of each level, in the encoder and again in the decoder;
         `padding`, "same", or "valid", which loses one pixel per convolution on each side;
         `stride` of the first convolution, by which its kernel is larger and the output head
-        upsamples: the levels have a grid of 1 / stride (space to depth).
+        upsamples: the levels have a grid of 1 / stride (space to depth);
+        `classes`, 3 for background, support and patient, or 2, where the patient is background.
 
     Returns
     -------
-    keras.Model, float32 (batch, rows, columns, 1) -> logits (batch, rows, columns, 2), background
-    first.
+    keras.Model, float32 (batch, rows, columns, 1) -> logits (batch, rows, columns, classes).
 
     Examples
     --------
     >>> build_unet("small").output_shape
-    (None, None, None, 2)
+    (None, None, None, 3)
     """
     if preset not in PRESETS:
         raise HeadrestError(f"no network {preset!r}: choose from {', '.join(PRESETS)}")
     return _unet(**{**PRESETS[preset], **changes}, seed=seed, name=preset)
 
 
-def _unet(widths, convolutions=CONVOLUTIONS, padding="same", stride=1, seed=0, name=None):
+def _unet(
+    widths, convolutions=CONVOLUTIONS, padding="same", stride=1, classes=3, seed=0, name=None
+):
     if len(widths) != len(convolutions) or padding not in ("same", "valid"):
         levels = f"{len(widths)} widths and {len(convolutions)} convolutions"
         raise HeadrestError(f"{levels} for the levels of a network with padding {padding!r}")
@@ -85,7 +92,7 @@ def _unet(widths, convolutions=CONVOLUTIONS, padding="same", stride=1, seed=0, n
             x = convolve(x, widths[level], f"up{level}_{i}")
         lost += 2 * convolutions[level] if padding == "valid" else 0
     initial = keras.initializers.GlorotUniform(seed=next(seeds))
-    logits = PixelShuffle(2, stride, stride, kernel_initializer=initial, name="logits")(x)
+    logits = PixelShuffle(classes, stride, stride, kernel_initializer=initial, name="logits")(x)
     return keras.Model(inputs, logits, name=name)
 
 
@@ -138,13 +145,13 @@ def output_size(model: keras.Model, size: int) -> int:
 
 def keras_probability(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Wrap a U-Net as `headrest.segment.pretrained.load_pretrained` returns a network: float32
-    (n, rows, columns), scaled -> probability of support; it refuses sizes as `output_size`."""
+    (n, rows, columns), scaled -> probabilities; it refuses sizes as `output_size`."""
 
     def probability(scaled: np.ndarray) -> np.ndarray:
         for size in scaled.shape[1:]:
             output_size(model, size)
         logits = np.asarray(model.predict_on_batch(scaled[..., None]))
-        return expit(logits[..., 1] - logits[..., 0])
+        return softmax(np.moveaxis(logits, -1, 1), axis=1)
 
     return probability
 

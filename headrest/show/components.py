@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from headrest.hounsfield import SUPPORT_HU
+from headrest.hounsfield import DENSE_HU
 from headrest.segment.components import (
     BONE_MEAN_HU,
     BONE_STD_HU,
@@ -86,7 +86,7 @@ def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
             threshold = kmeans_threshold(hu)
             labels, count = find_components(hu > threshold)
             found = measure(labels, count, hu, threshold, study.spacing_mm[1:])
-            held = _share(labels, support & (hu > SUPPORT_HU)), _share(labels, patient)
+            held = _share(labels, support & (hu > DENSE_HU)), _share(labels, patient)
             truth = np.where(held[0] > held[1], "support", "patient")
             truth = np.where(np.minimum(*held) > 0.1 * np.maximum(*held), "both", truth)
             keep = (found.area_mm2 >= SMALLEST_MM2) & (np.maximum(*held) > 0)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from headrest.hounsfield import FLOOR, IGNORE_LABEL, INPUT_HIGH_HU, INPUT_LOW_HU, SUPPORT_HU, scale
+from headrest.hounsfield import FLOOR, INPUT_HIGH_HU, INPUT_LOW_HU, scale
 
 TRANSPOSED_SHARE, FLIPPED_ROWS_SHARE, FLIPPED_COLUMNS_SHARE = 1 / 12, 0.2, 0.5
 """Shares of slices with rows and columns exchanged (patient on the side), and flipped."""
@@ -82,7 +82,7 @@ def augment(
     Parameters
     ----------
     hu : array (size, size), in HU.
-    label : uint8 array (size, size), 1 for support, 0 for the rest, or `IGNORE_LABEL`.
+    label : uint8 array (size, size), values as of `headrest.hounsfield.SUPPORT`.
     change : Augmentation
     noise : float32 array, as by `sample_noise`.
 
@@ -90,7 +90,7 @@ def augment(
     -------
     (float32 array, uint8 array), both (change.size, change.size) : the slice, scaled as by
     `headrest.hounsfield.scale` and padded with `FLOOR` HU; the label, interpolated by the nearest
-    neighbour, with `IGNORE_LABEL` at `SUPPORT_HU` HU and below.
+    neighbour.
     """
     if change.transpose:
         hu, label = hu.T, label.T
@@ -101,23 +101,11 @@ def augment(
         hu, label = _shift(hu, change.shift, FLOOR), _shift(label, change.shift, 0)
     else:
         hu, label = _rotate(hu.astype(np.float32), change, FLOOR), _rotate(label, change, 0)
-    label = ignore_air(hu, label)
     scaled = hu + np.float32(change.offset_hu)
     scale(scaled, out=scaled)
     added = noise[change.noise_start : change.noise_start + scaled.size].reshape(scaled.shape)
     scaled += np.float32(change.noise_hu * 2 / (INPUT_HIGH_HU - INPUT_LOW_HU)) * added
     return scaled, label
-
-
-def ignore_air(hu: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Labels with `IGNORE_LABEL` at `SUPPORT_HU` HU and below, where no label is support.
-
-    Examples
-    --------
-    >>> ignore_air(np.array([-1000, 40]), np.array([0, 1], np.uint8))
-    array([255,   1], dtype=uint8)
-    """
-    return np.where(hu > SUPPORT_HU, label, np.uint8(IGNORE_LABEL))
 
 
 def _shift(image, shift, fill):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrest.hounsfield import scale
-from headrest.train.augment import augment, ignore_air, sample_augmentation, sample_noise
+from headrest.train.augment import augment, sample_augmentation, sample_noise
 from headrest.util.arrays import crop
 from headrest.util.errors import HeadrestError
 
@@ -65,7 +65,7 @@ class Batches:
     """
 
     hu: np.ndarray  # (n, size, size)
-    labels: np.ndarray  # (n, size, size), 1 for support, 0 for the rest, or `IGNORE_LABEL`
+    labels: np.ndarray  # uint8 (n, size, size)
     indices: np.ndarray  # slices to sample from
     batch_size: int
     output_size: int  # rows and columns that the network returns; labels are cropped to it
@@ -85,7 +85,7 @@ class Batches:
 
     def epoch(self, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield batches: scaled slices, float32 (batch, rows, columns, 1), and their labels, uint8
-        (batch, output, output), with `IGNORE_LABEL` in air too."""
+        (batch, output, output)."""
         rng, size = np.random.default_rng(seed), self.hu.shape[1]
         noise, previous = sample_noise(rng, size), None
         rows, batch = size, self.batch_size
@@ -118,7 +118,7 @@ class Batches:
         """Write one example into its place: stacking 32 of them later would delay a fast GPU."""
         hu, label = self.hu[index], self.labels[index]
         if change is None:
-            hu, label = scale(hu), ignore_air(hu, label)
+            hu = scale(hu)
         else:
             hu, label = augment(hu, label, change, noise)
         x[...], y[...] = hu, crop(label, self.output_size)

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.hounsfield import FLOOR, IGNORE_LABEL
+from headrest.hounsfield import (
+    BACKGROUND,
+    FLOOR,
+    IGNORE_LABEL,
+    NOT_SUPPORT,
+    PATIENT,
+    SUPPORT,
+)
 from headrest.util.arrays import fit_to_matrix
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder
@@ -17,20 +24,16 @@ from headrest.util.files import atomic_folder
 LABELS_NAME = re.compile(r"[A-Za-z0-9-]{1,40}")
 """Names of labels become names of files."""
 
-
-NOT_SUPPORT = 3
-"""Label of voxels that are background or patient, which a mask of the support alone leaves open."""
-
-LABEL_VALUES = (0, 1, 2, NOT_SUPPORT, IGNORE_LABEL)
+LABEL_VALUES = (BACKGROUND, SUPPORT, PATIENT, NOT_SUPPORT, IGNORE_LABEL)
 
 
 @dataclass(frozen=True)
 class TrainingSet:
     """Slices and their labels.
 
-    Labels are 1 for support, 2 for patient, 0 for background, `NOT_SUPPORT` for background or
-    patient, `headrest.hounsfield.IGNORE_LABEL` for unknown. Those
-    named "truth" are exact, "kmeans" come from K-Means and connected components.
+    Labels have the values of `headrest.hounsfield`: `BACKGROUND`, `SUPPORT`, `PATIENT`,
+    `NOT_SUPPORT` or `IGNORE_LABEL`. Those named "truth" are exact, "kmeans" come from K-Means and
+    connected components.
     """
 
     hu: np.ndarray  # int16 (n, rows, columns)

@@ -1,8 +1,9 @@
 """Losses and optimizers, for any backend of Keras 3."""
 
+import functools
 from typing import Any, TypeVar
 
-from headrest.hounsfield import IGNORE_LABEL
+from headrest.hounsfield import BACKGROUND, NOT_SUPPORT, PATIENT, SUPPORT
 from headrest.train.muon import Muon
 from headrest.util.backend import keras, ops
 from headrest.util.errors import HeadrestError
@@ -24,8 +25,8 @@ MUON_STEPS = 500
 def cross_entropy(labels: Any, logits: Any) -> Any:
     """Softmax cross entropy, averaged over pixels: the loss of 2018.
 
-    Labels are (batch, rows, columns): 1 for support, 0 for the rest; `IGNORE_LABEL` does not count.
-    Logits are (batch, rows, columns, 2), background first.
+    Labels are (batch, rows, columns) of `headrest.hounsfield`; `IGNORE_LABEL` does not count.
+    Logits are (batch, rows, columns, classes); with two classes the patient is background.
 
     Examples
     --------
@@ -37,30 +38,39 @@ def cross_entropy(labels: Any, logits: Any) -> Any:
 
 
 def cross_entropy_and_dice(labels: Any, logits: Any) -> Any:
-    """Cross entropy and Dice loss, for arguments as of `cross_entropy`.
+    """Cross entropy, and the Dice loss of support and patient; arguments as of `cross_entropy`.
 
     Support fills 2 % of a slice: with cross entropy alone, training stays for long where all is
     background. Source: F. Milletari et al., V-Net, 3DV 2016, arXiv:1606.04797.
     """
-    z, true, weight = _prepare(labels, logits)
-    probability = weight * ops.sigmoid(z)
-    shared = ops.sum(probability * true, (1, 2))
-    both = ops.sum(probability + true, (1, 2))
-    dice = ops.mean((2 * shared + DICE_SMOOTHING) / (both + DICE_SMOOTHING))
-    return CROSS_ENTROPY_WEIGHT * _cross_entropy(z, true, weight) + (1 - dice)
+    z, true, either, log_total = _prepare(labels, logits)
+    losses = []
+    for one, is_class, known in zip(z[SUPPORT:], true[SUPPORT:], (sum(true) + either, sum(true))):
+        probability = known * ops.exp(one - log_total)
+        shared = ops.sum(probability * is_class, (1, 2))
+        both = ops.sum(probability + is_class, (1, 2))
+        losses.append(1 - ops.mean((2 * shared + DICE_SMOOTHING) / (both + DICE_SMOOTHING)))
+    entropy = _cross_entropy(z, true, either, log_total)
+    return CROSS_ENTROPY_WEIGHT * entropy + sum(losses) / len(losses)
 
 
 def _prepare(labels, logits):
-    """Logit of the support (softmax of two classes is the sigmoid of their difference), labels as
-    numbers, and the weight of each pixel: 0 for `IGNORE_LABEL`, otherwise 1."""
+    """Logits of each class; masks of the pixels of each class, and of `NOT_SUPPORT`; logarithm of
+    the summed exponentials of the logits."""
     # The gradient of indexing pads with zeros: it took a tenth of TensorFlow's training step.
-    background, support = ops.split(logits, 2, -1)
-    z = ops.squeeze(support - background, -1)
-    return z, ops.cast(labels == 1, z.dtype), ops.cast(labels != IGNORE_LABEL, z.dtype)
+    z = [ops.squeeze(one, -1) for one in ops.split(logits, logits.shape[-1], -1)]
+    true = [ops.cast(labels == value, logits.dtype) for value in (BACKGROUND, SUPPORT, PATIENT)]
+    either = ops.cast(labels == NOT_SUPPORT, logits.dtype)
+    if len(z) == 2:
+        true, either = [true[BACKGROUND] + true[PATIENT] + either, true[SUPPORT]], 0 * either
+    return z, true, either, functools.reduce(ops.logaddexp, z)
 
 
-def _cross_entropy(z, true, weight):
-    return ops.sum(weight * (ops.softplus(z) - true * z)) / (ops.sum(weight) + 1e-6)
+def _cross_entropy(z, true, either, log_total):
+    chosen = sum(one * is_class for one, is_class in zip(z, true))
+    chosen = chosen + either * functools.reduce(ops.logaddexp, z[:1] + z[PATIENT:])
+    known = sum(true) + either
+    return ops.sum(known * log_total - chosen) / (ops.sum(known) + 1e-6)
 
 
 def sgd(steps: int, epochs: int, learning_rate: float = 0.2) -> keras.optimizers.Optimizer:

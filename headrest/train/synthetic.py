@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.hounsfield import FLOOR, IGNORE_LABEL
-from headrest.phantom import ambiguous_voxels, synthesize
-from headrest.segment.labels import label_series
+from headrest.hounsfield import FLOOR
+from headrest.phantom import synthesize
+from headrest.segment.labels import label_image, label_series
 from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
 from headrest.util import __version__
 from headrest.util.arrays import read_arrays
@@ -64,7 +64,8 @@ def _label(seed, options):
     study = synthesize(seed, **options)
     hu = np.maximum(study.hu, int(FLOOR))
     found = label_series(hu.astype(np.float32), study.spacing_mm)
-    labels = {"kmeans": np.array([one.mask for one in found]), "truth": study.support}
+    masks = np.array([one.mask for one in found])
+    labels = {"kmeans": label_image(hu, masks, study.spacing_mm), "truth": study.labels}
     states = {
         "kmeans": [one.state for one in found],
         "truth": slice_states(study.support, study.contact),
@@ -77,9 +78,8 @@ def write_synthetic_set(
 ) -> Path:
     """Write a training set of one slice per synthetic patient; an interrupted call continues.
 
-    Labels "truth" are exact, with `IGNORE_LABEL` in ambiguous voxels
-    (`headrest.phantom.ambiguous_voxels`). The folder gets patients.json, patients/ until all of
-    them are rendered, then set/, whose path is returned.
+    Labels "truth" are those of `headrest.phantom.Study`. The folder gets patients.json, patients/
+    until all of them are rendered, then set/, whose path is returned.
 
     Raises
     ------
@@ -123,11 +123,9 @@ def _render_missing(folder, patients, jobs, matrix):
 
 def _render(patient, folder, matrix):
     study = synthesize(**patient._asdict(), matrix=matrix, slices=1)
-    unknown = ambiguous_voxels(study.support_share, study.support, study.patient)
-    labels = np.where(unknown, IGNORE_LABEL, study.support).astype(np.uint8)
-    hu, states = np.maximum(study.hu, int(FLOOR)), slice_states(labels, study.contact)
+    hu, states = np.maximum(study.hu, int(FLOOR)), slice_states(study.labels, study.contact)
     with atomic_file(_file(folder, patient)) as temporary:
-        np.savez_compressed(temporary, hu=hu, labels=labels, states=states)
+        np.savez_compressed(temporary, hu=hu, labels=study.labels, states=states)
     return True
 
 
