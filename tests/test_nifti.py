@@ -5,7 +5,7 @@ import pytest
 from conftest import CANARY, make_series
 
 from headrest import HeadrestError, read_series
-from headrest.dicom.nifti import affine_of, is_sheared, write_nifti
+from headrest.dicom.nifti import affine_of, is_sheared, needs_resampling, write_nifti
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -164,3 +164,61 @@ def test_positions_of_real_scans_are_those_of_their_headers(scans, name, sheared
     series = read_series(scans / name)
     assert farthest_mm(affine_of(series), series) < 1e-3
     assert is_sheared(series) == sheared
+
+
+# Resampled series.
+
+PLACES = [0, 2, 5, 9, 14, 15, 20, 26, 27, 33]
+GRIDS = {
+    "uneven": {"n": 10, "ImagePositionPatient": lambda n: [-112, -112, float(PLACES[n - 1])]},
+    "tilted": {"n": 10} | TILT,
+    "tilted-and-uneven": TILT | {"n": 10}
+    | {"ImagePositionPatient": lambda n: [-112, -112, float(PLACES[n - 1])]},
+}  # fmt: skip
+
+
+def ramp(points):
+    """HU that rise evenly along each axis, so that linear interpolation is exact."""
+    return points @ [1.5, -2.0, 3.0] - 40
+
+
+@pytest.mark.parametrize("changes", GRIDS.values(), ids=GRIDS)
+def test_resampled_values_lie_where_they_did(tmp_path, changes):
+    make_series(tmp_path / "scan", **changes)
+    series = read_series(tmp_path / "scan")
+    assert needs_resampling(series)
+    axes = series.orientation.reshape(2, 3)
+    r, c = np.mgrid[:64, :64]
+    plane = 3.5 * (c[..., None] * axes[0] + r[..., None] * axes[1])
+    hu = ramp(series.positions[:, None, None] + plane)
+    path = tmp_path / "hu.nii.gz"
+    write_nifti(series, hu, path, resample=True)
+    image = nibabel.load(path)
+    steps = image.affine[:3, :3]
+    assert np.allclose(steps.T @ steps, np.diag(np.square(image.header.get_zooms())), atol=1e-4)
+    assert image.header.get_zooms() == pytest.approx((3.5, 3.5, series.spacing_mm[0]), rel=1e-5)
+    i, j, k = np.meshgrid(*(np.arange(n) for n in image.shape), indexing="ij")
+    points = nibabel.affines.apply_affine(image.affine, np.stack([i, j, k], -1)) * [-1, -1, 1]
+    inside = np.zeros(image.shape, bool)
+    inside[2:-2, 12:-12, 1:-1] = True
+    assert np.abs(image.get_fdata() - ramp(points))[inside].max() < 0.01
+    pytest.importorskip("SimpleITK").ReadImage(str(path))
+
+
+@pytest.mark.parametrize("changes", GRIDS.values(), ids=GRIDS)
+def test_resampled_labels_stay_labels(tmp_path, changes):
+    make_series(tmp_path / "scan", **changes)
+    series = read_series(tmp_path / "scan")
+    labels = np.zeros(series.stored.shape, np.uint8)
+    labels[:, 20:30, 20:30], labels[:, 40:44] = 2, 1
+    write_nifti(series, labels, tmp_path / "labels.nii.gz", resample=True)
+    image = nibabel.load(tmp_path / "labels.nii.gz")
+    found = np.asarray(image.dataobj)
+    assert found.dtype == np.uint8
+    for k in range(found.shape[2]):
+        assert [(found[..., k] == n).sum() for n in (1, 2)] == [4 * 64, 100]
+
+
+def test_an_even_upright_series_needs_no_resampling(tmp_path):
+    make_series(tmp_path / "scan")
+    assert not needs_resampling(read_series(tmp_path / "scan"))

@@ -8,6 +8,7 @@ from pydicom import dcmread
 
 from headrest import HeadrestError, __version__, read_series
 from headrest.dicom import write_segmentation
+from headrest.dicom.mask import read_mask
 from headrest.dicom.segmentation import CLUSTER_ANALYSIS, TYPE_2
 
 highdicom = pytest.importorskip("highdicom")
@@ -281,3 +282,59 @@ def test_real_scans_have_a_valid_segmentation(scans, tmp_path, name):
     write_segmentation(series, mask, tmp_path / "headrest.dcm", uid("real"))
     assert np.array_equal(read_back(tmp_path / "headrest.dcm", series), mask)
     assert validator_errors("dciodvfy", tmp_path / "headrest.dcm") == []
+
+
+# Support and patient.
+
+
+def labelled(tmp_path, kind, **changes):
+    """Series, labels of support and patient, and the segmentation of both."""
+    make_series(tmp_path / "scan", **changes)
+    series = read_series(tmp_path / "scan")
+    labels = np.random.default_rng(0).integers(0, 3, series.stored.shape).astype(np.uint8)
+    labels[len(labels) // 2] = 0
+    path = tmp_path / f"{kind}.dcm"
+    write_segmentation(series, labels, path, "method=test", kind=kind)
+    return series, labels, path
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+@pytest.mark.parametrize("changes", [SHAPES["even"], SHAPES["tilted-and-uneven"]])
+def test_support_and_patient_are_read_back_to_the_bit(tmp_path, kind, changes):
+    series, labels, path = labelled(tmp_path, kind, **changes)
+    uids = [header.SOPInstanceUID for header in series.headers]
+    read = highdicom.seg.segread(path)
+    both = read.get_pixels_by_source_instance(uids, segment_numbers=[1, 2])
+    assert np.array_equal(both[..., 0], labels == 1)
+    assert np.array_equal(both[..., 1], labels == 2)
+    assert validator_errors("dciodvfy", path) == []
+    ds = dcmread(path)
+    assert ds.SegmentationType == kind
+    assert ds.NumberOfFrames == (6 if kind == "BINARY" else 3)
+    support, patient = ds.SegmentSequence[-2:]
+    assert code(support.SegmentedPropertyTypeCodeSequence) == ("706683002", "SCT", "Headrest")
+    assert code(patient.SegmentedPropertyTypeCodeSequence) == ("38266002", "SCT", "Entire body")
+    category = ("123037004", "SCT", "Anatomical Structure")
+    assert code(patient.SegmentedPropertyCategoryCodeSequence) == category
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_the_mask_reader_takes_the_segment_of_the_support(tmp_path, kind):
+    series, labels, path = labelled(tmp_path, kind)
+    assert np.array_equal(read_mask(path, series), labels == 1)
+    ds = dcmread(path)
+    for segment in ds.SegmentSequence:
+        segment.SegmentedPropertyTypeCodeSequence[0].CodeValue = "85756007"  # tissue
+    ds.save_as(path)
+    with pytest.raises(HeadrestError, match="labels 1, 2: keep"):
+        read_mask(path, series)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_the_mask_reader_never_takes_the_patient_for_support(tmp_path, kind):
+    series, labels, path = labelled(tmp_path, kind)
+    write_segmentation(series, np.where(labels == 1, 0, labels), path, kind=kind)
+    with pytest.raises(HeadrestError, match="label 2 alone, which is the patient"):
+        read_mask(path, series)
+    write_segmentation(series, labels == 9, path)
+    assert not read_mask(path, series).any()

@@ -1,5 +1,6 @@
 """Read a mask or labels that a person corrected, onto the voxels of their series."""
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from headrest.dicom.nifti import affine_of, is_nifti
 from headrest.dicom.series import Series
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError, require
+
+HEADREST = ("706683002", "SCT", "Headrest")
+BODY = ("38266002", "SCT", "Entire body")
+"""Types of the segments of support and patient (PS3.16 CID 7151). Entire body and not Head
+(69536005): the patient is all of the body that is in the image, a neck or a chest too."""
 
 MANUALLY_CORRECTED = "manually corrected"
 """Begins the description of a mask that a person corrected."""
@@ -39,12 +45,14 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     Returns
     -------
     bool array (slices, rows, columns)
+        The one label of the file; of a label image of `clean --nifti` the label 1; of a
+        DICOM Segmentation with a patient the segment of the type Headrest.
 
     Raises
     ------
     HeadrestError
-        Where the file cannot be read, has several labels, or its voxels are not those of the
-        series.
+        Where the file cannot be read, has other labels or the patient alone, or its voxels are
+        not those of the series.
 
     Examples
     --------
@@ -52,7 +60,7 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     71322
     """
     with _naming(path):
-        return one_label(_read(path, series))
+        return one_label(_read(path, series), *_numbers(path))
 
 
 def read_labels(path: str | Path, series: Series) -> np.ndarray:
@@ -105,13 +113,40 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
     return one_label(values)
 
 
-def one_label(values: np.ndarray) -> np.ndarray:
-    """Bool array of an image with the values 0 and one other; HeadrestError for more."""
-    labels = np.unique(values[values != 0])
-    if len(labels) > 1:
-        shown = ", ".join(f"{label:g}" for label in labels[:5])
+def one_label(
+    values: np.ndarray, support: Sequence[int] = (1,), patient: Sequence[int] = (2,)
+) -> np.ndarray:
+    """Find the support in a mask, or in a label image of support and patient.
+
+    Parameters
+    ----------
+    values : array
+        0, and the one label of a mask, whichever it is; or 0, support and patient.
+    support, patient : numbers of the labels of a label image that `clean` wrote.
+
+    Returns
+    -------
+    bool array.
+
+    Raises
+    ------
+    HeadrestError
+        For other labels, and for the patient alone: with all support erased from a label image,
+        the patient must not be removed.
+
+    Examples
+    --------
+    >>> one_label(np.array([0, 1, 2])), one_label(np.array([0, 7]))
+    (array([False,  True, False]), array([False,  True]))
+    """
+    found = np.unique(values[values != 0]).tolist()
+    rest = [label for label in found if label not in patient]
+    shown = ", ".join(f"{label:g}" for label in found[:5])
+    if found and not rest:
+        raise HeadrestError(f"a mask with the label {shown} alone, which is the patient")
+    if len(rest) > 1 or (rest != found and rest[0] not in support) or np.isnan(rest).any():
         raise HeadrestError(f"a mask with the labels {shown}: keep that of the support alone")
-    return values != 0
+    return values == rest[0] if rest else np.zeros(values.shape, bool)
 
 
 def _from_nifti(path, series):
@@ -134,6 +169,17 @@ def _from_nifti(path, series):
     moved = to_voxels @ inv_ornt_aff(orientation, values.shape) @ corners - corners
     _refuse_distance(np.abs(moved).max())
     return mask
+
+
+def _numbers(path):
+    """Numbers of the labels of the support and of the patient, by their codes in DICOM."""
+    if Path(path).suffix.lower() == ".npz" or is_nifti(path):
+        return (1,), (2,)
+    numbers = {HEADREST[0]: [], BODY[0]: []}
+    for segment in dcmread(path, stop_before_pixels=True).SegmentSequence:
+        kind = segment.SegmentedPropertyTypeCodeSequence[0].get("CodeValue")
+        numbers.get(kind, []).append(segment.SegmentNumber)
+    return numbers.values()
 
 
 def _from_arrays(path, series):
@@ -165,8 +211,8 @@ def _from_segmentation(path, series):
         _refuse_other_frame_of_reference(ds, series)
         frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
         labels = np.zeros(series.stored.shape, np.uint16)
-        if ds.SOPClassUID == SegmentationStorage:
-            one_label(frames)
+        if ds.SOPClassUID == SegmentationStorage and len(np.unique(frames)) > 2:
+            raise HeadrestError("a fractional segmentation: keep a binary one of the support")
         for groups, values in zip(ds.PerFrameFunctionalGroupsSequence, frames):
             pixels = np.argwhere(values)
             k, rows, columns = _place(ds, groups, series, pixels)

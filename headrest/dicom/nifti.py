@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from headrest.dicom.attributes import has_place
+from headrest.dicom.resample import resampled
 from headrest.dicom.series import Series
 from headrest.dicom.values import check_volume
 from headrest.util import __version__
@@ -206,8 +207,19 @@ def is_sheared(series: Series) -> bool:
     return bool(np.linalg.norm(within_slice) * (len(series) - 1) > EVEN_GRID_MM)
 
 
-def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: str = "") -> None:
-    """Write a mask, or a probability, as a NIfTI file on the native grid. Needs nibabel.
+def needs_resampling(series: Series) -> bool:
+    """Whether NIfTI cannot hold the native grid, or holds it only with shear."""
+    return bool(why_no_nifti(series)) or is_sheared(series)
+
+
+def write_nifti(
+    series: Series,
+    values: np.ndarray,
+    path: str | Path,
+    parameters: str = "",
+    resample: bool = False,
+) -> None:
+    """Write labels, a probability or HU as a NIfTI file. Needs nibabel.
 
     A series from NIfTI keeps its affine, its order of axes and its header.
     A tilted gantry gives a sheared affine. It is stored in the sform alone, as a qform cannot hold
@@ -216,17 +228,20 @@ def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: 
     Parameters
     ----------
     series : Series
-    mask : bool array (slices, rows, columns), or float array of a probability
-        Written as uint8, or as float32; (columns, rows, slices) for a series from DICOM.
+    values : array (slices, rows, columns)
+        bool or uint8 for labels, int16 or float for HU and probabilities; (columns, rows, slices)
+        in the file for a series from DICOM.
     path : path
         Written atomically; compressed where it ends in .gz.
     parameters : str
-        How the mask was made, for the description (80 bytes).
+        How the values were made, for the description (80 bytes).
+    resample : bool
+        Write an even, upright grid in place of the native one, see `resampled`.
 
     Raises
     ------
     HeadrestError
-        Where nibabel is missing, the mask does not fit the series, or the series has no affine.
+        Where nibabel is missing, the values do not fit the series, or the series has no affine.
 
     Examples
     --------
@@ -236,11 +251,18 @@ def write_nifti(series: Series, mask: np.ndarray, path: str | Path, parameters: 
     (512, 512, 28)
     """
     require("nibabel")
-    if np.shape(mask) != series.stored.shape:
-        shapes = f"a mask of {np.shape(mask)} for slices of {series.stored.shape}"
+    if np.shape(values) != series.stored.shape:
+        shapes = f"a mask of {np.shape(values)} for slices of {series.stored.shape}"
         raise HeadrestError(f"{path}: not written: {shapes}")
-    values = mask.astype(np.float32 if mask.dtype.kind == "f" else np.uint8)
-    image = _new_image(series, values) if series.image is None else _like_source(series, values)
+    kinds = {"b": np.uint8, "f": np.float32}
+    values = values.astype(kinds.get(values.dtype.kind, values.dtype), copy=False)
+    if resample:
+        values, affine = resampled(series, values)
+        image = _new_image(values, LPS_TO_RAS @ affine, sheared=False)
+    elif series.image is None:
+        image = _new_image(values, affine_of(series), is_sheared(series))
+    else:
+        image = _like_source(series, values)
     image.header["descrip"] = f"headrest {__version__} {parameters}".encode()[:79]
     with atomic_file(path) as temporary:
         temporary.write_bytes(_encoded(image, Path(path).suffix == ".gz"))
@@ -275,12 +297,11 @@ def _like_source(series, values, slope=1.0, inter=0.0):
     return image
 
 
-def _new_image(series, values):
+def _new_image(values, affine, sheared):
     from nibabel import Nifti1Image
 
-    affine = affine_of(series)
     image = Nifti1Image(values.T, affine)
     image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="unknown" if is_sheared(series) else "scanner")
+    image.set_qform(affine, code="unknown" if sheared else "scanner")
     image.header.set_xyzt_units("mm")
     return image

@@ -1,4 +1,4 @@
-"""Write a mask as a DICOM Segmentation (PS3.3 A.51) of the series in which it was found."""
+"""Write labels as a DICOM Segmentation (PS3.3 A.51) of the series in which they were found."""
 
 import copy
 import io
@@ -12,7 +12,7 @@ from pydicom.valuerep import validate_value
 
 from headrest.dicom.attributes import has_place, number
 from headrest.dicom.frames import frame_source
-from headrest.dicom.mask import MANUALLY_CORRECTED
+from headrest.dicom.mask import BODY, HEADREST, MANUALLY_CORRECTED
 from headrest.dicom.series import Series
 from headrest.dicom.write import (
     SERIES_NUMBER_OFFSET,
@@ -26,10 +26,13 @@ from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file
 
 PHYSICAL_OBJECT = ("260787004", "SCT", "Physical object")
-HEADREST = ("706683002", "SCT", "Headrest")
+ANATOMY = ("123037004", "SCT", "Anatomical Structure")
+SEGMENTS = (("Support", PHYSICAL_OBJECT, HEADREST), ("Patient", ANATOMY, BODY))
+"""Name, category (PS3.16 CID 7150) and type of the segments 1 and 2."""
+
 ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
 CLUSTER_ANALYSIS = ("123107", "DCM", "Cluster Analysis")
-"""Codes: category and type of the segment, families of algorithms (PS3.16 CID 7162)."""
+"""Families of algorithms (PS3.16 CID 7162)."""
 
 TYPE_2: tuple[str, ...] = (
     "PatientName",
@@ -55,39 +58,45 @@ def why_no_segmentation(series: Series) -> str:
 
 def write_segmentation(
     series: Series,
-    mask: np.ndarray,
+    labels: np.ndarray,
     path: str | Path,
     parameters: str = "",
     family: tuple[str, str, str] = ARTIFICIAL_INTELLIGENCE,
+    kind: str = "BINARY",
 ) -> None:
-    """Write a mask as a binary segmentation of one segment, coded as headrest. Needs highdicom.
+    """Write labels as a segmentation of support and patient. Needs highdicom.
 
-    One frame per slice on the native grid, also for tilted and uneven series. Slices without
-    support have an empty frame, which distinguishes them from slices that were not processed.
+    Frames have the native grid, also for tilted and uneven series. A binary segmentation has a
+    frame per slice and segment, empty ones too: they tell slices without support from slices that
+    were not processed.
 
     Parameters
     ----------
     series : Series
         The source. Required attributes that its headers lack are added empty.
-    mask : bool array (slices, rows, columns)
+    labels : uint8 array (slices, rows, columns): 0, 1 support, 2 patient
+        Or a bool array of the support, which gives one segment.
     path : path
-        Written atomically. The same mask with the same parameters gets the same UIDs.
+        Written atomically. The same labels with the same parameters get the same UIDs.
     parameters : str
-        How the mask was made.
+        How the labels were made.
     family : (value, scheme, meaning)
         Code of the family of the algorithm.
+    kind : str
+        "BINARY", which every viewer reads, or "LABELMAP" (DICOM 2024c; highdicom 0.25): one frame
+        per slice, whose values are the numbers of the segments.
 
     Raises
     ------
     HeadrestError
-        Where highdicom is missing, the mask does not fit the series, slices have no position, or
+        Where highdicom is missing, the labels do not fit the series, slices have no position, or
         the file cannot be written.
 
     """
     require("highdicom")
     refusal = why_no_segmentation(series)
-    if np.shape(mask) != series.stored.shape:
-        refusal = f"a mask of {np.shape(mask)} for slices of {series.stored.shape}"
+    if np.shape(labels) != series.stored.shape:
+        refusal = f"a mask of {np.shape(labels)} for slices of {series.stored.shape}"
     if refusal:
         raise HeadrestError(f"{path}: not written: {refusal}")
     with atomic_file(path) as temporary:
@@ -95,7 +104,7 @@ def write_segmentation(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they may quote the patient's name
                 encoded = io.BytesIO()
-                _segmentation(series, mask, parameters, family).save_as(encoded)
+                _segmentation(series, labels, parameters, family, kind).save_as(encoded)
             temporary.write_bytes(encoded.getvalue())
         except OSError:
             raise
@@ -104,16 +113,18 @@ def write_segmentation(
             raise HeadrestError(f"{path}: {reason}") from error
 
 
-def _segmentation(series, mask, parameters, family):
+def _segmentation(series, labels, parameters, family, kind):
     from highdicom.seg import Segmentation
 
-    sources = _sources(series)
-    made_of = (series.fingerprint, parameters, mask_digest(mask), "segmentation")
+    sources = sound_headers(series)
+    count = 1 if labels.dtype == bool else len(SEGMENTS)
+    digests = [mask_digest(labels == n + 1) for n in range(count)]
+    made_of = (series.fingerprint, parameters, *digests, "segmentation", kind)
     segmentation = Segmentation(
         source_images=sources,
-        pixel_array=mask.astype(np.uint8),
-        segmentation_type="BINARY",
-        segment_descriptions=[_segment(parameters, family)],
+        pixel_array=labels.astype(np.uint8),
+        segmentation_type=kind,
+        segment_descriptions=[_segment(n, parameters, family) for n in range(count)],
         series_instance_uid=derived_uid(*made_of, "series"),
         series_number=offset_series_number(sources[0], 2 * SERIES_NUMBER_OFFSET),
         series_description=appended(sources[0], "SeriesDescription", " ", "headrest", 64),
@@ -124,7 +135,7 @@ def _segmentation(series, mask, parameters, family):
         software_versions=__version__,
         device_serial_number=__version__,
         content_label="HEADREST",
-        content_description="Patient support and its partial-volume boundary",
+        content_description="Support with its partial-volume boundary; patient",
         specific_character_set="ISO_IR 192",  # highdicom copies no invalid set of the source
         omit_empty_frames=False,
     )
@@ -151,22 +162,30 @@ def _refer_to_frames(dataset, frames):
                 item.pop("ReferencedFrameNumber", None)
 
 
-def _segment(parameters, family):
+def _segment(n, parameters, family):
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
     from pydicom.sr.coding import Code
 
+    name, category, kind = SEGMENTS[n]
     algorithm = AlgorithmIdentificationSequence("headrest", Code(*family), __version__, "headrest")
     algorithm[0].AlgorithmParameters = parameters
-    codes = Code(*PHYSICAL_OBJECT), Code(*HEADREST)
-    kind = "SEMIAUTOMATIC" if parameters.startswith(MANUALLY_CORRECTED) else "AUTOMATIC"
-    return SegmentDescription(1, "Headrest", *codes, kind, algorithm)
+    codes = Code(*category), Code(*kind)
+    return SegmentDescription(n + 1, name, *codes, made_by(parameters), algorithm)
 
 
-def _sources(series):
-    """One header per slice for highdicom: that of the first slice with own position and UID."""
+def made_by(parameters: str) -> str:
+    """SEMIAUTOMATIC for a mask that a person corrected, else AUTOMATIC."""
+    return "SEMIAUTOMATIC" if parameters.startswith(MANUALLY_CORRECTED) else "AUTOMATIC"
+
+
+def sound_headers(series: Series) -> list[Dataset]:
+    """One valid header per slice: that of the first slice, with own position and UID.
+
+    Patient's Name is empty in it; the attributes of `TYPE_2` exist.
+    """
     first = _sound(copy.deepcopy(series.headers[0]))
-    first.PatientName = ""  # highdicom logs malformed names; `_segmentation` sets it
+    first.PatientName = ""  # highdicom logs malformed names; its caller sets it
     for keyword in TYPE_2:
         first.setdefault(keyword, "")
     method = first.get("DeidentificationMethod") or "DeidentificationMethodCodeSequence" in first
