@@ -3,6 +3,8 @@
 import copy
 import io
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +96,17 @@ def write_segmentation(
 
     """
     require("highdicom")
+    make = partial(_segmentation, series, labels, parameters, family, kind)
+    save_object(path, series, labels, make)
+
+
+def save_object(
+    path: str | Path, series: Series, labels: np.ndarray, make: Callable[[], Dataset]
+) -> None:
+    """Make a DICOM object of the labels of a series, and write it atomically.
+
+    Raises HeadrestError where labels do not fit, slices have no position, or `make` fails.
+    """
     refusal = why_no_segmentation(series)
     if np.shape(labels) != series.stored.shape:
         refusal = f"a mask of {np.shape(labels)} for slices of {series.stored.shape}"
@@ -104,12 +117,13 @@ def write_segmentation(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they may quote the patient's name
                 encoded = io.BytesIO()
-                _segmentation(series, labels, parameters, family, kind).save_as(encoded)
+                made = make()
+                made.save_as(encoded, enforce_file_format=True)
             temporary.write_bytes(encoded.getvalue())
         except OSError:
             raise
         except Exception as error:  # a malformed element of the source raises any exception
-            reason = f"its source makes no segmentation ({type(error).__name__})"
+            reason = f"its source makes no such object ({type(error).__name__})"
             raise HeadrestError(f"{path}: {reason}") from error
 
 

@@ -1,0 +1,159 @@
+"""Write support and patient as an RT Structure Set (PS3.3 A.19), for treatment planning."""
+
+from datetime import datetime
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
+from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
+
+from headrest.dicom import segmentation as seg
+from headrest.dicom import write
+from headrest.dicom.series import Series
+from headrest.util import __version__
+from headrest.util.errors import require
+
+STRUCTURES = {"SUPPORT": [213, 94, 0], "EXTERNAL": [0, 158, 115]}
+"""RT ROI Interpreted Type (3006,00A4) of the labels 1 and 2, and the color of each. PS3.3 C.8.8.8:
+SUPPORT is an external patient support device, EXTERNAL the contour of the patient."""
+
+STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"
+"""SOP class of a study in RT Referenced Study Sequence; retired, and still the usual value."""
+
+
+def write_structures(
+    series: Series, labels: np.ndarray, path: str | Path, parameters: str = ""
+) -> None:
+    """Write labels as contours, one RT structure each for support and patient. Needs contourpy.
+
+    A contour runs half-way between the centres of the pixels on both sides, so that exactly the
+    centres of the labelled pixels are inside. A hole is joined to its outer contour by a channel
+    of no width (PS3.3 C.8.8.6.3).
+
+    Parameters
+    ----------
+    series : Series
+    labels : uint8 array (slices, rows, columns): 0, 1 support, 2 patient
+    path : path
+        Written atomically. The same labels with the same parameters get the same UIDs.
+    parameters : str
+        How the labels were made.
+
+    Raises
+    ------
+    HeadrestError
+        Where contourpy is missing, the labels do not fit the series, slices have no position, or
+        the file cannot be written.
+    """
+    require("contourpy")
+    seg.save_object(path, series, labels, partial(_structure_set, series, labels, parameters))
+
+
+def _structure_set(series, labels, parameters):
+    sources, now = seg.sound_headers(series), datetime.now()
+    source, images = sources[0], [_reference(header) for header in sources]
+    digests = [write.mask_digest(labels == n) for n in (1, 2)]
+    made_of = (series.fingerprint, parameters, *digests, "structures")
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in (*seg.TYPE_2, "StudyDescription", "StudyInstanceUID", "FrameOfReferenceUID"):
+        setattr(ds, keyword, source.get(keyword, ""))
+    ds.PatientName = str(series.headers[0].get("PatientName", ""))
+    ds.PositionReferenceIndicator = source.get("PositionReferenceIndicator", "")
+    ds.SOPClassUID, ds.SOPInstanceUID = RTStructureSetStorage, write.derived_uid(*made_of)
+    ds.Modality, ds.SeriesInstanceUID = "RTSTRUCT", write.derived_uid(*made_of, "series")
+    ds.SeriesNumber = write.offset_series_number(source, 3 * write.SERIES_NUMBER_OFFSET)
+    ds.SeriesDescription = write.appended(source, "SeriesDescription", " ", "headrest", 64)
+    ds.Manufacturer = ds.ManufacturerModelName = "headrest"
+    ds.SoftwareVersions, ds.OperatorsName, ds.InstanceNumber = __version__, "", 1
+    ds.StructureSetLabel, ds.StructureSetDescription = "HEADREST", parameters[:1024]
+    for kind in ("StructureSet", "InstanceCreation"):
+        setattr(ds, f"{kind}Date", now.strftime("%Y%m%d"))
+        setattr(ds, f"{kind}Time", now.strftime("%H%M%S"))
+    ds.ApprovalStatus = "UNAPPROVED"
+    ds.ReferencedFrameOfReferenceSequence = [_frame(source, images)]
+    ds.StructureSetROISequence, ds.ROIContourSequence = [], []
+    ds.RTROIObservationsSequence = []
+    for n, (kind, color) in enumerate(STRUCTURES.items(), 1):
+        roi = _item(ROINumber=n, ROIName=kind)
+        roi.ReferencedFrameOfReferenceUID = source.FrameOfReferenceUID
+        roi.ROIGenerationAlgorithm = seg.made_by(parameters)
+        contour = _item(ReferencedROINumber=n, ROIDisplayColor=color)
+        masks = enumerate(labels == n)
+        items = [_contour(c, images[i]) for i, m in masks for c in _contours(series, m, i)]
+        if items:
+            contour.ContourSequence = items
+        observation = _item(ObservationNumber=n, ReferencedROINumber=n, ROIInterpreter="")
+        observation.RTROIInterpretedType = kind
+        ds.StructureSetROISequence.append(roi)
+        ds.ROIContourSequence.append(contour)
+        ds.RTROIObservationsSequence.append(observation)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # no limit of 64 KB for a contour
+    ds.file_meta.ImplementationClassUID = write.IMPLEMENTATION_UID
+    return ds
+
+
+def _contours(series, mask, i):
+    """Closed contours of a mask of slice i: list of float array (points, 3), in mm."""
+    from contourpy import FillType, contour_generator
+
+    outlines, offsets = contour_generator(
+        z=np.pad(mask, 1).astype(float), fill_type=FillType.OuterOffset
+    ).filled(0.5, 2)
+    x_axis, y_axis = series.orientation.reshape(2, 3)
+    _, y_mm, x_mm = series.spacing_mm
+    to_mm = np.stack([x_axis * x_mm, y_axis * y_mm])
+    found = []
+    for points, ends in zip(outlines, offsets):
+        outer, *holes = [_corners(points[a : b - 1]) for a, b in pairwise(ends)]
+        joined = [outer]
+        for hole in holes:
+            joined += [outer[:1], hole, hole[:1]]
+        joined += [outer[:1]] * bool(holes)
+        found.append(series.positions[i] + (np.concatenate(joined) - 1) @ to_mm)
+    return found
+
+
+def _corners(ring):
+    """Points of a ring at which its direction changes."""
+    step = ring - np.roll(ring, 1, 0)
+    return ring[(step != np.roll(step, -1, 0)).any(1)]
+
+
+def _contour(points, image):
+    values = "\\".join(f"{value:.3f}" for value in points.ravel()).encode()
+    values += b" " * (len(values) % 2)
+    item = _item(ContourImageSequence=[image], ContourGeometricType="CLOSED_PLANAR")
+    item.NumberOfContourPoints = len(points)
+    tag = Tag("ContourData")  # raw: pydicom takes seconds to check so many numbers
+    item[tag] = RawDataElement(tag, "DS", len(values), values, 0, True, True)
+    return item
+
+
+def _frame(source, images):
+    series = _item(SeriesInstanceUID=source.SeriesInstanceUID, ContourImageSequence=images)
+    study = _item(
+        ReferencedSOPClassUID=STUDY_MANAGEMENT,
+        ReferencedSOPInstanceUID=source.StudyInstanceUID,
+        RTReferencedSeriesSequence=[series],
+    )
+    return _item(FrameOfReferenceUID=source.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+
+
+def _reference(header):
+    return _item(
+        ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID
+    )
+
+
+def _item(**elements):
+    item = Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return item
