@@ -118,6 +118,9 @@ def save_object(
                 warnings.simplefilter("ignore")  # they may quote the patient's name
                 encoded = io.BytesIO()
                 made = make()
+                frames = {h.SOPInstanceUID: frame_source(h) for h in series.headers}
+                if any(frames.values()):
+                    _refer_to_frames(made, frames)
                 made.save_as(encoded, enforce_file_format=True)
             temporary.write_bytes(encoded.getvalue())
         except OSError:
@@ -156,7 +159,6 @@ def _segmentation(series, labels, parameters, family, kind):
     dimensions = [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]
     for item in dimensions:  # highdicom makes this UID random
         item.DimensionOrganizationUID = derived_uid(*made_of, "dimensions")
-    _refer_to_frames(segmentation, {h.SOPInstanceUID: frame_source(h) for h in series.headers})
     if "PatientName" in series.headers[0]:
         segmentation["PatientName"] = series.headers[0]["PatientName"]
     return segmentation
@@ -169,7 +171,7 @@ def _refer_to_frames(dataset, frames):
             if source := frames.get(item.get("ReferencedSOPInstanceUID")):
                 item.update(source)
             _refer_to_frames(item, frames)
-        if element.keyword == "ReferencedInstanceSequence" and any(frames.values()):
+        if element.keyword == "ReferencedInstanceSequence":
             files = {item.ReferencedSOPInstanceUID: item for item in element.value}
             element.value = list(files.values())
             for item in element.value:
