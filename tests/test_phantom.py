@@ -141,9 +141,11 @@ def test_positions_ascend_along_the_normal(studies):
         assert abs(row @ column) < 1e-5
 
 
-def test_patient_is_one_large_component_of_tissue(studies):
+def test_head_without_shoulders_or_limbs_is_one_large_component_of_tissue(studies):
+    apart = {"shoulder_tips", "limbs"}
     for study in studies[:10]:
-        if study.parameters["kind"] in ("adult", "old") and study.patient.any():
+        is_alone = not apart & set(study.parameters["effects"])
+        if is_alone and study.parameters["kind"] in ("adult", "old") and study.patient.any():
             assert study.hu[study.patient].mean() > -150
             biggest = study.patient[study.patient.sum((1, 2)).argmax()]
             labels, _ = ndimage.label(biggest)
@@ -189,8 +191,9 @@ def test_pressed_ears_touch_along_their_height_and_occur_only_on_request(sampled
 
 
 @pytest.mark.slow
-def test_limbs_belong_to_the_patient_and_occur_only_on_request(sampled):
-    assert not any(d["limbs"] for d in sampled)
+def test_limbs_belong_to_the_patient_and_are_rare_without_request(sampled):
+    assert 1 <= sum(bool(d["limbs"]) for d in sampled) <= 20
+    assert all(sample_parameters(seed, with_limbs=True)["limbs"] for seed in (3117, 3128, 3149))
     assert not sample_parameters(3, region="chest", with_limbs=True)["limbs"]
     more = 0
     for seed in (3117, 3128, 3149):

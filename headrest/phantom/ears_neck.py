@@ -1,7 +1,8 @@
 """Ears, neck and shoulders.
 
 Ears are thin pinnae, bent like an S in section, with helix and lobe; some are folded or pressed
-flat. The neck has a spine, an airway and vessels; the shoulders have bones and the tips of lungs.
+flat, some folded forward by a cushion: a leaf on a stalk, with fat between two skins. The neck has
+a spine, an airway and vessels; the shoulders have bones and the tips of lungs.
 """
 
 import functools
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from headrest.hounsfield import AIR
-from headrest.phantom.materials import TISSUE, Parameters, sample, tissue_ranges
+from headrest.phantom.materials import TISSUE, Parameters, happens, sample, tissue_ranges
 from headrest.phantom.scene import View, Window, within
 from headrest.phantom.shapes import (
     Array,
@@ -23,13 +24,14 @@ from headrest.phantom.shapes import (
     cylinder,
     ellipsoid,
     intersection,
+    smooth_intersection,
     smooth_union,
     union,
 )
 
 EAR_RANGES: Parameters = {
     "left": {
-        "protrusion_deg": (-12.0, 28.0),
+        "protrusion_deg": [(-12.0, 28.0)] * 6 + [(30.0, 48.0)],
         "height_mm": (25.0, 34.0),
         "width": (0.8, 1.25),
         "thickness_mm": (3.0, 5.8),
@@ -38,7 +40,14 @@ EAR_RANGES: Parameters = {
         "twist_mm": (-2.5, 2.5),
         "jitter_mm": (-1.8, 1.8),
         "lobe_mm": (4.0, 8.0),
-        "shape": ["free", "free", "free", "free", "flattened", "folded"],
+        "shape": ["free"] * 4 + ["flattened", "folded", "forward"],
+        "leaf_mm": (20.0, 62.0),
+        "leaf_at": (-0.8, 0.8),
+        "leaf_lean": (-0.2, 0.35),
+        "leaf_bend": (0.0, 0.01),
+        "gap_mm": (1.0, 8.0),
+        "stalk_mm": (2.5, 6.0),
+        "inner_hu": (-300.0, 60.0),
     },
     "canal_mm": (1.5, 3.0),
     "cartilage": TISSUE["cartilage"],
@@ -55,6 +64,11 @@ NECK_RANGES = {
     "shoulder_z": (-215.0, -165.0),
     "airway_mm": (5.0, 11.0),
     "lordosis": (-8.0, 10.0),
+    "tip_x": (90.0, 150.0),
+    "tip_y": (0.0, 70.0),
+    "tip_z": (-160.0, -80.0),
+    "tip_axes_mm": {"x": (28.0, 60.0), "y": (22.0, 48.0), "z": (25.0, 70.0)},
+    "tip_shift_mm": (-18.0, 18.0),
     "hu": tissue_ranges("cortical", "marrow", "muscle", "blood", "fluid"),
 }
 LUNG_TIP_HU = -840
@@ -71,8 +85,9 @@ def sample_ears(rng: Generator, age: str) -> Parameters:
 
 
 def sample_neck(rng: Generator, age: str) -> Parameters:
-    """Sample neck and shoulders; a child's shoulders are higher."""
+    """Sample neck and shoulders; a child's are higher, some reach up beside the chin."""
     neck = sample(rng, NECK_RANGES)
+    neck["has_tips"] = happens(rng, 0.28)
     if age == "child":
         neck["shoulder_z"] += 20
     return neck
@@ -82,6 +97,8 @@ def ear_distance(points: Points, ear: Parameters) -> Array:
     """Distance to a left pinna: its bent section along the height, the helix and the lobe."""
     x, y, z = points
     x, height = _before_pressing(x, ear), ear["height_mm"]
+    if ear["shape"] == "forward":
+        return _leaf([x, y, z], ear)
     tall = (z + 38) / height
     fullness = np.sqrt(np.clip(1.02 - (tall - 0.12) ** 2, 0.02, 1)) * ear["width"]
     out = (x - 71) / fullness + ear["twist_mm"] * np.sin(3 * tall + ear["protrusion_deg"])
@@ -97,6 +114,20 @@ def ear_distance(points: Points, ear: Parameters) -> Array:
     lobe = ellipsoid(points, (73, 6, -38 - height * 0.9), (3.4, ear["lobe_mm"], ear["lobe_mm"] + 2))
     tragus = capsule(points, (68, -8, -40), (75, -4, -41), 3.2)
     return smooth_union(smooth_union(pinna, lobe, 4), tragus, 4)
+
+
+def _leaf(points, ear):
+    """Distance to a pinna folded forward: a bent plate with a thick rim, on a stalk of scalp."""
+    (x, y, z), long, height = points, ear["leaf_mm"] / 2, ear["height_mm"]
+    middle, level = 6 - ear["leaf_at"] * long, 74 + ear["gap_mm"]
+    out = x - level - ear["leaf_lean"] * (y - 6) + ear["leaf_bend"] * (y - 6) ** 2
+    out = out + ear["twist_mm"] * np.sin((z + 38) / 9 + (y - 6) / 14)
+    outline = np.sqrt(((y - middle) / long) ** 2 + ((z + 38) / height) ** 2) - 1
+    outline = outline * min(long, height)
+    half = ear["thickness_mm"] * (0.3 + 0.12 * np.exp(-(((outline + 3) / 2.5) ** 2)))
+    plate = smooth_intersection(abs(out) - half, outline, 2)
+    stalk = capsule(points, (62, 6, -42), (level, 6, -42), ear["stalk_mm"] + 1, ear["stalk_mm"])
+    return smooth_union(plate, stalk, 4)
 
 
 def _before_pressing(x, ear):
@@ -117,7 +148,7 @@ def press(ears: Parameters, tips_mm: Sequence[float], limits_mm: Sequence[float]
     return pressed
 
 
-@within((50, -40, -100), (120, 75, 20), sided=True)
+@within((50, -62, -100), (120, 80, 20), sided=True)
 def include_ears(window: Window, side: int, skin: Array, ears: Parameters) -> None:
     """Lower the distance to the skin, in place, to the distance to the nearer of skin and ear."""
     near = ear_distance(window.mirrored(side), ears["left" if side > 0 else "right"])
@@ -151,17 +182,20 @@ def _bar(out, back, start, end):
     return np.sqrt((dx - t * along) ** 2 + (dy - t * across) ** 2)
 
 
-@within((60, -18, -84), (110, 56, 4), sided=True)
+@within((60, -56, -84), (112, 64, 4), sided=True)
 def paint_ears(window: Window, side: int, ears: Parameters, skin_hu: float) -> None:
     """Paint pinnae, which yield to rigid supports, and the ear canals."""
-    points = window.mirrored(side)
-    pinna = ear_distance(points, ears["left" if side > 0 else "right"])
+    points, ear = window.mirrored(side), ears["left" if side > 0 else "right"]
+    pinna = ear_distance(points, ear)
     canal = chain(points, ((76, 4, -41), (65, 0, -40), (51, 5, -43)), ears["canal_mm"])
     concha = np.maximum(ellipsoid(points, (77, 5, -40), (5.5, 4, 7)), 68 - points[0])
     outside = 1 - window.scene.patient[window.at]
     free = outside * (1 - window.scene.rigid[window.at])
     window.fill(union(canal, concha), AIR, 1 - outside * (1 - free))
     window.paint_patient(window.share(np.maximum(pinna, -canal)) * outside, skin_hu, yields=True)
+    if ear["shape"] == "forward":
+        window.fill(np.maximum(pinna + 0.7, 72 - points[0]), ear["inner_hu"], free)
+        return
     cartilage = window.share(np.maximum(pinna + 1.1, -canal)) * 0.6 * free
     window.paint(cartilage, ears["cartilage"])
 
@@ -175,6 +209,16 @@ def neck_distance(points: Points, head: Parameters) -> Array:
         return stem
     center, wide = (0, 42, neck["shoulder_z"] - 62), neck["shoulder_mm"] + 25
     return smooth_union(stem, ellipsoid(points, center, (wide, 82, 70)), 35)
+
+
+def shoulder_tips(points: Points, head: Parameters) -> Array:
+    """Distance to the tips of raised shoulders beside neck and chin, one higher than the other."""
+    (x, y, z), neck = points, head["neck"]
+    axes, side = neck["tip_axes_mm"], np.where(x > 0, np.float32(0.5), np.float32(-0.5))
+    shift = side * neck["tip_shift_mm"]
+    level = np.maximum(z + axes["z"] - neck["tip_z"] - shift, 0)
+    tip = [abs(x) - shift - 0.2 * np.maximum(level - axes["z"], 0), y, level]
+    return ellipsoid(tip, (neck["tip_x"], neck["tip_y"], 0), [axes[name] for name in "xyz"])
 
 
 def paint_neck(view: View, head: Parameters) -> None:

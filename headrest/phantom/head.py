@@ -51,6 +51,8 @@ HEAD_RANGES = {
     "fat_planes": (0.15, 0.6),
 }
 CHILD_RANGES = {"width": (0.70, 0.93), "length": (0.70, 0.93), "height": (0.70, 0.92)}
+CHILD_SIZE = [(0.70, 0.93)] * 4 + [(0.56, 0.70)]
+"""Of the child's head in average heads; one of five is a newborn (35 of 56 cm around)."""
 
 HEAD_PARTS = {
     "skull": skull_brain.sample_skull,
@@ -64,11 +66,13 @@ HEAD_PARTS = {
 def sample_head(rng: Generator, age: str) -> Parameters:
     """Sample a living head; `age` is "adult", "old" or "child"."""
     head, child = sample(rng, HEAD_RANGES), sample(rng, CHILD_RANGES)
-    common = sample(rng, {"common": (0.70, 0.93)})["common"]
+    common = sample(rng, {"common": CHILD_SIZE})["common"]
     if age == "child":
         head |= {n: round(common * (1 + 0.3 * (v / 0.82 - 1)), 4) for n, v in child.items()}
     if happens(rng, 0.08):
         head["turn_deg"] = head["turn_deg"] * 4
+    if happens(rng, 0.1):  # one ear is slices above the other
+        head["lean_deg"] = head["lean_deg"] * 2.5
     head["tissue"] = sample(rng, tissue_ranges("skin", "fat", "muscle", "fluid", "mucus"))
     head["age"] = age
     return head | {name: sample_part(rng, age) for name, sample_part in HEAD_PARTS.items()}
@@ -152,6 +156,7 @@ FEATURES = (
     _Feature(-105, -20, 999, 20, _nape),
     _Feature(-400, -50, 999, 22, ears_neck.neck_distance),
 )
+TIPS = _Feature(-400, -70, 999, 5, ears_neck.shoulder_tips)
 
 
 def skin_distance(points: Points, head: Parameters) -> Array:
@@ -161,7 +166,7 @@ def skin_distance(points: Points, head: Parameters) -> Array:
     skin = skull_brain.vault(points, head, 0.0) + head["bumps_mm"] * bumps
     _x, y, z = points
     low, high = float(z.min()), float(z.max())
-    for feature in FEATURES:
+    for feature in (*FEATURES, TIPS) if head["neck"]["has_tips"] else FEATURES:
         if low < feature.top + 15 and high > feature.bottom - 15:
             rows = _rows_before(points, feature.back + 15)
             solid = feature.distance([v[rows] for v in points], head)
@@ -183,15 +188,21 @@ def _rows_before(points, back):
 def bounding_box(head: Parameters, z: float) -> tuple[Vector, Vector]:
     """Corners of the box that contains the skin in a slice at height z: wide at the shoulders."""
     neck = head["neck"]
-    wide = neck["shoulder_mm"] + 40 if z < neck["shoulder_z"] + 60 else 98
+    top = max(neck["shoulder_z"] + 60, neck["tip_z"] + 30 if neck["has_tips"] else -999)
+    wide = 255 if z < top else 98
     return (-wide, -128, -420), (wide, 140 if wide < 99 else 170, 112)
 
 
 def skin_points(head: Parameters) -> tuple[Array, Array]:
-    """Points (n, 3) on the skin of head and upper neck, and (m, 3) on the ears, in head frame."""
+    """Points (n, 3) on the skin of head and neck, and (m, 3) on the ears, in head frame.
+
+    A head lies on its support with shoulders raised or not: their tips are left out.
+    """
+
+    without_tips = head | {"neck": head["neck"] | {"has_tips": False}}
 
     def skin(points):
-        return skin_distance(warp(points, head), head)
+        return skin_distance(warp(points, head), without_tips)
 
     ears = []
     for name, side in (("left", 1), ("right", -1)):
@@ -200,7 +211,7 @@ def skin_points(head: Parameters) -> tuple[Array, Array]:
             x, y, z = warp([side * points[0], *points[1:]], head)
             return ears_neck.ear_distance([side * x, y, z], head["ears"][name])
 
-        ears.append(surface_points(ear, (60, -14, -84), (112, 56, 4), 2.5) * (side, 1, 1))
+        ears.append(surface_points(ear, (60, -56, -84), (112, 64, 4), 2.5) * (side, 1, 1))
     return surface_points(skin, (-95, -125, -110), (95, 115, 105), 4.5), np.concatenate(ears)
 
 

@@ -23,6 +23,7 @@ PROTOCOL_RANGES = {
     "neck_fov_mm": (250.0, 460.0),
     "x_mm": (-14.0, 14.0),
     "y_mm": (-22.0, 22.0),
+    "off_center": {"x": (25.0, 75.0), "y": (-50.0, 50.0), "side": [-1, 1]},
     "tilt_deg": (-24.0, 24.0),
     "gap_jitter": (0.02, 0.3),
     "hu_offset": (-6.0, 6.0),
@@ -33,18 +34,20 @@ CHEST_PROTOCOL_RANGES = PROTOCOL_RANGES | {
     "fov_mm": (330.0, 430.0),
     "wide_fov_mm": (400.0, 500.0),
     "y_mm": (-10.0, 30.0),
+    "off_center": {"x": (25.0, 60.0), "y": (-40.0, 60.0), "side": [-1, 1]},
 }
 MATRIX_WEIGHTS = {"512": 0.86, "256": 0.08, "768": 0.06}
 THICKNESS_MM = (0.625, 1.0, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 7.0, 8.0, 10.0)
 PADDING_WEIGHTS = {"none": 0.34, "-1024": 0.12, "-2000": 0.2, "-1500": 0.12, "-3024": 0.22}
 
 SCANNER_RANGES = {
-    "fwhm_mm": (0.75, 1.5),
+    "fwhm_mm": [(0.75, 1.5)] * 6 + [(1.5, 2.3)],
     "bone_fwhm_mm": (0.45, 0.75),
     "edge": (0.0, 0.35),
     "bone_edge": (0.2, 0.9),
     "noise_hu": (1.3, 6.0),
     "bone_noise": (2.0, 6.0),
+    "sharp_noise_hu": (60.0, 150.0),
     "air_noise": (0.25, 0.9),
     "hardening": (0.15, 1.0),
     "starvation": (0.2, 1.4),
@@ -74,7 +77,10 @@ def sample_protocol(
     p["with_neck"] = happens(rng, 0.14) and region == "head"
     if p["with_neck"]:
         p["coverage_mm"], fov = p["neck_coverage_mm"], p["neck_fov_mm"]
-    fov = fov * 0.8 if happens(rng, 0.06) else fov
+    fov = fov * 0.8 if happens(rng, 0.14 if region == "chest" else 0.08) else fov
+    p["is_off_center"] = happens(rng, 0.1)
+    if p["is_off_center"]:  # the border cuts chin, nose, ear or shoulder
+        p["x_mm"], p["y_mm"] = p["off_center"]["side"] * p["off_center"]["x"], p["off_center"]["y"]
     limits = (0.35, 1.0) if p["matrix"] >= 256 else (0.0, 99.0)
     p["pixel_mm"] = round(float(np.clip(fov / p["matrix"], *limits)), 4)
     p["thickness_mm"] = float(rng.choice(THICKNESS_MM))
@@ -134,6 +140,9 @@ def sample_scanner(rng: Generator) -> Parameters:
     scanner["kernel"] = "bone" if happens(rng, 0.2) else "soft"
     scanner["rings"] = happens(rng, 0.15)
     scanner["low_dose"] = happens(rng, 0.15)
+    scanner["noisy_sharp"] = happens(rng, 0.06)
+    if scanner["noisy_sharp"]:
+        scanner["kernel"] = "bone"
     return scanner
 
 
@@ -221,10 +230,12 @@ def _noise(strength, scanner, pixel_mm, thickness_mm, rng):
     noise *= 1 / max(float(noise.std()), 1e-6)
     level = scanner["noise_hu"] * np.sqrt(3.0 / max(thickness_mm, 0.6))
     level *= scanner["bone_noise"] if scanner["kernel"] == "bone" else 1
-    level *= 2.5 if scanner["low_dose"] else 1
+    level = min(level * (2.5 if scanner["low_dose"] else 1), 60.0)
+    if scanner["noisy_sharp"]:
+        level = scanner["sharp_noise_hu"] * min(np.sqrt(1.25 / thickness_mm), 1.0)
     relative = strength / max(float(np.percentile(strength, 98)), 1e-6)
     air = 0.5 * scanner["air_noise"]
-    return noise * (min(level, 60.0) * (air + (1 - air) * relative))
+    return noise * (np.float32(level) * (air + (1 - air) * relative))
 
 
 def _rings(shape, scanner):

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from headrest.hounsfield import AIR_LIKE_HU, BACKGROUND, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import chest_limbs, head, plastic, scanner, supports
-from headrest.phantom.materials import LIVING, Parameters, choose
+from headrest.phantom.materials import LIVING, Parameters, choose, happens
 from headrest.phantom.positioning import Layout
 from headrest.util.errors import HeadrestError
 
@@ -21,6 +21,9 @@ SAMPLERS = {
     "water": plastic.sample_plastic,
 }
 """Functions that sample what is not a living head."""
+
+LIMBS = 0.04
+"""Share of living heads with an arm or a hand beside them, where none is asked for."""
 
 STREAMS = ("anatomy", "supports", "protocol", "scanner", "foreign_objects", "limbs")
 """Each part has a random stream of its own, so that a new part does not change the others."""
@@ -62,6 +65,10 @@ METAL_SUPPORTS = {"bolts", "skull_clamp", "cables"}
 EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "soft_kernel": lambda p: p["scanner"]["kernel"] == "soft",
     "bone_kernel": lambda p: p["scanner"]["kernel"] == "bone",
+    "very_soft_kernel": lambda p: (
+        p["scanner"]["kernel"] == "soft" and p["scanner"]["fwhm_mm"] > 1.5
+    ),
+    "noisy_sharp_kernel": lambda p: p["scanner"]["noisy_sharp"],
     "low_dose": lambda p: p["scanner"]["low_dose"],
     "rings": lambda p: p["scanner"]["rings"],
     "cupping": lambda p: p["scanner"]["hardening"] > 0.4 and p["kind"] in LIVING,
@@ -77,6 +84,7 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "padding_ringing": lambda p: p["protocol"]["lossy_ratio"] > 0,
     "no_padding": lambda p: p["protocol"]["padding"] == "none",
     "truncation": lambda p: _field_mm(p) < 200,
+    "off_center": lambda p: p["protocol"]["is_off_center"],
     "wide_field": lambda p: _field_mm(p) > 300,
     "head_and_neck": lambda p: p["protocol"]["with_neck"],
     "matrix_256": lambda p: p["protocol"]["matrix"] == 256,
@@ -87,6 +95,7 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "hu_offset": lambda p: p["protocol"]["offset"] != 0,
     "slices_without_head": lambda p: p["protocol"]["above_mm"] > p["protocol"]["step_mm"],
     "child": lambda p: p["kind"] == "child",
+    "newborn": lambda p: p["kind"] == "child" and p["anatomy"]["width"] < 0.7,
     "old": lambda p: p["kind"] == "old",
     "plastic_skull": lambda p: p["kind"] == "plastic",
     "water_cylinder": lambda p: p["kind"] == "water",
@@ -96,6 +105,13 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "fillings": _has_fillings,
     "ear_flattened": lambda p: _has_ear(p, "flattened"),
     "ear_folded": lambda p: _has_ear(p, "folded"),
+    "ear_folded_forward": lambda p: _has_ear(p, "forward"),
+    "ear_protruding": lambda p: (
+        p["kind"] in LIVING and p["anatomy"]["ears"]["left"]["protrusion_deg"] > 30
+    ),
+    "one_ear_higher": lambda p: abs(p["anatomy"]["lean_deg"]) > 6,
+    "shoulder_tips": lambda p: p["kind"] in LIVING and p["anatomy"]["neck"]["has_tips"],
+    "limbs": lambda p: bool(p["limbs"]),
     **{name: partial(_has_foreign_object, name) for name in plastic.FOREIGN_OBJECTS},
     **{
         f"contact_{k}": partial(_has_contact, k) for k, weight in supports.CONTACT.items() if weight
@@ -178,8 +194,9 @@ def sample_parameters(
         p["support_parameters"] = supports.sample_supports(rngs["supports"], contact, with_couch)
     p["scanner"] = scanner.sample_scanner(rngs["scanner"])
     p["foreign_objects"] = plastic.sample_foreign_objects(rngs["foreign_objects"], kind)
-    has_limbs = with_limbs and kind in LIVING
-    p["limbs"] = chest_limbs.sample_limbs(rngs["limbs"]) if has_limbs else []
+    limbs = chest_limbs.sample_limbs(rngs["limbs"])
+    has_limbs = (happens(rngs["limbs"], LIMBS) or with_limbs) and kind in LIVING
+    p["limbs"] = limbs if has_limbs else []
     p["supports"] = [one["name"] for one in p["support_parameters"]["list"]]
     p["contact_kind"] = p["support_parameters"]["contact"]
     p["effects"] = [name for name, occurs in EFFECT_TESTS.items() if occurs(p)]
@@ -206,7 +223,7 @@ def synthesize(
     contact : True, False, a key of `supports.CONTACT` ("gap", "touch", "sunk", "ear", "dense",
         "strap", "pressed"), or None to sample it. "pressed", a support pressed against the ears
         along their height, occurs only on request.
-    with_limbs : arms or hands beside a living head; they occur only on request.
+    with_limbs : arms or hands beside every living head; otherwise beside one of 25.
 
     Raises
     ------
