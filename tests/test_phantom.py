@@ -193,10 +193,10 @@ def test_pressed_ears_touch_along_their_height_and_occur_only_on_request(sampled
 @pytest.mark.slow
 def test_limbs_belong_to_the_patient_and_are_rare_without_request(sampled):
     assert 1 <= sum(bool(d["limbs"]) for d in sampled) <= 20
-    assert all(sample_parameters(seed, with_limbs=True)["limbs"] for seed in (3117, 3128, 3149))
+    assert all(sample_parameters(seed, with_limbs=True)["limbs"] for seed in (3103, 3117, 3149))
     assert not sample_parameters(3, region="chest", with_limbs=True)["limbs"]
     more = 0
-    for seed in (3117, 3128, 3149):
+    for seed in (3103, 3117, 3149):
         plain, limbs = (
             synthesize(seed, matrix=256, slices=1, with_limbs=asked) for asked in (False, True)
         )
