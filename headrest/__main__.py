@@ -258,7 +258,7 @@ def _export(run_folder, out):
 def _add_make_weights(commands):
     add = _add_command(commands, "make-weights", _make_weights)
     add("folder", metavar="FOLDER", type=_path)
-    add("--patients", type=_number(int, 1), default=8000, metavar="N", help="(8000)")
+    add("--patients", type=_number(int, 1), default=2600, metavar="N", help="(2600)")
     add("--seed", type=_number(int, 0), default=10_000, help="seed of the first patient (10000)")
     add("--jobs", type=_number(int, 1), default=2, metavar="N", help="patients in parallel (2)")
 

@@ -18,11 +18,11 @@ from headrest.util.report import machine
 
 RELEASE_SETTINGS = Settings(
     preset="wide",
-    epochs=40,
+    epochs=16,
     slices_per_epoch=2400,
-    half_resolution_epochs=24,
+    half_resolution_epochs=10,
     optimizer="muon",
-    learning_rate=1e-3,
+    learning_rate=1.5e-3,
     batch_size=16,
 )
 """Settings of the pretrained network, but for the held-out patients."""
@@ -48,7 +48,7 @@ EARS_Z_MM = (-62.0, -18.0)
 
 def make_weights(
     folder: str | Path,
-    patients: int = 8000,
+    patients: int = 2600,
     seed: int = 10_000,
     jobs: int = 2,
     settings: Settings = RELEASE_SETTINGS,
@@ -85,7 +85,7 @@ def make_weights(
     trained = patients - len(out)
     steps = settings.epochs * ((settings.slices_per_epoch or trained) // settings.batch_size)
     card = {
-        "description": "probability of support in an axial CT slice of the head",
+        "description": "background, support and patient in an axial CT slice of the head",
         "headrest": __version__,
         "architecture": {"preset": settings.preset} | PRESETS[settings.preset],
         "data": {
