@@ -12,8 +12,8 @@ SPACING_MM = (5.0, 0.5, 0.5)
 
 
 def classes(support):
-    """Probabilities of background, support and patient from that of the support."""
-    return np.stack([1 - support, support, np.zeros_like(support)], axis=1)
+    """Probabilities of support and patient from that of the support."""
+    return np.stack([support, np.zeros_like(support)], axis=1)
 
 
 class Bright:
@@ -115,7 +115,7 @@ def test_finds_foam_and_with_two_classes_a_dense_patient():
     found, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.5 + 0 * x))
     assert (found == 0.5).all()
     assert not patient.any()
-    _, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.2 + 0 * x)[:, :2])
+    _, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.2 + 0 * x)[:, :1])
     assert np.argwhere(patient).tolist() == [[0, 100, 100]]
 
 

@@ -74,7 +74,7 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
     -------
     float32 array (n, output, output), 0 to 1; smaller than the slices for a VALID network.
     """
-    return keras_probability(model)(scale(hu))[:, SUPPORT]
+    return keras_probability(model)(scale(hu))[:, 0]
 
 
 def evaluate_slices(

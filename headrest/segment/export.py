@@ -15,12 +15,15 @@ from headrest.util.backend import keras, layers
 from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file, sha256
 
+MAX_LOGIT = 60.0
+"""Largest difference of logits: the exponential of more than 88 is no float32."""
+
 OPSET, IR_VERSION = 17, 8
 """Versions of ONNX's operators and file format that ONNX Runtime reads since 1.13 (2022)."""
 
 
 def export_network(model: keras.Model, path: str | Path) -> None:
-    """Write a trained network as ONNX: scaled slices to the probability of each class.
+    """Write a trained network as ONNX: scaled slices to the probabilities of support and patient.
 
     Kernels are stored as float16 (the output head as float32) and computed with as float32.
 
@@ -45,10 +48,17 @@ def export_network(model: keras.Model, path: str | Path) -> None:
     for layer in model.layers[1:]:
         inputs = [tensor._keras_history.operation.name for tensor in _as_list(layer.input)]
         _add_layer(graph, layer, inputs)
-    graph.node("Softmax", ["logits"], OUTPUT, axis=1)
+    # A softmax: the operator of that name takes longer than the network along this axis.
+    graph.constant("highest", np.float32(MAX_LOGIT))
+    graph.constant("one", np.float32(1))
+    graph.node("Clip", ["logits", "", "highest"], "clipped")
+    graph.node("Exp", ["clipped"], "odds")
+    graph.node("ReduceSum", ["odds", "channels"], "sum")
+    graph.node("Add", ["sum", "one"], "total")
+    graph.node("Div", ["odds", "total"], OUTPUT)
     shape: list[Any] = ["slices", "rows", "columns"]
     values = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)]
-    shape.insert(1, model.output_shape[-1])
+    shape.insert(1, model.output_shape[-1] - 1)
     values.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
     proto = helper.make_model(
         helper.make_graph(graph.nodes, "headrest", values[:1], values[1:], graph.constants),
@@ -85,7 +95,7 @@ class _Graph:
         """A convolution by a kernel (features, inputs, rows, columns), stored as float16."""
         from onnx import TensorProto
 
-        # The output head is small, and float16 would round the logits.
+        # Differences of logits do not fit into float16 exactly, and are small.
         stored = kernel.astype(np.float32 if name == "logits" else np.float16)
         check_finite({name: stored}, "weights")
         self.constant(f"{name}/kernel", stored)
@@ -124,8 +134,11 @@ def _add_layer(graph: _Graph, layer: Any, inputs: list[str]) -> None:
 
 
 def _shuffle_weights(layer: PixelShuffle) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of the 1x1 convolution before depth to space."""
+    """Kernel and bias of the 1x1 convolution before depth to space; logits are those of support
+    and patient relative to the background."""
     kernel, bias = (keras.ops.convert_to_numpy(v) for v in (layer.kernel, layer.bias))
+    if layer.name == "logits":
+        kernel, bias = kernel[:, :, 1:] - kernel[:, :, :1], bias[1:] - bias[:1]
     step, _, features, inputs = kernel.shape
     kernel = kernel.transpose(2, 0, 1, 3).reshape(features * step**2, inputs, 1, 1)
     return kernel, np.repeat(bias, step**2)
@@ -168,7 +181,11 @@ def _keras_weights(
         return kernel.transpose(2, 3, 1, 0), bias
     step = layer.strides[0]
     kernel = kernel.reshape(-1, step, step, kernel.shape[1]).transpose(1, 2, 0, 3)
-    return kernel, bias[:: step**2]
+    bias = bias[:: step**2]
+    if layer.name == "logits":  # logits of 0 for the background
+        kernel = np.concatenate([0 * kernel[:, :, :1], kernel], axis=2)
+        bias = np.concatenate([0 * bias[:1], bias])
+    return kernel, bias
 
 
 def write_release(folder: str | Path, model: keras.Model, card: dict) -> dict:

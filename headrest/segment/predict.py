@@ -6,12 +6,12 @@ import numpy as np
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from headrest.hounsfield import DENSE_HU, FLOOR, SUPPORT, scale
+from headrest.hounsfield import DENSE_HU, FLOOR, scale
 from headrest.util.errors import HeadrestError
 
 Network = Callable[[np.ndarray], np.ndarray]
-"""Scaled slices, float32 (n, rows, columns) -> probabilities, float32 (n, classes, rows, columns):
-background, support, patient."""
+"""Scaled slices, float32 (n, rows, columns) -> probabilities of support and patient, float32 (n, 2,
+rows, columns), or of support alone, (n, 1, rows, columns)."""
 
 NETWORK_SIZE = 512
 """Rows and columns that slices are resampled to, unless that takes pixels beyond `PIXEL_MM`."""
@@ -51,19 +51,19 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
 
     Returns
     -------
-    float16 array (2, slices, rows, columns), 0 to 1: support and patient. Of a network with two
-    classes, what is not support is patient above `DENSE_HU`.
+    float16 array (2, slices, rows, columns), 0 to 1: support and patient. Where a network finds
+    support alone, the rest above `DENSE_HU` is patient.
 
     Raises
     ------
     HeadrestError
-        If the network does not return probabilities of two or three classes per pixel.
+        If the network does not return one or two probabilities per pixel.
 
     Examples
     --------
     >>> hu = np.full((1, 40, 30), 100.0)
     >>> def network(scaled):
-    ...     return np.stack([0.25 * np.ones_like(scaled)] * 4, axis=1)[:, :3]
+    ...     return np.stack([0.25 * np.ones_like(scaled)] * 2, axis=1)
     >>> series_probability(hu, (5, 8, 8), network).max((1, 2, 3)).tolist()
     [0.25, 0.25]
     """
@@ -122,17 +122,15 @@ def _batch_probability(hu, spacing_mm, network):
         padded = _pad(_resample(one, isotropic), square, middle)
         scale(_resample(padded, scaled.shape), out=scaled)
     predicted = np.asarray(network(x))
-    expected = [(len(x), classes, *x.shape[1:]) for classes in (2, 3)]
+    expected = [(len(x), n, *x.shape[1:]) for n in (1, 2)]
     if predicted.shape not in expected:
         raise HeadrestError(
             f"the network returns {predicted.shape} for {x.shape}, not {expected[1]}: "
             "wrap a Keras model with SAME padding by headrest.segment.unet.keras_probability"
         )
     (low, high), dense = UNCERTAIN, x > scale(DENSE_HU)
-    if predicted.shape[1] == 2:
-        predicted = predicted[:, ::-1] * dense[:, None]
-    else:
-        predicted = predicted[:, SUPPORT:]
+    if predicted.shape[1] == 1:
+        predicted = np.concatenate([predicted, 1 - predicted], axis=1) * dense[:, None]
     support = predicted[:, 0]
     pixels = np.count_nonzero((support > low) & (support < high) & dense, axis=(1, 2))
     resampled = [

@@ -58,7 +58,8 @@ def load_pretrained(
     Returns
     -------
     callable, float32 (n, rows, columns), scaled as by `headrest.hounsfield.scale` -> float32 (n,
-    classes, rows, columns), the probability of background, support and patient.
+    2, rows, columns), the probabilities of support and patient; (n, 1, rows, columns), that of
+    support alone, for a network of two classes.
 
     Raises
     ------

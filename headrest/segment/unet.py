@@ -145,13 +145,14 @@ def output_size(model: keras.Model, size: int) -> int:
 
 def keras_probability(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Wrap a U-Net as `headrest.segment.pretrained.load_pretrained` returns a network: float32
-    (n, rows, columns), scaled -> probabilities; it refuses sizes as `output_size`."""
+    (n, rows, columns), scaled -> probabilities of support and patient; it refuses sizes as
+    `output_size`."""
 
     def probability(scaled: np.ndarray) -> np.ndarray:
         for size in scaled.shape[1:]:
             output_size(model, size)
         logits = np.asarray(model.predict_on_batch(scaled[..., None]))
-        return softmax(np.moveaxis(logits, -1, 1), axis=1)
+        return softmax(np.moveaxis(logits, -1, 1), axis=1)[:, 1:]
 
     return probability
 
