@@ -143,7 +143,7 @@ def usual_pair(header, default):
     return float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
 
 
-def one_stack(images):
+def one_stack(images, *_):
     return [Stack(images, "", [])], []
 
 

@@ -99,6 +99,42 @@ def test_separates_by_two_attributes_where_one_is_not_enough(tmp_path):
     assert found == [[100 * one + n for n in range(1, SLICES + 1)] for one in range(4)]
 
 
+def with_private(folder, **values):
+    """Give each image of `repeated` private elements, by its pass and its slice."""
+    for number, path in enumerate(sorted(folder.iterdir())):
+        ds = dcmread(path)
+        block = ds.private_block(0x01F1, "SPECTRAL", create=True)
+        for element, value in values.items():
+            block.add_new(int(element[1:]), "LO", value(number // SLICES, number % SLICES))
+        write_slice(path, ds)
+
+
+ENERGY = {"e38": lambda one, n: f"{40 + 30 * one} keV"}
+
+
+def test_separates_energies_by_a_private_attribute(tmp_path):
+    repeated(tmp_path)
+    with_private(tmp_path, **ENERGY, e39=lambda one, n: f"slice {n}")
+    stacks = loaded(tmp_path)
+    found = sorted(map(peaks, stacks))
+    assert found == [[100 * one + n for n in range(1, SLICES + 1)] for one in range(TIMES)]
+    assert "(01f1,1026), value 1" in " ".join(stacks[0].warnings).lower()
+
+
+AMBIGUOUS = {
+    "another-way": {"e39": lambda one, n: str((one + n) % TIMES)},
+    "one-value-too-many": {"e38": lambda one, n: f"{one + (one == n == 1) * 9}"},
+    "twice-at-one-position": {"e38": lambda one, n: f"{one if n else min(one, 1)}"},
+}
+
+
+@pytest.mark.parametrize("more", AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_refuses_energies_that_private_attributes_separate_in_no_one_way(tmp_path, more):
+    repeated(tmp_path)
+    with_private(tmp_path, **{**ENERGY, **more})
+    assert "no attribute separates them" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("changes", [{}, {"AcquisitionNumber": lambda one, n: 10 * one + n}])
 def test_refuses_images_at_one_position_that_no_attribute_separates(tmp_path, changes):
     repeated(tmp_path, 2, **changes)
@@ -308,6 +344,48 @@ def test_refuses_a_series_with_a_damaged_member_unless_it_may_be_missing(tmp_pat
     assert main([*command, "--allow-missing"]) == 0
 
 
+OTHER = {"SeriesInstanceUID": uid("other"), "SOPInstanceUID": lambda n: uid("other", n)}
+
+
+def two_series_in_one_folder(folder, member, names="{:02d}.dcm"):
+    """Two series of five slices, 01 to 05 and 06 to 10; the header of one file is cut."""
+    paths = make_series(folder, 5)
+    for number, path in enumerate(make_series(folder.with_name("others"), 5, **OTHER), 6):
+        paths.append(path.rename(folder / names.format(number)))
+    paths[member - 1].write_bytes(cut_header(paths[member - 1].read_bytes()))
+    return paths[member - 1]
+
+
+@pytest.mark.parametrize(("member", "names"), [(3, "{:02d}.dcm"), (8, "{:02d}.dcm"), (10, "x{}")])
+def test_a_damaged_header_refuses_only_the_series_that_it_may_belong_to(tmp_path, member, names):
+    path = two_series_in_one_folder(tmp_path / "in", member, names)
+    damaged, whole = ("series", "other") if member < 6 else ("other", "series")
+    assert path.name in refusal(tmp_path / "in", series_uid=uid(damaged))
+    assert len(read_series(tmp_path / "in", uid(whole))) == 5
+    reports = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    assert sorted(bool(report.error) for report in reports) == [False, True]
+
+
+def test_a_damaged_header_beside_complete_series_is_a_warning(tmp_path):
+    path = two_series_in_one_folder(tmp_path / "in", 5)
+    for name, count in (("series", 4), ("other", 5)):
+        series = read_series(tmp_path / "in", uid(name))
+        assert len(series) == count
+        assert f"skipped {path.name}: " in " ".join(series.warnings)
+        assert "no series beside it lacks a slice" in " ".join(series.warnings)
+    command = ["clean", str(tmp_path / "in"), str(tmp_path / "out"), "--method", "kmeans"]
+    assert main(command) == 0
+
+
+def test_a_damaged_header_among_series_of_few_slices_refuses_them(tmp_path):
+    """With two slices no gap can be seen: the damaged file may be the third."""
+    paths = make_series(tmp_path, 3)
+    write_slice(tmp_path / "09.dcm", make_slice(9, SeriesInstanceUID=uid("other")))
+    paths[1].write_bytes(cut_header(paths[1].read_bytes()))
+    for name in ("series", "other"):
+        assert "02.dcm" in refusal(tmp_path, series_uid=uid(name))
+
+
 def test_a_broken_link_named_like_a_slice_is_a_damaged_member(tmp_path):
     make_series(tmp_path, 3)
     (tmp_path / "04.dcm").symlink_to("nowhere")
@@ -327,6 +405,12 @@ def test_names_the_folder_of_a_dicomdir(tmp_path):
 def test_a_zip_archive_is_to_be_unpacked(tmp_path):
     (tmp_path / "exam.zip").write_bytes(b"PK\3\4" + bytes(100))
     assert "unpack it" in refusal(tmp_path / "exam.zip")
+
+
+def test_arrays_of_numpy_are_no_archive(tmp_path):
+    make_series(tmp_path, 3)
+    np.savez(tmp_path / "truth.npz", labels=np.zeros(3))
+    assert read_series(tmp_path).warnings == ("skipped truth.npz: not DICOM but arrays of NumPy",)
 
 
 def test_reads_a_series_one_kilometre_away(tmp_path):

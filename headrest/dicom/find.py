@@ -4,10 +4,13 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 from tqdm.auto import tqdm
@@ -16,7 +19,7 @@ from headrest.dicom.attributes import is_unit_pair, numbers, text, value_of
 from headrest.dicom.frames import FRAME_KEYWORDS, frame_count, single_frames
 from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, why_not_dicom
 from headrest.dicom.series import fingerprint_of_files
-from headrest.dicom.stacks import IMAGE_KEYWORDS, describe_image, sort_into_stacks
+from headrest.dicom.stacks import IMAGE_KEYWORDS, describe_image, may_lack_slices, sort_into_stacks
 from headrest.dicom.values import CT_KEYWORDS, identify_ct
 from headrest.util.errors import HeadrestError, plain
 
@@ -141,13 +144,25 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     for label, images in found.images.items():
         kept, warnings = _of_acquisition(images, acquisition)
         none = [(images, f"no image has Acquisition Number {acquisition}")]
-        stacks, rejected = sort_into_stacks(kept) if kept else ([], none)
+        stacks, rejected = sort_into_stacks(kept, _short_values) if kept else ([], none)
         volumes += [(label, stack, warnings) for stack in stacks]
         for group, reason in rejected:
             found.skip(group[0].path, reason, label[2], len(group))
-    damaged = _assign_damaged(found, broken)
+    damaged = _assign_damaged(found)
     series = tuple(_series_files(*volume, damaged[volume[0]]) for volume in volumes)
     return FolderContents(series, tuple(found.lines()), (*broken, *found.of_no_series))
+
+
+def _short_values(image):
+    """Every short value in the header of a single-frame image, by keyword or tag."""
+    found = {}
+    with quiet(), suppress(Exception):  # a damaged header raises any exception
+        header = None if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
+        for tag in header.keys() if header else ():
+            raw = header.get_item(tag)
+            if isinstance(raw, RawDataElement) and raw.length <= MAX_SHOWN:
+                found[keyword_for_tag(tag) or str(tag)] = str(raw.value)
+    return found
 
 
 def _series_files(label, stack, warnings, damaged):
@@ -170,8 +185,8 @@ class _Found:
         self.images = defaultdict(list)  # (series UID, number, description) -> Image
         self.labels = {}  # series UID -> label of its first image
         self.skipped = {}  # (reason, description) -> [first path, count]
-        self.damaged = []  # (path, HeadrestError)
-        self.of_no_series = []  # HeadrestError
+        self.damaged = []  # (path, reason)
+        self.of_no_series = []  # HeadrestError, also about damaged files without a series
         self.empty = []  # files that hold nothing: damaged if they are named like slices
 
     def add(self, path):
@@ -181,10 +196,10 @@ class _Found:
         except _OfNoSeries as error:
             self.of_no_series.append(HeadrestError(f"{path}: {error}"))
         except HeadrestError as error:
-            self.damaged.append((path, HeadrestError(f"{path}: {error}")))
+            self.damaged.append((path, str(error)))
         except Exception as error:  # a damaged header makes pydicom raise any exception
-            text = f"{path}: the header cannot be read ({type(error).__name__}); copy it again"
-            self.damaged.append((path, HeadrestError(text)))
+            reason = f"the header cannot be read ({type(error).__name__}); copy it again"
+            self.damaged.append((path, reason))
 
     def _sort(self, path):
         if path.is_symlink() and not path.exists():
@@ -241,36 +256,55 @@ def _of_acquisition(images, acquisition):
     return kept, [others] if len(kept) < len(images) else []
 
 
-def _assign_damaged(found, broken):
-    """Assign damaged files to series: dict of label to messages. Others go to `broken`.
+def _assign_damaged(found):
+    """Assign damaged files to the series that they may belong to: dict of label to messages.
 
-    A damaged file belongs to the series whose UID it holds, or to all series in its folder. An
-    empty file or a broken link does so only if it is named like the files of that folder.
+    A file belongs to the series whose UID it holds. Otherwise to a series of its folder with file
+    names like its own, or, unless it is empty, with any names; of several, to those that may lack
+    slices, and to none where no slice is missing. Where there is no series it stands for itself.
     """
-    in_folder, named = defaultdict(dict), defaultdict(dict)
-    for label, images in found.images.items():
-        for image in images:
-            in_folder[image.path.parent][label] = None
-            named[_name_pattern(image.path)][label] = None
     damaged = defaultdict(list)
-    for path, error in found.damaged:
+    for path, reason in found.damaged:
         label = found.labels.get(_series_uid_in(path))
-        owners = [label] if label else in_folder.get(path.parent, ())
-        for owner in owners:
-            damaged[owner].append(str(error))
-        if not owners:
-            broken.append(error)
+        candidates = [label] if label else _series_beside(found, path, True)
+        if not candidates:
+            found.of_no_series.append(HeadrestError(f"{path}: {reason}"))
+        else:
+            _assign(found, path, reason, candidates, damaged)
     for path, reason in found.empty:
-        owners = named.get(_name_pattern(path), ())
-        for owner in owners:
-            damaged[owner].append(f"{path}: {reason}, among the slices of a series; copy it again")
-        if not owners:
+        candidates = _series_beside(found, path, False)
+        if not candidates:
             found.skip(path, reason)
+        else:
+            reason += ", among the slices of a series; copy it again"
+            _assign(found, path, reason, candidates, damaged)
     return damaged
 
 
+def _series_beside(found, path, any_name):
+    """Labels of the series with images in the folder of a file."""
+    beside, alike = {}, {}
+    for label, images in found.images.items():
+        for image in images:
+            if image.path.parent == path.parent:
+                beside[label] = None
+                if _name_pattern(image.path) == _name_pattern(path):
+                    alike[label] = None
+                    break
+    return list(alike or (beside if any_name else ()))
+
+
+def _assign(found, path, reason, candidates, damaged):
+    if len(candidates) > 1:
+        candidates = [label for label in candidates if may_lack_slices(found.images[label])]
+    for label in candidates:
+        damaged[label].append(f"{path}: {reason}")
+    if not candidates:
+        found.skip(path, f"{reason} (no series beside it lacks a slice)")
+
+
 def _name_pattern(path):
-    return path.parent, re.sub(r"\d+", "#", path.name)
+    return re.sub(r"\d+", "#", path.name)
 
 
 def _series_uid_in(path):

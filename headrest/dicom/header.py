@@ -59,7 +59,7 @@ def read_header(
     ----------
     path : path
     tags : collection of int, optional
-        Read only these elements, of those before the pixels.
+        Read only these elements, of those before the pixels; empty: all before the pixels.
     needed : collection of int
         Tags after which reading may stop before `FIRST_BULKY_TAG`.
     frames : int
@@ -93,6 +93,8 @@ def why_not_dicom(path: str | os.PathLike) -> str:
     if os.path.isfile(path):
         with open(path, "rb") as file:
             start = file.read(8)
+    if start.startswith(b"PK\3\4") and os.fspath(path).endswith(".npz"):
+        return "not DICOM but arrays of NumPy"
     if start.startswith(b"PK\3\4"):
         return "not DICOM but a zip archive: unpack it first"
     if start[:2] in (b"\x02\0", b"\x08\0"):
@@ -167,7 +169,7 @@ def _elements(source, implicit, little, stop, tags=None):
     def stop_when(tag, _, length):
         return stop(int(tag), length)
 
-    only = None if tags is None else list(tags)
+    only = list(tags) if tags else None
     return read_dataset(source, implicit, little, stop_when=stop_when, specific_tags=only)
 
 

@@ -7,10 +7,13 @@ Rules, in order:
 3. Two acquisitions that share one boundary position are one stack; the shared slice is kept once.
 4. A stack has one image per position. Images that share positions, or acquisitions whose slices
    alternate, are separated by the first attribute of `SEPARATING_KEYWORDS` that does.
-5. Several different images at a single position (bolus monitoring) are no volume.
+5. Where none does, any other attribute, also a private one, separates them if it has one value per
+   part, each part has every position, and no other attribute separates them otherwise.
+6. Several different images at a single position (bolus monitoring) are no volume.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +39,9 @@ SEPARATING_KEYWORDS = (
     "KVP",
 )
 """Attributes that distinguish the phases, energies and repetitions of one series."""
+
+MIN_POSITIONS = 3
+"""Of fewer positions, an attribute separates the images by chance too often."""
 
 GRID_KEYWORDS = ("Rows", "Columns", "PixelSpacing")
 PLACE_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient")
@@ -109,8 +115,10 @@ def _is_filled(header, keyword):
     return keyword in header and header.get_item(keyword).value not in (None, "", b"")
 
 
-def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[Image], str]]]:
-    """Sort the images of one series into stacks.
+def sort_into_stacks(
+    images: list[Image], other_values: Callable[[Image], dict[str, str]] = lambda _: {}
+) -> tuple[list[Stack], list[tuple[list[Image], str]]]:
+    """Sort the images of one series into stacks; `other_values` reads all attributes of an image.
 
     Returns
     -------
@@ -137,7 +145,7 @@ def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[
         if _is_monitoring(group):
             rejected.append((group, f"{len(group)} images at one position, no volume"))
         else:
-            stacks += _split(group)
+            stacks += _split(group, other_values)
     lone = [stack for stack in stacks if len(stack.images) == 1]
     if len(lone) < len(stacks):
         left_out += [_skipped(s.images[0], f"alone in {s.name}") for s in lone]
@@ -198,6 +206,13 @@ def _gaps(images):
     return [(depths[i] + near, depths[i + 1] - near) for i in np.flatnonzero(wide)]
 
 
+def may_lack_slices(images: list[Image]) -> bool:
+    """Whether a series has a gap, or too few images with positions to tell."""
+    placed = [image for image in images if image.depth is not None]
+    few = len(placed) < max(len(images), MIN_POSITIONS)
+    return few or any(_gaps(group) for group in _by_grid(placed))
+
+
 def _difference(image, main):
     if image.matrix != main[0].matrix:
         return "another matrix, {:g} x {:g}".format(*image.matrix)
@@ -226,13 +241,17 @@ def _is_monitoring(images):
     return len(positions) == 1 and len(distinct) > 1
 
 
-def _split(images):
+def _split(images, other_values):
     """Stacks of images that share one grid."""
     positions, parts = _positions(images), None
     if max(map(len, positions)) > 1:
         if joined := _join_at_boundary(images):
             return [joined]
-        parts = _separate(images, range(len(SEPARATING_KEYWORDS))) or _passes(positions)
+        parts = (
+            _separate(images, range(len(SEPARATING_KEYWORDS)))
+            or _passes(positions)
+            or _by_other_attribute(positions, other_values)
+        )
     elif _alternate(positions):
         parts = _grouped(images, 0)
     if not parts:
@@ -300,6 +319,28 @@ def _passes(positions):
         if max(i.values[index] for i in before) >= min(i.values[index] for i in after):
             return None
     return {f"pass {n} by ContentTime": list(one) for n, one in enumerate(passes, 1)}
+
+
+def _by_other_attribute(positions, other_values):
+    """Parts by the one way in which other attributes separate each position, or None."""
+    count = len(positions[0])
+    if len(positions) < MIN_POSITIONS or any(len(run) != count for run in positions):
+        return None
+    values = {image: other_values(image) for run in positions for image in run}
+    ways = {}
+    for name in set.intersection(*map(set, values.values())):
+        parts = defaultdict(list)
+        for image, value in values.items():
+            parts[value[name]].append(image)
+        if len(parts) == count and all(
+            len({values[image][name] for image in run}) == count for run in positions
+        ):
+            way = tuple(sorted(map(tuple, parts.values())))
+            ways[way] = min(name, ways.get(way, name))
+    if len(ways) != 1:
+        return None
+    ((parts, name),) = ways.items()
+    return {f"{name}, value {n}": list(part) for n, part in enumerate(parts, 1)}
 
 
 def _alternate(positions):
