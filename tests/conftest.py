@@ -20,6 +20,10 @@ CANARY = "CANARY"
 
 SIDE = 64
 
+POSIX_ONLY = ["faults.py", "fuzz.py", "endurance.py"]
+collect_ignore = POSIX_ONLY if os.name == "nt" else []
+"""Scripts that cannot be imported under Windows; their tests are skipped there."""
+
 
 def uid(*names):
     """Make a reproducible UID."""

@@ -8,10 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
-from imagecodecs import htj2k_encode, jpeg8_encode
 from pydicom import Dataset
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate, get_frame
@@ -105,8 +105,10 @@ def encoded(ds, syntax, **options):
     if syntax == JPEGExtended12Bit:
         return jpeg(ds, syntax, level=95)
     if syntax in (HTJ2KLossless, HTJ2K):
+        if not hasattr(imagecodecs, "htj2k_encode"):
+            pytest.skip("imagecodecs for Python 3.10 writes no HTJ2K")
         lossless = {"reversible": True} if syntax == HTJ2KLossless else {"level": 0.001}
-        return encapsulated(ds, syntax, htj2k_encode(ds.pixel_array, **lossless))
+        return encapsulated(ds, syntax, imagecodecs.htj2k_encode(ds.pixel_array, **lossless))
     if syntax:
         plugin = ENCODERS[LOSSLESS.get(syntax, syntax)]
         ds.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False, **options)
@@ -117,7 +119,7 @@ def jpeg(ds, syntax, **options):
     """Compress a slice by libjpeg-turbo, which pydicom has no plugin for."""
     bits = ds.BitsStored
     words = ds.pixel_array.astype(np.uint16) & ((1 << bits) - 1)
-    return encapsulated(ds, syntax, jpeg8_encode(words, bitspersample=bits, **options))
+    return encapsulated(ds, syntax, imagecodecs.jpeg8_encode(words, bitspersample=bits, **options))
 
 
 def encapsulated(ds, syntax, frame):
@@ -319,6 +321,8 @@ def special(kind):
     """Make something that is no regular file beside a good series."""
 
     def make(folder):
+        if os.name == "nt":
+            pytest.skip("files of this kind are those of POSIX")
         make_series(folder)
         place = folder / "odd"
         if kind == "pipe":
