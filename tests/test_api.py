@@ -2,10 +2,12 @@
 
 import doctest
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import model_card
 import pytest
 
 import headrest
@@ -52,9 +54,14 @@ def test_import_loads_no_heavy_package():
     assert done.returncode == 0, done.stderr
 
 
-def test_package_data_lists_types_and_registries():
+@pytest.fixture
+def project():
     toml = pytest.importorskip("tomllib", reason="Python 3.10 has no TOML reader")
-    options = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    return toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def test_package_data_lists_types_and_registries(project):
+    options = project["tool"]["setuptools"]
     folders = {
         ROOT.joinpath(*name.split(".")): globs for name, globs in options["package-data"].items()
     }
@@ -62,3 +69,29 @@ def test_package_data_lists_types_and_registries():
         path.name for place, globs in folders.items() for glob in globs for path in place.glob(glob)
     }
     assert names >= {"py.typed", "ge-head.txt", "philips-phantom.txt", "idc.csv"}
+
+
+def test_the_extra_all_includes_every_other_but_idc(project):
+    extras = project["project"]["optional-dependencies"]
+    included, todo = set(), ["all"]
+    while todo:
+        for line in extras[todo.pop()]:
+            names = (
+                line.removeprefix("headrest[").rstrip("]").split(",")
+                if line.startswith("headrest[")
+                else []
+            )
+            included.update(names)
+            todo += names
+    assert included == set(extras) - {"all", "idc"}
+
+
+def test_the_page_of_the_model_card_is_that_of_the_network():
+    assert model_card.PAGE.read_text("utf-8") == model_card.page(), "run tests/model_card.py"
+
+
+def test_the_changelog_describes_this_version_and_that_of_the_network():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## ([\d.]+)", text, re.M)
+    assert versions[0] == headrest.__version__
+    assert model_card.read_card()["headrest"] in versions
