@@ -7,12 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+from conftest import make_series, uid
 
 from headrest import HeadrestError, fetch, fetch_idc, read_series
 from headrest.__main__ import main
 from headrest.datasets import download as datasets
 from headrest.util.files import sha256
-from tests.conftest import make_series, uid
 
 
 class Handler(BaseHTTPRequestHandler):

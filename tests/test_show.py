@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import make_series
 from PIL import Image
 
 from headrest import read_series, series_from_array
@@ -10,7 +11,6 @@ from headrest.segment.support import Support
 from headrest.show import browse, scans
 from headrest.show.components import TRUTH_COLORS, draw_components, measure_components
 from headrest.show.figures import image_sides, montage, overlay, plt, save, show_slices
-from tests.conftest import make_series
 
 
 @pytest.fixture

@@ -79,6 +79,8 @@ def _replace(path, name):
         yield temporary
         with ThreadPoolExecutor(FSYNC_THREADS) as pool:  # a disk writes many files at once
             list(pool.map(_fsync, (*temporary.rglob("*"), temporary)))
+        if os.name == "nt" and temporary.is_dir() and path.is_dir():
+            path.rmdir()  # Windows replaces no folder, not even an empty one
         os.replace(temporary, path)
         _fsync(path.parent)
     except OSError as error:
