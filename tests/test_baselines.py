@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.evaluate.baselines import BASELINES, EROSION_MM, MIN_RUN_MM
+from headrest.evaluate.baselines import BASELINES, EROSION_MM, MIN_RUN_MM, outside_body_mask
 from headrest.hounsfield import DENSE_HU
 
 SIZE, SPACING = 256, (0.9, 0.9)
@@ -84,3 +84,13 @@ def test_hull_keeps_objects_in_a_dent():
     hu = slice_with((speck, 200), head=dent)
     assert BASELINES["erode, keep, dilate"](hu, SPACING)[speck].all()
     assert not BASELINES["convex hull"](hu, SPACING)[speck].any()
+
+
+def test_body_mask_of_a_series_keeps_an_arm_that_another_slice_connects():
+    arm = np.hypot(Y * 0.9, X * 0.9 - 95) < 9
+    alone, joined = slice_with((BOARD, 200), (arm, 40)), slice_with((arm, 40))
+    joined[(abs(Y) < 8) & (X > 0) & (X * 0.9 < 95)] = 40.0
+    taken = outside_body_mask(np.stack([alone, joined]), (5, *SPACING))
+    assert not (taken & arm)[0].any()
+    assert taken[0][BOARD].all()
+    assert outside_body_mask(alone[None], (5, *SPACING))[0][arm].any()

@@ -27,9 +27,18 @@ KEPT = ROOT / "data" / "results" / "compare_methods_full.json"
 def compared():
     names, pixels = list("aabb"), [40, 50, 60, 70]
     groups = np.array(["free", "touching"] * 2)
-    nothing = made(names, true=pixels, groups=groups, distance_mm=[np.inf] * 4)
-    some = made(names, true=pixels, found=pixels, shared=[40, 40, 60, 40], groups=groups)
-    return {"nothing removed": nothing, "pretrained": some}
+    half = {"dense_true": np.array(pixels) // 2}
+    nothing = made(
+        names, true=pixels, missed=pixels, groups=groups, distance_mm=[np.inf] * 4, **half
+    )
+    some = made(
+        names,
+        **half,
+        **{"true": pixels, "found": pixels, "shared": [40, 40, 60, 40], "groups": groups},
+        **{"missed": [0, 10, 0, 30], "dense_found": half["dense_true"]},
+        dense_shared=[20, 20, 30, 20],
+    )
+    return {"pretrained": some, "nothing removed": nothing}
 
 
 def test_written_results_are_read_back(compared, tmp_path):
@@ -59,13 +68,24 @@ def test_tables_hold_the_measures(compared, tmp_path):
     assert f"| **pretrained** | 1.000 (1.000-1.000) | {dice:.3f} (" in table
     assert kept["headrest"] in table
     assert "profile quick: 4 slices of 2" in table.lower()
-    scan = results.scans_table(kept)
-    row = f"| {2 * 180 / 440:.3f} | {80 / 140:.3f} | 0.0 | 220.0 | 40.00 | 0.00 |"
-    assert f"| `ge-head` {row}" in scan
-    assert results.scan_columns(one)["support ml"] == ["220.0"] * 2
-    text = plots.table(results.method_columns(results.summarize(compared), "touching"))
+    dices = f"{2 * 180 / 440:.3f} | {2 * 90 / 220:.3f} | {20 / 35:.3f}"
+    row = f"| {dices} | 220.0 | 40.00 | 20.00 | 0.00 |"
+    assert f"| `ge-head` {row}" in results.scans_table(kept)
+    assert f"| **pretrained** {row}" in results.scan_table(one)
+    summaries = results.summarize(compared)
+    text = results.methods_table(summaries, "touching")
     assert f"{dice:.3f}" in text
-    assert "none" in text.splitlines()[1]  # no detection, so no surface distance
+    nothing = next(line for line in text.splitlines() if "nothing" in line)
+    assert "| none |" in nothing  # no detection, so no surface distance
+    assert results.DENSE_NOTE not in text
+
+
+def test_methods_for_dense_support_bear_a_note(compared):
+    summaries = results.summarize(compared | {"convex hull": compared["pretrained"]})
+    table = results.methods_table(summaries)
+    assert table.endswith(results.DENSE_NOTE)
+    assert "| convex hull \\* |" in table
+    assert "| nothing removed |" in table
 
 
 def test_a_group_without_slices_shows_none(compared, tmp_path):

@@ -1,8 +1,12 @@
 """Simple methods to compare the networks with.
 
-Each function marks the support to remove: it takes a slice in HU, float array (rows, columns), and
-its spacing (y, x) in mm, and returns a bool array of pixels above `DENSE_HU`. The constants gave
-the highest Dice of all that were tried on 60 synthetic patients that no test uses.
+Each function of `BASELINES` marks the support to remove: it takes a slice in HU, float array (rows,
+columns), and its spacing (y, x) in mm, and returns a bool array of pixels above `DENSE_HU`. The
+constants gave the highest Dice of all that were tried on 60 synthetic patients that no test uses.
+
+Not compared: the removal of flat tables by a Hough transform in sagittal planes (Y.-M. Zhu et al.,
+J Digit Imaging 25 (2012) 480), as head holders are not flat; and the trained body networks of other
+tools, whose weights are not part of an offline installation.
 """
 
 from collections.abc import Sequence
@@ -12,7 +16,7 @@ from scipy import ndimage
 
 from headrest.hounsfield import DENSE_HU
 from headrest.segment.components import find_components
-from headrest.segment.morphology import EIGHT, largest_component
+from headrest.segment.morphology import EIGHT, fill_holes, largest_component
 
 TISSUE_MIN_HU = -120.0
 """Fat reads -100 HU; the fixed threshold takes darker pixels for plastic and foam."""
@@ -24,6 +28,9 @@ MIN_RUN_MM = 8.0
 """A shorter run of solid pixels along its row or column is not patient."""
 
 EROSION_MM = 12.0
+
+BODY_HU, BODY_OPENING_PX = -250.0, 3
+"""Threshold and steps of the opening of CIP's body mask (Chest Imaging Platform, `getBodyMask`)."""
 
 
 def remove_nothing(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
@@ -95,6 +102,30 @@ def all_but_hull(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 
     core = _core(hu, spacing_mm) & (hu > DENSE_HU)
     return (hu > DENSE_HU) & ~convex_hull_image(core) if core.any() else core
+
+
+def outside_body_mask(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Remove all outside a body mask of the whole series: threshold, open, largest component, fill.
+
+    Parameters
+    ----------
+    hu : float array (slices, rows, columns), in HU.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    bool array of that shape, voxels above `DENSE_HU`.
+
+    Notes
+    -----
+    The body masks of common tools: `getBodyMask` of the Chest Imaging Platform; `segment_human` of
+    J. Muschelli's lungct, without its smoothing. Opened in each slice.
+    """
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    opened = ndimage.binary_opening(hu > BODY_HU, cross, BODY_OPENING_PX)
+    body = fill_holes(largest_component(opened), spacing_mm[1:])
+    skin = ndimage.binary_dilation(body, cross)  # its soft edge
+    return (hu > DENSE_HU) & ~skin
 
 
 BASELINES = {

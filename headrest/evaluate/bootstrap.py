@@ -49,27 +49,41 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
 
     Returns
     -------
-    dict of str to float array (m,). Dice, IoU and accuracy are of all pixels together;
-    `all_background` is the accuracy of an empty mask; ml are means per patient; `solved` is a share
-    of slices; distance and CPU time are medians, the distance over slices with a support.
+    dict of str to float array (m,). Dice, IoU and accuracy are of all pixels together, `case_dice`
+    is the mean of the Dice of each patient; `all_background` is the accuracy of an empty mask; ml
+    are means per patient; `solved` is a share of slices; distance and CPU time are medians, the
+    distance over slices with a dense support. "dense" is above -500 HU, "faint" above -800 HU.
     """
-    names = ("true", "found", "shared", "pixels", "border_true", "border_found", "border_shared")
-    true, found, shared, pixels, *border = (weights @ getattr(counts, name) for name in names)
-    missed = counts.true - counts.shared
-    residual, support, lost = (
-        weights @ (n * counts.voxel_ml) for n in (missed, counts.true, counts.lost)
-    )
-    patients, shows = len(np.unique(counts.names)), counts.true > 0
-    inner = (true - border[0], found - border[1], shared - border[2])
-    return scores_from_counts(true, found, shared, pixels) | {
+
+    def parts(prefix: str, weight: np.ndarray = weights) -> list[np.ndarray]:
+        return [weight @ getattr(counts, prefix + name) for name in ("true", "found", "shared")]
+
+    def millilitres(pixels: np.ndarray) -> np.ndarray:
+        return weights @ (pixels * counts.voxel_ml) / patients
+
+    def residual(prefix: str, true: np.ndarray, missed: np.ndarray) -> dict[str, np.ndarray]:
+        all_ml, missed_ml = millilitres(true), millilitres(missed)
+        percent = 100 * np.divide(missed_ml, all_ml, out=0 * all_ml, where=all_ml > 0)
+        names = ("support_ml", "residual_ml", "residual_pct")
+        return dict(zip((prefix + name for name in names), (all_ml, missed_ml, percent)))
+
+    names, first, whose = np.unique(counts.names, return_index=True, return_inverse=True)
+    patients, per_case = len(names), np.eye(len(names))[whose].T
+    cases, shows = dice_from_counts(*parts("", per_case)), counts.dense_true > 0
+    sums, border = parts(""), parts("border_")
+    return {
+        **scores_from_counts(*sums, weights @ counts.pixels),
+        "case_dice": weights[:, first] @ cases / weights[:, first].sum(1),
+        "dense_dice": dice_from_counts(*parts("dense_")),
         "border_dice": dice_from_counts(*border),
-        "inner_dice": dice_from_counts(*inner),
+        "inner_dice": dice_from_counts(*(a - b for a, b in zip(sums, border))),
         "distance_mm": _median(counts.distance_mm[shows], weights[:, shows]),
-        "support_ml": support / patients,
-        "residual_ml": residual / patients,
-        "residual_pct": 100 * np.divide(residual, support, out=0 * support, where=support > 0),
-        "lost_ml": lost / patients,
+        **residual("", counts.true, counts.missed),
+        **residual("faint_", counts.faint_true, counts.faint_missed),
+        **residual("dense_", counts.dense_true, counts.dense_true - counts.dense_shared),
+        "lost_ml": millilitres(counts.lost),
         "solved": weights @ counts.solved() / weights.sum(1),
+        "dense_solved": weights @ counts.solved(dense=True) / weights.sum(1),
         "cpu_ms": _median(counts.cpu_ms, weights),
     }
 
@@ -87,17 +101,21 @@ def summary(counts: MethodCounts, group: str | None = None) -> dict[str, list[fl
 
     Returns
     -------
-    dict of str to [value, low, high], one for each of `measures`, and "worst", the Dice of the
-    worst slice, which has no interval. NaN where the group has no slices.
+    dict of str to [value, low, high], one for each of `measures`, and "worst" and "dense_worst",
+    the Dice of the worst slice, which has no interval. NaN where the group has no slices.
     """
     chosen = counts if group is None else counts.take(counts.groups == group)
     empty = not len(chosen.names)
     shown = counts if empty else chosen  # an empty group takes the names of the measures from all
     found = measures(shown, patient_weights(shown.names))
-    worst = chosen.worst(1)
-    lowest = float(chosen.dice()[worst[0]]) if len(worst) else np.nan
+    lowest = {
+        "worst": chosen.dice()[chosen.worst(1)],
+        "dense_worst": chosen.dense_dice()[chosen.worst(1, dense=True)],
+    }
     intervals = {name: [np.nan] * 3 if empty else _interval(v) for name, v in found.items()}
-    return intervals | {"worst": [lowest, np.nan, np.nan]}
+    return intervals | {
+        k: [float(v[0]) if len(v) else np.nan, np.nan, np.nan] for k, v in lowest.items()
+    }
 
 
 def _interval(values):

@@ -1,25 +1,30 @@
-"""Methods side by side, on series with a known truth."""
+"""Methods side by side, on series with a known truth: synthetic patients, and scans with labels."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from headrest.evaluate.baselines import BASELINES
-from headrest.evaluate.cases import Case
+from headrest.dicom import find_series, load_series, read_series
+from headrest.dicom.series import Series
+from headrest.evaluate.baselines import BASELINES, outside_body_mask
 from headrest.evaluate.counts import EVALUATION_BATCH, SliceCounts, slice_probability
-from headrest.evaluate.metrics import count_slices, surface_distance_mm
-from headrest.evaluate.score import MIN_SUPPORT_PIXELS
-from headrest.hounsfield import DENSE_HU, FLOOR
+from headrest.evaluate.metrics import count_slices, dice_from_counts, surface_distance_mm
+from headrest.evaluate.score import FAINT_HU, MIN_SUPPORT_PIXELS, reference_labels
+from headrest.hounsfield import DENSE_HU, FLOOR, IGNORE_LABEL, PATIENT, SUPPORT
+from headrest.phantom import read_truth
+from headrest.segment.morphology import ABSENT, FREE, TOUCHING
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained
 from headrest.segment.refine import SUPPORT_PROBABILITY
-from headrest.segment.support import find_support
-from headrest.segment.unet import layer_sizes
-from headrest.util.arrays import fit_to_matrix
-from headrest.util.backend import keras
+from headrest.segment.support import Support, find_support
+from headrest.util.arrays import fit_to_matrix, read_arrays
+from headrest.util.errors import HeadrestError
 
 BORDER_PX = 20
 """Border band: pixels along each edge of 512 x 512 that the VALID network cannot answer for."""
@@ -27,49 +32,147 @@ BORDER_PX = 20
 SOLVED_DICE = 0.95
 """A slice is solved with this Dice or more and no patient voxel removed."""
 
-Method = Callable[..., np.ndarray]
-"""From a Series to the voxels to remove, a bool array (slices, rows, columns)."""
+PRETRAINED, ALONE = "pretrained", "pretrained, no refinement"
+KMEANS, BODY_MASK, NOTHING = "K-Means + components", "body mask, 3-D", "nothing removed"
+
+DENSE_ONLY = (KMEANS, BODY_MASK, *(name for name in BASELINES if name != NOTHING))
+"""Methods that find support above `DENSE_HU` only: read their figures of dense support."""
+
+Method = Callable[[Series], "Support | np.ndarray"]
+"""From a Series to a Support, or to the voxels to remove, a bool array (slices, rows, columns)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A series with a known truth."""
+
+    name: str
+    series: Series
+    labels: np.ndarray  # uint8 (slices, rows, columns), see `headrest.hounsfield`
+    patient: np.ndarray  # bool array of that shape; unknown ones of a real scan included
+    groups: np.ndarray  # str array (slices,), "free", "touching" or "absent"
+    kind: str = ""  # how a synthetic head meets its support
+
+    @property
+    def support(self) -> np.ndarray:
+        """Voxels of the support, of any HU: bool array."""
+        return self.labels == SUPPORT
+
+    @property
+    def known(self) -> np.ndarray:
+        """Voxels that count: bool array, without mixtures and what cannot be told from air."""
+        return self.labels != IGNORE_LABEL
+
+
+def read_patient(folder: str | Path) -> Case:
+    """Read a synthetic patient that `headrest.phantom.write_dicom` wrote.
+
+    Raises
+    ------
+    HeadrestError
+        Where the slices or their truth cannot be read.
+    """
+    folder = Path(folder)
+    series, truth = read_series(folder), read_truth(folder)
+    parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+    labels = truth["labels"]
+    groups = np.where(truth["contact"], TOUCHING, FREE)
+    groups[~(labels == SUPPORT).any((1, 2))] = ABSENT
+    kind = parameters["contact_kind"]
+    return Case(folder.name, series, labels, labels == PATIENT, groups, kind)
+
+
+def read_scan(folder: str | Path, reference: str | Path) -> Case:
+    """Read a real scan that has a reference.
+
+    Parameters
+    ----------
+    folder : path, searched with all its subfolders for the series with as many slices as the
+        reference.
+    reference : path of an .npz file of data/reference.
+
+    Returns
+    -------
+    Case. Its slices are "free" or "absent": a reference does not say where the support touches.
+
+    Raises
+    ------
+    HeadrestError
+        Where no series fits, or several do.
+    """
+    label, tight = read_arrays(reference, ("label", "label_tight")).values()
+    fitting = [found for found in find_series(folder).series if len(found.files) == len(label)]
+    if len(fitting) != 1:
+        raise HeadrestError(f"{folder}: {len(fitting)} series of {len(label)} slices, not one")
+    series = load_series(fitting[0])
+    if series.hu.shape != label.shape:
+        raise HeadrestError(f"{folder}: {series.hu.shape}, but {reference} has {label.shape}")
+    labels, patient = reference_labels(series.hu, label, tight)
+    groups = np.where((labels == SUPPORT).any((1, 2)), FREE, ABSENT)
+    return Case(Path(reference).stem, series, labels, patient, groups)
 
 
 @dataclass(frozen=True)
 class MethodCounts(SliceCounts):
-    """Pixel counts of one method, further arrays (n,)."""
+    """Pixel counts of one method, further arrays (n,). Those of `SliceCounts` are of the support at
+    any HU; "dense" is above `DENSE_HU`, "faint" above `FAINT_HU`."""
 
     names: np.ndarray  # of the Case of the slice
     kinds: np.ndarray  # of that Case
-    border_true: np.ndarray  # as `true`, within `BORDER_PX` of an edge
+    dense_true: np.ndarray  # as `true`, `found` and `shared`, above `DENSE_HU`
+    dense_found: np.ndarray
+    dense_shared: np.ndarray
+    border_true: np.ndarray  # as `true`, `found` and `shared`, within `BORDER_PX` of an edge
     border_found: np.ndarray
     border_shared: np.ndarray
+    missed: np.ndarray  # support that is not removed
+    faint_true: np.ndarray  # support above `FAINT_HU`
+    faint_missed: np.ndarray
     lost: np.ndarray  # pixels of the patient that the method removes, unknown ones included
     voxel_ml: np.ndarray  # volume of a pixel
-    distance_mm: np.ndarray  # `headrest.evaluate.metrics.surface_distance_mm`
+    distance_mm: np.ndarray  # `surface_distance_mm` of the support above `DENSE_HU`
     cpu_ms: np.ndarray  # CPU time per slice, a mean over the Case
 
     def take(self, chosen: np.ndarray | slice) -> "MethodCounts":
         """Select slices by a bool or int array, or a slice object."""
         return MethodCounts(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
-    def solved(self) -> np.ndarray:
+    def dense_dice(self) -> np.ndarray:
+        """Dice above `DENSE_HU` of every slice: float array (n,)."""
+        return dice_from_counts(self.dense_true, self.dense_found, self.dense_shared)
+
+    def solved(self, dense: bool = False) -> np.ndarray:
         """Slices with Dice >= `SOLVED_DICE` and no patient pixel removed: bool array (n,)."""
-        return (self.dice() >= SOLVED_DICE) & (self.lost == 0)
+        dices = self.dense_dice() if dense else self.dice()
+        return (dices >= SOLVED_DICE) & (self.lost == 0)
 
-    def worst(self, count: int = 5, at_least: int = MIN_SUPPORT_PIXELS) -> np.ndarray:
+    def worst(
+        self, count: int = 5, at_least: int = MIN_SUPPORT_PIXELS, dense: bool = False
+    ) -> np.ndarray:
         """Indices of the slices with the lowest Dice, of those with `at_least` support pixels."""
-        shows = np.flatnonzero(self.true >= at_least)
-        return shows[np.argsort(self.dice()[shows], kind="stable")[:count]]
+        true, dices = (self.dense_true, self.dense_dice()) if dense else (self.true, self.dice())
+        shows = np.flatnonzero(true >= at_least)
+        return shows[np.argsort(dices[shows], kind="stable")[:count]]
 
 
-def methods(networks: Mapping | None = None) -> dict[str, Method]:
-    """All methods by name, with further networks: a dict of str to keras.Model.
+def methods(networks: Mapping[str, Any] | None = None) -> dict[str, Method]:
+    """All methods by name, the pretrained network first.
 
-    All but "pretrained" and K-Means work on single slices.
+    Parameters
+    ----------
+    networks : dict of str to keras.Model, optional; further networks.
+
+    Returns
+    -------
+    dict of str to callable. The functions of `BASELINES` and further networks see single slices.
     """
     return {
-        **{name: by_slice(function) for name, function in BASELINES.items()},
-        "K-Means + components": lambda series: find_support(series, "kmeans").removed,
+        PRETRAINED: find_support,
+        ALONE: _pretrained_alone,
         **{name: by_network(model) for name, model in (networks or {}).items()},
-        "pretrained, no refinement": _pretrained_alone,
-        "pretrained": lambda series: find_support(series).removed,
+        KMEANS: lambda series: find_support(series, "kmeans"),
+        BODY_MASK: lambda series: outside_body_mask(series.hu, series.spacing_mm),
+        **{name: by_slice(function) for name, function in BASELINES.items()},
     }
 
 
@@ -78,8 +181,8 @@ def by_slice(function: Callable) -> Method:
     return lambda series: np.stack([function(hu, series.spacing_mm[1:]) for hu in series.hu])
 
 
-def by_network(model: keras.Model) -> Method:
-    """Make a method of a network that sees single slices, without resampling.
+def by_network(model: Any) -> Method:
+    """Make a method of a keras.Model that sees single slices, without resampling.
 
     In the border band of a VALID network it finds nothing.
     """
@@ -92,6 +195,8 @@ def by_network(model: keras.Model) -> Method:
 
 
 def _found(model, hu):
+    from headrest.segment.unet import layer_sizes  # needs Keras
+
     size = next(n for n in count(max(hu.shape[1:])) if layer_sizes(model, n))
     seen = fit_to_matrix(hu, size, FLOOR)
     square = fit_to_matrix(slice_probability(model, seen), max(hu.shape[1:]), 0) >= 0.5
@@ -111,12 +216,12 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
     Parameters
     ----------
     cases : iterable of Case; only one of a generator's is in memory at a time.
-    chosen : dict of str to callable, as `methods` returns them. Voxels at `DENSE_HU` HU and
-        below do not count.
+    chosen : dict of str to callable, as `methods` returns them.
 
     Returns
     -------
-    dict of str to MethodCounts, all of the same slices in the same order.
+    dict of str to MethodCounts, all of the same slices in the same order. Dice of all support
+    compares masks without their partial-volume boundary; the rest counts what is removed.
     """
     rows: dict[str, list] = {name: [] for name in chosen}
     for case in cases:
@@ -125,27 +230,34 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
             start = time.process_time()
             found = method(case.series)
             cpu_ms = 1000 * (time.process_time() - start) / len(hu)
-            rows[name] += _count(case, found, cpu_ms)
+            rows[name] += _count(case, *_masks(found), cpu_ms)
     return {name: MethodCounts(*map(np.array, zip(*row))) for name, row in rows.items()}
 
 
-def _count(case, found, cpu_ms):
+def _masks(found):
+    return (found.mask, found.removed) if isinstance(found, Support) else (found, found)
+
+
+def _count(case, mask, removed, cpu_ms):
     """One row per slice, in the order of the fields of MethodCounts."""
-    spacing_mm = case.series.spacing_mm
-    found = found & (case.series.hu > DENSE_HU)
-    lost = (case.patient & found).sum((1, 2))  # unknown voxels of the skin included
-    found &= case.known
-    masks = (case.support, found, case.known)
+    hu, spacing_mm, known, true = case.series.hu, case.series.spacing_mm, case.known, case.support
+    dense, faint = hu > DENSE_HU, hu > FAINT_HU
+    dense_true, dense_found = true & dense, removed & dense & known
     inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
-    counts = count_slices(*masks)
-    border = (counts - count_slices(*(mask[inner] for mask in masks)))[:3]
-    voxel_ml = np.prod(spacing_mm) / 1000
+    counts = count_slices(true, mask, known)
+    border = (counts - count_slices(true[inner], mask[inner], known[inner]))[:3]
+    masks = (true & ~removed, true & faint, true & faint & ~removed, case.patient & removed)
+    further = [
+        *count_slices(dense_true, dense_found, known)[:3],
+        *border,
+        *(np.count_nonzero(one, axis=(1, 2)) for one in masks),
+    ]
+    voxel_ml, mm = np.prod(spacing_mm) / 1000, spacing_mm[1:]
     return [
         (
-            *(i, case.groups[i], *counts[:, i], case.name, case.kind, *border[:, i]),
-            *(lost[i], voxel_ml),
-            surface_distance_mm(case.support[i], found[i], spacing_mm[1:]),
-            cpu_ms,
+            *(i, case.groups[i], *counts[:, i], case.name, case.kind),
+            *(one[i] for one in further),
+            *(voxel_ml, surface_distance_mm(dense_true[i], dense_found[i], mm), cpu_ms),
         )
-        for i in range(len(found))
+        for i in range(len(hu))
     ]

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from headrest.evaluate.metrics import count_slices, dice_from_counts, scores_from_counts
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, SUPPORT, scale
-from headrest.segment.unet import keras_probability, output_size
 from headrest.util.arrays import crop
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
     -------
     float32 array (n, output, output), 0 to 1; smaller than the slices for a VALID network.
     """
+    from headrest.segment.unet import keras_probability  # needs Keras
+
     return keras_probability(model)(scale(hu))[:, 0]
 
 
@@ -89,6 +90,8 @@ def evaluate_slices(
     indices : int array (n,), slices that the network was not trained on.
     labels : str, name of the labels.
     """
+    from headrest.segment.unet import output_size  # needs Keras
+
     target, size = data.target(labels), output_size(model, data.hu.shape[1])
     indices = np.asarray(indices)
     counts = [np.zeros((4, 0), int)]
@@ -109,6 +112,6 @@ def evaluate_labels(data: Any, labels: str = "kmeans", reference: str = "truth")
     labels, reference : str, names of labels.
     """
     true, found = data.target(reference), data.target(labels)
-    known = (true != IGNORE_LABEL) & ~((true == 1) & (data.hu <= DENSE_HU))
-    counts = count_slices(true == 1, found == 1, known)
+    known = (true != IGNORE_LABEL) & ~((true == SUPPORT) & (data.hu <= DENSE_HU))
+    counts = count_slices(true == SUPPORT, found == SUPPORT, known)
     return SliceCounts(np.arange(len(data)), data.states[reference], *counts)

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from headrest.dicom import read_series
-from headrest.evaluate.cases import LABEL_OUTSIDE, LABEL_PATIENT, LABEL_UNKNOWN
 from headrest.evaluate.metrics import count_slices, dice_from_counts
-from headrest.hounsfield import AIR, DENSE_HU
+from headrest.hounsfield import AIR, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError
+
+LABEL_OUTSIDE, LABEL_PATIENT, LABEL_UNKNOWN = 0, 1, 2
+"""Labels of a reference, see data/reference."""
 
 MIN_SUPPORT_PIXELS = 30
 """The Dice of a slice with fewer pixels of support is noise; the scoring script of the references
@@ -17,6 +19,28 @@ has the same limit."""
 
 FAINT_HU = -800.0
 """Above this and outside the patient: support, foam, covers and linen; air with noise is below."""
+
+
+def reference_labels(
+    hu: np.ndarray, label: np.ndarray, tight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of a real scan by its reference.
+
+    Parameters
+    ----------
+    hu : float array (slices, rows, columns), in HU.
+    label, tight : uint8 arrays of that shape, the arrays of a reference, see data/reference.
+
+    Returns
+    -------
+    labels : uint8 array of that shape, see `headrest.hounsfield`. Outside the patient, all above
+        `FAINT_HU` is support; the rest, foam or air, is ignored.
+    patient : bool array of that shape, above `DENSE_HU`; the skin included, which `labels` ignores.
+    """
+    labels = np.full(hu.shape, IGNORE_LABEL, np.uint8)
+    labels[label == LABEL_PATIENT] = PATIENT
+    labels[(label == LABEL_OUTSIDE) & (hu > FAINT_HU)] = SUPPORT
+    return labels, (tight == LABEL_PATIENT) & (hu > DENSE_HU)
 
 
 def score(
@@ -36,14 +60,15 @@ def score(
     -------
     dict of
         slices : int
-        dice : float, of the support (outside the patient and above -500 HU) and the removed
-            pixels; worst_slice and worst_slice_index : the lowest of any slice.
-        residual_ml : float, residual support; all volumes take the median slice distance.
+        dice_all : float, of all support (outside the patient and above -800 HU: foam, covers and
+            linen included) and the removed pixels; worst_slice_all : the lowest of any slice.
+        dice, worst_slice, worst_slice_index : the same of the dense support, above -500 HU.
+        residual_ml : float, residual dense support; volumes take the median slice distance.
         lost_ml, lost_pct : float, removed patient (above -500 HU).
         lost_worst_mm2, lost_worst_index : the largest removed patient area of any slice.
         changed_outside_mask : int, pixels that changed to anything but air.
-        faint_ml : float, all outside the patient above -800 HU, foam and linen included;
-            faint_left_ml, faint_left_pct : its residual; faint_lost_ml : removed patient.
+        faint_ml : float, all support; faint_left_ml, faint_left_pct : its residual;
+            faint_lost_ml : removed patient above -800 HU.
 
     Raises
     ------
@@ -74,31 +99,34 @@ def _positions(series):
 
 def _counts(before, after, label, tight):
     """Pixels per slice: dict of int arrays (slices,)."""
-    removed, solid, faint = abs(before - after) > 0.5, before > DENSE_HU, before > FAINT_HU
-    outside = label == LABEL_OUTSIDE
-    patient = (tight == LABEL_PATIENT) & solid
-    overlap = count_slices(outside & solid, removed & solid, label != LABEL_UNKNOWN)
+    labels, patient = reference_labels(before, label, tight)
+    known, support = labels != IGNORE_LABEL, labels == SUPPORT
+    removed, dense = abs(before - after) > 0.5, before > DENSE_HU
     masks = {
         "patient": patient,
         "lost": patient & removed,
         "changed": removed & (after > AIR + 100),
-        "faint": outside & faint,
-        "faint_left": outside & faint & ~(removed & (after <= FAINT_HU)),
-        "faint_lost": (label == LABEL_PATIENT) & faint & removed,
+        "faint_left": support & ~(removed & (after <= FAINT_HU)),
+        "faint_lost": (labels == PATIENT) & (before > FAINT_HU) & removed,
     }
     counts = {name: mask.sum((1, 2)) for name, mask in masks.items()}
-    return dict(zip(("support", "found", "shared"), overlap)) | counts
+    for suffix, range_ in {"": dense, "_all": before > FAINT_HU}.items():
+        overlap = count_slices(support & range_, removed & range_, known)
+        counts |= dict(zip((f"{name}{suffix}" for name in ("support", "found", "shared")), overlap))
+    return counts
 
 
 def _scores(counts, spacing_mm):
     mm2, total = spacing_mm[1] * spacing_mm[2], {name: int(n.sum()) for name, n in counts.items()}
     ml = {name: n * mm2 * spacing_mm[0] / 1000 for name, n in total.items()}
-    dices = dice_from_counts(counts["support"], counts["found"], counts["shared"])
-    dices[counts["support"] < MIN_SUPPORT_PIXELS] = 1.0
+    all_dice, all_dices = _dices(counts, "_all")
+    dense_dice, dices = _dices(counts, "")
     worst, lost = int(dices.argmin()), int(counts["lost"].argmax())
     return {
         "slices": len(dices),
-        "dice": round(2 * total["shared"] / max(1, total["support"] + total["found"]), 4),
+        "dice_all": all_dice,
+        "worst_slice_all": round(float(all_dices.min()), 4),
+        "dice": dense_dice,
         "worst_slice": round(float(dices[worst]), 4),
         "worst_slice_index": worst if dices[worst] < 1 else None,
         "residual_ml": round(ml["support"] - ml["shared"], 3),
@@ -107,8 +135,16 @@ def _scores(counts, spacing_mm):
         "lost_worst_mm2": round(float(counts["lost"][lost]) * mm2, 1),
         "lost_worst_index": lost if counts["lost"][lost] else None,
         "changed_outside_mask": total["changed"],
-        "faint_ml": round(ml["faint"], 2),
+        "faint_ml": round(ml["support_all"], 2),
         "faint_left_ml": round(ml["faint_left"], 2),
-        "faint_left_pct": round(100 * ml["faint_left"] / max(ml["faint"], 1e-9), 2),
+        "faint_left_pct": round(100 * ml["faint_left"] / max(ml["support_all"], 1e-9), 2),
         "faint_lost_ml": round(ml["faint_lost"], 3),
     }
+
+
+def _dices(counts, suffix):
+    """Dice of all slices together, and of each; 1 for those with hardly any support."""
+    parts = [counts[name + suffix] for name in ("support", "found", "shared")]
+    dices = dice_from_counts(*parts)
+    dices[parts[0] < MIN_SUPPORT_PIXELS] = 1.0
+    return round(float(dice_from_counts(*(one.sum() for one in parts))), 4), dices

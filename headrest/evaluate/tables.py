@@ -1,7 +1,7 @@
 """Results of a comparison as text tables, as JSON, and as the Markdown tables of README."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from headrest.evaluate.bootstrap import summary
-from headrest.evaluate.compare import MethodCounts
+from headrest.evaluate.compare import (
+    BODY_MASK,
+    DENSE_ONLY,
+    KMEANS,
+    NOTHING,
+    PRETRAINED,
+    MethodCounts,
+)
 from headrest.segment.pretrained import weights_hash
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError
@@ -24,39 +31,43 @@ DICE, ML, SHARE = "{:.3f} ({:.3f}-{:.3f})", "{:.2f} ({:.2f}-{:.2f})", "{:.0%} ({
 """Formats of a value and its interval."""
 
 METHOD_COLUMNS = {
-    "Dice": ("dice", DICE),
-    "IoU": ("iou", "{:.3f}"),
-    "accuracy": ("accuracy", "{:.4f}"),
-    "surface mm": ("distance_mm", "{:.1f}"),
+    "Dice, all support": ("dice", DICE),
+    "mean per patient": ("case_dice", "{:.3f}"),
+    "Dice, dense": ("dense_dice", DICE),
+    "p95 surface distance mm": ("distance_mm", "{:.1f}"),
     "residual support ml": ("residual_ml", "{:.1f} ({:.1f}-{:.1f})"),
+    "above -800 HU": ("faint_residual_ml", "{:.1f}"),
+    "above -500 HU": ("dense_residual_ml", "{:.1f}"),
     "removed patient ml": ("lost_ml", ML),
-    "worst": ("worst", "{:.2f}"),
     "solved": ("solved", SHARE),
+    "solved, dense": ("dense_solved", "{:.0%}"),
     "CPU ms": ("cpu_ms", "{:.0f}"),
 }
 SCAN_COLUMNS = {
-    "Dice": ("dice", "{:.3f}"),
-    "worst slice": ("worst", "{:.3f}"),
-    "surface mm": ("distance_mm", "{:.1f}"),
+    "Dice, above -800 HU": ("dice", "{:.3f}"),
+    "Dice, dense": ("dense_dice", "{:.3f}"),
+    "worst slice, dense": ("dense_worst", "{:.3f}"),
     "support ml": ("support_ml", "{:.1f}"),
     "residual support ml": ("residual_ml", "{:.2f}"),
+    "dense residual ml": ("dense_residual_ml", "{:.2f}"),
     "removed patient ml": ("lost_ml", "{:.2f}"),
 }
 README_COLUMNS = {
     "Dice, free": (("free", "dice"), DICE),
     "Dice, touching": (("touching", "dice"), DICE),
+    "dense, free": (("free", "dense_dice"), "{:.3f}"),
+    "dense, touching": (("touching", "dense_dice"), "{:.3f}"),
     "residual support, %": (("all", "residual_pct"), "{:.1f}"),
+    "of dense, %": (("all", "dense_residual_pct"), "{:.1f}"),
     "removed patient, ml": (("all", "lost_ml"), ML),
     "solved, free": (("free", "solved"), SHARE),
     "solved, touching": (("touching", "solved"), SHARE),
-    "accuracy": (("all", "accuracy"), "{:.4f}"),
 }
 """Columns of the tables: heading, measure of `headrest.evaluate.bootstrap.measures`, format."""
 
+DENSE_NOTE = "\\* finds support above -500 HU only: read its figures of dense support."
 
-README_METHODS = (
-    *("pretrained", "7 levels, SAME", "convex hull", "K-Means + components", "nothing removed"),
-)
+README_METHODS = (PRETRAINED, "7 levels, SAME", "convex hull", KMEANS, BODY_MASK, NOTHING)
 """Rows of README's table, the first in bold; the notebook on methods shows all."""
 
 
@@ -68,15 +79,23 @@ def summarize(counts: Counts) -> Summaries:
     }
 
 
-def method_columns(summaries: Summaries, group: str = "all") -> dict[str, list[str]]:
-    """Columns of a group for `headrest.util.report.table`, with intervals in brackets."""
+def methods_table(summaries: Summaries, group: str = "all") -> str:
+    """Table of all methods over a group of slices, in Markdown, the first method in bold."""
     rows = {name: groups[group] for name, groups in summaries.items()}
-    return _columns("method", rows, METHOD_COLUMNS)
+    return markdown_table(_columns("method", _marked(rows), METHOD_COLUMNS))
 
 
-def scan_columns(counts: Counts) -> dict[str, list[str]]:
-    """Columns of one real scan for `headrest.util.report.table`, one row per method."""
-    return _columns("method", {name: summary(one) for name, one in counts.items()}, SCAN_COLUMNS)
+def scan_table(counts: Counts) -> str:
+    """Table of all methods on one real scan, in Markdown, the first method in bold."""
+    rows = {name: summary(one) for name, one in counts.items()}
+    return markdown_table(_columns("method", _marked(rows), SCAN_COLUMNS))
+
+
+def _marked(rows):
+    """Names of methods as tables show them: the first in bold, `DENSE_ONLY` with an asterisk."""
+    names = [f"{name} \\*" if name in DENSE_ONLY else name for name in rows]
+    names[0] = f"**{names[0]}**"
+    return dict(zip(names, rows.values()))
 
 
 def _columns(head, rows, columns):
@@ -153,27 +172,35 @@ def read_results(path: str | Path) -> dict[str, Any]:
 
 def synthetic_table(results: dict[str, Any]) -> str:
     """README's table of `README_METHODS` on synthetic patients, in Markdown."""
-    names = [name for name in README_METHODS if name in results["synthetic"]]
     rows = {
-        f"**{name}**" if name == names[0] else name: {
+        name: {
             (group, key): values
             for group, measures in results["synthetic"][name].items()
             for key, values in measures.items()
         }
-        for name in names
+        for name in README_METHODS
+        if name in results["synthetic"]
     }
-    return _markdown(_columns("method", rows, README_COLUMNS), results, results["description"])
+    columns = _columns("method", _marked(rows), README_COLUMNS)
+    return f"{markdown_table(columns)}\n\n{_origin(results, results['description'])}"
 
 
-def scans_table(results: dict[str, Any], method: str = "pretrained") -> str:
+def scans_table(results: dict[str, Any], method: str = PRETRAINED) -> str:
     """README's table of one method on real scans, in Markdown."""
     rows = {f"`{name}`": found[method] for name, found in results["scans"].items()}
     description = f"real scans, one patient each, by the method {method}"
-    return _markdown(_columns("scan", rows, SCAN_COLUMNS), results, description)
+    table = markdown_table(_columns("scan", rows, SCAN_COLUMNS))
+    return f"{table}\n\n{_origin(results, description)}"
 
 
-def _markdown(columns, results, description):
-    rows = [columns, ["---"] * len(columns), *zip(*columns.values())]
+def markdown_table(columns: Mapping[str, Sequence[str]]) -> str:
+    """Table in Markdown, with a note where a method finds dense support only."""
+    rows = [list(columns), ["---"] * len(columns), *zip(*columns.values())]
     lines = [f"| {' | '.join(row)} |" for row in rows]
+    marked = any("\\*" in row[0] for row in rows)
+    return "\n".join([*lines, *(["", DENSE_NOTE] if marked else [])])
+
+
+def _origin(results, description):
     origin = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
-    return "\n".join([*lines, "", f"*{description.capitalize()}; {origin}.*"])
+    return f"*{description.capitalize()}; {origin}.*"
