@@ -10,6 +10,7 @@ import numpy as np
 from headrest.dicom.arrays import as_series
 from headrest.dicom.series import Series
 from headrest.hounsfield import DENSE_HU, PATIENT, SUPPORT
+from headrest.segment.bound import bound_ml, expected_ml, measure_appearance, read_calibration
 from headrest.segment.labels import label_series, patient_mask
 from headrest.segment.morphology import (
     ABSENT,
@@ -41,6 +42,10 @@ class Support:
     confidence : tuple of float, for each slice the Dice that the method expects, 0 to 1; empty
         for a method without probabilities.
     probability : float16 array of that shape, 0 to 1, of support, or None for such a method.
+    expected_lost_ml, expected_residual_ml : tuple of float, for each slice the removed patient and
+        the residual support that the probabilities expect, in ml.
+    bound_ml : float, removed patient of the series that is not exceeded in 95 % of series like
+        those of the calibration (`headrest.segment.bound`), synthetic ones; None for others.
     """
 
     mask: np.ndarray
@@ -49,6 +54,9 @@ class Support:
     states: tuple[str, ...]
     confidence: tuple[float, ...] = ()
     probability: np.ndarray | None = None
+    expected_lost_ml: tuple[float, ...] = ()
+    expected_residual_ml: tuple[float, ...] = ()
+    bound_ml: float | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -169,13 +177,20 @@ def _network(series, weights=None, provider=None):
     hu, spacing_mm = series.hu, series.spacing_mm
     probability = series_probability(hu, spacing_mm, load_pretrained(weights, provider))
     mask, patient = refine(probability, hu, spacing_mm)
+    boundary = _boundary(series, mask, [DENSE_HU] * len(series))
+    removed = mask | boundary
+    lost_ml = expected_ml(probability[1], removed, spacing_mm)
+    appearance = measure_appearance(hu, patient, spacing_mm)
     return Support(
         mask,
-        _boundary(series, mask, [DENSE_HU] * len(series)),
+        boundary,
         patient,
         states(mask, patient, spacing_mm),
         confidence(probability[0], mask, spacing_mm),
         probability[0],
+        lost_ml,
+        expected_ml(probability[0], ~removed, spacing_mm),
+        bound_ml(lost_ml, appearance, read_calibration(weights_hash(weights))),
     )
 
 

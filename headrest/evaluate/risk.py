@@ -1,0 +1,199 @@
+"""Which results to look at first, and how much patient they may have lost: risk and coverage.
+
+A selective method keeps the results that it is confident about. Its risk-coverage curve gives the
+mean loss of the kept ones against their share: R. El-Yaniv and Y. Wiener, J Mach Learn Res 11
+(2010) 1605; Y. Geifman and R. El-Yaniv, NeurIPS (2017). The loss is removed patient or residual
+support, in ml. `calibrate` makes the bound of `headrest.segment.bound`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from headrest.hounsfield import FLOOR, PATIENT, SUPPORT
+from headrest.phantom import Study, render, sample_parameters
+from headrest.segment.bound import (
+    CALIBRATION,
+    LEVEL,
+    bound_ml,
+    conformal_factor,
+    measure_appearance,
+    stratum_of,
+    with_offset,
+)
+from headrest.segment.morphology import dilate
+from headrest.segment.pretrained import WEIGHTS, weights_hash
+from headrest.segment.support import Support, find_support
+from headrest.util.files import atomic_file
+from headrest.util.workers import run_ordered
+
+CALIBRATION_SEED = 7_000_000
+"""First seed of the calibration: no training, choice of constants or evaluation takes these."""
+
+SLICES = 6
+"""Slices of a calibration series: spread over the scan, or neighbours."""
+
+NEAR_MM = 5.0
+"""Entropy counts within this distance of the patient."""
+
+
+def risk_coverage(confidence: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean loss of the most confident results against their share.
+
+    Parameters
+    ----------
+    confidence : float array (n,), higher is surer.
+    loss : float array (n,)
+
+    Returns
+    -------
+    coverage, risk : float arrays (n,); results of equal confidence share their mean loss.
+
+    Examples
+    --------
+    >>> risk_coverage(np.array([0.9, 0.5]), np.array([0.0, 1.0]))[1].tolist()
+    [0.0, 0.5]
+    """
+    values, ties = np.unique(-np.asarray(confidence), return_inverse=True)
+    means = np.bincount(ties, loss, len(values)) / np.bincount(ties)
+    kept, counts = means[np.sort(ties)], np.arange(1, len(ties) + 1)
+    return counts / len(ties), np.cumsum(kept) / counts
+
+
+def area_under_risk(confidence: np.ndarray, loss: np.ndarray) -> float:
+    """Area under the risk-coverage curve: the mean over all coverages; lower is better."""
+    return float(risk_coverage(confidence, loss)[1].mean())
+
+
+def confidences(support: Support, spacing_mm: Sequence[float]) -> dict[str, np.ndarray]:
+    """Candidates for a confidence of each slice, higher is surer: float arrays (slices,).
+
+    Parameters
+    ----------
+    support : Support of the pretrained network.
+    spacing_mm : (z, y, x) in mm.
+    """
+    assert support.probability is not None
+    entropy, contact = [], []
+    for p, mask, patient in zip(support.probability, support.mask, support.patient):
+        near = dilate(patient, NEAR_MM, spacing_mm[1:])
+        p = np.clip(p[near].astype(np.float64), 1e-6, 1 - 1e-6)
+        entropy.append(-np.sum(p * np.log(p) + (1 - p) * np.log(1 - p)))
+        contact.append(np.count_nonzero(mask & dilate(patient, 0, spacing_mm[1:])))
+    found = {
+        "expected removed patient": support.expected_lost_ml,
+        "expected residual support": support.expected_residual_ml,
+        "entropy near the patient": entropy,
+        "support beside the patient": contact,
+    }
+    return {"expected Dice": np.array(support.confidence)} | {
+        name: -np.array(values) for name, values in found.items()
+    }
+
+
+def measure_series(
+    hu: np.ndarray, labels: np.ndarray, spacing_mm: Sequence[float]
+) -> dict[str, Any]:
+    """Find the support of a series with a known truth, and measure what that removes and leaves.
+
+    Parameters
+    ----------
+    hu : array (slices, rows, columns), in HU.
+    labels : uint8 array of that shape, see `headrest.hounsfield`.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    dict of lost_ml and residual_ml, float arrays (slices,); `confidences`; expected_ml, tuple of
+    float; appearance, as `measure_appearance` returns it; bound_ml,
+    as in `Support`.
+    """
+    hu = np.maximum(hu, FLOOR).astype(np.float32)
+    support = find_support(hu, spacing_mm=spacing_mm)
+    removed, ml = support.removed, np.prod(spacing_mm) / 1000
+    lost, residual = (labels == PATIENT) & removed, (labels == SUPPORT) & ~removed
+    return {
+        "lost_ml": lost.sum((1, 2)) * ml,
+        "residual_ml": residual.sum((1, 2)) * ml,
+        "confidences": confidences(support, spacing_mm),
+        "expected_ml": support.expected_lost_ml,
+        "appearance": measure_appearance(hu, support.patient, spacing_mm),
+        "bound_ml": support.bound_ml,
+    }
+
+
+def calibration_study(seed: int, slices: int = SLICES) -> Study:
+    """Synthesize a study of few slices: of even seeds spread over the scan, of odd ones neighbours.
+
+    Parameters
+    ----------
+    seed : int
+    slices : int
+    """
+    if seed % 2 == 0:
+        return render(sample_parameters(seed, slices=slices))
+    parameters = sample_parameters(seed)
+    heights = parameters["protocol"]["z_mm"]
+    start = int(np.random.default_rng(seed).integers(max(len(heights) - slices, 0) + 1))
+    parameters["protocol"]["z_mm"] = heights[start : start + slices]
+    return render(parameters)
+
+
+def measure_seeds(seeds: Iterable[int], jobs: int = 1) -> list[dict[str, Any]]:
+    """Measure the study of each seed by `measure_series`, rendered in `jobs` processes."""
+    studies = run_ordered(calibration_study, list(seeds), jobs)
+    return [measure_series(s.hu, s.labels, s.spacing_mm) for s in tqdm(studies, unit="series")]
+
+
+def calibrate(measured: Sequence[Mapping], level: float = LEVEL) -> dict[str, Any]:
+    """Calibrate the bound on series of `measure_series`, apart for close slices and others."""
+    strata = {}
+    for name in ("close", "apart"):
+        chosen = [m for m in measured if stratum_of(m["appearance"]["slice_mm"]) == name]
+        losses = [m["lost_ml"].sum() for m in chosen]
+        expected = [with_offset(m["expected_ml"], m["appearance"]) for m in chosen]
+        factor = conformal_factor(losses, expected, level)
+        if np.isfinite(factor):
+            strata[name] = {
+                "series": len(chosen),
+                "factor": round(factor, 4),
+                "ranges": _ranges([m["appearance"] for m in chosen]),
+            }
+    return {"weights": weights_hash(), "level": level, "strata": strata}
+
+
+def _ranges(appearances):
+    columns = {name: [one[name] for one in appearances] for name in appearances[0]}
+    return {n: [f(v) for f in (min, max)] for n, v in columns.items()}
+
+
+def bounds(measured: Sequence[Mapping], calibration: Mapping) -> np.ndarray:
+    """Bound of each of some measured series: float array (n,), NaN where there is none."""
+    found = [bound_ml(m["expected_ml"], m["appearance"], calibration) for m in measured]
+    return np.array([np.nan if one is None else one for one in found])
+
+
+def write_calibration(
+    patients: int = 240, seed: int = CALIBRATION_SEED, jobs: int = 1, folder: Path = WEIGHTS
+) -> dict[str, Any]:
+    """Calibrate the pretrained network on synthetic patients, and store it beside the weights.
+
+    Parameters
+    ----------
+    patients : int, half with close slices and half with slices apart.
+    seed : int, of the first patient.
+    jobs : int, processes that render.
+    folder : path of the weights.
+    """
+    calibration = calibrate(measure_seeds(range(seed, seed + patients), jobs))
+    with atomic_file(folder / CALIBRATION) as temporary:
+        temporary.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
+    return calibration
+
+
+if __name__ == "__main__":
+    print(json.dumps(write_calibration(), indent=1))

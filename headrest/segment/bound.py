@@ -1,0 +1,174 @@
+"""A bound on the removed patient, from synthetic patients.
+
+The volume that is removed from a patient is expected from the probabilities. The bound is that
+volume times a factor that held in `LEVEL` of the calibration series: split conformal prediction
+with normalized scores, V. Vovk et al., Algorithmic Learning in a Random World (2005); A. N.
+Angelopoulos and S. Bates, arXiv:2107.07511, section 2.3; A. N. Angelopoulos et al., Conformal Risk
+Control, arXiv:2208.02814. It holds for series like those of the calibration: real scans are not
+exchangeable with synthetic ones.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from headrest.hounsfield import FLOOR
+from headrest.segment.anatomy import LUNG_HU
+from headrest.segment.pretrained import WEIGHTS
+
+CALIBRATION = "headrest.bound.json"
+"""File beside the weights that `headrest.evaluate.risk.calibrate` writes."""
+
+LEVEL = 0.95
+"""Share of series in which the bound holds."""
+
+OFFSET_ML_PER_MM = 0.001
+"""Added to the expected volume per mm of the scan, 0.15 ml for a head: without it, series in which
+nothing is expected would have a bound of 0. Chosen before the calibration."""
+
+CLOSE_MM = 15.0
+"""Slices this near to each other are refined by their neighbours: they have a factor of their
+own."""
+
+TISSUE_HU = -200.0
+"""Voxels of the patient above this are tissue, not air inside."""
+
+MARGIN = 0.1
+"""Share by which the ranges of the calibration are widened, as few series have the extremes."""
+
+
+def conformal_factor(losses: ArrayLike, expected: ArrayLike, level: float = LEVEL) -> float:
+    """Factor that makes an expected loss a bound for `level` of exchangeable cases.
+
+    Parameters
+    ----------
+    losses, expected : array (n,) of the calibration cases; `expected` is above 0.
+    level : float, 0 to 1.
+
+    Returns
+    -------
+    float, the ceil((n + 1) * level)-th smallest ratio; infinite where n is too small.
+
+    Examples
+    --------
+    >>> conformal_factor([1, 2, 3], [1, 1, 1], 0.5), conformal_factor([1, 2, 3], [1, 1, 1])
+    (2.0, inf)
+    """
+    ratios = np.sort(np.divide(losses, expected))
+    rank = int(np.ceil((len(ratios) + 1) * level))
+    return float(ratios[rank - 1]) if rank <= len(ratios) else float("inf")
+
+
+def expected_ml(
+    probability: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float]
+) -> tuple[float, ...]:
+    """Volume of a class that lies in a mask, as the probabilities expect it.
+
+    With the probability of the patient and the removed voxels: the removed patient. With that of
+    the support and the voxels that remain: the residual support.
+
+    Parameters
+    ----------
+    probability : float array (slices, rows, columns), 0 to 1.
+    mask : bool array of that shape.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    tuple of float (slices,), in ml.
+    """
+    ml = float(np.prod(spacing_mm)) / 1000
+    sums = (p[m].sum(dtype=np.float64) for p, m in zip(probability, mask))
+    return tuple(round(float(total) * ml, 4) for total in sums)
+
+
+def measure_appearance(
+    hu: np.ndarray, patient: np.ndarray, spacing_mm: Sequence[float]
+) -> dict[str, float]:
+    """Measure what decides whether a series is like those of the calibration.
+
+    Parameters
+    ----------
+    hu : float array (slices, rows, columns), in HU.
+    patient : bool array of that shape.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    dict of spacing and field of view in mm; the width of the patient in mm, a median over slices;
+    the share of slices in which the image cuts the patient; HU of tissue and of the air around, and
+    the share of the patient with HU as of lungs, on every fourth row and column. 0 for no patient.
+    """
+    coarse, inside = hu[:, ::4, ::4], patient[:, ::4, ::4]
+    ends = (patient[:, 0], patient[:, -1], patient[:, :, 0], patient[:, :, -1])
+    widths = [np.ptp(np.flatnonzero(one.any(0))) if one.any() else 0 for one in inside]
+    tissue, air = coarse[inside & (coarse > TISSUE_HU)], coarse[~inside & (coarse > FLOOR)]
+    lung = inside & (coarse >= LUNG_HU[0]) & (coarse <= LUNG_HU[1])
+    found = {
+        "pixel_mm": max(spacing_mm[1:]),
+        "slice_mm": spacing_mm[0],
+        "field_mm": max(np.multiply(hu.shape[1:], spacing_mm[1:])),
+        "width_mm": np.median(widths) * 4 * spacing_mm[2],
+        "cut_share": np.mean(np.any([end.any(axis=1) for end in ends], axis=0)),
+        "tissue_hu": np.median(tissue) if len(tissue) else 0,
+        "air_hu": np.median(air) if len(air) else 0,
+        "lung_share": np.count_nonzero(lung) / max(np.count_nonzero(inside), 1),
+    }
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def read_calibration(weights: str, folder: Path = WEIGHTS) -> dict[str, Any] | None:
+    """Read the calibration of a network by the hash of its weights; None if it has none."""
+    try:
+        calibration = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    fits = isinstance(calibration, dict) and calibration.get("weights") == weights
+    return calibration if fits else None
+
+
+def bound_ml(
+    expected: Sequence[float],
+    measured: Mapping[str, float],
+    calibration: Mapping[str, Any] | None,
+) -> float | None:
+    """Bound on the removed patient of a series.
+
+    Parameters
+    ----------
+    expected : removed patient in ml, as `expected_ml` expects it in each slice.
+    measured : of the series, as `measure_appearance` returns it.
+    calibration : as `read_calibration` returns it.
+
+    Returns
+    -------
+    float, in ml, or None: there is no calibration, or the series is beyond it.
+    """
+    if calibration is None:
+        return None
+    stratum = calibration["strata"].get(stratum_of(measured["slice_mm"]))
+    if stratum is None or not _is_within(measured, stratum["ranges"]):
+        return None
+    return round(stratum["factor"] * with_offset(expected, measured), 3)
+
+
+def with_offset(expected: Sequence[float], measured: Mapping[str, float]) -> float:
+    """Sum of the expected volumes, and `OFFSET_ML_PER_MM` of the length of the scan."""
+    return sum(expected) + OFFSET_ML_PER_MM * len(expected) * measured["slice_mm"]
+
+
+def stratum_of(slice_mm: float) -> str:
+    """Part of the calibration that a series belongs to, by the distance of its slices."""
+    return "close" if slice_mm <= CLOSE_MM else "apart"
+
+
+def _is_within(measured, ranges):
+    margins = {name: MARGIN * (high - low) for name, (low, high) in ranges.items()}
+    return all(
+        low - margins[name] <= measured[name] <= high + margins[name]
+        for name, (low, high) in ranges.items()
+    )
