@@ -71,10 +71,18 @@ def test_the_bound_holds_in_95_percent_of_series():
         calibration = risk.calibrate([series(rng) for _ in range(100)])
         tested = [series(rng) for _ in range(100)]
         found = risk.bounds(tested, calibration)
-        known = np.isfinite(found)
-        assert known.mean() > 0.9
-        held.append(np.mean([m["lost_ml"].sum() for m in tested] <= found, where=known))
+        assert np.isfinite(found).mean() > 0.9
+        held.append(risk.share_within(np.array([m["lost_ml"].sum() for m in tested]), found))
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_check_of_bounds_needs_no_further_series():
+    rng = np.random.default_rng(6)
+    found = risk.check_bounds([series(rng) for _ in range(200)])
+    assert found["holds"] == pytest.approx(0.95, abs=0.03)
+    assert found["bounded"] > 0.9
+    assert found["median_bound_ml"] > found["median_lost_ml"] > 0
+    assert found["large_flagged"] > 0.9
 
 
 def test_a_series_beyond_the_calibration_has_no_bound():

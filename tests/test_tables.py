@@ -14,9 +14,10 @@ from headrest.show import figures as plots
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
 from test_compare import made
+from test_risk import series
 
 from headrest.evaluate import tables as results
-from headrest.show.comparison import draw_curves, draw_trade_off
+from headrest.show.comparison import draw_bound, draw_curves, draw_risk_coverage, draw_trade_off
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -88,6 +89,21 @@ def test_methods_for_dense_support_bear_a_note(compared):
     assert "| nothing removed |" in table
 
 
+def test_columns_per_kind_border_and_case(compared):
+    one = compared["pretrained"]
+    kinds = results.kind_columns(replace(one, kinds=np.array(["gap", "gap", "ear", "ear"])))
+    assert kinds["contact"] == ["ear", "all"]  # slices of 30 pixels or more of dense support
+    assert kinds["slices"] == [2, 2]
+    assert kinds["failed %"] == [50, 50]
+    assert kinds["Dice, dense, pooled"][0] == pytest.approx(2 * 50 / 130)
+    cases = results.case_columns(one)
+    assert cases["case"] == ["a", "b"]
+    assert cases["support ml"] == [90, 130]
+    assert cases["residual support ml"] == [10, 30]
+    border = results.border_columns(results.summarize(compared), compared)
+    assert border["support in the border band %"] == [0, 0]
+
+
 def test_a_group_without_slices_shows_none(compared, tmp_path):
     free = {name: one.take(one.groups == "free") for name, one in compared.items()}
     kept = results.write_results(tmp_path / "r.json", free, "quick")
@@ -96,7 +112,12 @@ def test_a_group_without_slices_shows_none(compared, tmp_path):
 
 def test_figures_can_be_drawn(compared, tmp_path):
     curve = {"loss": [0.5, 0.2, 0.1], "step": [0, 3], "dice": [0.0, 0.4]}
+    rng = np.random.default_rng(0)
+    measured = [series(rng) | {"residual_ml": rng.random(6)} for _ in range(60)]
+    for one in measured:
+        one["confidences"] = {"expected Dice": rng.random(6)}
     figures = [draw_trade_off(results.summarize(compared)), draw_curves({"5 levels": curve})]
+    figures += [draw_risk_coverage(measured), draw_bound(measured), draw_bound(measured[:2])]
     for figure in figures:
         figure.savefig(tmp_path / "figure.png")
         plots.plt.close(figure)

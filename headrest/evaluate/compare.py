@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,7 @@ from headrest.phantom import read_truth
 from headrest.segment.morphology import ABSENT, FREE, TOUCHING
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained
-from headrest.segment.refine import SUPPORT_PROBABILITY
+from headrest.segment.refine import STEPS, SUPPORT_PROBABILITY, refine
 from headrest.segment.support import Support, find_support
 from headrest.util.arrays import fit_to_matrix, read_arrays
 from headrest.util.errors import HeadrestError
@@ -208,6 +208,23 @@ def _found(model, hu):
 def _pretrained_alone(series):
     found, _ = series_probability(series.hu, series.spacing_mm, load_pretrained())
     return found >= SUPPORT_PROBABILITY
+
+
+def step_methods() -> dict[str, Method]:
+    """The pretrained network alone, and with one more step of the refinement each."""
+    kept: dict[str, Any] = {}  # of the last series
+
+    def method(steps: Sequence[str]) -> Method:
+        def find(series: Series) -> np.ndarray:
+            if kept.get("series") is not series:
+                found = series_probability(series.hu, series.spacing_mm, load_pretrained())
+                kept.update(series=series, probability=found)
+            return refine(kept["probability"], series.hu, series.spacing_mm, steps)[0]
+
+        return find
+
+    names = ("the network alone", *(f"+ {step}" for step in STEPS))
+    return {name: method(STEPS[:n]) for n, name in enumerate(names)}
 
 
 def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, MethodCounts]:

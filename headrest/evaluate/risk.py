@@ -37,6 +37,9 @@ CALIBRATION_SEED = 7_000_000
 SLICES = 6
 """Slices of a calibration series: spread over the scan, or neighbours."""
 
+LARGE_ML = 0.5
+"""Removed patient that a person should look at."""
+
 NEAR_MM = 5.0
 """Entropy counts within this distance of the patient."""
 
@@ -177,6 +180,39 @@ def bounds(measured: Sequence[Mapping], calibration: Mapping) -> np.ndarray:
     return np.array([np.nan if one is None else one for one in found])
 
 
+def share_within(losses: np.ndarray, found: np.ndarray) -> float:
+    """Share of series that lose no more than their bound, of those that have one; NaN for none."""
+    known = np.isfinite(found)
+    return float(np.mean(losses[known] <= found[known])) if known.any() else float("nan")
+
+
+def check_bounds(measured: Sequence[Mapping], splits: int = 50) -> dict[str, float]:
+    """Calibrate on random halves of some measured series and test on the others.
+
+    Parameters
+    ----------
+    measured : sequence of dict of `measure_series`.
+    splits : int, their number; the figures are means over them.
+
+    Returns
+    -------
+    dict of the share of series in which the bound holds, the share that has one, the median bound
+    and removed patient in ml, and the share of series that lose more than `LARGE_ML` whose bound
+    says so.
+    """
+    rng, rows = np.random.default_rng(0), []
+    for _ in range(splits):
+        order = [measured[k] for k in rng.permutation(len(measured))]
+        tested, calibration = order[::2], calibrate(order[1::2])
+        lost, found = np.array([m["lost_ml"].sum() for m in tested]), bounds(tested, calibration)
+        known, large = np.isfinite(found), lost > LARGE_ML
+        flagged = np.mean(~(found[large] <= LARGE_ML)) if large.any() else 1.0
+        median = np.median(found[known]) if known.any() else np.nan
+        rows.append((share_within(lost, found), known.mean(), median, np.median(lost), flagged))
+    names = ("holds", "bounded", "median_bound_ml", "median_lost_ml", "large_flagged")
+    return {name: round(float(v), 4) for name, v in zip(names, np.nanmean(rows, axis=0))}
+
+
 def write_calibration(
     patients: int = 240, seed: int = CALIBRATION_SEED, jobs: int = 1, folder: Path = WEIGHTS
 ) -> dict[str, Any]:
@@ -189,11 +225,12 @@ def write_calibration(
     jobs : int, processes that render.
     folder : path of the weights.
     """
-    calibration = calibrate(measure_seeds(range(seed, seed + patients), jobs))
+    measured = measure_seeds(range(seed, seed + patients), jobs)
+    calibration = {**calibrate(measured), "first_seed": seed, "checked": check_bounds(measured)}
     with atomic_file(folder / CALIBRATION) as temporary:
         temporary.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
     return calibration
 
 
 if __name__ == "__main__":
-    print(json.dumps(write_calibration(), indent=1))
+    print(json.dumps(write_calibration(jobs=2), indent=1))

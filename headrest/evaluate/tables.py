@@ -15,14 +15,24 @@ from headrest.evaluate.compare import (
     KMEANS,
     NOTHING,
     PRETRAINED,
+    SOLVED_DICE,
+    Case,
     MethodCounts,
 )
+from headrest.evaluate.metrics import dice_from_counts
+from headrest.evaluate.score import MIN_SUPPORT_PIXELS
 from headrest.segment.pretrained import weights_hash
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
 
 TABLE_GROUPS = ("all", "free", "touching")
+
+TISSUES = {
+    **{"edges": (-500.0, -200.0), "fat": (-200.0, -20.0)},
+    **{"soft tissue": (-20.0, 150.0), "bone": (150.0, 4000.0)},
+}
+"""HU above and up to which voxels of a patient count as a tissue, without its partial volume."""
 
 Counts = Mapping[str, MethodCounts]
 Summaries = dict[str, dict[str, dict[str, list[float]]]]
@@ -89,6 +99,57 @@ def scan_table(counts: Counts) -> str:
     """Table of all methods on one real scan, in Markdown, the first method in bold."""
     rows = {name: summary(one) for name, one in counts.items()}
     return markdown_table(_columns("method", _marked(rows), SCAN_COLUMNS))
+
+
+def kind_columns(counts: MethodCounts) -> dict[str, list]:
+    """Columns of a method per kind of contact, over slices with dense support."""
+    shows = counts.take(counts.dense_true >= MIN_SUPPORT_PIXELS)
+    kinds = [*np.unique(shows.kinds).tolist(), "all"]
+    each = [shows.take(shows.kinds == kind) for kind in kinds[:-1]] + [shows]
+    sums = [(one.dense_true.sum(), one.dense_found.sum(), one.dense_shared.sum()) for one in each]
+    return {
+        "contact": kinds,
+        "slices": [len(one.names) for one in each],
+        "Dice, dense, pooled": [float(dice_from_counts(*one)) for one in sums],
+        "failed %": [100 * float(np.mean(one.dense_dice() < SOLVED_DICE)) for one in each],
+        "found nothing %": [100 * float(np.mean(one.dense_found == 0)) for one in each],
+    }
+
+
+def border_columns(summaries: Summaries, counts: Counts) -> dict[str, list]:
+    """Columns of Dice inside and within the border band of `BORDER_PX` pixels, per method."""
+    share = [100 * one.border_true.sum() / max(one.true.sum(), 1) for one in counts.values()]
+    rows = [summaries[name]["all"] for name in counts]
+    names = {"Dice": "dice", "inside": "inner_dice", "in the border band": "border_dice"}
+    return {
+        "network": list(counts),
+        **{head: [row[key][0] for row in rows] for head, key in names.items()},
+        "support in the border band %": share,
+    }
+
+
+def case_columns(counts: MethodCounts) -> dict[str, list]:
+    """Columns of support, residual support and removed patient in ml, per case."""
+    names = np.unique(counts.names)
+    parts = {"support ml": counts.true, "residual support ml": counts.missed}
+    parts["removed patient ml"] = counts.lost
+    return {"case": list(names)} | {
+        head: [float((n * counts.voxel_ml)[counts.names == name].sum()) for name in names]
+        for head, n in parts.items()
+    }
+
+
+def tissue_columns(cases: Sequence[Case], removed: Sequence[np.ndarray]) -> dict[str, list]:
+    """Columns of the removed patient per case by HU, for `TISSUES`."""
+    part, whole = np.zeros((2, len(TISSUES)))
+    for case, mask in zip(cases, removed):
+        ml = np.prod(case.series.spacing_mm) / 1000 / len(cases)
+        for k, (low, high) in enumerate(TISSUES.values()):
+            tissue = case.patient & (case.series.hu > low) & (case.series.hu <= high)
+            whole[k] += np.count_nonzero(tissue) * ml
+            part[k] += np.count_nonzero(tissue & mask) * ml
+    columns = {"HU of": list(TISSUES), "removed, ml per case": list(part), "of ml": list(whole)}
+    return columns | {"%": list(100 * part / np.maximum(whole, 1e-9))}
 
 
 def _marked(rows):

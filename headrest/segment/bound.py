@@ -1,7 +1,7 @@
 """A bound on the removed patient, from synthetic patients.
 
 The volume that is removed from a patient is expected from the probabilities. The bound is that
-volume times a factor that held in `LEVEL` of the calibration series: split conformal prediction
+volume times a factor that covers `LEVEL` of the calibration series: split conformal prediction
 with normalized scores, V. Vovk et al., Algorithmic Learning in a Random World (2005); A. N.
 Angelopoulos and S. Bates, arXiv:2107.07511, section 2.3; A. N. Angelopoulos et al., Conformal Risk
 Control, arXiv:2208.02814. It holds for series like those of the calibration: real scans are not
@@ -21,7 +21,7 @@ from headrest.segment.anatomy import LUNG_HU
 from headrest.segment.pretrained import WEIGHTS
 
 CALIBRATION = "headrest.bound.json"
-"""File beside the weights that `headrest.evaluate.risk.calibrate` writes."""
+"""File beside the weights; `python -m headrest.evaluate.risk` writes it."""
 
 LEVEL = 0.95
 """Share of series in which the bound holds."""

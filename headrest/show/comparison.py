@@ -1,12 +1,17 @@
-"""Figures of a comparison of methods, and of training curves."""
+"""Figures of a comparison of methods, of the bound on what they remove, and of training curves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from headrest.dicom.series import Series
 from headrest.evaluate.baselines import BASELINES
-from headrest.show.figures import WIDTH_IN, plt
+from headrest.evaluate.compare import Method, MethodCounts, read_patient
+from headrest.evaluate.risk import area_under_risk, bounds, calibrate, risk_coverage, share_within
+from headrest.segment.support import Support
+from headrest.show.figures import WIDTH_IN, montage, plt
 from headrest.util.report import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 MARKERS = "os^vDPX*<>hpd"
@@ -75,3 +80,91 @@ def draw_curves(curves: Mapping[str, Mapping]) -> Figure:
     right.set(xlabel="iteration", title="Dice, held out", ylim=(-0.02, 1))
     right.legend(loc="lower right")
     return figure
+
+
+def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
+    """Plot the mean loss of the most confident slices against their share, per confidence.
+
+    Parameters
+    ----------
+    measured : sequence of dict, as `headrest.evaluate.risk.measure_series` returns them.
+
+    Returns
+    -------
+    matplotlib Figure: removed patient on the left, residual support on the right. The legend gives
+    the area under each curve; lower is better.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 3.6))
+    losses = {"lost_ml": "removed patient", "residual_ml": "residual support"}
+    for axis, (key, title) in zip(axes, losses.items()):
+        loss = np.concatenate([one[key] for one in measured])
+        for name in measured[0]["confidences"]:
+            confidence = np.concatenate([one["confidences"][name] for one in measured])
+            area = area_under_risk(confidence, loss)
+            axis.plot(*risk_coverage(confidence, loss), label=f"{name}: {area:.3g}")
+        axis.set(title=f"{title}, ml per slice", xlabel="share of slices kept")
+        axis.legend(loc="upper left", fontsize=7)
+    return figure
+
+
+def draw_bound(measured: Sequence[Mapping]) -> Figure:
+    """Plot the removed patient against its bound, and the share of series in which bounds hold.
+
+    Parameters
+    ----------
+    measured : as for `draw_risk_coverage`. Bounds are calibrated on every second series, and
+        plotted for the others.
+
+    Returns
+    -------
+    matplotlib Figure: each series on the left, the bound of 95 % as a line; on the right the share
+    for levels from 50 to 95 %.
+    """
+    tested, levels = measured[1::2], np.linspace(0.5, 0.95, 10)
+    lost = np.array([one["lost_ml"].sum() for one in tested])
+    found = [bounds(tested, calibrate(measured[::2], level)) for level in levels]
+    shares = [share_within(lost, one) for one in found]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 3.2))
+    left.plot(found[-1], lost, "o", markersize=3, color=SUPPORT_COLOR)
+    ends = [0, max(np.nanmax(found[-1], initial=0), lost.max(), 0.1)]
+    left.plot(ends, ends, color=OTHER_COLOR, linewidth=1)
+    left.set_xscale("symlog", linthresh=0.1)
+    left.set_yscale("symlog", linthresh=0.1)
+    left.set(xlabel="bound, ml", title="removed patient, ml")
+    right.plot(levels, shares, marker="o", color=SUPPORT_COLOR)
+    right.plot([0.5, 1], [0.5, 1], color=OTHER_COLOR, linewidth=1)
+    right.set(xlabel="level of the bound", title="share of series in which it holds")
+    return figure
+
+
+def draw_hardest(
+    compared: Mapping[str, MethodCounts], chosen: Mapping[str, Method], place: Path, count: int = 4
+) -> Figure:
+    """Show the slices with the lowest Dice of some methods: truth above, what was found below.
+
+    Parameters
+    ----------
+    compared, chosen : results and functions of the methods, by name.
+    place : folder of the synthetic patients.
+    count : int, slices per method.
+    """
+    hu, masks, labels = [], [], []
+    for name, counts in compared.items():
+        for k in counts.worst(count):
+            case, i = read_patient(place / counts.names[k]), counts.indices[k]
+            found = chosen[name](case.series)
+            mask = found.mask if isinstance(found, Support) else found
+            hu.append(case.series.hu[i])
+            masks.append((case.labels[i], mask[i]))
+            labels.append(f"{name} {counts.dice()[k]:.2f}")
+    truth, found = ([pair[n] for pair in masks] for n in (0, 1))
+    rows = {"columns": len(hu), "row_titles": ("truth", "found")}
+    return montage(np.array(hu * 2), truth + found, step=3, labels=labels + [""] * len(hu), **rows)
+
+
+def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4) -> Figure:
+    """Show what each method would remove from the first slice of a series."""
+    found = [method(series) for method in chosen.values()]
+    masks = [one.removed[0] if isinstance(one, Support) else one[0] for one in found]
+    shown = np.repeat(series.hu[:1], len(masks), axis=0)
+    return montage(shown, masks, columns=columns, step=3, labels=list(chosen))
