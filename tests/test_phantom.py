@@ -175,7 +175,7 @@ def test_at_least_a_third_of_patients_touch_their_support(sampled):
 def test_contact_on_request():
     assert sample_parameters(5, contact=False)["contact_kind"] == "gap"
     assert sample_parameters(5, contact=True)["contact_kind"] != "gap"
-    assert synthesize(5, contact="strap", matrix=128, slices=12).contact.any()
+    assert synthesize(8, contact="strap", matrix=128, slices=12).contact.any()
 
 
 def test_pressed_ears_touch_along_their_height_and_occur_only_on_request(sampled):
