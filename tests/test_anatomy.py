@@ -1,80 +1,140 @@
-"""The warning that a series shows another part of the body than a head."""
+"""Kinds of patients that look like a support, each against what the phantom is built from."""
 
 import numpy as np
 import pytest
-from conftest import make_series
-from pydicom import Dataset
+from scipy import ndimage
 
-from headrest import clean_series, read_series
-from headrest.segment.anatomy import other_anatomy
-
-SIZE, MM = 256, 2.0
-Y, X = (np.mgrid[:SIZE, :SIZE] - SIZE / 2) * MM
+from headrest.phantom import chest_limbs, ears_neck, head, plastic, sample_parameters
+from headrest.phantom.materials import sample
+from headrest.phantom.scanner import scan
+from headrest.phantom.scene import Frame, Scene
 
 
-class FakeSeries:
-    """The attributes of a Series that `other_anatomy` reads."""
-
-    def __init__(self, *slices, examined=None):
-        header = Dataset()
-        if examined is not None:
-            header.BodyPartExamined = examined
-        self.headers, self.hu, self.spacing_mm = [header], np.stack(slices), (5, MM, MM)
-
-    def __len__(self):
-        return len(self.hu)
+def section(z, half_mm=260.0, step_mm=1.0):
+    """Points (x, y, z) of an axial section, arrays (1, rows, columns)."""
+    along = np.arange(-half_mm, half_mm, step_mm, dtype=np.float32)
+    return [along[None, None, :], along[None, :, None], np.full((1, 1, 1), z, np.float32)]
 
 
-def disc(radius, value=40.0, inside=None, hole=0.0):
-    hu = np.where(np.hypot(Y, X) < radius, value, -1000.0)
-    if inside is not None:
-        hu[np.hypot(Y, X) < hole] = inside
-    return hu
+def window(z, half_mm=128.0):
+    """An empty window of a slab 4 mm thick, pixels of 2 mm."""
+    n = int(half_mm)
+    frame = Frame((-half_mm, -half_mm, z - 2.0), np.diag([2.0, 2.0, 4.0])[::-1], (2, n, n))
+    return Scene((1, n, n)).window(frame)
 
 
-HEAD, SHOULDERS = disc(90), disc(170)
-LUNGS, SINUS, SKULL = disc(120, 40, -850, 60), disc(90, 40, -850, 20), disc(90, 800, -1000, 80)
-AIR = disc(0)
-
-CASES = {
-    "head": ([HEAD] * 4, None, ""),
-    "header that says HEAD is ignored": ([SHOULDERS] * 4, "HEAD", "338 mm across"),
-    "header that says CHEST is reported": ([HEAD] * 4, "CHEST", "the header says CHEST"),
-    "header with more": ([HEAD] * 4, "ABDOMEN PELVIS", "the header says ABDOMEN"),
-    "head and neck": ([HEAD, HEAD, SHOULDERS, SHOULDERS], "HEADNECK", ""),
-    "mostly shoulders": ([HEAD, SHOULDERS, SHOULDERS], None, "338 mm across"),
-    "lungs": ([HEAD, LUNGS, LUNGS], None, "air as of lungs in 67% of the slices"),
-    "tips of lungs": ([HEAD, HEAD, LUNGS], None, ""),
-    "sinuses": ([SINUS] * 3, None, ""),
-    "empty skull": ([SKULL] * 3, None, ""),
-    "air": ([AIR] * 3, None, ""),
-    "air beside a chest": ([AIR] * 3 + [LUNGS], None, "100%"),
-}
+@pytest.fixture(scope="module")
+def adult():
+    """The parameters of an adult without raised shoulders."""
+    parameters = head.sample_head(np.random.default_rng(5), "adult")
+    parameters["neck"] |= {"has_tips": False}
+    return parameters
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_warning(name):
-    slices, examined, expected = CASES[name]
-    series = FakeSeries(*slices, examined=examined)
-    warnings = other_anatomy(series, np.zeros(series.hu.shape, bool))
-    assert len(warnings) == bool(expected)
-    assert expected in "".join(warnings)
+@pytest.mark.parametrize("at", [-0.8, 0.0, 0.8])
+def test_ear_folded_forward_is_a_thin_long_leaf_on_a_stalk(adult, at):
+    ear = adult["ears"]["left"] | {"shape": "forward", "leaf_mm": 50.0, "leaf_at": at}
+    ear |= {"leaf_bend": 0.0, "leaf_lean": 0.0, "twist_mm": 0.0, "gap_mm": 6.0, "thickness_mm": 5.0}
+    x, y, z = section(-38.0, 128.0, 0.5)
+    inside = ears_neck.ear_distance([x, y, z], ear)[0] < 0
+    leaf = inside & (x[0] > 76)
+    assert np.ptp(np.flatnonzero(leaf.any(1))) * 0.5 == pytest.approx(50, abs=3)
+    away_from_stalk = abs(y[0, :, 0] - 6) > 14
+    thickness = leaf.sum(1)[away_from_stalk & leaf.any(1)] * 0.5
+    assert 1.0 <= np.median(thickness) <= 4.5
+    assert ndimage.label(inside)[1] == 1
+    gap = (x[0] > 75) & (x[0] < 77) & (abs(y[0] - 6) > 16)
+    assert not inside[gap].any()
 
 
-def test_a_couch_is_not_the_patient():
-    couch = (abs(Y - 93) < 5) & (abs(X) < 200)
-    series = FakeSeries(*[np.where(couch, 100.0, HEAD)] * 3)
-    none = np.zeros(series.hu.shape, bool)
-    assert other_anatomy(series, none)  # not removed, so part of the largest component
-    assert not other_anatomy(series, none | couch)
+def test_inside_of_an_ear_folded_forward_is_darker_than_its_skin(adult):
+    darkest = {}
+    for hu in (-280.0, 60.0):
+        ear = {"shape": "forward", "inner_hu": hu, "thickness_mm": 5.8, "gap_mm": 7.0}
+        ears = adult["ears"] | {s: adult["ears"][s] | ear for s in ("left", "right")}
+        n = 256
+        frame = Frame((-128.0, -128.0, -39.0), np.diag([1.0, 1.0, 1.0])[::-1], (2, n, n))
+        scene = Scene((1, n, n))
+        ears_neck.paint_ears(scene.window(frame).view, ears, 50.0)
+        darkest[hu] = scene.hu[scene.patient > 0.99].min()
+    assert darkest[-280.0] < -120 < darkest[60.0]
 
 
-def test_warning_does_not_quote_the_header():
-    series = FakeSeries(HEAD, examined="CHEST CANARY")
-    assert "CANARY" not in other_anatomy(series, np.zeros(series.hu.shape, bool))[0]
+def test_shoulder_tips_are_islands_that_grow_towards_the_feet(adult):
+    tips = adult["neck"] | {"has_tips": True, "tip_z": -90.0, "tip_x": 120.0}
+    tips |= {"tip_axes_mm": {"x": 30.0, "y": 30.0, "z": 40.0}, "tip_shift_mm": 0.0}
+    areas, pieces = [], []
+    for z in (-80.0, -95.0, -105.0, -120.0):
+        points = section(z, step_mm=2.0)
+        with_tips = head.skin_distance(points, adult | {"neck": tips})[0] < 0
+        without = head.skin_distance(points, adult)[0] < 0
+        areas.append(int((with_tips & ~without).sum()))
+        pieces.append(ndimage.label(with_tips)[1])
+    assert areas[0] == 0 < areas[1] < areas[2] < areas[3]
+    assert pieces[:2] == [1, 3]
 
 
-def test_the_report_contains_the_warning(tmp_path):
-    make_series(tmp_path / "scan", BodyPartExamined="CHEST")
-    report = clean_series(read_series(tmp_path / "scan"), tmp_path / "cleaned", method="kmeans")
-    assert any("another body part" in warning for warning in report.warnings)
+def test_supports_are_placed_as_if_the_shoulders_were_not_raised(adult):
+    raised = adult | {"neck": adult["neck"] | {"has_tips": True}}
+    for one, two in zip(head.skin_points(adult), head.skin_points(raised)):
+        assert np.array_equal(one, two)
+
+
+def test_noise_of_a_very_sharp_kernel_is_strong_in_thin_slices():
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    radius = np.hypot(rows, columns)
+    truth = np.where(radius < 45, 0, -1000).astype(np.float32)
+    scanner = sample_parameters(1)["scanner"] | {"noisy_sharp": True, "kernel": "bone"}
+    scanner |= {"sharp_noise_hu": 100.0, "low_dose": False, "rings": False, "bone_noise": 2.0}
+    noise = {mm: scan(truth, scanner, 1.8, mm, 0)[radius < 30].std() for mm in (0.625, 1.25, 5.0)}
+    assert 70 < noise[1.25] < 130
+    assert noise[0.625] > 0.9 * noise[1.25] > 1.5 * noise[5.0]
+    assert scan(truth, scanner | {"noisy_sharp": False}, 1.8, 1.25, 0)[radius < 30].std() < 40
+
+
+@pytest.mark.parametrize("name", ["pressed_hair", "braid", "bandage"])
+def test_hair_and_bandages_are_neither_support_nor_patient(name):
+    whole = window(30.0)
+    x, y, _z = whole.points
+    skin = np.sqrt(x * x + y * y) - 80 + 0 * whole.points[2]
+    whole.paint_patient(whole.share(skin), 40.0)
+    whole.paint_support(whole.share(-skin), -930.0, rigid=False)
+    before = whole.scene.support.copy()
+    foreign = sample(np.random.default_rng(0), plastic.FOREIGN_RANGES)
+    foreign |= {"z": 60.0, "side": 1, "layer_mm": 12.0, "bandage_mm": 6.0}
+    if name == "bandage":
+        foreign |= {"z": 30.0}
+    plastic.paint_foreign_objects(whole, skin, foreign | {"present": [name]})
+    scene = whole.scene
+    assert scene.ignore.sum() > 20
+    assert np.allclose(scene.support, before * (1 - scene.ignore), atol=1e-5)
+    assert scene.support[scene.ignore > 0.9].max() < 0.11
+    assert not (scene.ignore * (scene.patient > 0.999)).any()
+
+
+def test_stand_of_a_plastic_skull_belongs_to_the_phantom():
+    p = plastic.sample_plastic(np.random.default_rng(2), "plastic")
+    inserts = {"count": 0, "neck_mm": 0.0, "tubes": 0, "block": "no", "stand_mm": 60.0}
+    shares = {}
+    for stand in ("none", "plate"):
+        whole = window(-100.0)
+        p["phantom"] |= inserts | {"stand": stand, "stand_z": -100.0}
+        plastic.paint(whole, plastic.skin_distance(whole.points, p), p)
+        shares[stand] = whole.scene.patient.sum() * 4
+    assert shares["plate"] - shares["none"] == pytest.approx(120 * 120, rel=0.1)
+
+
+@pytest.mark.parametrize("arms", ["up", "down", "belly"])
+def test_arms_of_a_chest_are_beside_above_or_on_the_trunk(arms):
+    chest = chest_limbs.sample_chest(np.random.default_rng(1), "chest")
+    chest |= {"arms": arms, "shoulder_z": 90.0, "arm_x": 220.0, "arm_y": 0.0, "arm_mm": 40.0}
+    along = np.arange(-300, 300, 2)
+    levels = {
+        z: chest_limbs.skin_distance(section(z, 300.0, 2.0), chest)[0] < 0 for z in (-130, 0, 170)
+    }
+    lateral = {z: bool(mask[:, along > 200].any()) for z, mask in levels.items()}
+    assert lateral == {-130: arms != "up", 0: arms != "up", 170: arms == "up"}
+    in_front = levels[-130][along < -118]
+    assert in_front.any() == (arms == "belly")
+    neck = levels[170][:, abs(along) < 120].any(0).sum()
+    assert 0 < neck < 0.5 * levels[0][:, abs(along) < 170].any(0).sum()

@@ -28,16 +28,22 @@ from headrest.phantom.shapes import (
 )
 
 CHEST_RANGES = {
-    "width": (0.82, 1.08),
-    "length": (0.82, 1.12),
+    "width": (0.74, 1.12),
+    "length": (0.76, 1.14),
     "height": (1.0, 1.0),
     "nod_deg": (0.0, 0.0),
     "turn_deg": (-4.0, 4.0),
     "lean_deg": (-2.0, 2.0),
-    "fat_mm": (6.0, 26.0),
+    "fat_mm": (2.0, 28.0),
     "breast_mm": (0.0, 26.0),
+    "uneven_mm": (1.5, 5.0),
     "seed": (0, 10**6),
-    "arms": ["up", "up", "down"],
+    "shoulder_z": (70.0, 125.0),
+    "arms": ["up", "up", "down", "belly"],
+    "arm_x": (178.0, 236.0),
+    "arm_y": (-35.0, 55.0),
+    "arm_mm": (30.0, 50.0),
+    "sclerosis": (0.0, 400.0),
     "tissue": tissue_ranges("skin", "fat", "muscle", "lung", "blood", "liver")
     | tissue_ranges("trabecular", "cortical"),
 }
@@ -78,7 +84,7 @@ def sample_chest(rng: Generator, kind: str) -> Parameters:
 
 def bounding_box(chest: Parameters, z: float) -> tuple[Vector, Vector]:
     """Corners of the box that contains a chest."""
-    return (-280, -200, -400), (280, 160, 400)
+    return (-300, -200, -400), (300, 160, 400)
 
 
 def _column(points, x, y, half_x, half_y):
@@ -87,19 +93,39 @@ def _column(points, x, y, half_x, half_y):
 
 
 def skin_distance(points: Points, chest: Parameters) -> Array:
-    """Distance to the skin of trunk, breasts and arms at the sides."""
+    """Distance to the skin of trunk, breasts, shoulders, neck and arms."""
     x, y, z = points
-    half, breast = [abs(x), y, z], chest["breast_mm"]
-    uneven = 2.5 * waves([x, y, 0.3 * z], np.random.default_rng(chest["seed"]), 120, 3)
+    half, breast, top = [abs(x), y, z], chest["breast_mm"], chest["shoulder_z"]
+    uneven = waves([x, y, 0.3 * z], np.random.default_rng(chest["seed"]), 120, 3)
+    uneven = chest["uneven_mm"] * uneven
     front, back = _column(points, 0, -6, 158, 100), _column(points, 0, 34, 146, 64)
-    trunk = smooth_union(front, back, 40) + uneven + 0.0012 * np.maximum(z - 60, 0) ** 2
+    trunk = smooth_union(front, back, 40) + uneven + _narrowing(z, top)
     if breast > 4:
         hang = 10 + 0.6 * breast
         axes = (52 + hang, 26 + breast, 74)
         trunk = smooth_union(trunk, ellipsoid(half, (76 + hang, -74, -10), axes), 16)
-    if chest["arms"] == "down":
-        trunk = smooth_union(trunk, _column(half, 196, 40, 36, 42), 3)
+    if float(z.max()) > top - 70:
+        trunk = smooth_union(trunk, capsule(half, (50, 36, top), (150, 36, top - 16), 46, 50), 30)
+        neck = np.maximum(cylinder([x, y, z], (0, 14, 0), 58), top - z)
+        trunk = smooth_union(trunk, neck, 24)
+    for arm in _arms(chest):
+        trunk = smooth_union(trunk, capsule(half, *arm), 4)
     return trunk
+
+
+def _narrowing(z, top):
+    """Distance in mm by which the trunk narrows above the shoulders."""
+    return 0.016 * np.maximum(z - top, 0) ** 2
+
+
+def _arms(chest):
+    """Start, end and their radii of the parts of the left arm: up, down, or bent on the belly."""
+    top, thick = chest["shoulder_z"], chest["arm_mm"]
+    shoulder, elbow = (158, 36, top - 14), (chest["arm_x"], chest["arm_y"], top - 240)
+    if chest["arms"] == "up":
+        return [(shoulder, (chest["arm_x"] - 20, 0, top + 220), thick, thick - 4)]
+    forearm = (elbow, (38, -138, top - 215), thick - 8, 22)
+    return [(shoulder, elbow, thick, thick - 5), *([forearm] if chest["arms"] == "belly" else [])]
 
 
 def skin_points(chest: Parameters) -> tuple[Array, Array]:
@@ -113,22 +139,32 @@ def paint(window: Window, skin: Array, chest: Parameters) -> None:
     tissue, fat, z = chest["tissue"], chest["fat_mm"], window.points[2]
     rng, half = np.random.default_rng(chest["seed"] + 1), window.half
     window.paint_patient(window.share(skin), tissue["skin"])
+    window.inside_only = True
     window.fill(skin + 2, tissue["fat"])
     uneven = waves(window.halfway, rng, 90, 4)
     gland = ellipsoid(half, (84, -92, -10), (36, 26, 44)) + 9 * waves(window.halfway, rng, 26, 6)
     window.fill(np.maximum(gland, skin + 7), 25, 0.8)
     cage = _column(window.points, 0, 2, 142 - 0.6 * fat, 92 - 0.6 * fat)
-    cage = cage + 0.0012 * np.maximum(z - 60, 0) ** 2
+    cage = cage + _narrowing(z, chest["shoulder_z"] - 35)
     back = union(_column(half, 30, 84, 28, 17), _column(half, 96, 58, 52, 30))
-    muscles = np.maximum(union(cage - 5 - 3 * uneven, back), skin + 3 + 0.4 * fat)
+    top = chest["shoulder_z"]
+    girdle = capsule(half, (12, 34, top + 6), (140, 38, top - 14), 36, 38)
+    neck = np.maximum(cylinder(window.points, (0, 20, 0), 46), top - z)
+    muscles = union(cage - 5 - 3 * uneven, back, girdle, neck)
+    muscles = np.maximum(muscles, skin + 3 + 0.4 * fat)
     planes = np.clip(0.5 - (abs(waves(window.halfway, rng, 30, 5)) * 6 - 1.2), 0, 1)
     window.fill(muscles, tissue["muscle"])
     window.fill(np.maximum(cage - 6, 3 - cage), tissue["fat"], planes)
     _ribs(window, cage, tissue)
     _organs(window, cage, tissue, rng)
-    _spine(window, tissue)
-    if chest["arms"] == "down":
-        _arms(window, tissue)
+    _spine(window, tissue | {"trabecular": tissue["trabecular"] + chest["sclerosis"]})
+    for start, end, *radii in _arms(chest):
+        window.fill(
+            capsule(half, start, end, *(r - 4 - 0.4 * fat for r in radii)), tissue["muscle"]
+        )
+        bone = np.maximum(capsule(half, start, end, 11, 9), skin + 4)
+        window.fill(bone, tissue["cortical"])
+        window.fill(bone + 4, tissue["trabecular"] - 100)
 
 
 def _ribs(window, cage, tissue):
@@ -192,13 +228,6 @@ def _spine(window, tissue):
     window.fill(bone, tissue["cortical"] * 0.7)
     window.fill(bone + 1.8, tissue["trabecular"])
     window.fill(cylinder(window.points, (0, 71, 0), 8), 25)
-
-
-def _arms(window, tissue):
-    bone = cylinder(window.half, (196, 40, 0), 12)
-    window.fill(_column(window.half, 196, 40, 28, 33), tissue["muscle"])
-    window.fill(bone, tissue["cortical"])
-    window.fill(bone + 5, 40)
 
 
 def sample_limbs(rng: Generator) -> list[Parameters]:

@@ -65,6 +65,7 @@ MATERIAL = {
     "silicone": (100, 350),
     "hair": (-985, -890),
     "dense_hair": (-850, -350),
+    "pressed_hair": (-965, -700),
 }
 
 

@@ -25,6 +25,7 @@ from headrest.phantom.shapes import (
     capsule,
     chain,
     cylinder,
+    intersection,
     sphere,
     surface_points,
     waves,
@@ -40,7 +41,15 @@ PLASTIC_RANGES = {
     "resin": MATERIAL["resin"],
     "radius_mm": (72.0, 105.0),
     "wall_mm": (3.0, 8.0),
-    "fill": (-15.0, 25.0),
+    "fill": [(-15.0, 25.0)] * 3 + [(90.0, 140.0), (-1000.0, -980.0)],  # water, acrylic, air
+    "walls": (0.35, 1.0),
+    "tubes": (0, 3),
+    "tube_mm": (7.0, 26.0),
+    "stand": ["none", "none", "plate", "pillars"],
+    "stand_z": (-135.0, -70.0),
+    "stand_mm": (45.0, 98.0),
+    "block": ["no", "no", "yes"],
+    "slant": (-0.6, 0.6),
     "length_mm": (60.0, 140.0),
     "has_face": ["yes", "yes", "no"],
 }
@@ -53,6 +62,10 @@ FOREIGN_RANGES = {
     "hair_mm": (1.0, 16.0),
     "hair_hu": MATERIAL["hair"],
     "dense_hu": MATERIAL["dense_hair"],
+    "layer_mm": (1.5, 14.0),
+    "layer_hu": MATERIAL["pressed_hair"],
+    "bandage_mm": (1.5, 9.0),
+    "bandage_hu": MATERIAL["cloth"],
     "seed": (0, 10**6),
     "silicone": MATERIAL["silicone"],
     "metal": MATERIAL["metal"],
@@ -69,6 +82,7 @@ def sample_plastic(rng: Generator, kind: str) -> Parameters:
     hu, skull, face = p["phantom"]["hu"], p["skull"], p["face"]
     p["tissue"] = dict.fromkeys(p["tissue"], AIR)
     plastic_hu = dict.fromkeys(skull["hu"], hu)
+    skull["thickness_mm"] *= p["phantom"]["walls"]
     p["skull"] = skull | {"hu": plastic_hu, "craniotomy": None, "mastoid_air": -0.6}
     p["face"] = face | {
         "hu": {n: AIR if n in SOFT_PARTS else hu for n in face["hu"]},
@@ -119,7 +133,7 @@ def paint(window: Window, skin: Array, p: Parameters) -> None:
 
 
 def _paint_inserts(window, phantom):
-    """Rods and blocks of resin inside, and a rod as the neck."""
+    """Rods and blocks of resin inside, a rod as the neck, tubes beside it, and a stand."""
     rng, points = np.random.default_rng(phantom["seed"]), window.points
     for _ in range(phantom["count"]):
         at = (rng.uniform(-30, 30), rng.uniform(-50, 40), rng.uniform(-20, 40))
@@ -133,6 +147,30 @@ def _paint_inserts(window, phantom):
     if phantom["neck_mm"] > 8:
         rod = np.maximum(cylinder(points, (0, 25, 0), phantom["neck_mm"]), points[2] + 30)
         window.paint_patient(window.share(np.maximum(rod, -150 - points[2])), phantom["resin"])
+    below, thick = points[2] + 42, phantom["tube_mm"]
+    for number in range(phantom["tubes"]):  # some stand apart from the skull in a slice
+        at, wall = ((0, -38), (34, 40), (-34, 40))[number], rng.uniform(1.5, 6)
+        tube = np.maximum(cylinder(points, (*at, 0), thick), below)
+        window.paint_patient(window.share(tube), phantom["hu"] * 0.7)
+        window.fill(tube + wall, float(rng.choice(ROD_HU)))
+    if phantom["block"] == "yes":
+        x, y, z = points
+        block = box([x, y, z + phantom["slant"] * y], (10, 0, 14), (22, 38, 16))
+        window.paint_patient(window.share(block), phantom["resin"])
+        window.fill(cylinder(points, (18, -14, 0), 4), AIR, window.share(block))
+    if phantom["stand"] != "none":
+        _paint_stand(window, phantom)
+
+
+def _paint_stand(window, phantom):
+    """A plate below the skull, at times on four pillars; it yields to rigid supports."""
+    x, y, z = window.points
+    wide, level = phantom["stand_mm"], phantom["stand_z"]
+    plate = box([x, y, z], (0, 4, level), (wide, wide, 5))
+    if phantom["stand"] == "pillars":
+        pillar = cylinder([abs(x), abs(y - 4), z], (wide - 12, wide - 12, 0), 7)
+        plate = np.minimum(plate, intersection(pillar, z + 20, level - z))
+    window.paint_patient(window.share(plate), phantom["resin"], yields=True)
 
 
 def _paint_cylinder(window, skin, phantom):
@@ -190,6 +228,51 @@ def _hair_bun(window, skin, p):
     window.paint_ignored(window.share(np.maximum(bun, -skin)) * _free(window), hu)
 
 
+def _lay_on_skin(window, share, hu):
+    """Paint an object, not as support, that keeps soft supports away from the skin."""
+    share = share * (1 - window.scene.patient[window.at]) * (1 - window.scene.rigid[window.at])
+    window.scene.support[window.at] *= 1 - share
+    window.paint_ignored(share, hu)
+
+
+def _pressed_hair(window, skin, p):
+    """A layer of hair between the scalp and a cushion."""
+    if window.points[2].max() < -70:
+        return
+    _x, y, z = window.halfway
+    uneven = waves(window.halfway, np.random.default_rng(p["seed"] + 3), 20, 6, 0.5)
+    thick = p["layer_mm"] * np.clip((y * 0.6 + z + 50) / 40, 0, 1) * np.clip(1 + 0.5 * uneven, 0, 2)
+    hu = np.clip(p["layer_hu"] + 50 * uneven, AIR, -300)
+    _lay_on_skin(window, window.between(skin, skin - thick), hu)
+
+
+def _braid(window, skin, p):
+    """A braid or ponytail from the back of the head over one shoulder."""
+    strands = waves(window.points, np.random.default_rng(p["seed"] + 4), 9, 6)
+    side = p["side"] * (30 + abs(p["x"]))
+    corners = ((0, 90, p["z"] - 20), (side * 0.5, 104, -50), (side, 84, -110), (side, 40, -220))
+    braid = np.maximum(chain(window.points, corners, 8 + p["layer_mm"] / 2) + 1.5 * strands, -skin)
+    hu = np.clip(window.middle(p["dense_hu"] + 100 * strands), AIR, -100)
+    _lay_on_skin(window, window.share(braid), hu)
+
+
+def _bandage(window, skin, p):
+    """Dressing around the head."""
+    _x, y, z = window.points
+    band = abs(z - p["z"] - 0.2 * y) - 10 - abs(p["x"]) / 2
+    layer = window.between(skin, skin - p["bandage_mm"]) * window.share(band)
+    _lay_on_skin(window, layer, p["bandage_hu"])
+
+
+def _nasal_cannula(window, skin, p):
+    """A thin tube from the nose over the cheeks to the ears."""
+    _x, y, z = window.points
+    tube = np.sqrt((skin - 2.4) ** 2 + (z + 64 - 0.28 * (y + 100)) ** 2) - 2.2
+    tube = intersection(tube, y - 6, z + 20)
+    window.paint_ignored(window.share(tube) * _free(window), p["silicone"])
+    window.paint_ignored(window.share(tube + 1) * _free(window), AIR)
+
+
 def _tracheal_tube(window, skin, p):
     corners = ((6, -125, -84), (4, -80, -84), (0, -30, -88), (0, -14, -110), (0, -16, -300))
     tube = chain(window.points, corners, 5)
@@ -238,6 +321,10 @@ def _hearing_aid(window, skin, p):
 FOREIGN_OBJECTS: dict[str, tuple[Callable[..., None], float]] = {
     "hair": (_hair, 0.55),
     "hair_bun": (_hair_bun, 0.05),
+    "pressed_hair": (_pressed_hair, 0.1),
+    "braid": (_braid, 0.05),
+    "bandage": (_bandage, 0.03),
+    "nasal_cannula": (_nasal_cannula, 0.04),
     "tracheal_tube": (_tracheal_tube, 0.07),
     "drain": (_drain, 0.05),
     "wires": (_wires, 0.07),

@@ -98,6 +98,9 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "newborn": lambda p: p["kind"] == "child" and p["anatomy"]["width"] < 0.7,
     "old": lambda p: p["kind"] == "old",
     "plastic_skull": lambda p: p["kind"] == "plastic",
+    "plastic_stand": lambda p: (
+        p["kind"] == "plastic" and p["anatomy"]["phantom"]["stand"] != "none"
+    ),
     "water_cylinder": lambda p: p["kind"] == "water",
     "turned_head": lambda p: abs(p["anatomy"]["turn_deg"]) > 15,
     "craniotomy": lambda p: p["kind"] in LIVING and bool(p["anatomy"]["skull"]["craniotomy"]),
