@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from headrest.dicom.arrays import series_from_array
+from headrest.dicom.series import Series
 from headrest.hounsfield import FLOOR, PATIENT, SUPPORT
 from headrest.phantom import Study, render, sample_parameters
 from headrest.segment.bound import (
@@ -98,25 +100,20 @@ def confidences(support: Support, spacing_mm: Sequence[float]) -> dict[str, np.n
     }
 
 
-def measure_series(
-    hu: np.ndarray, labels: np.ndarray, spacing_mm: Sequence[float]
-) -> dict[str, Any]:
+def measure_series(series: Series, labels: np.ndarray) -> dict[str, Any]:
     """Find the support of a series with a known truth, and measure what that removes and leaves.
 
     Parameters
     ----------
-    hu : array (slices, rows, columns), in HU.
-    labels : uint8 array of that shape, see `headrest.hounsfield`.
-    spacing_mm : (z, y, x) in mm.
+    series : Series
+    labels : uint8 array (slices, rows, columns), see `headrest.hounsfield`.
 
     Returns
     -------
     dict of lost_ml and residual_ml, float arrays (slices,); `confidences`; expected_ml, tuple of
-    float; appearance, as `measure_appearance` returns it; bound_ml,
-    as in `Support`.
+    float; appearance, as `measure_appearance` returns it; bound_ml, as in `Support`.
     """
-    hu = np.maximum(hu, FLOOR).astype(np.float32)
-    support = find_support(hu, spacing_mm=spacing_mm)
+    support, spacing_mm = find_support(series), series.spacing_mm
     removed, ml = support.removed, np.prod(spacing_mm) / 1000
     lost, residual = (labels == PATIENT) & removed, (labels == SUPPORT) & ~removed
     return {
@@ -124,7 +121,7 @@ def measure_series(
         "residual_ml": residual.sum((1, 2)) * ml,
         "confidences": confidences(support, spacing_mm),
         "expected_ml": support.expected_lost_ml,
-        "appearance": measure_appearance(hu, support.patient, spacing_mm),
+        "appearance": measure_appearance(series.hu, support.patient, spacing_mm),
         "bound_ml": support.bound_ml,
     }
 
@@ -149,7 +146,10 @@ def calibration_study(seed: int, slices: int = SLICES) -> Study:
 def measure_seeds(seeds: Iterable[int], jobs: int = 1) -> list[dict[str, Any]]:
     """Measure the study of each seed by `measure_series`, rendered in `jobs` processes."""
     studies = run_ordered(calibration_study, list(seeds), jobs)
-    return [measure_series(s.hu, s.labels, s.spacing_mm) for s in tqdm(studies, unit="series")]
+    return [
+        measure_series(series_from_array(np.maximum(s.hu, FLOOR), s.spacing_mm), s.labels)
+        for s in tqdm(studies, unit="series")
+    ]
 
 
 def calibrate(measured: Sequence[Mapping], level: float = LEVEL) -> dict[str, Any]:
