@@ -180,18 +180,20 @@ def _add_dataset(commands):
     add("data", metavar="DATA", type=_path, help="folder for the training set")
     add("--name", default="manual", help="name of the labels (manual)")
     add("--matrix", type=_number(int, 16), default=512, metavar="N", help="rows, columns (512)")
+    add("--synthetic", type=_number(int, 0), default=40, metavar="N", help="patients added (40)")
 
 
-def _dataset(scans, masks, data, name, matrix):
+def _dataset(scans, masks, data, name, matrix, synthetic):
     """Write a training set from scans, and masks that people drew or corrected.
 
     A DICOM Segmentation names its scan by UID. Other masks are named as their scan: as its Series
     Instance UID, its NIfTI file, or its folder of DICOM files. Values are 0 background, 1 support,
-    2 patient, 255 ignored; a mask of one value is of the support alone.
+    2 patient, 255 ignored; a mask of one value is of the support alone. Synthetic patients are
+    added, so that a network that is trained further does not forget other scanners.
     """
     from headrest.train.masks import dataset_from_masks
 
-    dataset_from_masks(scans, masks, data, name, matrix, _print_message)
+    dataset_from_masks(scans, masks, data, name, matrix, synthetic, _print_message)
     print(f"{data}: train on it with: train {data} RUN --labels {name} --start-from pretrained")
 
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from headrest import HeadrestError
 from headrest.hounsfield import FLOOR, INPUT_HIGH_HU, INPUT_LOW_HU, scale
-from headrest.train.augment import (
+from headrest.train.batches import (
     MAX_DEGREES,
     MAX_NOISE_HU,
     MAX_SHIFT,
@@ -16,11 +16,12 @@ from headrest.train.augment import (
     OFFSET_HU,
     ROTATED_SHARE,
     Augmentation,
+    Batches,
     augment,
     sample_augmentation,
     sample_noise,
+    split_patients,
 )
-from headrest.train.batches import Batches, split_patients
 
 N, SIDE = 12, 32
 UNCHANGED = Augmentation(False, False, False, (0, 0), None, 0.0, 0.0, 0, 64)
@@ -51,6 +52,16 @@ def test_holds_out_at_least_one_patient_and_not_all(share):
     assert all(len(side) for side in split_patients(np.array(["a", "a", "b"]), share))
     with pytest.raises(HeadrestError, match="two patients"):
         split_patients(np.array(["a", "a"]), share)
+
+
+def test_synthetic_patients_are_not_held_out_where_there_are_others():
+    patients = np.array([f"synthetic-{i}" for i in range(8)] + ["a", "b", "c"])
+    for seed in range(20):
+        out = split_patients(patients, 0.34, seed)[1]
+        assert len(out) == 1
+        assert set(out) < {8, 9, 10}
+    held = [split_patients(patients[:9], 0.34, seed)[1] for seed in range(20)]
+    assert {len(out) for out in held} == {3}
 
 
 def test_refuses_names_that_leave_one_side_empty():

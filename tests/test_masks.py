@@ -70,7 +70,9 @@ def test_masks_are_paired_by_name_folder_uid_or_reference(tmp_path, scans, names
             write_segmentation(series, support_of(name), path)
         else:
             write_mask(path, series, 7 * support_of(name).astype(np.uint8), codes="PIL")
-    dataset_from_masks(tmp_path / "scans", tmp_path / "masks", tmp_path / "set", matrix=64)
+    dataset_from_masks(
+        tmp_path / "scans", tmp_path / "masks", tmp_path / "set", matrix=64, synthetic=0
+    )
     stored, labels = labels_in(tmp_path / "set")
     order = sorted(range(3), key=lambda i: names[i].replace("UID", list(scans.values())[i].uid))
     for found, hu, i in zip(labels, stored.hu.reshape(-1, 3, 64, 64), order):
@@ -93,7 +95,7 @@ def test_labels_of_support_and_patient_keep_their_values(tmp_path, scans):
     shutil.move(tmp_path / "renamed", tmp_path / "scans" / "a")
     messages = []
     dataset_from_masks(
-        tmp_path / "scans", tmp_path / "masks", tmp_path / "set", "mine", 64, messages.append
+        tmp_path / "scans", tmp_path / "masks", tmp_path / "set", "mine", 64, 0, messages.append
     )
     _, labels = labels_in(tmp_path / "set", "mine")
     assert np.array_equal(labels[0], values)
@@ -111,13 +113,17 @@ def test_command_takes_nifti_and_leaves_scans_without_a_mask_out(tmp_path, scans
         write_mask(images / "masks" / f"{names[name]}-label.nii.gz", series, support_of(name))
     nibabel.save(image, images / "unlabelled.nii.gz")
     command = ["dataset", str(images), str(images / "masks"), str(tmp_path / "set")]
-    assert main([*command, "--matrix", "64", "--name", "mine"]) == 0
+    assert main([*command, "--matrix", "64", "--name", "mine", "--synthetic", "2"]) == 0
     said = capsys.readouterr().out
     assert "1 scan without a mask left out, unlabelled first" in said
     assert "--labels mine --start-from pretrained" in said
-    stored, labels = labels_in(tmp_path / "set", "mine")
-    assert list(stored.patient[::3]) == ["patient-1", "patient-1", "patient-2"]
-    assert np.array_equal(labels[2] == 1, support_of("b"))
+    stored = read_training_set(tmp_path / "set")
+    labels = stored.target("mine")
+    assert list(stored.patient[:9:3]) == ["patient-1", "patient-1", "patient-2"]
+    assert list(stored.patient[9:]) == ["synthetic-900000", "synthetic-900001"]
+    assert np.array_equal(labels[6:9] == 1, support_of("b"))
+    assert (labels[9:] == 2).any()
+    assert not (labels[:9] == 2).any()
     assert main(command) == 1
     assert "exists already" in capsys.readouterr().err
 
@@ -158,5 +164,7 @@ def test_what_cannot_be_paired_or_used_is_refused(tmp_path, scans):
 
 def test_patient_identifiers_are_not_stored(tmp_path, scans):
     write_mask(tmp_path / "masks" / "a" / "ct.nii.gz", scans["a"], support_of("a"))
-    dataset_from_masks(tmp_path / "scans", tmp_path / "masks", tmp_path / "set", matrix=64)
+    dataset_from_masks(
+        tmp_path / "scans", tmp_path / "masks", tmp_path / "set", matrix=64, synthetic=0
+    )
     assert not any(b"CANARY" in p.read_bytes() for p in (tmp_path / "set").iterdir())

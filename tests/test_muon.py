@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("keras")
-from headrest.train.losses import muon
-from headrest.train.muon import RMS, Muon
+from headrest.train.losses import RMS, Muon, muon
 from headrest.util.backend import keras
 
 

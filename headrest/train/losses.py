@@ -1,10 +1,10 @@
 """Losses and optimizers, for any backend of Keras 3."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from headrest.hounsfield import BACKGROUND, NOT_SUPPORT, PATIENT, SUPPORT
-from headrest.train.muon import Muon
 from headrest.util.backend import keras, ops
 from headrest.util.errors import HeadrestError
 
@@ -20,6 +20,9 @@ CROSS_ENTROPY_WEIGHT = 1.5
 MUON_STEPS = 500
 """Longest training at the full learning rate of Muon. In a training of 5,400 steps in batches of
 32 the loss rose again after a thousand at 3e-3; one of 1,500 converged at 1.5e-3."""
+
+RMS = 0.2
+"""Root mean square of a step of Muon at a learning rate of 1, as of Adam (J. Liu et al., 2025)."""
 
 
 def cross_entropy(labels: Any, logits: Any) -> Any:
@@ -91,8 +94,43 @@ def adam(steps: int, epochs: int, learning_rate: float = 1.5e-3) -> keras.optimi
     return keras.optimizers.Adam(rate, clipnorm=1.0, name="adam")
 
 
+@keras.saving.register_keras_serializable("headrest")
+class Muon(keras.optimizers.Muon):
+    """Keras' Muon for all weights; Keras leaves those that are no matrices to AdamW.
+
+    A kernel counts as a matrix of all inputs by all outputs, a bias as a matrix of one row. A step
+    is the momentum with all singular values set to about 1, times `RMS` sqrt(longer side). On one
+    GPU only: gradients of several are not summed first.
+
+    Source: K. Jordan et al., Muon (2024), https://kellerjordan.github.io/posts/muon; J. Liu et
+    al., arXiv:2502.16982, for the length of a step.
+    """
+
+    def __init__(self, learning_rate: Any = 4e-3, **options: Any) -> None:
+        defaults = {"weight_decay": None, "ns_steps": 5, "name": "muon"}
+        super().__init__(learning_rate, **defaults | options)
+
+    def _should_use_adamw(self, variable: Any) -> bool:
+        return False  # nor its weight decay, which Keras 3.13 has besides
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Add the momentum of every variable."""
+        if not self.built:
+            keras.optimizers.Optimizer.build(self, variables)
+            self.momenta = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable and its momentum."""
+        momentum = self.momenta[self._get_variable_index(variable)]
+        self.assign(momentum, self.momentum * momentum + gradient)
+        ahead = ops.reshape(gradient + self.momentum * momentum, (-1, variable.shape[-1]))
+        step = self.zeropower_via_newtonschulz5(ahead, self.ns_steps * (1 not in ahead.shape))
+        step *= RMS * max(ahead.shape) ** 0.5 * learning_rate
+        self.assign_sub(variable, ops.reshape(step, variable.shape))
+
+
 def muon(steps: int, epochs: int, learning_rate: float | None = None) -> keras.optimizers.Optimizer:
-    """Muon (`headrest.train.muon`), with the schedule of `adam`.
+    """`Muon`, with the schedule of `adam`.
 
     The default learning rate is 4e-3; above `MUON_STEPS` steps it falls with the root of their
     number.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,10 @@ from headrest.dicom.header import quiet
 from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
 from headrest.dicom.nifti import is_nifti
 from headrest.dicom.write import is_derived
-from headrest.hounsfield import IGNORE_LABEL
+from headrest.hounsfield import IGNORE_LABEL, PATIENT, SUPPORT
+from headrest.phantom import synthesize
 from headrest.train.dataset import LabelledStudy, write_training_set
+from headrest.train.synthetic import SyntheticPatient
 from headrest.util.errors import HeadrestError, counted
 
 ENDINGS = re.compile(r"(\.nii|\.nii\.gz|\.npz|\.dcm)$", re.IGNORECASE)
@@ -31,6 +34,10 @@ MASK_WORDS = re.compile(
 
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 """Patient in the names of BIDS, https://bids-specification.readthedocs.io."""
+
+
+FIRST_SEED = 900_000
+"""Seed of the first synthetic patient that is added; those of the pretrained network are lower."""
 
 
 class Scan(NamedTuple):
@@ -51,6 +58,7 @@ def dataset_from_masks(
     folder: str | Path,
     name: str = "manual",
     matrix: int = 512,
+    synthetic: int = 40,
     on_message: Callable[[str], Any] = lambda _: None,
 ) -> None:
     """Write a training set from scans and their masks.
@@ -67,6 +75,9 @@ def dataset_from_masks(
     folder : path of the training set, see `headrest.train.dataset.write_training_set`.
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
+    synthetic : int, synthetic patients to add, one slice each. A network that is trained further
+        on few slices of one scanner forgets others without them (rehearsal, A. Robins, Connection
+        Science 7, 1995).
     on_message : callable, gets one line per scan, and one about scans without a mask.
 
     Raises
@@ -88,7 +99,11 @@ def dataset_from_masks(
     without = [scan.place for scan in found if scan not in pairs]
     if without:
         on_message(f"{counted(len(without), 'scan')} without a mask left out, {without[0]} first")
-    write_training_set(folder, _studies(pairs, name, on_message), matrix)
+    added = tqdm(range(FIRST_SEED, FIRST_SEED + synthetic), "synthetic patients", unit="patient")
+    studies = chain(
+        _studies(pairs, name, on_message), (_synthesize(n, name, matrix) for n in added)
+    )
+    write_training_set(folder, studies, matrix)
 
 
 def find_scans(folder: str | Path, masks: set[Path]) -> list[Scan]:
@@ -177,13 +192,18 @@ def _studies(pairs, name, on_message):
         series = load_series(scan.files)
         labels = label_values(read_labels(path, series), path)
         patient = patients.setdefault(_patient(scan, series), f"patient-{len(patients) + 1}")
-        shown = int((labels == 1).any((1, 2)).sum())
+        shown = int((labels == SUPPORT).any((1, 2)).sum())
         on_message(
             f"{patient}: {scan.place}, {counted(len(series), 'slice')}, {shown} with support"
         )
         yield LabelledStudy(patient, series.hu, {name: labels})
     if len(patients) == 1:
         on_message("one patient: training needs two or more, one of them held out")
+
+
+def _synthesize(seed, name, matrix):
+    study = synthesize(seed, matrix=matrix, slices=1)
+    return LabelledStudy(SyntheticPatient(seed).name, study.hu, {name: study.labels})
 
 
 def _patient(scan, series: Series):
@@ -208,9 +228,9 @@ def label_values(values: np.ndarray, path: str | Path) -> np.ndarray:
     (array([False,  True]), array([0, 1, 2], dtype=uint8))
     """
     present = np.unique(values[values != 0])
-    if len(present) <= 1 and 2 not in present:
+    if len(present) <= 1 and PATIENT not in present:
         return values != 0
-    if not np.isin(present, (1, 2, IGNORE_LABEL)).all():
+    if not np.isin(present, (SUPPORT, PATIENT, IGNORE_LABEL)).all():
         shown = ", ".join(f"{value:g}" for value in present[:5])
         raise HeadrestError(f"{path}: labels {shown}; expected 1 support, 2 patient, 255 ignored")
     return values.astype(np.uint8)

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from headrest.hounsfield import FLOOR
 from headrest.phantom import synthesize
 from headrest.segment.labels import label_image, label_series
+from headrest.train.batches import SYNTHETIC
 from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
 from headrest.util import __version__
 from headrest.util.arrays import read_arrays
@@ -31,7 +32,7 @@ class SyntheticPatient(NamedTuple):
     @property
     def name(self) -> str:
         """Name of the patient in a training set."""
-        return f"synthetic-{self.seed}"
+        return f"{SYNTHETIC}{self.seed}"
 
 
 def synthetic_studies(
