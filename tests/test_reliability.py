@@ -148,7 +148,7 @@ GUARDS = {
     "elements are checked": ("header.ElementCheck.__call__", nothing, "slope-twice"),
     "nothing follows the image": ("header.BoundedFile.rest", lambda _: b"", "two-files-in-one"),
     "the compressed image fits its header": (
-        "codestream.check_frame",
+        "codecs.check_frame",
         nothing,
         "two-images two-images-jpeg-ls jpeg-2000-called-unsigned 21-rows-too-few-rle "
         "jpeg-ls-12-bits-called-16",
@@ -185,7 +185,7 @@ GUARDS = {
         "spacing-zero spacing-negative spacing-tiny",
     ),
     "axes are unit vectors": (
-        "attributes.is_unit_pair",
+        "values.is_unit_pair",
         lambda _: True,
         "50-axes-skewed axes-too-long",
     ),

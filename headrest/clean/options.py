@@ -42,7 +42,7 @@ class CleanOptions:
         Write `probability.nii.gz` as well, the probability of support from 0 to 1 as float, for an
         evenly spaced series without tilt and the method "network". Needs nibabel.
     compress : bool
-        Compress each slice as its source is, without loss; see `headrest.dicom.encode`.
+        Compress each slice as its source is, without loss; see `headrest.dicom.codecs`.
     drop_private : bool
         Delete private elements, which may name the patient.
     acquisition, by_instance_number, default_rescale, allow_missing

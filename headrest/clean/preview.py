@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from headrest.dicom import Series
-from headrest.dicom.attributes import text
+from headrest.dicom.values import text
 from headrest.hounsfield import AIR, DENSE_HU, WIDE, window
 from headrest.util.report import SUPPORT_COLOR
 

@@ -12,7 +12,7 @@ from headrest.clean.outputs import possible_outputs
 from headrest.clean.preview import write_previews
 from headrest.clean.report import Report, complete_report, save_report
 from headrest.dicom import Series, write_derived_series
-from headrest.dicom.encode import left_uncompressed
+from headrest.dicom.codecs import left_uncompressed
 from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask
 from headrest.dicom.write import fill_hu, refuse_array
 from headrest.hounsfield import AIR

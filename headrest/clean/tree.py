@@ -15,7 +15,7 @@ from headrest.clean.options import CleanOptions
 from headrest.clean.report import REPORT_FILE, Report, complete_report
 from headrest.clean.series import clean_with_options
 from headrest.dicom import FolderContents, SeriesFiles, find_series, load_series
-from headrest.dicom.find_nifti import find_nifti
+from headrest.dicom.find import find_nifti
 from headrest.dicom.nifti import is_nifti
 from headrest.dicom.write import is_derived
 from headrest.util.errors import HeadrestError, plain

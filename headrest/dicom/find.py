@@ -1,11 +1,10 @@
-"""Walk a folder and sort its axial CT images into series, by their headers alone."""
+"""Walk a folder and sort its axial CT images into series, by their headers alone; find NIfTI."""
 
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset
@@ -15,102 +14,54 @@ from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 from tqdm.auto import tqdm
 
-from headrest.dicom.attributes import is_unit_pair, numbers, text, value_of
 from headrest.dicom.frames import FRAME_KEYWORDS, frame_count, single_frames
+from headrest.dicom.geometry import IMAGE_KEYWORDS, describe_image
 from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, why_not_dicom
-from headrest.dicom.series import fingerprint_of_files
-from headrest.dicom.stacks import IMAGE_KEYWORDS, describe_image, may_lack_slices, sort_into_stacks
-from headrest.dicom.values import CT_KEYWORDS, identify_ct
+from headrest.dicom.nifti import is_nifti
+from headrest.dicom.series import MAX_SHOWN, FolderContents, SeriesFiles, fingerprint_of_files
+from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
+from headrest.dicom.values import CT_KEYWORDS, identify_ct, is_unit_pair, numbers, text, value_of
 from headrest.util.errors import HeadrestError, plain
 
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 """Values of Image Type (0008,0008) of images that are no slice."""
 
-
-def _tags(*keywords):
-    return {int(Tag(keyword)) for keyword in keywords}
-
-
-NEEDED_TAGS = _tags("Modality", "SeriesInstanceUID")
-HEADER_TAGS = NEEDED_TAGS | _tags(
+NEEDED_KEYWORDS = ("Modality", "SeriesInstanceUID")
+HEADER_KEYWORDS = (
     *("SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"),
-    *("NumberOfFrames", *CT_KEYWORDS, *IMAGE_KEYWORDS),
+    *("NumberOfFrames", *NEEDED_KEYWORDS, *CT_KEYWORDS, *IMAGE_KEYWORDS),
 )
-FRAME_TAGS = HEADER_TAGS | _tags(*FRAME_KEYWORDS)
+NEEDED_TAGS, HEADER_TAGS, FRAME_TAGS = (
+    {int(Tag(keyword)) for keyword in keywords}
+    for keywords in (NEEDED_KEYWORDS, HEADER_KEYWORDS, (*HEADER_KEYWORDS, *FRAME_KEYWORDS))
+)
 
 DICOMDIR = "a DICOMDIR"
 
 AXIAL_COSINE = 0.7
 """Cosine of the angle up to which a tilted slice counts as axial, about 45 degrees."""
 
-MAX_SHOWN = 64
-"""Characters of a value that a message shows; DICOM's own limit for a short text (PS3.5 6.2)."""
 
-
-@dataclass(frozen=True)
-class SeriesFiles:
-    """The files of one axial CT series, or of one stack of it.
-
-    Attributes
-    ----------
-    uid, number, description : str
-        Series Instance UID, Series Number, Series Description.
-    files : tuple of Path
-        One per image; a multi-frame file is named once per frame.
-    stack : str
-        Name of the stack, where the series has several; see `headrest.dicom.stacks`.
-    warnings : tuple of str
-        Images that were left out, and how stacks were separated.
-    damaged : tuple of str
-        Damaged files that may belong to the series, each with the reason.
-    frames : tuple of int
-        For multi-frame files the frame of each of `files`, from 1; 0 for a single-frame file.
-    lacks_rescale : bool
-        Whether a default rescale applies.
-    """
-
-    uid: str
-    number: str
-    description: str
-    files: tuple[Path, ...]
-    stack: str = ""
-    warnings: tuple[str, ...] = ()
-    damaged: tuple[str, ...] = ()
-    frames: tuple[int, ...] = ()
-    lacks_rescale: bool = False
-
-    def __str__(self) -> str:
-        about = f"series {self.number or '?'}, {self.description or 'no description'}"
-        about += f", {self.stack}" if self.stack else ""
-        return f"{plain(self.uid)[:MAX_SHOWN]} ({len(self.files)} images, {about})"
+class NiftiFile(SeriesFiles):
+    """One NIfTI file, as a series of one file."""
 
     def fingerprint(self, default_rescale: tuple[float, float] | None = None) -> str:
-        """Fingerprint of the series that `load_series` reads from these files, without reading it.
-
-        Raises HeadrestError where a file cannot be read.
-        """
-        given = []
-        if default_rescale is not None and self.lacks_rescale:
-            given = ["{} {}".format(*map(float, default_rescale))]
-        return fingerprint_of_files(self.uid, self.files, given, self.frames)
+        """Fingerprint of the series that `read_nifti` reads from this file."""
+        return fingerprint_of_files("NIfTI", self.files)
 
 
-@dataclass(frozen=True)
-class FolderContents:
-    """Result of `find_series`.
+def find_nifti(source: str | Path, result_file: str) -> tuple[NiftiFile, ...]:
+    """Find the NIfTI files below a folder, or the one that a path names, each as a series.
 
-    Attributes
-    ----------
-    series : tuple of SeriesFiles
-    warnings : tuple of str
-        One line for each kind of file that was skipped, and for images that form no volume.
-    broken : tuple of HeadrestError
-        Damaged files of unknown series, and folders that cannot be opened.
+    Folders with a file named `result_file` hold results, and are skipped.
     """
-
-    series: tuple[SeriesFiles, ...]
-    warnings: tuple[str, ...]
-    broken: tuple[HeadrestError, ...]
+    source = Path(source)
+    found = [source] if source.is_file() else sorted(source.rglob("*.nii*"))
+    return tuple(
+        NiftiFile(str(path.absolute()), "", "", (path,))
+        for path in found
+        if is_nifti(path) and path.is_file() and not (path.parent / result_file).exists()
+    )
 
 
 def find_series(folder: str | Path, acquisition: int | None = None) -> FolderContents:
@@ -137,40 +88,46 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     if not os.path.exists(folder):
         raise HeadrestError(f"{folder}: there is no such folder or file")
     found = _Found(Path(folder))
-    broken: list[HeadrestError] = []
-    for path in tqdm(_walk(folder, broken), desc="searching", unit="file", delay=2, leave=False):
+    for path in tqdm(_walk(found), desc="searching", unit="file", delay=2, leave=False):
         found.add(path)
     volumes = []
     for label, images in found.images.items():
-        kept, warnings = _of_acquisition(images, acquisition)
+        kept = [i for i in images if acquisition is None or i.acquisition == f"{acquisition:g}"]
+        others = len(images) - len(kept)
+        notes = [f"{others} images of other acquisitions left out"] if others else []
         none = [(images, f"no image has Acquisition Number {acquisition}")]
         stacks, rejected = sort_into_stacks(kept, _short_values) if kept else ([], none)
-        volumes += [(label, stack, warnings) for stack in stacks]
+        volumes += [(label, stack, notes) for stack in stacks]
         for group, reason in rejected:
             found.skip(group[0].path, reason, label[2], len(group))
     damaged = _assign_damaged(found)
     series = tuple(_series_files(*volume, damaged[volume[0]]) for volume in volumes)
-    return FolderContents(series, tuple(found.lines()), (*broken, *found.of_no_series))
+    return FolderContents(series, tuple(found.lines()), tuple(found.broken))
+
+
+def _series_files(label, stack, notes, damaged):
+    files, frames = zip(*((image.path, image.frame) for image in stack.images))
+    return SeriesFiles(
+        *label,
+        files,
+        stack.name,
+        warnings=(*notes, *stack.warnings),
+        damaged=tuple(damaged),
+        frames=frames if any(frames) else (),
+        lacks_rescale=any(image.lacks_rescale for image in stack.images),
+    )
 
 
 def _short_values(image):
     """Every short value in the header of a single-frame image, by keyword or tag."""
     found = {}
     with quiet(), suppress(Exception):  # a damaged header raises any exception
-        header = None if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
-        for tag in header.keys() if header else ():
+        header = Dataset() if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
+        for tag in header.keys():  # noqa: SIM118  (iterating a Dataset reads each element)
             raw = header.get_item(tag)
             if isinstance(raw, RawDataElement) and raw.length <= MAX_SHOWN:
                 found[keyword_for_tag(tag) or str(tag)] = str(raw.value)
     return found
-
-
-def _series_files(label, stack, warnings, damaged):
-    files = tuple(image.path for image in stack.images)
-    notes, frames = (*warnings, *stack.warnings), tuple(image.frame for image in stack.images)
-    lacking = any(image.lacks_rescale for image in stack.images)
-    frames = frames if any(frames) else ()
-    return SeriesFiles(*label, files, stack.name, notes, tuple(damaged), frames, lacking)
 
 
 class _OfNoSeries(HeadrestError):
@@ -186,7 +143,7 @@ class _Found:
         self.labels = {}  # series UID -> label of its first image
         self.skipped = {}  # (reason, description) -> [first path, count]
         self.damaged = []  # (path, reason)
-        self.of_no_series = []  # HeadrestError, also about damaged files without a series
+        self.broken = []  # HeadrestError about damaged files of no series, and closed folders
         self.empty = []  # files that hold nothing: damaged if they are named like slices
 
     def add(self, path):
@@ -194,7 +151,7 @@ class _Found:
             with quiet():
                 self._sort(path)
         except _OfNoSeries as error:
-            self.of_no_series.append(HeadrestError(f"{path}: {error}"))
+            self.broken.append(HeadrestError(f"{path}: {error}"))
         except HeadrestError as error:
             self.damaged.append((path, str(error)))
         except Exception as error:  # a damaged header makes pydicom raise any exception
@@ -204,35 +161,35 @@ class _Found:
     def _sort(self, path):
         if path.is_symlink() and not path.exists():
             self.empty.append((path, "a broken link"))
-            return
-        header = read_header(path, HEADER_TAGS, NEEDED_TAGS)
-        if header is None:
+        elif (header := read_header(path, HEADER_TAGS, NEEDED_TAGS)) is None:
             if os.path.isfile(path) and not os.path.getsize(path):
                 self.empty.append((path, "not DICOM but empty"))
             else:
                 self.skip(path, why_not_dicom(path))
         elif count := frame_count(header):
             header = read_header(path, FRAME_TAGS, PIXEL_DATA_TAGS, count)
-            if reason := _reason_to_skip(header):  # of the file, such as its class
-                self.skip(path, reason, _shown(header, "SeriesDescription"))
-                return
-            for n, frame in enumerate(single_frames(header), 1):
+            # A class that is skipped needs no positions.
+            frames = [header] if _reason_to_skip(header) else single_frames(header)
+            for n, frame in enumerate(frames, 1):
                 self._sort_image(path, frame, n)
         else:
-            self._sort_image(path, header)
+            self._sort_image(path, header, 0)
 
-    def _sort_image(self, path, header, frame=0):
+    def _sort_image(self, path, header, frame):
+        number, description = (
+            plain(text(header, keyword))[:MAX_SHOWN]
+            for keyword in ("SeriesNumber", "SeriesDescription")
+        )
         if reason := _reason_to_skip(header):
             if path == self.folder and reason == DICOMDIR:
                 where = path.absolute().parent
                 raise HeadrestError(f"a DICOMDIR is only an index; give its folder: {where}")
-            self.skip(path, reason, _shown(header, "SeriesDescription"))
+            self.skip(path, reason, description)
             return
         uid = value_of(header, "SeriesInstanceUID")
         if not isinstance(uid, str) or not uid:
             raise _OfNoSeries("SeriesInstanceUID is missing or malformed; export it again")
-        shown = [_shown(header, keyword) for keyword in ("SeriesNumber", "SeriesDescription")]
-        label = self.labels.setdefault(str(uid), (str(uid), *shown))
+        label = self.labels.setdefault(str(uid), (str(uid), number, description))
         self.images[label].append(describe_image(path, header, frame))
 
     def skip(self, path, reason, description="", count=1):
@@ -248,14 +205,6 @@ class _Found:
             yield f"skipped {plain(name)}{many}{about}: {reason}"
 
 
-def _of_acquisition(images, acquisition):
-    if acquisition is None:
-        return images, []
-    kept = [image for image in images if image.acquisition == f"{acquisition:g}"]
-    others = f"{len(images) - len(kept)} images of other acquisitions left out"
-    return kept, [others] if len(kept) < len(images) else []
-
-
 def _assign_damaged(found):
     """Assign damaged files to the series that they may belong to: dict of label to messages.
 
@@ -264,47 +213,36 @@ def _assign_damaged(found):
     slices, and to none where no slice is missing. Where there is no series it stands for itself.
     """
     damaged = defaultdict(list)
-    for path, reason in found.damaged:
-        label = found.labels.get(_series_uid_in(path))
-        candidates = [label] if label else _series_beside(found, path, True)
-        if not candidates:
-            found.of_no_series.append(HeadrestError(f"{path}: {reason}"))
-        else:
-            _assign(found, path, reason, candidates, damaged)
-    for path, reason in found.empty:
-        candidates = _series_beside(found, path, False)
-        if not candidates:
-            found.skip(path, reason)
-        else:
-            reason += ", among the slices of a series; copy it again"
-            _assign(found, path, reason, candidates, damaged)
+    among = ", among the slices of a series; copy it again"
+    files = [(path, reason, "", True) for path, reason in found.damaged]
+    files += [(path, reason, among, False) for path, reason in found.empty]
+    for path, reason, more, is_ct in files:
+        label = found.labels.get(_series_uid_in(path)) if is_ct else None
+        labels = [label] if label else _series_beside(found, path, any_name=is_ct)
+        owners = [one for one in labels if len(labels) == 1 or may_lack_slices(found.images[one])]
+        for owner in owners:
+            damaged[owner].append(f"{path}: {reason}{more}")
+        if is_ct and not labels:
+            found.broken.append(HeadrestError(f"{path}: {reason}"))
+        elif not owners:
+            found.skip(path, reason + (" (no series beside it lacks a slice)" if labels else ""))
     return damaged
 
 
 def _series_beside(found, path, any_name):
-    """Labels of the series with images in the folder of a file."""
+    """Labels of the series in the folder of a file, those with names like its own first."""
     beside, alike = {}, {}
     for label, images in found.images.items():
-        for image in images:
-            if image.path.parent == path.parent:
-                beside[label] = None
-                if _name_pattern(image.path) == _name_pattern(path):
-                    alike[label] = None
-                    break
+        names = [image.path.name for image in images if image.path.parent == path.parent]
+        if names:
+            beside[label] = None
+        if any(_pattern(name) == _pattern(path.name) for name in names):
+            alike[label] = None
     return list(alike or (beside if any_name else ()))
 
 
-def _assign(found, path, reason, candidates, damaged):
-    if len(candidates) > 1:
-        candidates = [label for label in candidates if may_lack_slices(found.images[label])]
-    for label in candidates:
-        damaged[label].append(f"{path}: {reason}")
-    if not candidates:
-        found.skip(path, f"{reason} (no series beside it lacks a slice)")
-
-
-def _name_pattern(path):
-    return re.sub(r"\d+", "#", path.name)
+def _pattern(name):
+    return re.sub(r"\d+", "#", name)
 
 
 def _series_uid_in(path):
@@ -316,21 +254,18 @@ def _series_uid_in(path):
     return found[1].decode() if found else ""
 
 
-def _walk(folder, broken) -> Iterator[Path]:
+def _walk(found) -> Iterator[Path]:
     def unreadable(error):
-        broken.append(HeadrestError(f"{error.filename}: cannot be searched ({error.strerror})"))
+        text = f"{error.filename}: cannot be searched ({error.strerror})"
+        found.broken.append(HeadrestError(text))
 
-    if not os.path.isdir(folder):
-        yield Path(folder)
+    if not os.path.isdir(found.folder):
+        yield found.folder
         return
-    for root, folders, names in os.walk(folder, onerror=unreadable, followlinks=False):
+    for root, folders, names in os.walk(found.folder, onerror=unreadable, followlinks=False):
         folders.sort()
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
         yield from (Path(root, name) for name in sorted(names) + links)
-
-
-def _shown(header, keyword):
-    return plain(text(header, keyword))[:MAX_SHOWN]
 
 
 def _reason_to_skip(header):
@@ -345,18 +280,15 @@ def _reason_to_skip(header):
         raise kind("the header ends early or lacks its series; copy the file again")
     if modality != "CT":
         return f"modality {plain(modality)[:16]}, not CT"
-    if found := NOT_SLICES.intersection(_image_type(header)):
+    image_type = value_of(header, "ImageType") or []
+    image_type = [image_type] if isinstance(image_type, str) else image_type
+    if found := NOT_SLICES.intersection(image_type):
         return f"{min(found).lower()}, not a slice"
     if text(header, "PixelPresentation") not in ("", "MONOCHROME"):
         return "a colour map, no HU"
     if value_of(header, "BitsAllocated") == 8:
         return "8-bit capture, no HU"
     return None if is_axial(header) else "not axial"
-
-
-def _image_type(header):
-    value = value_of(header, "ImageType") or []
-    return [value] if isinstance(value, str) else list(value)
 
 
 def is_axial(header: Dataset) -> bool:

@@ -10,47 +10,25 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     UID,
     CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     generate_uid,
 )
 
-from headrest.dicom.attributes import number, numbers, text, value_of
+from headrest.dicom.values import ENHANCED_CLASSES, number, numbers, text, value_of
 from headrest.util.errors import HeadrestError
 
-ENHANCED_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-MULTI_FRAME_CAPTURE = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 MAX_FRAMES = 4096
 """Frames of one file at most: 2 GiB of slices of 512 x 512."""
 
-FRAME_KEYWORDS = (
-    "NumberOfFrames",
-    "SpacingBetweenSlices",
-    "GridFrameOffsetVector",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-)
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+FRAME_KEYWORDS = ("NumberOfFrames", "SpacingBetweenSlices", "GridFrameOffsetVector", *GROUPS)
 """Attributes that `single_frames` needs to place frames."""
 
-MULTI_FRAME_ONLY = (
-    "NumberOfFrames",
-    "FrameIncrementPointer",
-    "GridFrameOffsetVector",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "DimensionOrganizationSequence",
-    "DimensionOrganizationType",
-    "DimensionIndexSequence",
-    "ConcatenationUID",
-    "SOPInstanceUIDOfConcatenationSource",
-    "InConcatenationNumber",
-    "InConcatenationTotalNumber",
-    "ConcatenationFrameOffsetNumber",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "PixelData",
-)
+MULTI_FRAME_ONLY: tuple[str, ...] = ("NumberOfFrames", "GridFrameOffsetVector", *GROUPS)
+MULTI_FRAME_ONLY += ("FrameIncrementPointer", "DimensionOrganizationSequence")
+MULTI_FRAME_ONLY += ("DimensionOrganizationType", "DimensionIndexSequence", "ConcatenationUID")
+MULTI_FRAME_ONLY += ("SOPInstanceUIDOfConcatenationSource", "ConcatenationFrameOffsetNumber")
+MULTI_FRAME_ONLY += ("InConcatenationNumber", "InConcatenationTotalNumber", "PixelData")
+MULTI_FRAME_ONLY += ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 """Attributes that a single-frame image does not have."""
 
 UNASSIGNED = (
@@ -59,12 +37,8 @@ UNASSIGNED = (
 )
 """Groups of a legacy converted image whose attributes do not replace others."""
 
-REFERENCES = (
-    "ReferencedImageSequence",
-    "DerivationImageSequence",
-    "ConversionSourceAttributesSequence",
-    "RealWorldValueMappingSequence",
-)
+REFERENCES: tuple[str, ...] = ("ReferencedImageSequence", "DerivationImageSequence")
+REFERENCES += ("ConversionSourceAttributesSequence", "RealWorldValueMappingSequence")
 """Functional groups that are no attributes of the frame."""
 
 SINGLE_FRAME_KEYWORD = {
@@ -90,14 +64,9 @@ def frame_count(header: Dataset) -> int:
 def single_frames(header: Dataset) -> Iterator[Dataset]:
     """Make the header of a single-frame CT Image for each frame, with its pixels if there are any.
 
-    Attributes of the functional groups move to the top. The SOP Instance UID follows from that of
-    the file and the number of the frame, which Conversion Source Attributes Sequence (0020,9172)
-    names.
-
-    Raises
-    ------
-    HeadrestError
-        Where the frames have no positions, or their number is not that of the pixels or groups.
+    Attributes of the functional groups move to the top. The SOP Instance UID follows from file and
+    frame, which Conversion Source Attributes Sequence (0020,9172) names. Raises HeadrestError where
+    frames have no positions, or their number is not that of the pixels or groups.
     """
     count = frame_count(header)
     if count > MAX_FRAMES:

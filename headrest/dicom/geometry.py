@@ -1,13 +1,15 @@
-"""Positions of the slices of a series: order, spacing, tilt."""
+"""Position and grid of images; order, spacing and tilt of the slices of a series."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from pydicom import Dataset
 
-from headrest.dicom.attributes import has_place, is_unit_pair, number, numbers
+from headrest.dicom.values import PLACE, has_place, is_unit_pair, number, numbers, text
 from headrest.util.errors import HeadrestError
 
 SAME_POSITION_MM = 0.01
@@ -30,6 +32,69 @@ GAP_RATIO, CLOSE_RATIO = 1.5, 0.9
 """Slice distance, relative to the median, above and below which the series is called uneven."""
 
 
+SEPARATING_KEYWORDS: tuple[str, ...] = ("AcquisitionNumber", "TemporalPositionIdentifier")
+SEPARATING_KEYWORDS += ("AcquisitionTime", "ContentTime", "ImageType", "KVP")
+"""Attributes that distinguish the phases, energies and repetitions of one series."""
+
+GRID_KEYWORDS = ("Rows", "Columns", "PixelSpacing")
+IMAGE_KEYWORDS: tuple[str, ...] = ("SOPInstanceUID", "InstanceNumber")
+IMAGE_KEYWORDS += (*GRID_KEYWORDS, *(name for name, _ in PLACE), *SEPARATING_KEYWORDS)
+
+
+class Image(NamedTuple):
+    """Attributes of one image that decide to which stack it belongs."""
+
+    path: Path
+    uid: str
+    number: str
+    values: tuple[str, ...]  # of SEPARATING_KEYWORDS
+    matrix: tuple[float, ...]
+    spacing: tuple[float, ...]
+    orientation: tuple[float, ...]
+    depth: float | None  # along the normal, in mm; None without position or orientation
+    malformed: bool
+    lacks_rescale: bool = False
+    frame: int = 0  # of a multi-frame file, from 1
+
+    @property
+    def acquisition(self) -> str:
+        """Acquisition Number (0020,0012), empty where it is missing."""
+        return self.values[0]
+
+
+def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
+    """Read the attributes of an `Image` from a header with at least `IMAGE_KEYWORDS`."""
+    rows, columns, spacing = (numbers(header, k, n) for k, n in zip(GRID_KEYWORDS, (1, 1, 2)))
+    position, axes = (numbers(header, *place) for place in PLACE)
+    malformed = rows is None or columns is None or spacing is None
+    for (keyword, _), values in zip(PLACE, (position, axes)):
+        filled = keyword in header and header.get_item(keyword).value not in (None, "", b"")
+        malformed |= values is None and filled
+    malformed |= axes is not None and not is_unit_pair(axes)
+    placed = axes is not None and position is not None and not malformed
+    acquisition = number(header, "AcquisitionNumber")
+    return Image(
+        path,
+        text(header, "SOPInstanceUID"),
+        text(header, "InstanceNumber"),
+        (
+            "" if acquisition is None else f"{acquisition:g}",
+            *(text(header, keyword) for keyword in SEPARATING_KEYWORDS[1:]),
+        ),
+        (*_floats(rows), *_floats(columns)),
+        _floats(spacing),
+        _floats(axes) if placed else (),
+        float(np.cross(axes[:3], axes[3:]) @ position) if placed else None,  # type: ignore
+        malformed,
+        text(header, "RescaleSlope") == "",
+        frame,
+    )
+
+
+def _floats(values):
+    return () if values is None else tuple(values.tolist())
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Positions (slices, 3), orientation (6,), spacing (z, y, x) in mm, tilt in degrees."""
@@ -46,11 +111,8 @@ def order_slices(
 ) -> tuple[list[Any], Geometry]:
     """Sort slices along their normal (PS3.3 C.7.6.2.1.1) and describe their grid.
 
-    Parameters
-    ----------
-    slices : sequence of objects with `path`, `header` and `stored`
-    by_instance_number : bool
-        Accept slices without position or orientation, in the order of Instance Number.
+    Slices are objects with `path`, `header` and `stored`. `by_instance_number` accepts some without
+    position or orientation, in the order of Instance Number.
     """
     notes: list[str] = []
     if by_instance_number and not all(has_place(s.header) for s in slices):

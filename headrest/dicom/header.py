@@ -23,7 +23,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from headrest.dicom.attributes import value_of
+from headrest.dicom.values import value_of
 from headrest.util.errors import HeadrestError
 
 MAX_FILE_BYTES = 32 * 2**20
@@ -70,10 +70,7 @@ def read_header(
     pydicom.Dataset with `file_meta`, or None where the file is not DICOM (PS3.10 7.1). A CT image
     without preamble and meta header is read if it is strict; its `preamble` is None.
 
-    Raises
-    ------
-    HeadrestError
-        Where the file cannot be opened or is damaged; the text does not name the file.
+    Raises HeadrestError, without the file's name, where it cannot be opened or is damaged.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -148,7 +145,9 @@ def _bare_ct_image(source, tags, needed):
         return None
     try:
         source.seek(0)
-        header = _elements(source, True, True, _StrictCheck(source, True, frozenset()), BARE_TAGS)
+        header = _elements(
+            source, True, True, ElementCheck(source, True, (), strict=True), BARE_TAGS
+        )
         size = int(header.Rows) * int(header.Columns) * 2
         pixels = struct.pack("<HHL", 0x7FE0, 0x0010, size)
         whole = source.read(8) == pixels and source.size - source.tell() == size
@@ -166,11 +165,9 @@ def _bare_ct_image(source, tags, needed):
 
 
 def _elements(source, implicit, little, stop, tags=None):
-    def stop_when(tag, _, length):
-        return stop(int(tag), length)
-
-    only = list(tags) if tags else None
-    return read_dataset(source, implicit, little, stop_when=stop_when, specific_tags=only)
+    options = {"specific_tags": list(tags) if tags else None}
+    options["stop_when"] = lambda tag, _, length: stop(int(tag), length)
+    return read_dataset(source, implicit, little, **options)
 
 
 class BoundedFile:
@@ -194,10 +191,17 @@ class BoundedFile:
 
 
 class ElementCheck:
-    """Check each element before its value is read; True stops before it."""
+    """Check each element before its value is read; True stops before it. `strict` about order."""
 
-    def __init__(self, source: BoundedFile, before_pixels: bool, needed: Collection[int]):
+    def __init__(
+        self,
+        source: BoundedFile,
+        before_pixels: bool,
+        needed: Collection[int],
+        strict: bool = False,
+    ):
         self.source, self.before_pixels, self.needed = source, before_pixels, needed
+        self.strict = strict
         self.seen: set[int] = set()
 
     def __call__(self, tag: int, length: int) -> bool:
@@ -206,6 +210,8 @@ class ElementCheck:
             return True
         if tag == 0 and PIXEL_DATA_TAGS[-1] in self.seen:
             return True  # zeros after the image; `_parse` checks the rest
+        if self.strict and self.seen and tag < max(self.seen):
+            raise HeadrestError("elements are not in ascending order")
         left = self.source.size - self.source.tell()
         if left < length != UNDEFINED_LENGTH:
             raise HeadrestError(
@@ -215,15 +221,6 @@ class ElementCheck:
             raise HeadrestError(f"holds {_named(tag)} twice; export it again")
         self.seen.add(tag)
         return False
-
-
-class _StrictCheck(ElementCheck):
-    """Also refuse elements that are not in ascending order."""
-
-    def __call__(self, tag: int, length: int) -> bool:
-        if self.seen and tag < max(self.seen):
-            raise HeadrestError("elements are not in ascending order")
-        return super().__call__(tag, length)
 
 
 def _named(tag):

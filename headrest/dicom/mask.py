@@ -9,10 +9,10 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
 
-from headrest.dicom.attributes import text
 from headrest.dicom.header import quiet
 from headrest.dicom.nifti import affine_of, is_nifti
 from headrest.dicom.series import Series
+from headrest.dicom.values import text
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError, require
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from headrest.dicom.attributes import has_place
 from headrest.dicom.resample import resampled
 from headrest.dicom.series import Series
-from headrest.dicom.values import check_volume
+from headrest.dicom.values import check_volume, has_place
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file

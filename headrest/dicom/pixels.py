@@ -3,27 +3,16 @@
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataelem import DataElement
-from pydicom.encaps import get_frame
-from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import pack_bits
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
 )
 
-from headrest.dicom.attributes import number, text, value_of
-from headrest.dicom.codestream import JPEG_SYNTAXES, check_frame
-from headrest.dicom.frames import ENHANCED_CLASSES
+from headrest.dicom.codecs import JPEG_SYNTAXES, PLUGINS, check_frame, decode_frame
+from headrest.dicom.values import ENHANCED_CLASSES, number, text, value_of
 from headrest.util.errors import HeadrestError, plain
 
 NATIVE = {
@@ -32,17 +21,6 @@ NATIVE = {
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 }
-
-PLUGINS = {
-    RLELossless: "pydicom",
-    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
-    **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
-    **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
-}
-"""The decoder of each syntax. pydicom alone takes any installed plugin, and some crash the process
-on a damaged file. For JPEG it has only such plugins, or GPL ones: imagecodecs decodes it."""
-
-PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 MATRIX: tuple[str, ...] = ("Rows", "Columns", "BitsAllocated", "BitsStored")
 MATRIX += ("SamplesPerPixel", "PixelRepresentation")
 MAX_PIXELS = 2048 * 2048
@@ -62,30 +40,15 @@ def decode(header: Dataset) -> tuple[np.ndarray, list[str]]:
         Warnings.
     """
     check_declared(header)
-    raw = _decoded(header)
+    raw = _decoded(header).astype(np.int16 if header.PixelRepresentation else np.uint16, copy=False)
     stored = mask_to_bits_stored(raw, header)
     notes = bit_notes(raw, stored, header)
     if raw is not stored:
-        _move_overlays(header, raw)
+        for group, bit in list(_embedded_overlays(header)):
+            header.add_new((group, 0x3000), "OW", pack_bits((raw.ravel() >> bit) & 1))
+            header[group, 0x0100].value, header[group, 0x0102].value = 1, 0
     del header.PixelData
     return stored, notes
-
-
-def as_stored(value: float, header: Dataset) -> int:
-    """Read a padding value as a stored value of this image.
-
-    Its VR is ambiguous (US or SS, PS3.5 A.2). Files with the wrong one give 63536 for -2000.
-    """
-    bits = header.BitsStored
-    masked = int(value) & ((1 << bits) - 1)
-    signed = header.PixelRepresentation and masked >= 1 << (bits - 1)
-    return masked - (1 << bits) if signed else masked
-
-
-def fits(value: float, header: Dataset) -> bool:
-    """Whether a pixel of this image can have a padding value, read as signed or unsigned."""
-    in_word = -(1 << 15) <= value < 1 << 16
-    return in_word and (as_stored(value, header) - int(value)) % (1 << 16) == 0
 
 
 def _whole_number(header, keyword):
@@ -136,7 +99,7 @@ def _decoded(header):
             del header[table]  # not needed for a single frame
     try:
         lossy = check_frame(header, syntax)
-        pixels = _decompressed(header, syntax)
+        pixels = decode_frame(header, syntax, correct_unused_bits=False)
     except HeadrestError:
         raise
     except Exception as error:
@@ -145,25 +108,7 @@ def _decoded(header):
         raise HeadrestError("several images in one file; not a CT slice")
     if lossy:
         header.LossyImageCompression = "01"
-    return pixels.astype(_type_of_stored(header), copy=False)
-
-
-def _decompressed(header, syntax):
-    if syntax in JPEG_SYNTAXES:
-        return decode_jpeg(header)
-    plugin = PLUGINS[syntax]
-    return pixel_array(header, raw=True, correct_unused_bits=False, decoding_plugin=plugin)
-
-
-def decode_jpeg(header: Dataset) -> np.ndarray:
-    """Decode an image in one of `JPEG_SYNTAXES`: int16 or uint16 array (rows, columns)."""
-    from imagecodecs import jpeg8_decode
-
-    words = jpeg8_decode(get_frame(header.PixelData, 0, number_of_frames=1)).astype(np.uint16)
-    bits = header.BitsStored
-    if header.PixelRepresentation and words.max() < 1 << bits:  # the encoder dropped the sign bits
-        return np.left_shift(words, 16 - bits).view(np.int16) >> (16 - bits)
-    return words
+    return pixels
 
 
 def _why_undecoded(syntax, error):
@@ -175,10 +120,6 @@ def _why_undecoded(syntax, error):
     return f"the pixel data cannot be decoded as {syntax.name}: damaged, or declared wrongly"
 
 
-def _type_of_stored(header):
-    return np.dtype(np.int16 if header.PixelRepresentation else np.uint16)
-
-
 def _native(header, byte_order):
     expected = header.Rows * header.Columns * 2
     excess = len(header.PixelData) - expected
@@ -188,9 +129,9 @@ def _native(header, byte_order):
             f"{len(header.PixelData)} bytes of pixel data where {header.Rows} x {header.Columns} "
             f"pixels need {expected}; the file is cut short or its header is wrong"
         )
-    stored = _type_of_stored(header)
-    words = np.frombuffer(header.PixelData, stored.newbyteorder(byte_order), expected // 2)
-    return words.astype(stored, copy=False).reshape(header.Rows, header.Columns)
+    kind = byte_order + ("i2" if header.PixelRepresentation else "u2")
+    words = np.frombuffer(header.PixelData, kind, expected // 2)
+    return words.reshape(header.Rows, header.Columns)
 
 
 def mask_to_bits_stored(raw: np.ndarray, header: Dataset) -> np.ndarray:
@@ -223,9 +164,3 @@ def _embedded_overlays(header):
             bit, *size = (number(header, (group, n)) for n in (0x0102, 0x0010, 0x0011))
             if bit is not None and header.BitsStored <= bit <= 15 and size == matrix:
                 yield group, int(bit)
-
-
-def _move_overlays(header, raw):
-    for group, bit in list(_embedded_overlays(header)):
-        header.add_new((group, 0x3000), "OW", pack_bits((raw.ravel() >> bit) & 1))
-        header[group, 0x0100].value, header[group, 0x0102].value = 1, 0

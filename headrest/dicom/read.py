@@ -12,22 +12,24 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.dicom.attributes import numbers, text
-from headrest.dicom.find import SeriesFiles, find_series
+from headrest.dicom.find import find_series
 from headrest.dicom.frames import single_frames
 from headrest.dicom.geometry import order_slices
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.nifti import is_nifti, read_nifti
 from headrest.dicom.pixels import decode
-from headrest.dicom.series import Series
+from headrest.dicom.series import Series, SeriesFiles
 from headrest.dicom.values import (
+    PLACE,
     check_default_rescale,
     check_range,
     check_wrapped,
     declared_notes,
     identify_ct,
+    numbers,
     padding_hu,
     rescale_pair,
+    text,
 )
 from headrest.util.errors import HeadrestError
 
@@ -251,9 +253,8 @@ def _drop_repeated(slices):
 
 def is_copy(one: Any, twin: Any) -> bool:
     """Whether two files hold the same pixels at the same position."""
-    places = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
     pairs = [
-        [numbers(s.header, *place) for place in places] + [(s.slope, s.intercept), s.stored]
+        [numbers(s.header, *place) for place in PLACE] + [(s.slope, s.intercept), s.stored]
         for s in (one, twin)
     ]
     return all(np.array_equal(a, b) for a, b in zip(*pairs))

@@ -12,10 +12,10 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
-from headrest.dicom.attributes import has_place, number
 from headrest.dicom.frames import frame_source
 from headrest.dicom.mask import BODY, HEADREST, MANUALLY_CORRECTED
 from headrest.dicom.series import Series
+from headrest.dicom.values import has_place, number
 from headrest.dicom.write import (
     SERIES_NUMBER_OFFSET,
     appended,

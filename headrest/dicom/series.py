@@ -1,4 +1,4 @@
-"""One axial CT series in memory."""
+"""One axial CT series: its files, and in memory."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,10 +10,79 @@ from typing import Any
 
 import numpy as np
 
-from headrest.dicom.attributes import number
+from headrest.dicom.values import number
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
-from headrest.util.errors import HeadrestError, counted
+from headrest.util.errors import HeadrestError, counted, plain
 from headrest.util.files import sha256
+
+MAX_SHOWN = 64
+"""Characters of a value that a message shows; DICOM's own limit for a short text (PS3.5 6.2)."""
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """The files of one axial CT series, or of one stack of it.
+
+    Attributes
+    ----------
+    uid, number, description : str
+        Series Instance UID, Series Number, Series Description.
+    files : tuple of Path
+        One per image; a multi-frame file is named once per frame.
+    stack : str
+        Name of the stack, where the series has several; see `headrest.dicom.stacks`.
+    warnings : tuple of str
+        Images that were left out, and how stacks were separated.
+    damaged : tuple of str
+        Damaged files that may belong to the series, each with the reason.
+    frames : tuple of int
+        For multi-frame files the frame of each of `files`, from 1; 0 for a single-frame file.
+    lacks_rescale : bool
+        Whether a default rescale applies.
+    """
+
+    uid: str
+    number: str
+    description: str
+    files: tuple[Path, ...]
+    stack: str = ""
+    warnings: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    frames: tuple[int, ...] = ()
+    lacks_rescale: bool = False
+
+    def __str__(self) -> str:
+        about = f"series {self.number or '?'}, {self.description or 'no description'}"
+        about += f", {self.stack}" if self.stack else ""
+        return f"{plain(self.uid)[:MAX_SHOWN]} ({len(self.files)} images, {about})"
+
+    def fingerprint(self, default_rescale: tuple[float, float] | None = None) -> str:
+        """Fingerprint of the series that `load_series` reads from these files, without reading it.
+
+        Raises HeadrestError where a file cannot be read.
+        """
+        given = []
+        if default_rescale is not None and self.lacks_rescale:
+            given = ["{} {}".format(*map(float, default_rescale))]
+        return fingerprint_of_files(self.uid, self.files, given, self.frames)
+
+
+@dataclass(frozen=True)
+class FolderContents:
+    """Result of `find_series`.
+
+    Attributes
+    ----------
+    series : tuple of SeriesFiles
+    warnings : tuple of str
+        One line for each kind of file that was skipped, and for images that form no volume.
+    broken : tuple of HeadrestError
+        Damaged files of unknown series, and folders that cannot be opened.
+    """
+
+    series: tuple[SeriesFiles, ...]
+    warnings: tuple[str, ...]
+    broken: tuple[HeadrestError, ...]
 
 
 @dataclass(frozen=True)
@@ -123,22 +192,15 @@ class Series:
         """Identify the input: the same files of one series, read with the same rescale.
 
         UIDs alone do not identify: a defaced or re-exported copy may keep those of the original.
-
-        Raises
-        ------
-        HeadrestError
-            Where a file was deleted after it was read.
+        Raises HeadrestError where a file was deleted after it was read.
         """
-        if not self.headers:
-            return self._fingerprint_of_values()
-        given = [
-            f"{float(slope)} {float(intercept)}"
-            for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
-            if header.get("RescaleSlope") is None
-        ]
-        return fingerprint_of_files(self.uid, self.files + self.unused, given, self.frames)
-
-    def _fingerprint_of_values(self):
+        if self.headers:
+            given = [
+                f"{float(slope)} {float(intercept)}"
+                for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
+                if header.get("RescaleSlope") is None
+            ]
+            return fingerprint_of_files(self.uid, self.files + self.unused, given, self.frames)
         if self.files:
             return fingerprint_of_files("NIfTI", self.files)
         grid = self.positions, self.orientation, self.spacing_mm, self.slopes, self.intercepts
@@ -167,10 +229,7 @@ def fingerprint_of_files(
 ) -> str:
     """Hash a Series Instance UID, the bytes of its files in any order, a given rescale and frames.
 
-    Raises
-    ------
-    HeadrestError
-        Where a file cannot be read.
+    Raises HeadrestError where a file cannot be read.
     """
     try:
         hashes = {path: sha256(path) for path in set(files)}

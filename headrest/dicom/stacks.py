@@ -15,59 +15,22 @@ Rules, in order:
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydicom import Dataset
 
-from headrest.dicom.attributes import is_unit_pair, number, numbers, text
 from headrest.dicom.geometry import (
     GAP_RATIO,
     ORIENTATION_TOLERANCE,
     SAME_POSITION_MM,
+    SEPARATING_KEYWORDS,
     SPACING_TOLERANCE,
+    Image,
 )
 from headrest.util.errors import plain
 
-SEPARATING_KEYWORDS = (
-    "AcquisitionNumber",
-    "TemporalPositionIdentifier",
-    "AcquisitionTime",
-    "ContentTime",
-    "ImageType",
-    "KVP",
-)
-"""Attributes that distinguish the phases, energies and repetitions of one series."""
-
 MIN_POSITIONS = 3
 """Of fewer positions, an attribute separates the images by chance too often."""
-
-GRID_KEYWORDS = ("Rows", "Columns", "PixelSpacing")
-PLACE_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient")
-IMAGE_KEYWORDS: tuple[str, ...] = ("SOPInstanceUID", "InstanceNumber")
-IMAGE_KEYWORDS += (*GRID_KEYWORDS, *PLACE_KEYWORDS, *SEPARATING_KEYWORDS)
-
-
-class Image(NamedTuple):
-    """Attributes of one image that decide to which stack it belongs."""
-
-    path: Path
-    uid: str
-    number: str
-    values: tuple[str, ...]  # of SEPARATING_KEYWORDS
-    matrix: tuple[float, ...]
-    spacing: tuple[float, ...]
-    orientation: tuple[float, ...]
-    depth: float | None  # along the normal, in mm; None without position or orientation
-    malformed: bool
-    lacks_rescale: bool = False
-    frame: int = 0  # of a multi-frame file, from 1
-
-    @property
-    def acquisition(self) -> str:
-        """Acquisition Number (0020,0012), empty where it is missing."""
-        return self.values[0]
 
 
 class Stack(NamedTuple):
@@ -78,43 +41,6 @@ class Stack(NamedTuple):
     warnings: list[str]
 
 
-def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
-    """Read the attributes of an `Image` from a header with at least `IMAGE_KEYWORDS`."""
-    rows, columns, spacing = (numbers(header, k, n) for k, n in zip(GRID_KEYWORDS, (1, 1, 2)))
-    position, axes = (numbers(header, k, n) for k, n in zip(PLACE_KEYWORDS, (3, 6)))
-    malformed = rows is None or columns is None or spacing is None
-    for keyword, values in zip(PLACE_KEYWORDS, (position, axes)):
-        malformed |= values is None and _is_filled(header, keyword)
-    malformed |= axes is not None and not is_unit_pair(axes)
-    placed = axes is not None and position is not None and not malformed
-    return Image(
-        path,
-        text(header, "SOPInstanceUID"),
-        text(header, "InstanceNumber"),
-        (_acquisition(header), *(text(header, keyword) for keyword in SEPARATING_KEYWORDS[1:])),
-        (*_floats(rows), *_floats(columns)),
-        _floats(spacing),
-        _floats(axes) if placed else (),
-        float(np.cross(axes[:3], axes[3:]) @ position) if placed else None,  # type: ignore
-        malformed,
-        text(header, "RescaleSlope") == "",
-        frame,
-    )
-
-
-def _acquisition(header):
-    found = number(header, "AcquisitionNumber")
-    return "" if found is None else f"{found:g}"
-
-
-def _floats(values):
-    return () if values is None else tuple(values.tolist())
-
-
-def _is_filled(header, keyword):
-    return keyword in header and header.get_item(keyword).value not in (None, "", b"")
-
-
 def sort_into_stacks(
     images: list[Image], other_values: Callable[[Image], dict[str, str]] = lambda _: {}
 ) -> tuple[list[Stack], list[tuple[list[Image], str]]]:
@@ -122,17 +48,15 @@ def sort_into_stacks(
 
     Returns
     -------
-    stacks : list of Stack
-        The largest first. Damaged images are members of it, so that the reader refuses them.
-    rejected : list of (images, reason)
-        Images that form no volume.
+    stacks : list of Stack, the largest first; damaged images stay in it: the reader refuses them.
+    rejected : list of (images, reason), images that form no volume.
     """
     groups = _by_grid([image for image in images if image.depth is not None])
     if not groups or (len(groups) > 1 and len(groups[0]) == 1):
         return [Stack(images, "", [])], []  # no two images fit each other: the reader refuses them
     main, others = list(groups[0]), groups[1:]
     others += [[image] for image in images if image.depth is None]
-    candidates, left_out = [main], []
+    candidates, left_out, stacks, rejected = [main], [], [], []
     for group in others:
         if any(_may_belong(image, groups[0]) for image in group):
             main += group
@@ -140,12 +64,13 @@ def sort_into_stacks(
             candidates.append(group)
         else:
             left_out.append(_skipped(group[0], _difference(group[0], main)))
-    stacks, rejected = [], []
     for group in candidates:
-        if _is_monitoring(group):
+        positions = _positions(group)
+        distinct = {(image.number, *image.values) for image in positions[0]}
+        if len(positions) == 1 and len(distinct) > 1:  # such as bolus monitoring
             rejected.append((group, f"{len(group)} images at one position, no volume"))
         else:
-            stacks += _split(group, other_values)
+            stacks += _split(group, positions, other_values)
     lone = [stack for stack in stacks if len(stack.images) == 1]
     if len(lone) < len(stacks):
         left_out += [_skipped(s.images[0], f"alone in {s.name}") for s in lone]
@@ -235,20 +160,14 @@ def _positions(images):
     return [list(run.values()) for run in runs]
 
 
-def _is_monitoring(images):
-    positions = _positions(images)
-    distinct = {(image.number, *image.values) for image in positions[0]}
-    return len(positions) == 1 and len(distinct) > 1
-
-
-def _split(images, other_values):
+def _split(images, positions, other_values):
     """Stacks of images that share one grid."""
-    positions, parts = _positions(images), None
+    parts = None
     if max(map(len, positions)) > 1:
         if joined := _join_at_boundary(images):
             return [joined]
         parts = (
-            _separate(images, range(len(SEPARATING_KEYWORDS)))
+            _separate(images, list(range(len(SEPARATING_KEYWORDS))))
             or _passes(positions)
             or _by_other_attribute(positions, other_values)
         )
@@ -295,7 +214,6 @@ def _separate(images, indices):
         return {"": images}
     if len(positions) == 1:
         return None
-    indices = list(indices)
     for n, index in enumerate(indices):
         parts = _grouped(images, index)
         smallest = min(map(len, parts.values()))

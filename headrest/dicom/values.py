@@ -1,21 +1,31 @@
-"""Whether the values of one slice are HU: rescale, range, padding, declared attributes."""
+"""Read attributes that may be missing or damaged, and check that the values of a slice are HU."""
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
+from pydicom.tag import Tag
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
     CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
 )
 
-from headrest.dicom.attributes import number, text, value_of
-from headrest.dicom.frames import ENHANCED_CLASSES, MULTI_FRAME_CAPTURE
-from headrest.dicom.pixels import PADDING_KEYWORDS, as_stored, fits
 from headrest.hounsfield import AIR, DENSE_HU, PADDING_BELOW
 from headrest.util.errors import HeadrestError
+
+CACHED_VRS, CACHED_BYTES = {"CS", "DS", "IS", "UI", "US", "TM"}, 128
+"""VRs that no character set affects, and length of the values whose conversion is cached: most
+values of a slice are those of the slice before, and conversion is half the time of a search."""
 
 EXTENDED_INTERCEPT = -8192
 """Intercept of the extended CT scale; only with it are values up to 57343 HU plausible."""
@@ -23,21 +33,112 @@ EXTENDED_INTERCEPT = -8192
 SLOPE_RANGE = (0.001, 100)
 """Plausible size of Rescale Slope; outside it 16 bits hold no CT scale."""
 
+ENHANCED_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 CT_CLASSES = {CTImageStorage, *ENHANCED_CLASSES}
-CT_KEYWORDS = (
-    "RescaleSlope",
-    "RescaleIntercept",
-    "PixelSpacing",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-)
+PLACE = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
+CT_KEYWORDS = ("RescaleSlope", "RescaleIntercept", "PixelSpacing", *(name for name, _ in PLACE))
 """Attributes that an image of Modality CT with an anonymised class must have."""
+
+PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
 WRAP, MIN_AIR_SHARE = 4096, 0.02
 """Modulus of 12-bit values, and share of pixels that must be air once they are read as signed."""
 
 OTHER_QUANTITIES = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}
 """Rescale Types that are not HU (PS3.3 C.11.1.1.2)."""
+
+
+def value_of(header: Dataset, keyword: str | tuple[int, int]) -> Any:
+    """Read an attribute as pydicom does; None where it is missing. Do not change it."""
+    raw = header.get_item(tag := _tag(keyword))
+    if isinstance(raw, RawDataElement) and raw.VR in CACHED_VRS and 0 < raw.length <= CACHED_BYTES:
+        return _converted(raw._replace(value_tell=0))
+    return None if raw is None else header[tag].value
+
+
+_tag = lru_cache(Tag)
+
+
+@lru_cache(4096)
+def _converted(raw):
+    return convert_raw_data_element(raw).value
+
+
+def numbers(header: Dataset, keyword: str, count: int) -> np.ndarray | None:
+    """Read an attribute as a float array of `count` finite numbers; None where it is not that."""
+    try:
+        values = np.array(_numeric(header, keyword), float).reshape(count)
+    except Exception:  # pydicom converts a value on access; a damaged one raises any exception
+        return None
+    return values if np.isfinite(values).all() else None
+
+
+def number(header: Dataset, keyword: str | tuple[int, int]) -> float | None:
+    """Read an attribute as one finite number, or None."""
+    try:
+        value = float(_numeric(header, keyword))
+    except Exception:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _numeric(header, keyword):
+    value = value_of(header, keyword)
+    if "_" in str(value):  # Python reads 1_0 as ten; DICOM does not (PS3.5 6.2)
+        raise ValueError
+    return value
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """Read an attribute as text; empty where it is missing, empty or damaged."""
+    try:
+        value = value_of(header, keyword)
+    except Exception:
+        return ""
+    return "" if value is None else str(value)
+
+
+def has_place(header: Dataset) -> bool:
+    """Whether a header has a readable position and orientation."""
+    return all(numbers(header, *place) is not None for place in PLACE)
+
+
+def is_unit_pair(axes: np.ndarray) -> bool:
+    """Whether six numbers are two unit vectors at right angles (PS3.3 C.7.6.2.1.1)."""
+    row, column = axes[:3], axes[3:]
+    unit = max(abs(row @ row - 1), abs(column @ column - 1)) <= 0.02
+    return bool(unit and abs(row @ column) <= 0.01)
+
+
+def drop_private_elements(dataset: Dataset) -> None:
+    """Delete every private element (PS3.5 7.8) of a dataset and of its sequences.
+
+    Dataset.remove_private_tags reads every element, and fails at the first damaged one.
+    """
+    for tag in list(dataset.keys()):
+        vr = dictionary_VR(tag) if dictionary_has_tag(tag) else dataset.get_item(tag).VR
+        if tag.is_private:
+            del dataset[tag]
+        elif vr in ("SQ", "UN", None) and dataset[tag].VR == "SQ":
+            for item in dataset[tag].value:
+                drop_private_elements(item)
+
+
+def as_stored(value: float, header: Dataset) -> int:
+    """Read a padding value as a stored value of this image.
+
+    Its VR is ambiguous (US or SS, PS3.5 A.2). Files with the wrong one give 63536 for -2000.
+    """
+    bits = header.BitsStored
+    masked = int(value) & ((1 << bits) - 1)
+    signed = header.PixelRepresentation and masked >= 1 << (bits - 1)
+    return masked - (1 << bits) if signed else masked
+
+
+def fits(value: float, header: Dataset) -> bool:
+    """Whether a pixel of this image can have a padding value, read as signed or unsigned."""
+    in_word = -(1 << 15) <= value < 1 << 16
+    return in_word and (as_stored(value, header) - int(value)) % (1 << 16) == 0
 
 
 def check_default_rescale(pair: Sequence[float] | None) -> None:
@@ -55,7 +156,8 @@ def identify_ct(header: Dataset) -> tuple[str, str]:
     if not given and declared in CT_CLASSES:
         return declared, "SOPClassUID is missing: taken from the file meta information"
     sop_class = given or declared or UID("")
-    if sop_class == MULTI_FRAME_CAPTURE and "PerFrameFunctionalGroupsSequence" in header:
+    capture = sop_class == MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    if capture and "PerFrameFunctionalGroupsSequence" in header:
         return sop_class, "multi-frame capture with positions: read as CT Image"
     known = not sop_class.is_private and sop_class.name != sop_class
     if not known and value_of(header, "Modality") == "CT" and all(k in header for k in CT_KEYWORDS):

@@ -17,12 +17,12 @@ from pydicom.uid import UID, CTImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 from tqdm.auto import tqdm
 
-from headrest.dicom.attributes import drop_private_elements, number, text
-from headrest.dicom.encode import output_syntax, set_pixels
+from headrest.dicom.codecs import output_syntax, set_pixels
 from headrest.dicom.frames import frame_source
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.nifti import encode_like_source
 from headrest.dicom.series import Series
+from headrest.dicom.values import drop_private_elements, number, text
 from headrest.hounsfield import AIR
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError
@@ -41,19 +41,10 @@ DESCRIPTION_TAGS = {int(Tag("DerivationDescription"))}
 DERIVATION = "Support removed by headrest"
 """Part of Derivation Description (0008,2111) of each derived slice."""
 
-SOURCE_ONLY = [
-    "IconImageSequence",
-    "SmallestImagePixelValue",
-    "LargestImagePixelValue",
-    "SmallestPixelValueInSeries",
-    "LargestPixelValueInSeries",
-    "DigitalSignaturesSequence",
-    "MACParametersSequence",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "InstanceCreatorUID",
-    "DataSetTrailingPadding",
-]
+SOURCE_ONLY = ["IconImageSequence", "SmallestImagePixelValue", "LargestImagePixelValue"]
+SOURCE_ONLY += ["SmallestPixelValueInSeries", "LargestPixelValueInSeries"]
+SOURCE_ONLY += ["DigitalSignaturesSequence", "MACParametersSequence", "InstanceCreatorUID"]
+SOURCE_ONLY += ["ExtendedOffsetTable", "ExtendedOffsetTableLengths", "DataSetTrailingPadding"]
 """Attributes that describe the source file and are deleted."""
 
 
@@ -95,7 +86,7 @@ def write_derived_series(
     extra : callable, optional
         Called with the temporary folder after the slices, to write additional outputs.
     compress : bool
-        Compress losslessly with the codec of the source; see `headrest.dicom.encode`. The UIDs
+        Compress losslessly with the codec of the source; see `headrest.dicom.codecs`. The UIDs
         stay the same. Without it slices are uncompressed.
     drop_private : bool
         Delete private elements (PS3.5 7.8), which may name the patient.

@@ -1,0 +1,261 @@
+"""Compressed pixel data: check an image against its header, decode it, encode it without loss.
+
+Decoders allocate memory for the size that the compressed image declares, and pad or crop pixels
+that do not fit without an error: each image is checked before it is decoded.
+"""
+
+import re
+import struct
+from collections.abc import Iterable
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.dataelem import DataElement
+from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
+from pydicom.pixels import pixel_array
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from headrest.dicom.values import PADDING_KEYWORDS, as_stored, fits, number
+from headrest.util.errors import HeadrestError
+
+JPEG_SYNTAXES = (JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit)
+"""ITU-T T.81 JPEG of more than eight bits."""
+
+JPEG_LS_SYNTAXES = (JPEGLSLossless, JPEGLSNearLossless)
+
+PLUGINS = {
+    RLELossless: "pydicom",
+    **dict.fromkeys(JPEG_LS_SYNTAXES, "pyjpegls"),
+    **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
+    **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
+}
+"""The decoder of each syntax. pydicom alone takes any installed plugin, and some crash the process
+on a damaged file. For JPEG it has only such plugins, or GPL ones: imagecodecs decodes it."""
+
+LOSSLESS_SYNTAX = {
+    DeflatedExplicitVRLittleEndian: DeflatedExplicitVRLittleEndian,
+    RLELossless: RLELossless,
+    **dict.fromkeys(JPEG_LS_SYNTAXES, JPEGLSLossless),
+    **dict.fromkeys((JPEG2000Lossless, JPEG2000), JPEG2000Lossless),
+    **dict.fromkeys(JPEG_SYNTAXES, JPEGLosslessSV1),
+}
+"""Output syntax of a compressed source. No installed encoder writes HTJ2K."""
+
+SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
+SOF, SOS = 0xFFF7, 0xFFDA  # JPEG-LS, ISO/IEC 14495-1 Annex C
+SOF1, SOF3 = 0xFFC1, 0xFFC3  # JPEG, ITU-T T.81 Annex B: sequential of 12 bits, and lossless
+END_OF_IMAGE = b"\xff\xd9"
+MAX_TILES = 1024
+"""JPEG 2000 tiles of one image at most; each costs a decoder memory, and real images have few."""
+
+
+def check_frame(header: Dataset, syntax: UID) -> bool:
+    """Refuse a compressed image that contradicts its header, or is cut short.
+
+    Bytes after the end-of-image marker are padding, also where they are not zero; they are
+    removed from the Pixel Data of the header.
+
+    Returns
+    -------
+    bool
+        Whether the image itself declares lossy compression.
+    """
+    if len(parse_basic_offsets(header.PixelData)) > 1:
+        raise HeadrestError("several images in one file; not a CT slice")
+    frame = get_frame(header.PixelData, 0, number_of_frames=1)
+    if syntax == RLELossless:
+        _check_run_lengths(frame, header.Rows * header.Columns)
+        return False
+    segments, data_start = _segments(frame)
+    end = frame.rfind(END_OF_IMAGE, data_start) + len(END_OF_IMAGE)
+    if end <= data_start:
+        raise HeadrestError("its compressed pixel data are cut short; copy the file again")
+    if frame[end:].strip(b"\0"):
+        header.PixelData = encapsulate([frame[:end]])
+    *declared, bits, signed, lossy = _declared(segments, syntax)
+    # The first bytes may occur inside an image by chance, but not after an end marker.
+    another = re.search(END_OF_IMAGE + b".?\0*" + re.escape(frame[:3]), frame, re.DOTALL)
+    if declared != [header.Rows, header.Columns, 1] or another:
+        raise HeadrestError(
+            f"its compressed image is {declared[0]} x {declared[1]}, its header says "
+            f"{header.Rows} x {header.Columns}: damaged, or declared wrongly"
+        )
+    # Where the signs differ, the sign bit is taken at Bits Stored.
+    if bits > 16 or (signed != header.PixelRepresentation and bits < header.BitsStored):
+        raise HeadrestError(
+            f"its compressed image has {bits} bits, its header says {header.BitsStored}: "
+            "damaged, or declared wrongly"
+        )
+    return lossy
+
+
+def _segments(frame):
+    """Marker segments before the image data (dict of marker to content), and where these start."""
+    found, at = {}, 2
+    while at + 4 <= len(frame):
+        marker, length = struct.unpack_from(">HH", frame, at)
+        found.setdefault(marker, frame[at + 4 : at + 2 + length])
+        if marker in (SOT, SOS) or marker < 0xFF00:
+            break
+        at += 2 + max(length, 2)
+    return found, at
+
+
+def _declared(segments, syntax):
+    """Rows, columns, samples, bits, signed, lossy of a compressed image."""
+    kind, parse = "JPEG 2000", _jpeg_2000
+    if syntax in JPEG_LS_SYNTAXES or syntax in JPEG_SYNTAXES:
+        kind, parse = ("JPEG", _jpeg) if syntax in JPEG_SYNTAXES else ("JPEG-LS", _jpeg_ls)
+    try:
+        return parse(segments)
+    except (KeyError, IndexError, ZeroDivisionError, struct.error) as error:
+        raise HeadrestError(f"its pixel data are no {kind} image, or damaged") from error
+
+
+def _jpeg_2000(found):
+    _, *box, samples, depth, dx, dy = struct.unpack_from(">H8IHBBB", found[SIZ])
+    x1, y1, x0, y0, tile_x, tile_y = box[:6]
+    lossy = found[COD][9] == 0  # the irreversible 9-7 wavelet
+    if (dx, dy) != (1, 1) or -(-x1 // tile_x) * -(-y1 // tile_y) > MAX_TILES:
+        raise HeadrestError("not the JPEG 2000 image of a CT slice: damaged, or declared wrongly")
+    return y1 - y0, x1 - x0, samples, (depth & 0x7F) + 1, depth >> 7, lossy
+
+
+def _jpeg_ls(found):
+    bits, rows, columns, samples = struct.unpack_from(">BHHB", found[SOF])
+    return rows, columns, samples, bits, 0, found[SOS][1 + 2 * samples] > 0  # NEAR, largest error
+
+
+def _jpeg(found):
+    frame = found[SOF3] if SOF3 in found else found[SOF1]
+    bits, rows, columns, samples = struct.unpack_from(">BHHB", frame)
+    shift = found[SOS][3 + 2 * samples] & 15  # point transform: low bits that were dropped
+    return rows, columns, samples, bits, 0, SOF1 in found or shift > 0
+
+
+def _check_run_lengths(frame, pixels):
+    """Each byte of a pixel has one segment, of as many bytes as pixels (PS3.5 Annex G).
+
+    One more byte is padding; more would be additional rows, or a decompression bomb.
+    """
+    count, high, low = struct.unpack("<3L", frame[:12].ljust(12, b"\0"))
+    sizes = [_unpacked(run, pixels + 1) for run in (frame[high:low], frame[low:])]
+    if count != 2 or high < 64 or not all(pixels <= size <= pixels + 1 for size in sizes):
+        raise HeadrestError(
+            f"its RLE data unpack to {max(sizes)} bytes where its matrix has {pixels} pixels: "
+            "damaged, or declared wrongly"
+        )
+
+
+def _unpacked(run, most):
+    """Unpacked length of a segment; counting ends above `most`."""
+    size, at, end = 0, 0, len(run)
+    while at < end and size <= most:
+        head = run[at]
+        if head < 128:
+            size += min(head + 1, end - at - 1)
+            at += head + 2
+        elif head > 128:
+            size += 257 - head if at + 1 < end else 0
+            at += 2
+        else:
+            at += 1
+    return size
+
+
+def decode_frame(header: Dataset, syntax: UID, **options: bool) -> np.ndarray:
+    """Decode the compressed image of a header: int array (rows, columns); options of pydicom."""
+    if syntax not in JPEG_SYNTAXES:
+        return pixel_array(header, raw=True, decoding_plugin=PLUGINS[syntax], **options)
+    from imagecodecs import jpeg8_decode
+
+    words = jpeg8_decode(get_frame(header.PixelData, 0, number_of_frames=1)).astype(np.uint16)
+    bits = header.BitsStored
+    if header.PixelRepresentation and words.max() < 1 << bits:  # the encoder dropped the sign bits
+        return np.left_shift(words, 16 - bits).view(np.int16) >> (16 - bits)
+    return words
+
+
+def output_syntax(syntax: UID, compress: bool = False) -> UID:
+    """Transfer syntax of a derived slice, for that of its source.
+
+    With `compress`, the lossless syntax of the same codec; otherwise, and for HTJ2K, which cannot
+    be written, a compressed source becomes Explicit VR Little Endian.
+
+    Examples
+    --------
+    >>> from pydicom.uid import JPEG2000
+    >>> output_syntax(JPEG2000).name, output_syntax(JPEG2000, compress=True).name
+    ('Explicit VR Little Endian', 'JPEG 2000 Image Compression (Lossless Only)')
+    """
+    # A native syntax is kept, so that unknown private elements keep their bytes.
+    if syntax in (ImplicitVRLittleEndian, ExplicitVRBigEndian):
+        return syntax
+    explicit = ExplicitVRLittleEndian
+    return LOSSLESS_SYNTAX.get(syntax, explicit) if compress else explicit
+
+
+def left_uncompressed(syntaxes: Iterable[UID]) -> set[str]:
+    """Names of the compressed transfer syntaxes that `output_syntax` cannot keep."""
+    return {
+        syntax.name
+        for syntax in syntaxes
+        if syntax.is_encapsulated and not output_syntax(syntax, compress=True).is_encapsulated
+    }
+
+
+def set_pixels(derived: Dataset, words: np.ndarray) -> None:
+    """Set Pixel Data (7FE0,0010) in the transfer syntax of the file meta information.
+
+    `words` are stored values (rows, columns). High Bit and the padding attributes are made to fit
+    them. Refuse compressed pixels that do not decode to the same values.
+    """
+    derived.HighBit = derived.BitsStored - 1
+    vr = "SS" if derived.PixelRepresentation else "US"
+    padding = {k: value for k in PADDING_KEYWORDS if (value := number(derived, k)) is not None}
+    believed = all(fits(value, derived) for value in padding.values())
+    for keyword, value in padding.items():
+        if believed:
+            derived[keyword] = DataElement(keyword, vr, as_stored(value, derived))
+        else:  # no pixel can have it; masked to Bits Stored it could equal tissue
+            del derived[keyword]
+    syntax = derived.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        _compress(derived, words, syntax)
+        return
+    if syntax == ExplicitVRBigEndian:
+        words = words.astype(words.dtype.newbyteorder(">"))
+    derived.add_new("PixelData", "OW", words.tobytes())
+
+
+def _compress(derived, words, syntax):
+    if syntax in JPEG_SYNTAXES:
+        from imagecodecs import jpeg8_encode
+
+        bits = derived.BitsStored
+        kept = words.astype(np.uint16) & np.uint16((1 << bits) - 1)
+        frame = jpeg8_encode(kept, lossless=True, predictor=1, bitspersample=bits)
+        derived.add_new("PixelData", "OB", encapsulate([frame]))
+    else:
+        options = {"encoding_plugin": PLUGINS[syntax], "generate_instance_uid": False}
+        derived.compress(syntax, words, **options)
+    back = decode_frame(derived, syntax)
+    if back.shape != words.shape or (back != words).any():
+        raise HeadrestError(f"{syntax.name} changed its pixels; write it without compression")
