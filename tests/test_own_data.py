@@ -475,3 +475,55 @@ def test_tilted_series_has_no_probability_file(tmp_path):
     make_series(tmp_path / "scan", ImageOrientationPatient=[1, 0, 0, 0, C, -S])
     report = clean_series(read_series(tmp_path / "scan"), tmp_path / "out", probability=True)
     assert "no probability.nii.gz: its slices are tilted" in report.warnings
+
+
+# A mask on an even grid, of slices that NIfTI cannot hold.
+
+HEIGHTS = np.cumsum([3, 4, 2.5, 4, 4, 3, 5, 4, 4, 3])
+"""Of the slices along their normal, in mm: uneven."""
+
+
+def uneven_tilted(folder):
+    def place(n):
+        return [-112, -112 + float(HEIGHTS[n - 1]) * S, float(HEIGHTS[n - 1]) * C]
+
+    tilt = {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]}
+    make_series(folder, len(HEIGHTS), ImagePositionPatient=place, **tilt)
+    return read_series(folder)
+
+
+def in_cuboid(places, margin=0.0):
+    """Whether places (..., 3) in mm, LPS, lie in a cuboid that is larger by a margin."""
+    middle, half = np.array([10.0, -20.0, 5.0]), np.array([50.0, 40.0, 22.0])
+    return (abs(places - middle) <= half + margin).all(-1)
+
+
+def even_image(path, spacing, size):
+    """The cuboid on an upright grid around the slices, in RAS."""
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -150, -150, -80
+    index = np.moveaxis(np.indices(size), 0, -1)
+    lps = (index * spacing + affine[:3, 3]) * [-1, -1, 1]
+    nibabel.save(nibabel.Nifti1Image(in_cuboid(lps).astype(np.uint8), affine), path)
+    return path
+
+
+def test_a_mask_on_an_even_grid_applies_to_uneven_tilted_slices(tmp_path):
+    series = uneven_tilted(tmp_path / "scan")
+    mask = read_mask(even_image(tmp_path / "edited.nii", 3.0, (100, 100, 60)), series)
+    x_axis, y_axis = series.orientation.reshape(2, 3)
+    rows, columns = np.mgrid[:64, :64][..., np.newaxis]
+    within = rows * y_axis * 3.5 + columns * x_axis * 3.5
+    places = series.positions[:, np.newaxis, np.newaxis] + within
+    furthest = 3.0 / 2 + 0.01  # along each axis
+    assert mask[in_cuboid(places, -furthest)].all()
+    assert not mask[~in_cuboid(places, furthest)].any()
+    assert mask.any((1, 2)).sum() > 5
+
+
+@pytest.mark.parametrize(("spacing", "size"), [(6.0, (50, 50, 30)), (3.0, (100, 100, 35))])
+def test_a_mask_on_a_coarse_or_short_even_grid_is_refused(tmp_path, spacing, size):
+    series = uneven_tilted(tmp_path / "scan")
+    path = even_image(tmp_path / "edited.nii", spacing, size)
+    with pytest.raises(HeadrestError, match="as fine as the series, and reach all its voxels"):
+        read_mask(path, series)

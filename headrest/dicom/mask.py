@@ -10,9 +10,9 @@ from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
 
 from headrest.dicom.header import quiet
-from headrest.dicom.nifti import affine_of, is_nifti
+from headrest.dicom.nifti import LPS_TO_RAS, affine_of, is_nifti, needs_resampling
 from headrest.dicom.series import Series
-from headrest.dicom.values import text
+from headrest.dicom.values import has_place, text
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError, require
 
@@ -38,8 +38,8 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     ----------
     path : path
         NIfTI (.nii, .nii.gz) in any orientation, or a DICOM Segmentation whose frames may be
-        flipped, cropped or in another order; slices without a frame are empty. Nothing is
-        resampled.
+        flipped, cropped or in another order; slices without a frame are empty. Of NIfTI that
+        was resampled from uneven or tilted slices, each voxel takes the nearest one.
     series : Series
 
     Returns
@@ -152,12 +152,23 @@ def one_label(
 def _from_nifti(path, series):
     require("nibabel")
     import nibabel
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
     image = nibabel.load(path)
     values = np.asanyarray(image.dataobj)
     if values.ndim != 3:
         raise HeadrestError(f"a mask of {values.shape} for slices of {series.stored.shape}")
+    try:
+        return _on_same_grid(image, values, series)
+    except HeadrestError as refusal:
+        placed = series.image is None and all(has_place(header) for header in series.headers)
+        if not placed or not needs_resampling(series):
+            raise
+        return _nearest(image, values, series, refusal)
+
+
+def _on_same_grid(image, values, series):
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
     to_voxels = np.linalg.inv(affine_of(series)) @ image.affine
     orientation = io_orientation(to_voxels)
     mask = apply_orientation(values, orientation).T
@@ -169,6 +180,34 @@ def _from_nifti(path, series):
     moved = to_voxels @ inv_ornt_aff(orientation, values.shape) @ corners - corners
     _refuse_distance(np.abs(moved).max())
     return mask
+
+
+def _nearest(image, values, series, refusal):
+    """Values at the voxels that lie nearest to those of uneven or tilted slices.
+
+    NIfTI cannot hold such slices; dcm2niix and `write_nifti` resample them. Refuse an image that is
+    coarser than the series, or does not reach all its voxels.
+    """
+    to_index = np.linalg.inv(LPS_TO_RAS @ image.affine)
+    x_axis, y_axis = series.orientation.reshape(2, 3)
+    z_mm, y_mm, x_mm = series.spacing_mm
+    axes = np.array([np.cross(x_axis, y_axis) * z_mm, y_axis * y_mm, x_axis * x_mm])
+    steps = to_index[:3, :3] @ axes.T
+    rows, columns = np.ogrid[: series.stored.shape[1], : series.stored.shape[2]]
+    found = np.zeros(series.stored.shape, values.dtype)
+    for i, position in enumerate(series.positions):
+        start = to_index[:3, :3] @ position + to_index[:3, 3]
+        at = tuple(
+            np.rint(a + b * rows + c * columns).astype(int) for a, (_, b, c) in zip(start, steps)
+        )
+        reached = all(0 <= n.min() <= n.max() < size for n, size in zip(at, values.shape))
+        if not reached or np.linalg.norm(steps, axis=0).min() < 1 - SAME_GRID_SHARE:
+            raise HeadrestError(
+                f"{refusal}; a resampled image must be as fine as the series, and reach all its "
+                "voxels: edit the DICOM Segmentation of --segmentation instead"
+            )
+        found[i] = values[at]
+    return found
 
 
 def _numbers(path):
