@@ -72,6 +72,19 @@ def test_every_notebook_has_a_row():
 def test_citation_has_this_version():
     cited = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {headrest.__version__}\n" in cited
+    assert f"version = {{{headrest.__version__}}}" in README
+
+
+def test_options_exist():
+    (commands,) = [a for a in build_parser()._actions if hasattr(a, "choices") and a.choices]
+    known = {option for one in commands.choices.values() for option in one._option_string_actions}
+    named = set(re.findall(r"`(--[a-z-]+)|(?:headrest|clean|train|fetch).* (--[a-z-]+)", README))
+    assert {option for pair in named for option in pair if option} <= known
+
+
+def test_words_that_people_search_for_occur():
+    words = ("brain", "bed", "table", "couch", "removal", "deep learning", "pretrained")
+    assert not [word for word in (*words, "U-Net", "GPU", "3D Slicer") if word not in README]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -97,8 +110,9 @@ def shown(cell):
     """Outputs of a cell in a committed notebook: images, and the bytes of a video."""
     for output in cell.outputs:
         data = output.get("data", {})
-        if "image/png" in data:
-            yield Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+        for form in ("image/png", "image/jpeg"):
+            if form in data:
+                yield Image.open(io.BytesIO(base64.b64decode(data[form])))
         if found := re.search(r"base64,([\w+/=\n]+)", data.get("text/html", "")):
             yield base64.b64decode(found[1])
 
@@ -114,7 +128,7 @@ def coloured(picture):
     return ((rgb.max(2) - rgb.min(2)) > 60).mean()
 
 
-@pytest.mark.parametrize("picture", [p for p in PICTURES if p.endswith(".png")])
+@pytest.mark.parametrize("picture", [p for p in PICTURES if p.endswith(("png", "jpg"))])
 def test_image_is_that_of_its_notebook(picture):
     # The file has a higher resolution than the output: small copies and coloured shares agree.
     file, found = Image.open(ROOT / "images" / picture), list(writers(picture))

@@ -9,7 +9,12 @@ from headrest import read_series, series_from_array
 from headrest.phantom import synthesize
 from headrest.segment.support import Support
 from headrest.show import browse, scans
-from headrest.show.components import TRUTH_COLORS, draw_components, measure_components
+from headrest.show.components import (
+    TRUTH_COLORS,
+    draw_clusters,
+    draw_components,
+    measure_components,
+)
 from headrest.show.figures import image_sides, montage, overlay, plt, save, show_slices
 
 
@@ -85,10 +90,13 @@ def test_left_of_the_patient_is_marked():
     plt.close(figure)
 
 
-def test_saved_pictures_have_a_palette(tmp_path):
-    save(show_slices([np.zeros((8, 8))]), tmp_path / "one.png")
-    with Image.open(tmp_path / "one.png") as picture:
-        assert picture.mode == "P"
+def test_saved_pictures_are_small(tmp_path):
+    figure = show_slices([np.zeros((8, 8))])
+    save(figure, tmp_path / "one.png")
+    save(figure, tmp_path / "one.jpg", close=True)
+    assert figure.number not in plt.get_fignums()
+    with Image.open(tmp_path / "one.png") as png, Image.open(tmp_path / "one.jpg") as jpg:
+        assert (png.mode, jpg.format, jpg.size) == ("P", "JPEG", png.size)
 
 
 @pytest.fixture
@@ -113,10 +121,16 @@ def test_viewer_is_a_figure_outside_jupyter(shell):
 def test_viewer_has_sliders_in_jupyter(shell, monkeypatch):
     widgets = pytest.importorskip("ipywidgets")
     monkeypatch.setattr(scans, "_has_widgets", lambda: True)
-    slider, choice, _ = browse(*shell).children
+    slider, choice, picture = browse(*shell).children
     assert isinstance(slider, widgets.IntSlider)
     assert (slider.value, slider.max) == (20, 39)
     assert list(choice.options) == list(scans.WINDOWS)
+    pictures = [picture.value]
+    for control, value in ((slider, 0), (choice, "air")):
+        control.value = value
+        pictures.append(picture.value)
+    assert len(set(pictures)) == 3
+    assert not plt.get_fignums()
 
 
 def test_slices_before_and_after(shell):
@@ -141,6 +155,17 @@ def test_surface_shows_the_support_before_cleaning_only(shell):
     assert coloured[2:] == [0, 0]
     assert (pictures[3] < 1).any(2).mean() == pytest.approx(np.pi * 15**2 / (40 * 60), rel=0.05)
     plt.close(figure)
+
+
+def test_classes_of_components_have_colours():
+    hu = np.full((128, 128), -1000.0)
+    hu[20:100, 24:104], hu[108:112, 10:118] = 40, 120  # a head, and a shell behind it
+    axis = draw_clusters(hu, (2.0, 2.0)).axes[2]
+    assert axis.get_title(loc="left") == "2 components"
+    head, shell = (axis.images[0].get_array()[row, 60] for row in (60, 110))
+    assert head.argmax() == 2  # blue
+    assert shell.argmax() == 0  # orange
+    plt.close("all")
 
 
 def test_components_of_patients_have_a_class_by_the_truth():

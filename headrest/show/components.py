@@ -24,7 +24,7 @@ from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
 from headrest.show.figures import WIDTH_IN, overlay, plt
 from headrest.util.report import EXTRA_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
-CLASS_COLORS = dict(zip(CLASSES, (SECOND_COLOR, SUPPORT_COLOR, PADDING_COLOR)))
+CLASS_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "ambiguous": PADDING_COLOR}
 
 TRUTH_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "both": "#000000"}
 """Components by the truth; "both" holds at least a tenth of either."""
@@ -54,10 +54,10 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -
     axes[0].imshow(overlay(hu))
     axes[1].imshow(clusters, cmap="viridis")
     rgb = overlay(hu)
-    for number, name in enumerate(CLASSES):
-        mask = np.r_[False, classes == number][labels] & (hu > threshold)
-        rgb[mask] = overlay(hu, mask, color=CLASS_COLORS[name])[mask]
-        axes[2].plot([], [], "s", color=CLASS_COLORS[name], label=name)
+    for name, color in CLASS_COLORS.items():
+        mask = np.r_[False, classes == CLASSES.index(name)][labels] & (hu > threshold)
+        rgb[mask] = overlay(hu, mask, color=color)[mask]
+        axes[2].plot([], [], "s", color=color, label=name)
     axes[2].imshow(rgb)
     figure.legend(loc="outside lower right", ncols=3)
     for axis, title in zip(axes, ("slice", f"{k} clusters", f"{count} components")):

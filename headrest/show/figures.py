@@ -65,12 +65,20 @@ if "ipykernel" in sys.modules:
     _store_small_outputs()
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Store a figure as a PNG of at most 256 colours, at `SAVED_DPI`."""
-    figure.savefig(path, dpi=SAVED_DPI)
-    with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
+def save(figure: Figure, path: str | Path, close: bool = False) -> None:
+    """Store a figure at `SAVED_DPI`: .jpg for slices, or .png of at most 256 colours for lines.
+
+    A closed figure is not shown below its cell.
+    """
+    if Path(path).suffix == ".jpg":
+        figure.savefig(path, dpi=SAVED_DPI, pil_kwargs={"quality": 85})
+    else:
+        figure.savefig(path, dpi=SAVED_DPI)
+        with Image.open(path) as picture:
+            small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        small.save(path, optimize=True)
+    if close:
+        plt.close(figure)
 
 
 def show_slices(
@@ -80,7 +88,7 @@ def show_slices(
     width: float = WIDE[1],
     masks: Sequence[np.ndarray | None] | None = None,
     color: str = SUPPORT_COLOR,
-    spacing_mm: Sequence[float] | None = None,
+    spacing_mm: Any = None,
     sides: str = "RL",
 ) -> Figure:
     """Show slices side by side, each with a coloured mask.
@@ -92,7 +100,8 @@ def show_slices(
     center, width : float, the window in HU; the figure names it.
     masks : sequence of masks or None, optional, see `overlay`.
     color : colour of the masks.
-    spacing_mm : (..., y, x) in mm, optional, for a scale bar and the letters of `sides`.
+    spacing_mm : (..., y, x) in mm, optional, or one such per image: for a scale bar and the letters
+        of `sides`.
     sides : side of the patient at the left and the right edge of the image, see `image_sides`.
 
     Returns
@@ -108,7 +117,8 @@ def show_slices(
         axis.set_axis_off()
         axis.set_title(titles[i] if titles else "")
         if spacing_mm is not None:
-            mark_sides_and_scale(axis, image.shape, spacing_mm, sides)
+            own = spacing_mm if np.ndim(spacing_mm) == 1 else spacing_mm[i]
+            mark_sides_and_scale(axis, image.shape, own, sides)
     figure.supxlabel(f"window: center {center:.0f} HU, width {width:.0f} HU", fontsize=9)
     return figure
 

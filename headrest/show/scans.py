@@ -1,6 +1,7 @@
 """Figures of one series: a slice viewer, cleaned slices, a surface, the pipeline."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def browse(
 
     Returns
     -------
-    ipywidgets widget with sliders, in Jupyter with ipywidgets installed; elsewhere a matplotlib
+    ipywidgets widget with a slider, in Jupyter with ipywidgets installed; elsewhere a matplotlib
     Figure of that slice.
     """
     index = len(series) // 2 if index is None else index
@@ -55,13 +56,20 @@ def browse(
         return draw_slice(series, support, index, window)
     import ipywidgets
 
-    def show(index, window):
-        draw_slice(series, support, index, window)
-        plt.show()
-
+    picture = ipywidgets.Image(format="jpeg")
     slider = ipywidgets.IntSlider(index, 0, len(series) - 1, description="slice")
     choice = ipywidgets.Dropdown(options=list(WINDOWS), value=window, description="window")
-    return ipywidgets.interactive(show, index=slider, window=choice)
+
+    def update(_=None):
+        figure, stored = draw_slice(series, support, slider.value, choice.value), BytesIO()
+        figure.savefig(stored, format="jpeg")
+        plt.close(figure)
+        picture.value = stored.getvalue()
+
+    for control in (slider, choice):
+        control.observe(update, "value")
+    update()
+    return ipywidgets.VBox([slider, choice, picture])
 
 
 def _has_widgets():
@@ -207,7 +215,8 @@ def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> 
     cleaned = np.where(mask | boundary, np.float32(AIR), hu)
     marked = overlay(hu, mask)
     marked[boundary] = to_rgb(PADDING_COLOR)
-    figure, axes = plt.subplots(2, 3, figsize=(WIDTH_IN, 5.6))
+    figure, axes = plt.subplots(2, 3, figsize=(WIDTH_IN, 6), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr]
     flat = axes.ravel()
     center, width = WIDE
     limits = center - width / 2, center + width / 2

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.hounsfield import FLOOR
-from headrest.phantom import synthesize
+from headrest.phantom import Study, synthesize
 from headrest.segment.labels import label_image, label_series
 from headrest.train.batches import SYNTHETIC
 from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
@@ -62,7 +62,11 @@ def synthetic_studies(
 
 
 def _label(seed, options):
-    study = synthesize(seed, **options)
+    return label_study(synthesize(seed, **options), SyntheticPatient(seed).name)
+
+
+def label_study(study: Study, name: str) -> LabelledStudy:
+    """Label a synthetic study by K-Means, beside its truth; `name` is that of the patient."""
     hu = np.maximum(study.hu, int(FLOOR))
     found = label_series(hu.astype(np.float32), study.spacing_mm)
     masks = np.array([one.mask for one in found])
@@ -71,7 +75,7 @@ def _label(seed, options):
         "kmeans": [one.state for one in found],
         "truth": slice_states(study.support, study.contact),
     }
-    return LabelledStudy(SyntheticPatient(seed).name, hu, labels, states)
+    return LabelledStudy(name, hu, labels, states)
 
 
 def write_synthetic_set(
