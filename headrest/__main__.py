@@ -7,10 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tqdm.auto import tqdm
-
-from headrest.clean.page import check_place, write_page
-from headrest.clean.tree import clean_tree
+from headrest.clean.page import clean_and_report, print_message
 from headrest.segment.pretrained import PROVIDERS
 from headrest.segment.support import METHODS
 from headrest.train.checkpoints import Settings
@@ -64,76 +61,52 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         required=True, metavar="COMMAND", title="commands", description=COMMANDS
     )
-    for add_command in (
-        _add_clean,
-        _add_fetch,
-        _add_synthesize,
-        _add_dataset,
-        _add_train,
-        _add_export,
-    ):
+    data = (_add_fetch, _add_synthesize, _add_dataset)
+    network = (_add_train, _add_export, _add_make_weights, _add_video)
+    for add_command in (_add_clean, *data, *network, _add_score):
         add_command(commands)
-    _add_make_weights(commands)
-    _add_video(commands)
-    _add_score(commands)
     return parser
 
 
 def _add_clean(commands):
-    add = _add_command(commands, "clean", _clean)
+    parser = _add_command(commands, "clean", clean_and_report)
+    add = parser.add_argument
     add("source", metavar="SOURCE", type=_path, help="folder of DICOM or NIfTI, or a file")
     add("destination", metavar="DESTINATION", type=_path, help="folder for the cleaned series")
+    add = parser.add_argument_group("what is removed").add_argument
     add("--method", choices=METHODS, default="network", help="kmeans leaves support that touches")
     add("--weights", type=_path, metavar="FILE.onnx", help="network that `export` wrote")
     add("--provider", choices=PROVIDERS, help="processor of the network (cuda if there is one)")
     add("--mask", type=_path, metavar="FILE", help="remove this corrected mask (NIfTI, SEG)")
     add("--patient-only", action="store_true", help="fill everything that is not patient")
-    add("--segmentation", action="store_true", help="add a DICOM Segmentation (needs highdicom)")
-    add("--nifti", action="store_true", help="add the mask as NIfTI (needs nibabel)")
-    add("--probability", action="store_true", help="add the probability as NIfTI")
+    add = parser.add_argument_group("what is written beside the cleaned series").add_argument
+    add("--segmentation", action="store_true", help="DICOM Segmentation of support and patient")
+    add("--labelmap", action="store_true", help="the same as a Label Map Segmentation")
+    add("--structures", action="store_true", help="the same as an RT Structure Set")
+    add("--nifti", action="store_true", help="cleaned image and labels as NIfTI")
+    add("--nifti-resample", action="store_true", help="the same; uneven or tilted slices resampled")
+    add("--probability", action="store_true", help="the probability of support as NIfTI")
+    add = parser.add_argument_group("how slices are written").add_argument
     add("--compress", action="store_true", help="compress losslessly, as the source")
     add("--drop-private", action="store_true", help="delete private elements")
+    add = parser.add_argument_group("how series are read").add_argument
     add("--acquisition", type=int, metavar="N", help="only images with this Acquisition Number")
     add("--by-instance-number", action="store_true", help="sort images that have no position")
-    add(
-        "--default-rescale",
-        type=float,
-        nargs=2,
-        metavar=("SLOPE", "INTERCEPT"),
-        help="for images without Rescale Slope and Intercept, which are refused otherwise",
-    )
+    text = "for images without Rescale Slope and Intercept, which are refused otherwise"
+    add("--default-rescale", type=float, nargs=2, metavar=("SLOPE", "INTERCEPT"), help=text)
     add("--allow-missing", action="store_true", help="leave damaged files of a series out")
+    add = parser.add_argument_group("review").add_argument
     add("--report", type=_path, metavar="FILE.html", help="write a page with images of all series")
     add("--identifiers", action="store_true", help="show folder and patient names on that page")
+    text = "write series that may have lost more of the patient to review/ instead"
+    add("--accept-ml", type=_number(float, 0), metavar="ML", help=text)
+    add = parser.add_argument_group("processes").add_argument
     add("--jobs", type=_number(int, 1), default=1, metavar="N", help="series cleaned in parallel")
     add("--scheduler", metavar="ADDRESS", help="Dask scheduler, or its file, that does the work")
 
 
-def _clean(source, destination, jobs, scheduler, report, identifiers, **options):
-    """Write a cleaned copy of every axial CT series below SOURCE.
-
-    One line per series says how much was removed, and lists the slices in which the support
-    touches the patient, the result is uncertain, or no support was found. The exit status is 0 if
-    every series was written.
-    """
-    if report:
-        check_place(report)
-    reports = clean_tree(source, destination, jobs, scheduler, _print_message, **options)
-    if report:
-        write_page(destination, report, reports, identifiers)
-    failed = sum(bool(report.error) for report in reports)
-    print(f"{len(reports) - failed} series cleaned, {failed} not")
-    return 1 if failed else 0
-
-
-def _print_message(message):
-    tqdm.write(str(message))
-    for warning in getattr(message, "warnings", ()):
-        tqdm.write(f"  {warning}")
-
-
 def _add_fetch(commands):
-    add = _add_command(commands, "fetch", _fetch)
+    add = _add_command(commands, "fetch", _fetch).add_argument
     add("name", metavar="NAME", nargs="?", help="for example ge-head")
     add("--list", action="store_true", help="list all scans with their licences")
 
@@ -153,7 +126,7 @@ def _fetch(name, list):
 
 
 def _add_synthesize(commands):
-    add = _add_command(commands, "synthesize", _synthesize)
+    add = _add_command(commands, "synthesize", _synthesize).add_argument
     add("out", metavar="OUT", type=_path, help="folder for the patients")
     add("--patients", type=_number(int, 1), default=10, metavar="N", help="number of patients (10)")
     add("--seed", type=_number(int, 0), default=0, help="seed of the first patient (0)")
@@ -174,7 +147,7 @@ def _synthesize(out, patients, seed, jobs, **options):
 
 
 def _add_dataset(commands):
-    add = _add_command(commands, "dataset", _dataset)
+    add = _add_command(commands, "dataset", _dataset).add_argument
     add("scans", metavar="SCANS", type=_path, help="folder of DICOM or NIfTI, or a file")
     add("masks", metavar="MASKS", type=_path, help="folder of masks: NIfTI, SEG, .npz")
     add("data", metavar="DATA", type=_path, help="folder for the training set")
@@ -193,12 +166,12 @@ def _dataset(scans, masks, data, name, matrix, synthetic):
     """
     from headrest.train.masks import dataset_from_masks
 
-    dataset_from_masks(scans, masks, data, name, matrix, synthetic, _print_message)
+    dataset_from_masks(scans, masks, data, name, matrix, synthetic, print_message)
     print(f"{data}: train on it with: train {data} RUN --labels {name} --start-from pretrained")
 
 
 def _add_train(commands):
-    add = _add_command(commands, "train", _train)
+    add = _add_command(commands, "train", _train).add_argument
     add("data", metavar="DATA", type=_path, help="folder of a training set, see notebook 02")
     add("run_folder", metavar="RUN", type=_path, help="folder for checkpoints and frames")
     settings = {
@@ -239,7 +212,7 @@ def _train(data, run_folder, resume, **settings):
 
 
 def _add_export(commands):
-    add = _add_command(commands, "export", _export)
+    add = _add_command(commands, "export", _export).add_argument
     add("run_folder", metavar="RUN", type=_path, help="folder that `train` wrote")
     add("out", metavar="OUT.onnx", type=_path)
 
@@ -258,7 +231,7 @@ def _export(run_folder, out):
 
 
 def _add_make_weights(commands):
-    add = _add_command(commands, "make-weights", _make_weights)
+    add = _add_command(commands, "make-weights", _make_weights).add_argument
     add("folder", metavar="FOLDER", type=_path)
     add("--patients", type=_number(int, 1), default=2600, metavar="N", help="(2600)")
     add("--seed", type=_number(int, 0), default=10_000, help="seed of the first patient (10000)")
@@ -278,7 +251,7 @@ def _make_weights(folder, patients, seed, jobs):
 
 
 def _add_video(commands):
-    add = _add_command(commands, "video", _video)
+    add = _add_command(commands, "video", _video).add_argument
     add("run_folder", metavar="RUN", type=_path, help="folder that `train` wrote")
     add("out", metavar="OUT", type=_path, help=".mp4 (H.264), or a small .webp or .gif")
 
@@ -291,7 +264,7 @@ def _video(run_folder, out):
 
 
 def _add_score(commands):
-    add = _add_command(commands, "score", _score)
+    add = _add_command(commands, "score", _score).add_argument
     add("original", metavar="ORIGINAL", type=_path, help="folder of the scan")
     add("cleaned", metavar="CLEANED", type=_path, help="folder of its cleaned copy")
     add("reference", metavar="REFERENCE", type=_path, help=".npz, see data/reference")
@@ -310,7 +283,7 @@ def _score(original, cleaned, reference):
 def _add_command(commands, name, run):
     parser = commands.add_parser(name, description=run.__doc__)
     parser.set_defaults(run=run)
-    return parser.add_argument
+    return parser
 
 
 def _number(kind, low):

@@ -134,7 +134,9 @@ def kills(folder, source, wanted):
         "complete": complete,
         "errors": errors,
         "identical": sound(out) == wanted,
-        "left": [path.name for path in out.iterdir() if not path.name.startswith("ct-")],
+        "left": [
+            path.name for path in out.iterdir() if not path.name.startswith(("ct-", "manifest."))
+        ],
         "untouched": contents(source) == before,
     }
 

@@ -20,17 +20,23 @@ from headrest.clean.outputs import OUTPUTS
 from headrest.clean.report import REPORT_FILE
 from headrest.dicom import write_segmentation
 from headrest.dicom.nifti import write_nifti
+from headrest.dicom.structures import write_structures
 from headrest.segment.support import METHODS, find_support
 
-for package in ("highdicom", "nibabel"):
+for package in ("contourpy", "highdicom", "nibabel"):
     pytest.importorskip(package)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 clean_series = partial(headrest.clean_series, method="kmeans")
-WRITERS = {"segmentation": write_segmentation, "nifti": write_nifti}
-"""Writers of the mask; the probability, which K-Means lacks, has tests of its own."""
+WRITERS = {
+    "segmentation": write_segmentation,
+    "labelmap": partial(write_segmentation, kind="LABELMAP"),
+    "structures": write_structures,
+    "nifti": write_nifti,
+}
+"""Writers of labels; the probability, which K-Means lacks, has tests of its own."""
 ALL = dict.fromkeys(WRITERS, True)
-FILES = {OUTPUTS[name].file for name in WRITERS}
+FILES = {output.file for name in WRITERS for output in OUTPUTS[name]}
 UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, float(n**3)]}
 
 
@@ -41,22 +47,28 @@ def series(tmp_path):
 
 
 def files_in(folder):
-    """Every file below a folder; a hidden one is a leftover."""
+    """Every file of a series, those beside its folder with {}; a hidden one is a leftover."""
     names = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.*")}
+    beside = {path for path in folder.parent.glob("masks/*") if folder.name in path.name}
+    names |= {f"masks/{path.name.replace(folder.name, '{}')}" for path in beside}
     assert not [name for name in names if "partial" in name]
     return names
 
 
 def masks(folder):
-    """The masks of the segmentation, in the order of the slices, and of the NIfTI."""
+    """Labels of both segmentations, in the order of the slices, and of the NIfTI."""
     import highdicom
     import nibabel
 
     slices = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
     uids = [ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in slices]
-    read = highdicom.seg.segread(folder / OUTPUTS["segmentation"].file)
-    image = nibabel.load(folder / OUTPUTS["nifti"].file)
-    return read.get_pixels_by_source_instance(uids)[..., 0], np.asarray(image.dataobj).T
+    image = nibabel.load(OUTPUTS["nifti"][0].path(folder))
+    found = [np.asarray(image.dataobj).T]
+    for name in ("segmentation", "labelmap"):
+        read = highdicom.seg.segread(OUTPUTS[name][0].path(folder))
+        both = read.get_pixels_by_source_instance(uids, segment_numbers=[1, 2])
+        found.append(both @ [1, 2])
+    return found
 
 
 @pytest.mark.slow
@@ -65,10 +77,11 @@ def test_writes_the_mask_only_on_request(series, tmp_path):
     assert not FILES & files_in(tmp_path / "without" / without.folder)
     report = clean_series(series, tmp_path / "out", **ALL)
     assert files_in(tmp_path / "out" / report.folder) > FILES
-    mask = find_support(series, "kmeans").removed
-    assert mask.any()
+    support = find_support(series, "kmeans")
+    assert support.removed.any()
     for found in masks(tmp_path / "out" / report.folder):
-        assert np.array_equal(found.astype(bool), mask)
+        assert np.array_equal(found == 1, support.removed)
+        assert np.array_equal(found == 2, support.patient & ~support.removed)
 
 
 def test_patient_only_does_not_change_the_mask_that_is_written(series, tmp_path):
@@ -92,7 +105,9 @@ def test_other_readers_find_one_series_in_the_folder(series, tmp_path):
     (tmp_path / "nii").mkdir()
     command = [tool, "-f", "%s", "-b", "n", "-o", tmp_path / "nii", folder]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert [path.name for path in (tmp_path / "nii").glob("*1002*.nii")] == ["1002.nii"]
+    (made,) = (tmp_path / "nii").iterdir()
+    image = pytest.importorskip("nibabel").load(made)
+    assert image.header.get_zooms() == pytest.approx((3.5, 3.5, 5))
 
 
 def test_adds_an_output_to_a_complete_folder(series, tmp_path):
@@ -118,7 +133,7 @@ def test_does_not_compute_existing_outputs_again(series, tmp_path, monkeypatch):
 def test_makes_a_lost_output_again(series, tmp_path):
     report = clean_series(series, tmp_path / "out", **ALL)
     folder = tmp_path / "out" / report.folder
-    shutil.rmtree(folder / "segmentation")
+    shutil.rmtree(folder.parent / "masks")
     clean_series(series, tmp_path / "out", **ALL)
     assert files_in(folder) > FILES
 
@@ -129,7 +144,9 @@ def test_warns_of_an_impossible_output_and_writes_the_others(tmp_path, monkeypat
     first = clean_series(series, tmp_path / "out")
     report = clean_series(series, tmp_path / "out", **ALL)
     assert report.folder == first.folder
-    assert files_in(tmp_path / "out" / report.folder) & FILES == {OUTPUTS["segmentation"].file}
+    assert files_in(tmp_path / "out" / report.folder) & FILES == FILES - {
+        output.file for output in OUTPUTS["nifti"]
+    }
     assert [w for w in report.warnings if w.startswith("no headrest.nii.gz: slices lie up to")]
     monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed again"))
     assert clean_series(series, tmp_path / "out", **ALL) == report
@@ -145,7 +162,7 @@ def test_warns_of_a_sheared_nifti(tmp_path):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_refuses_a_missing_package_before_computing(series, tmp_path, monkeypatch, name):
-    find, package = importlib.util.find_spec, OUTPUTS[name].package
+    find, package = importlib.util.find_spec, OUTPUTS[name][0].package
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
     monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed"))
     with pytest.raises(HeadrestError, match=f"pip install {package}"):

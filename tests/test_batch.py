@@ -21,7 +21,7 @@ import headrest
 from headrest import HeadrestError
 from headrest.__main__ import main
 from headrest.clean import tree as batch
-from headrest.clean.failures import series_hash
+from headrest.clean.manifest import series_hash
 from headrest.dicom import find_series, load_series
 from headrest.util.files import lock_folder
 from headrest.util.workers import run_ordered, run_unordered
@@ -403,7 +403,7 @@ def test_ctrl_c_leaves_no_partial_result_and_names_the_remedy(many, tmp_path, jo
     assert "the same command goes on" in stderr
     assert not {"Traceback", "leaked"} & set(stderr.replace("_", " ").split())
     assert wait_for(lambda: group_is_gone(run.pid))
-    assert all(path.name.startswith("ct-") for path in (tmp_path / "out").iterdir())
+    assert all(path.name.startswith(("ct-", "manifest.")) for path in (tmp_path / "out").iterdir())
 
 
 @pytest.mark.slow
@@ -421,7 +421,7 @@ def test_a_run_that_is_killed_twice_completes(many, tmp_path):
     assert [report.error for report in reports] == [""] * 12
     assert {path: when for path, when in times(out).items() if path in seen} == seen
     assert all(len(headrest.read_series(out / report.folder)) == 2 for report in reports)
-    assert all(path.name.startswith("ct-") for path in out.iterdir())
+    assert all(path.name.startswith(("ct-", "manifest.")) for path in out.iterdir())
     assert contents(many) == before
 
 

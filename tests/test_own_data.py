@@ -1,6 +1,7 @@
 """Own data: arrays, NIfTI in any orientation, and the refusal of each wrong input."""
 
 import gzip
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -230,10 +231,11 @@ def test_cleaned_nifti_differs_in_the_removed_voxels_alone(tmp_path, codes, dtyp
     folder = tmp_path / "out" / report.folder
     before, stored = load(tmp_path / "head.nii.gz")
     after, cleaned = load(folder / "cleaned.nii.gz")
-    labels, mask = load(folder / "headrest.nii.gz")
-    support = find_support(series, "kmeans")
+    labels, values = load(folder / "headrest.nii.gz")
+    support, mask = find_support(series, "kmeans"), values == 1
     assert report.warnings == ()
     assert np.array_equal(mask, to_image_axes(before, support.removed))
+    assert np.array_equal(values == 2, to_image_axes(before, support.patient & ~support.removed))
     assert mask.any()
     assert np.array_equal(cleaned != stored, (mask == 1) & (cleaned != stored))
     np.testing.assert_allclose(after.get_fdata()[mask == 1], -1000, atol=abs(slope) / 2)
@@ -241,7 +243,7 @@ def test_cleaned_nifti_differs_in_the_removed_voxels_alone(tmp_path, codes, dtyp
     assert np.array_equal(before.affine, after.affine)
     assert np.array_equal(before.affine, labels.affine)
     assert cleaned.dtype == dtype
-    assert mask.dtype == np.uint8
+    assert values.dtype == np.uint8
     raw = gzip.decompress((tmp_path / "head.nii.gz").read_bytes())[:348]
     assert gzip.decompress((folder / "cleaned.nii.gz").read_bytes())[:348] == raw
 
@@ -340,7 +342,7 @@ def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
     folder = tmp_path / "out" / report.folder
     changed, cleaned = removed(series, folder)
     assert np.array_equal(changed, mask & (series.hu != -1000))
-    assert np.array_equal(nibabel.load(folder / "headrest.nii.gz").get_fdata().T, mask)
+    assert np.array_equal(nibabel.load(folder / "headrest.nii.gz").get_fdata().T == 1, mask)
     assert "(manually corrected mask=" in cleaned.headers[0].DerivationDescription
     assert report.removed_ml == pytest.approx(mask.sum() * 5 * 3.5**2 / 1000, abs=1e-3)
     assert report.states[0] == "absent"
@@ -363,6 +365,65 @@ def test_command_applies_a_corrected_mask_to_dicom_and_nifti(tmp_path, scan):
     assert np.array_equal(removed(series, path.parent)[0], mask & (series.hu != -1000))
 
 
+def test_labels_and_masks_of_a_run_can_be_applied_again(tmp_path, scan):
+    for package in ("contourpy", "highdicom"):
+        pytest.importorskip(package)
+    series, _ = scan
+    outputs = dict.fromkeys(("nifti", "segmentation", "labelmap"), True)
+    first = clean_series(series, tmp_path / "out", method="kmeans", **outputs)
+    folder = tmp_path / "out" / first.folder
+    masks = (tmp_path / "out" / "masks").iterdir()
+    for path in (folder / "headrest.nii.gz", *masks):
+        again = clean_series(series, tmp_path / "again", mask=path)
+        hu = [read_series(one).hu for one in (folder, tmp_path / "again" / again.folder)]
+        assert np.array_equal(*hu)
+        shutil.rmtree(tmp_path / "again")
+
+
+def test_cleaned_image_of_dicom_is_written_as_nifti(tmp_path, scan):
+    series, _ = scan
+    report = clean_series(series, tmp_path / "out", method="kmeans", nifti=True)
+    folder = tmp_path / "out" / report.folder
+    image = nibabel.load(folder / "cleaned.nii.gz")
+    assert image.get_data_dtype() == np.int16
+    assert np.array_equal(image.get_fdata().T, read_series(folder).hu)
+    np.testing.assert_allclose(image.affine, affine_of(series), atol=1e-5)
+    read = read_series(folder / "cleaned.nii.gz")
+    assert np.array_equal(read.hu, read_series(folder).hu)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]},
+        {"ImagePositionPatient": lambda n: [-112, -112, n**1.5]},
+    ],
+    ids=["tilted", "uneven"],
+)
+def test_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change):
+    make_series(tmp_path / "scan", n=6, **change)
+    series = read_series(tmp_path / "scan")
+    out = tmp_path / "out"
+    report = clean_series(series, out, method="kmeans", nifti_resample=True)
+    assert any("resampled to an even, upright grid" in warning for warning in report.warnings)
+    labels, image = (
+        nibabel.load(out / report.folder / f"{name}-resampled.nii.gz")
+        for name in ("headrest", "cleaned")
+    )
+    assert np.array_equal(labels.affine, image.affine)
+    values, hu = np.asarray(labels.dataobj), image.get_fdata()
+    assert set(np.unique(values)) == {0, 1, 2}
+    inner = hu[values == 1]
+    assert np.median(inner) == -1000
+    assert hu[values == 2].mean() > 0
+
+
+def test_an_even_series_is_never_resampled(tmp_path, scan):
+    report = clean_series(scan[0], tmp_path / "out", method="kmeans", nifti_resample=True)
+    names = {path.name for path in (tmp_path / "out" / report.folder).glob("*.nii.gz")}
+    assert names == {"headrest.nii.gz", "cleaned.nii.gz"}
+
+
 def moved(affine, mm):
     affine = affine.copy()
     affine[1, 3] += mm
@@ -379,6 +440,7 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         (mask.T[:, :, :4], affine, "another geometry: a mask of"),
         (mask.T[..., None], affine, "a mask of"),
         (mask.T + 2 * mask.T[::-1], affine, "a mask with the labels 1, 2, 3: keep"),
+        (2 * mask.T, affine, "a mask with the label 2 alone, which is the patient"),
     ):
         nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), other), path)
         with pytest.raises(HeadrestError, match=rf"edited\.nii\.gz: {message}"):

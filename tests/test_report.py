@@ -18,16 +18,19 @@ from PIL import Image
 
 from headrest import clean_series, clean_tree, read_series
 from headrest.__main__ import main
-from headrest.clean.page import read_reports, write_page
+from headrest.clean.manifest import read_results
+from headrest.clean.page import write_page
 from headrest.clean.preview import (
     GAP,
     LARGE,
     PREVIEW_BYTES,
     PREVIEW_FOLDER,
+    SLICES,
     SMALL,
     choose_slices,
     encode_preview,
     triptych,
+    write_slices,
 )
 from headrest.clean.report import Report
 from headrest.util.errors import HeadrestError
@@ -98,7 +101,7 @@ OURS = "ct-0123456789ab"
 def picture(side=LARGE, noise=0):
     """A picture of so many pixels, and its bytes as WebP."""
     hu = np.random.default_rng(0).normal(0, noise, (side, side))
-    return triptych(hu, hu > 9e9, (1, 1), side)
+    return triptych(hu, hu > 9e9, hu > 9e9, (1, 1), side)
 
 
 def other(name, **changes):
@@ -159,9 +162,9 @@ def test_page_has_one_row_per_series(run, page):
 
 def test_columns_pictures_and_inputs_have_labels(page):
     columns = sum(th["scope"] == "col" for th in page.every("th"))
-    assert len(page.every("button")) == columns == 10
+    assert len([one for one in page.every("button") if "class" not in one]) == columns == 10
     assert page.every("html") == [{"lang": "en"}]
-    assert len(page.every("legend")) == 1
+    assert len(page.every("legend")) == len(page.every("fieldset")) == 3  # the filter, two series
     assert page.source.count("<label") == len(page.every("input"))
     assert len(page.every("img")) == 3
     for image in page.every("img"):
@@ -283,7 +286,7 @@ def test_reads_the_reports_of_a_destination(run, page, tmp_path):
         assert found == given
     assert CANARY not in alone.source
     cleaned = {one for one in reports if not one.error}
-    assert {one for one in read_reports(out) if not one.error} == cleaned
+    assert {one for one in read_results(out) if not one.error} == cleaned
 
 
 @pytest.mark.parametrize(
@@ -405,7 +408,7 @@ def test_picture_shows_before_removed_and_after():
     hu = np.full((80, 80), -1000.0)
     hu[10:40, 10:70], hu[60:70, 10:70] = 40, 200
     removed = hu == 200
-    drawn = np.asarray(triptych(hu, removed, (1, 1), 80)).astype(int)
+    drawn = np.asarray(triptych(hu, removed, hu == 40, (1, 1), 80)).astype(int)
     before, marked, after = (drawn[:, i * (80 + GAP) :][:, :80] for i in range(3))
     grey = round(255 * ((40 + 1000) / 1400))
     assert np.abs(before[20, 20] - grey).max() <= 1
@@ -415,13 +418,17 @@ def test_picture_shows_before_removed_and_after():
     far = np.zeros((80, 80), bool)
     far[:50] = True
     assert np.array_equal(before[far], after[far])
+    for y, x in ((10, 30), (39, 30), (20, 10), (20, 69)):  # the outline of the patient
+        assert marked[y, x, 1] > marked[y, x, 0] + 50
+    far[10:40, 10:70] = False
+    far[11:39, 11:69] = True
     assert np.array_equal(before[far], marked[far])
 
 
 def test_picture_keeps_the_aspect_of_pixels():
     flat = np.zeros((40, 80))
-    assert triptych(flat, flat > 0, (2.0, 1.0), 128).size == (3 * 128 + 2 * GAP, 128)
-    assert triptych(flat, flat > 0, (1.0, 1.0), 128).size == (3 * 128 + 2 * GAP, 64)
+    assert triptych(flat, flat > 0, flat > 0, (2.0, 1.0), 128).size == (3 * 128 + 2 * GAP, 128)
+    assert triptych(flat, flat > 0, flat > 0, (1.0, 1.0), 128).size == (3 * 128 + 2 * GAP, 64)
 
 
 def test_picture_stays_below_its_limit():
@@ -478,6 +485,12 @@ words.value = "tilted CT-0123"; words.dispatchEvent(new Event("input", {bubbles:
 said.found = shown(); said.count = count.textContent; words.value = ""; filter();
 pictures.click(); said.bare = getComputedStyle(document.querySelector(".strip")).display;
 pictures.click();
+document.querySelector("tbody .tick [value=accept]").click(); said.csv = table_of_ticks();
+document.querySelector("tbody .more button").click();
+const panes = [...dialog.querySelectorAll(".panes img")].map((image) => image.src.slice(5, 15));
+said.dialog = [dialog.open, slider.max, panes, dialog.querySelector("output").textContent];
+slider.value = 0; slider.dispatchEvent(new Event("input"));
+said.first = dialog.querySelector("output").textContent; dialog.close();
 const frame = document.createElement("iframe"); frame.style.width = "390px";
 frame.srcdoc = document.documentElement.outerHTML.replace(/<script[^]*<.script>/, "");
 frame.onload = () => { const inner = frame.contentDocument.documentElement;
@@ -493,6 +506,8 @@ def test_browser_filters_and_sorts_and_fits_a_phone(browse, tmp_path):
     coded = encode_preview(picture())
     fields = {"states": ["touching", "free", "free"], "removed_ml": 5.5}
     finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
+    series = read_series(make_series(tmp_path / "scan")[0].parent)
+    write_slices(tmp_path / "ct-a" / SLICES, series, series.hu > 100, series.hu > 0)
     finished(tmp_path / OURS, removed_ml=40, warnings=["slices tilted", "w" * 300])
     finished(tmp_path / ("ct-c" + "c" * 200), removed_ml=7, error="x: damaged")
     path = tmp_path / "page.html"
@@ -510,6 +525,12 @@ def test_browser_filters_and_sorts_and_fits_a_phone(browse, tmp_path):
     assert (said["found"], said["count"]) == (["1"], "1 of 3 series shown")
     assert said["bare"] == "none"
     assert said["clipped"] == 0
+    ticks = [row.split(",") for row in said["csv"].replace('"', "").split("\r\n")]
+    assert ticks[0] == ["folder", "state", "tick"]
+    assert sorted(row[2] for row in ticks[1:-1]) == ["", "accept"]
+    layers = ["image/jpeg", "image/png;", "image/jpeg", "image/png;"]
+    assert said["dialog"] == [True, "2", layers, "2"]
+    assert said["first"] == "1, touching"
     assert 360 < said["width"][0] == said["width"][1] <= 390
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headrest.clean.outputs import OUTPUTS, Output
+from headrest.clean.outputs import OUTPUTS
 from headrest.dicom.mask import MANUALLY_CORRECTED, one_label
 from headrest.dicom.values import check_default_rescale
 from headrest.dicom.write import mask_digest
@@ -34,13 +34,28 @@ class CleanOptions:
     patient_only : bool
         Fill everything that is not patient: covers, linen, tubes and noise too.
     segmentation : bool
-        Write `segmentation/headrest.dcm` as well, a DICOM Segmentation of the support and its
-        partial-volume boundary, whether or not `patient_only` fills more. Needs highdicom.
+        Write `masks/NAME-segmentation.dcm` as well, beside the folder NAME of the series: a DICOM
+        Segmentation of the support with its partial-volume boundary, whether or not
+        `patient_only` fills more, and of the patient. Needs highdicom.
+    labelmap : bool
+        The same as a DICOM Label Map Segmentation, `masks/NAME-labelmap.dcm`.
+    structures : bool
+        The same as an RT Structure Set, `masks/NAME-structures.dcm`, with the support as SUPPORT
+        and the patient as EXTERNAL. Needs contourpy.
     nifti : bool
-        Write `headrest.nii.gz` as well, the same mask as NIfTI. Needs nibabel.
+        Write `headrest.nii.gz`, a label image (1 support with boundary, 2 patient), and the
+        cleaned image `cleaned.nii.gz` as well. Needs nibabel.
+    nifti_resample : bool
+        As `nifti`, and for uneven or tilted series, which NIfTI cannot hold or holds sheared,
+        `headrest-resampled.nii.gz` and `cleaned-resampled.nii.gz` on an even, upright grid.
     probability : bool
         Write `probability.nii.gz` as well, the probability of support from 0 to 1 as float, for an
         evenly spaced series without tilt and the method "network". Needs nibabel.
+    pictures : bool
+        Keep a picture of every slice, `preview/slices.zip`, for `headrest.clean.page`.
+    accept_ml : float, optional
+        Write series below `review/` whose bound on the patient removed is above these ml, or
+        that have none. A mask that a person corrected is accepted.
     compress : bool
         Compress each slice as its source is, without loss; see `headrest.dicom.codecs`.
     drop_private : bool
@@ -67,8 +82,13 @@ class CleanOptions:
     mask: Any = field(default=None, repr=False, compare=False)
     patient_only: bool = False
     segmentation: bool = False
+    labelmap: bool = False
+    structures: bool = False
     nifti: bool = False
+    nifti_resample: bool = False
     probability: bool = False
+    pictures: bool = False
+    accept_ml: float | None = None
     compress: bool = False
     drop_private: bool = False
     acquisition: int | None = None
@@ -85,9 +105,11 @@ class CleanOptions:
             object.__setattr__(self, "mask", self._checked_mask())
         if self.probability and (self.method != "network" or self.mask is not None):
             raise HeadrestError("only the method network gives a probability")
+        if self.accept_ml is not None and not self.accept_ml >= 0:
+            raise HeadrestError(f"accept_ml is {self.accept_ml}: expected ml, 0 or more")
         check_default_rescale(self.default_rescale)
-        for output in self.outputs:
-            require(output.package)
+        for name in self.outputs:
+            require(OUTPUTS[name][0].package)
 
     def _checked_mask(self):
         """Absolute path or bool array; refuse what would remove other voxels."""
@@ -119,9 +141,25 @@ class CleanOptions:
         return self.description + (" patient-only" if self.patient_only else "")
 
     @property
-    def outputs(self) -> list[Output]:
-        """The additional outputs that were asked for."""
-        return [output for name, output in OUTPUTS.items() if getattr(self, name)]
+    def changes(self) -> str:
+        """`parameters`, and how slices are written: what identifies the cleaned series."""
+        others = ("compress", "drop_private")
+        return self.parameters + "".join(f" {name}" for name in others if getattr(self, name))
+
+    @property
+    def outputs(self) -> list[str]:
+        """Keys of `headrest.clean.outputs.OUTPUTS` that were asked for."""
+        return [name for name in OUTPUTS if getattr(self, name)]
+
+    def are_in(self, folder: Path) -> bool:
+        """Whether all additional outputs exist for the series in a folder."""
+        return all(output.is_in(folder) for name in self.outputs for output in OUTPUTS[name])
+
+    def accept(self, bound_ml: float | None) -> bool:
+        """Whether a series with this bound on the patient removed need not be reviewed."""
+        if self.accept_ml is None or self.mask is not None:
+            return True
+        return bound_ml is not None and bound_ml <= self.accept_ml
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -134,6 +172,6 @@ class CleanOptions:
 
         No DICOM attribute is part of the name: "../.." is a legal Patient ID.
         """
-        chosen = f"{fingerprint} {self.parameters} {self.compress} {self.drop_private}"
-        digest = hashlib.sha256(f"{chosen} {__version__}".encode()).hexdigest()
+        chosen = f"{fingerprint} {self.changes} {__version__}"
+        digest = hashlib.sha256(chosen.encode()).hexdigest()
         return f"ct-{digest[:12]}"

@@ -1,87 +1,185 @@
-"""Additional outputs beside the slices of a series: segmentation, NIfTI mask, probability."""
+"""Additional outputs of a cleaned series: segmentations, structures, NIfTI, pictures."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from headrest.clean.preview import SLICES, why_no_pictures, write_slices
 from headrest.dicom import Series, segmentation
-from headrest.dicom.nifti import is_sheared, why_no_nifti, write_nifti
+from headrest.dicom.nifti import is_sheared, needs_resampling, why_no_nifti, write_nifti
+from headrest.dicom.structures import write_structures
+from headrest.dicom.write import fill_hu
+from headrest.hounsfield import PATIENT, SUPPORT
 from headrest.segment.support import Support
 
 
+class Result(NamedTuple):
+    """A series, its support, the voxels that are filled, and how the support was found."""
+
+    series: Series
+    support: Support
+    filled: np.ndarray
+    parameters: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label image, uint8: 1 support with its partial-volume boundary, 2 patient."""
+        removed = self.support.removed
+        patient = self.support.patient * np.uint8(PATIENT)
+        return np.where(removed, np.uint8(SUPPORT), patient)
+
+    @property
+    def hu(self) -> np.ndarray:
+        """The cleaned image in HU: int16 where that holds all of its values, else float32."""
+        series = self.series
+        hu = np.empty(series.stored.shape, np.float32)
+        for i in range(len(series)):
+            hu[i] = series.stored[i] * series.slopes[i] + series.intercepts[i]
+            hu[i][self.filled[i]] = fill_hu(series, i)
+        whole = hu.astype(np.int16)
+        return whole if np.array_equal(whole, hu) else hu
+
+
 class Output(NamedTuple):
-    """A file that is written beside the slices on request.
+    """A file that is written with the slices on request.
 
     Attributes
     ----------
     file : str
-        Path below the folder of the series. No other DICOM file lies in the folder itself, so
-        every reader finds one CT series there.
+        Path below the folder of the series; with {}, the name of that folder, beside it. No DICOM
+        but the slices lies in the folder, so that every reader finds one CT series there.
     package : str, the package that writes it.
     why_not : callable(series) -> str, why a series cannot have it, or empty.
-    write : callable(series, support, path, parameters), writes the whole file or nothing.
+    write : callable(result, path), writes the whole file or nothing.
     """
 
     file: str
     package: str
     why_not: Callable[[Series], str]
-    write: Callable[[Series, Support, Path, str], None]
+    write: Callable[[Result, Path], None]
+
+    def path(self, folder: Path) -> Path:
+        """Path of the file for a series in this folder."""
+        beside = "{}" in self.file
+        return folder.parent / self.file.format(folder.name) if beside else folder / self.file
 
     def is_in(self, folder: Path) -> bool:
-        """Whether the file is in the folder of a cleaned series, and not empty."""
-        path = folder / self.file
+        """Whether the file of a series in this folder is there, and not empty."""
+        path = self.path(folder)
         return path.is_file() and path.stat().st_size > 0
 
-    def write_into(self, folder: Path, series: Series, support: Support, parameters: str) -> None:
-        """Write the file below the folder of a cleaned series."""
-        path = folder / self.file
-        path.parent.mkdir(exist_ok=True)
-        self.write(series, support, path, parameters)
+    def write_for(self, folder: Path, result: Result, temporary: Path | None = None) -> None:
+        """Write the file of a series in this folder, which is still the temporary one if given."""
+        path = self.path(folder)
+        if temporary and "{}" not in self.file:
+            path = self.path(temporary)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.write(result, path)
 
 
-def _write_segmentation(series, support, path, parameters):
-    of_kmeans = parameters.startswith("method=kmeans")
+def _write_segmentation(kind, result, path):
+    of_kmeans = result.parameters.startswith("method=kmeans")
     family = segmentation.CLUSTER_ANALYSIS if of_kmeans else segmentation.ARTIFICIAL_INTELLIGENCE
-    segmentation.write_segmentation(series, support.removed, path, parameters, family)
+    segmentation.write_segmentation(
+        result.series, result.labels, path, result.parameters, family, kind
+    )
 
 
-def _write_mask(series, support, path, parameters):
-    write_nifti(series, support.removed, path, parameters)
+def _write_structures(result, path):
+    write_structures(result.series, result.labels, path, result.parameters)
 
 
-def _write_probability(series, support, path, parameters):
-    write_nifti(series, support.probability, path, parameters)
+def _write_nifti(values, resample, result, path):
+    write_nifti(result.series, values(result), path, result.parameters, resample)
+
+
+def _write_pictures(result, path):
+    write_slices(path, result.series, result.filled, result.support.patient)
+
+
+def _why_not_placed(series):
+    return "" if series.image is not None else segmentation.why_no_segmentation(series)
 
 
 def _why_no_probability(series):
     return why_no_nifti(series) or ("its slices are tilted" if is_sheared(series) else "")
 
 
+def _nifti(file, values, why_not=why_no_nifti, resample=False):
+    return Output(file, "nibabel", why_not, partial(_write_nifti, values, resample))
+
+
+def _segmentation(file, kind):
+    write = partial(_write_segmentation, kind)
+    return Output(file, "highdicom", segmentation.why_no_segmentation, write)
+
+
 OUTPUTS = {
-    "segmentation": Output(
-        "segmentation/headrest.dcm",
-        "highdicom",
-        segmentation.why_no_segmentation,
-        _write_segmentation,
-    ),
-    "nifti": Output("headrest.nii.gz", "nibabel", why_no_nifti, _write_mask),
-    "probability": Output("probability.nii.gz", "nibabel", _why_no_probability, _write_probability),
+    "segmentation": [_segmentation("masks/{}-segmentation.dcm", "BINARY")],
+    "labelmap": [_segmentation("masks/{}-labelmap.dcm", "LABELMAP")],
+    "structures": [
+        Output(
+            "masks/{}-structures.dcm",
+            "contourpy",
+            segmentation.why_no_segmentation,
+            _write_structures,
+        )
+    ],
+    "nifti": [
+        _nifti("headrest.nii.gz", lambda result: result.labels),
+        _nifti("cleaned.nii.gz", lambda result: result.hu),
+    ],
+    "nifti_resample": [
+        _nifti("headrest-resampled.nii.gz", lambda r: r.labels, _why_not_placed, True),
+        _nifti("cleaned-resampled.nii.gz", lambda r: r.hu, _why_not_placed, True),
+    ],
+    "probability": [
+        _nifti("probability.nii.gz", lambda result: result.support.probability, _why_no_probability)
+    ],
+    "pictures": [Output(SLICES, "PIL", why_no_pictures, _write_pictures)],
 }
+"""The files of each option of `headrest.clean.options.CleanOptions`."""
 
 
-def possible_outputs(series: Series, outputs: list[Output]) -> tuple[list[Output], list[str]]:
+def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], list[str]]:
     """Choose the outputs that a series can have; one from NIfTI always gets its labels.
+
+    Parameters
+    ----------
+    series : Series
+    names : list of str, keys of `OUTPUTS`.
 
     Returns
     -------
     outputs : list of Output
-    warnings : list of str, why it cannot have the others, and that a NIfTI file is sheared.
+    warnings : list of str
+        Why it cannot have the others; that a NIfTI file is sheared, or how it was resampled.
     """
-    if series.image is not None and OUTPUTS["nifti"] not in outputs:
-        outputs = [*outputs, OUTPUTS["nifti"]]
-    reasons = {output.file: output.why_not(series) for output in outputs}
-    warnings = [f"no {file}: {reason}" for file, reason in reasons.items() if reason]
-    possible = [output for output in outputs if not reasons[output.file]]
-    if OUTPUTS["nifti"] in possible and series.headers and is_sheared(series):
-        warnings.append("headrest.nii.gz is sheared as the tilted slices are: ITK cannot open it")
+    names, warnings = list(names), []
+    if series.image is not None:
+        names.append("nifti")
+    if "nifti_resample" in names and not _why_not_placed(series):
+        if needs_resampling(series):
+            files = " and ".join(output.file for output in OUTPUTS["nifti_resample"])
+            grid = f"an even, upright grid, slices {series.spacing_mm[0]:.2f} mm apart"
+            warnings.append(f"{files} are resampled to {grid}")
+        else:
+            names[names.index("nifti_resample")] = "nifti"
+    outputs = [output for name in dict.fromkeys(names) for output in OUTPUTS[name]]
+    if series.image is not None:  # `write_derived_series` keeps the header of its source
+        outputs.remove(OUTPUTS["nifti"][1])
+    reasons = {output: output.why_not(series) for output in outputs}
+    for output, reason in reasons.items():
+        if reason:
+            file = output.file.replace("masks/{}-", "").replace(".dcm", "")
+            warnings.append(f"no {file}: {reason}")
+    possible = [output for output in outputs if not reasons[output]]
+    if OUTPUTS["nifti"][0] in possible and series.headers and is_sheared(series):
+        warnings.append(
+            "headrest.nii.gz is sheared as the tilted slices are: ITK cannot open it; "
+            "--nifti-resample writes an upright one"
+        )
     return possible, warnings

@@ -6,19 +6,21 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
 
+import numpy as np
 from PIL import Image
 from pydicom import dcmread
 from tqdm.auto import tqdm
 
-from headrest.clean.failures import Failures, file_and_reason
-from headrest.clean.preview import PREVIEW_BYTES, PREVIEW_FOLDER
-from headrest.clean.report import REPORT_FILE, Report, ranges, read_report
-from headrest.clean.tree import FAILURES
+from headrest.clean.manifest import file_and_reason, read_results
+from headrest.clean.preview import PREVIEW_BYTES, PREVIEW_FOLDER, SLICES
+from headrest.clean.report import REVIEW, Report, ranges
+from headrest.clean.tree import clean_tree
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
@@ -28,7 +30,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_BYTES = 14_000_000
 """Of all pictures of a page, before base64 adds a third: a browser opens it at once."""
 
-FLAGS = ("flagged", "touching", "uncertain", "nothing found", "failed")
+FLAGS = ("flagged", "touching", "uncertain", "nothing found", "review", "failed")
 """Flags by which the series of a page can be filtered."""
 
 IDENTIFIERS = {
@@ -39,6 +41,41 @@ IDENTIFIERS = {
     "StudyDescription": "study",
     "SeriesDescription": "series",
 }
+
+
+def print_message(message: object) -> None:
+    """Print a message or a Report with its warnings, above the progress bar."""
+    tqdm.write(str(message))
+    for warning in getattr(message, "warnings", ()):
+        tqdm.write(f"  {warning}")
+
+
+def clean_and_report(
+    source: str | Path,
+    destination: str | Path,
+    jobs: int,
+    scheduler: str | None,
+    report: str | Path | None,
+    identifiers: bool,
+    **options: Any,
+) -> int:
+    """Write a cleaned copy of every axial CT series below SOURCE.
+
+    One line per series says how much was removed, and lists the slices in which the support
+    touches the patient, the result is uncertain, or no support was found; manifest.csv in
+    DESTINATION lists all series. The exit status is 0 if every series was written.
+    """
+    if report:
+        check_place(report)
+        options["pictures"] = True
+    reports = clean_tree(source, destination, jobs, scheduler, print_message, **options)
+    if report:
+        write_page(destination, report, reports, identifiers)
+    failed = sum(bool(report.error) for report in reports)
+    review = sum(report.status == REVIEW for report in reports)
+    below = "" if options["accept_ml"] is None else f", {review} of them to be reviewed in {REVIEW}"
+    print(f"{len(reports) - failed} series cleaned{below}, {failed} not")
+    return 1 if failed else 0
 
 
 def write_page(
@@ -54,7 +91,8 @@ def write_page(
     destination : path of the cleaned series.
     out : path, .html; replaced if it exists.
     reports : list of Report, optional
-        As `clean_tree` returned them; otherwise those found in the destination.
+        As `clean_tree` returned them; otherwise those found in the destination. The page shows
+        those without a bound on the patient removed first, then those of the highest.
     identifiers : bool
         Name source folders, files that failed, and patients. Otherwise a series is identified
         by its number and by its folder in the destination.
@@ -66,9 +104,10 @@ def write_page(
     """
     check_place(out)
     destination = Path(destination)
-    reports = read_reports(destination) if reports is None else reports
+    reports = read_results(destination) if reports is None else reports
     if not reports:
         raise HeadrestError(f"{destination}: holds no cleaned series")
+    reports = sorted(reports, key=_urgency)
     share = max(PICTURE_BYTES // len(reports), PREVIEW_BYTES)
     rows = [
         _row(number, report, destination, identifiers, share)
@@ -78,6 +117,10 @@ def write_page(
         temporary.write_text(_page(rows, identifiers), encoding="utf-8")
 
 
+def _urgency(report):
+    return -np.inf if report.bound_ml is None else -report.bound_ml
+
+
 def check_place(out: str | Path) -> None:
     """Raise a HeadrestError, before a long run, if the page could not be written after it."""
     folder = Path(out).absolute().parent
@@ -85,26 +128,6 @@ def check_place(out: str | Path) -> None:
         raise HeadrestError(f"{out}: choose a name that ends in .html")
     if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(out).is_dir():
         raise HeadrestError(f"{out}: cannot be written to")
-
-
-def read_reports(destination: str | Path) -> list[Report]:
-    """Read the reports of all series in a destination: failures first, then the others by source.
-
-    A damaged one has its reason in `error`.
-    """
-    reports = []
-    for path in Path(destination).glob(f"*/{REPORT_FILE}"):
-        try:
-            report = read_report(path)
-        except HeadrestError as error:
-            report = Report(source="", error=str(error))
-        reports.append(replace(report, folder=path.parent.name))
-    reports.sort(key=lambda report: (report.source, report.folder))
-    try:
-        rows = Failures(Path(destination, FAILURES)).rows.values()
-    except HeadrestError as error:
-        return [Report(source="", error=str(error)), *reports]
-    return [*(Report(source=file, error=reason) for _, file, reason in rows), *reports]
 
 
 def without_names(error: str) -> str:
@@ -149,6 +172,7 @@ def _page(rows, identifiers):
         removed_ml=sum(report.removed_ml for report in reports),
         time=_duration(sum(report.seconds for report in reports)),
         left_out=sum(row["left_out"] for row in rows),
+        bounded=any(report.bound_ml is not None for report in reports),
     )
 
 
@@ -172,12 +196,14 @@ def _duration(seconds):
 
 def _row(number, report, destination, identifiers, share):
     """Content of one row of the page; its pictures may take `share` bytes."""
-    folder = None if report.error else destination / Path(report.folder).name
+    review = REVIEW if report.status == REVIEW else ""
+    folder = None if report.error else destination / review / Path(report.folder).name
     pictures = _pictures(folder, report.flags) if folder else []
     ends = accumulate(picture["bytes"] for picture in pictures)
     shown = [picture for picture, end in zip(pictures, ends) if end <= share]
-    own = re.fullmatch("ct-[0-9a-f]{12}", report.folder)  # a person may have renamed it
-    kinds = [flag for flag, numbers in report.flags.items() if numbers]
+    left = share - sum(picture["bytes"] for picture in shown)
+    own = re.fullmatch("(review/)?ct-[0-9a-f]{12}", report.folder)  # a person may have renamed it
+    kinds = [flag for flag, numbers in report.flags.items() if numbers] + [review] * bool(review)
     return {
         "number": number,
         "report": report,
@@ -187,6 +213,7 @@ def _row(number, report, destination, identifiers, share):
         "error": report.error if identifiers else without_names(report.error),
         "notes": _notes(report, identifiers, pictures),
         "pictures": shown,
+        "slices": _slices(folder, report, left) if folder else [],
         "left_out": len(pictures) - len(shown),
     }
 
@@ -227,6 +254,35 @@ def _pictures(folder, flags):
             }
         )
     return sorted(found, key=lambda picture: not picture["large"])
+
+
+def _slices(folder, report, room):
+    """Pictures of all slices, or of as many as fit into `room` bytes: list of dict."""
+    try:
+        with ZipFile(folder / SLICES) as file:
+            names = sorted(name for name in file.namelist() if name.endswith(".jpg"))
+            step = -(-sum(one.file_size for one in file.infolist()) // max(room, 1))
+            return [_layers(file, name, report.flags) for name in names[step // 2 :: step]]
+    except (OSError, BadZipFile, KeyError, ValueError):
+        return []  # not a file of headrest, or none was asked for
+
+
+def _layers(file, name, flags):
+    base = name.removesuffix(".jpg")
+    coded = [file.read(one) for one in (name, f"{base}-masks.png", f"{base}-after.png")]
+    before, masks, after = (base64.b64encode(one).decode() for one in coded)
+    number = int(base)
+    reasons = [flag for flag, numbers in flags.items() if number in numbers]
+    width, height = Image.open(io.BytesIO(coded[0])).size
+    return {
+        "number": number,
+        "flags": reasons,
+        "before": before,
+        "masks": masks,
+        "after": after,
+        "width": width,
+        "height": height,
+    }
 
 
 def _names(report, folder):

@@ -1,8 +1,9 @@
-"""Small pictures of some slices, kept with a cleaned series for the HTML page."""
+"""Pictures of slices, kept with a cleaned series for the HTML page."""
 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -10,10 +11,14 @@ from PIL import Image, ImageColor
 from headrest.dicom import Series
 from headrest.dicom.values import text
 from headrest.hounsfield import AIR, DENSE_HU, WIDE, window
-from headrest.util.report import SUPPORT_COLOR
+from headrest.util.files import atomic_file
+from headrest.util.report import PATIENT_COLOR, SUPPORT_COLOR
 
 PREVIEW_FOLDER = "preview"
 """In the folder of a series; holds 0012.webp for the slice 0012.dcm."""
+
+SLICES = f"{PREVIEW_FOLDER}/slices.zip"
+"""Pictures of all slices, where they were asked for; see `write_slices`."""
 
 MOST_PREVIEWS = 6
 LARGE, SMALL = 208, 128
@@ -24,22 +29,36 @@ PREVIEW_BYTES = 10_000
 """Most bytes of a picture; all of a series thus take less than 60 KB."""
 
 
-def write_previews(
-    folder: Path, series: Series, removed: np.ndarray, flags: Mapping[str, Sequence[int]]
-) -> None:
-    """Write pictures of some slices: before, with the removed voxels in orange, and after.
+STEP_SIDE = 640
+"""Longer side of a picture in `write_slices`, in pixels: a larger slice is reduced by two."""
 
-    No picture is made where Burned In Annotation (0028,0301; PS3.3 C.7.6.1) is YES: the text in
-    the pixels may name the patient.
+
+def why_no_pictures(series: Series) -> str:
+    """Reason why no picture is made: Burned In Annotation (0028,0301; PS3.3 C.7.6.1) is YES.
+
+    The text in the pixels may name the patient.
+    """
+    burned = any(text(header, "BurnedInAnnotation").upper() == "YES" for header in series.headers)
+    return "text is burned into the pixels" if burned else ""
+
+
+def write_previews(
+    folder: Path,
+    series: Series,
+    removed: np.ndarray,
+    patient: np.ndarray,
+    flags: Mapping[str, Sequence[int]],
+) -> None:
+    """Write small pictures of some slices, see `triptych`, unless `why_no_pictures`.
 
     Parameters
     ----------
     folder : path of the cleaned series; gets a folder `preview`.
     series : Series
-    removed : bool array (slices, rows, columns), the voxels that are filled.
+    removed, patient : bool array (slices, rows, columns), voxels that are filled; the patient.
     flags : as `headrest.clean.report.Report.flags`; uncertain and touching slices are larger.
     """
-    if any(text(header, "BurnedInAnnotation").upper() == "YES" for header in series.headers):
+    if why_no_pictures(series):
         return
     large = (flags["uncertain"], flags["touching"])
     numbers = choose_slices(len(series), large, flags["nothing found"])
@@ -47,7 +66,8 @@ def write_previews(
     (folder / PREVIEW_FOLDER).mkdir()
     for n in numbers:
         side = LARGE if any(n in group for group in large) else SMALL
-        picture = triptych(series.hu[n - 1][box], removed[n - 1][box], series.spacing_mm[1:], side)
+        one = (a[n - 1][box] for a in (series.hu, removed, patient))
+        picture = triptych(*one, series.spacing_mm[1:], side)
         (folder / PREVIEW_FOLDER / f"{n:04d}.webp").write_bytes(encode_preview(picture))
 
 
@@ -108,14 +128,20 @@ def _box(masks):
 
 
 def triptych(
-    hu: np.ndarray, removed: np.ndarray, spacing_mm: Sequence[float], side: int
+    hu: np.ndarray,
+    removed: np.ndarray,
+    patient: np.ndarray,
+    spacing_mm: Sequence[float],
+    side: int,
 ) -> Image.Image:
-    """Render a slice three times, side by side: before, with `removed` in orange, and after.
+    """Render a slice three times, side by side: before, with masks, and after.
+
+    The masks are `removed` in orange and the outline of the patient in green.
 
     Parameters
     ----------
     hu : float array (rows, columns), in HU.
-    removed : bool array of that shape.
+    removed, patient : bool array of that shape.
     spacing_mm : (y, x) in mm; pixels that are not square keep their aspect.
     side : int, pixels of the longer side of one slice.
 
@@ -126,14 +152,21 @@ def triptych(
     size_mm = np.multiply(hu.shape, spacing_mm)
     height, width = np.maximum(np.rint(side * size_mm / size_mm.max()), 1).astype(int).tolist()
     before, after = (_grey(one, (width, height)) for one in (hu, np.where(removed, AIR, hu)))
-    share = Image.fromarray((200 * removed).astype(np.uint8))
-    share = share.resize(before.size, Image.Resampling.BOX)
-    orange = Image.new("RGB", before.size, ImageColor.getrgb(SUPPORT_COLOR))
-    marked = Image.composite(orange, before, share)
+    marked = before
+    for mask, color in ((outline(patient), PATIENT_COLOR), (removed, SUPPORT_COLOR)):
+        share = Image.fromarray((200 * mask).astype(np.uint8))
+        share = share.resize(before.size, Image.Resampling.BOX)
+        marked = Image.composite(Image.new("RGB", before.size, color), marked, share)
     picture = Image.new("RGB", (3 * width + 2 * GAP, height))
     for i, one in enumerate((before, marked, after)):
         picture.paste(one, (i * (width + GAP), 0))
     return picture
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a bool mask (rows, columns) with a neighbour that is not of it."""
+    wide = np.pad(mask, 1)
+    return mask & ~(wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:])
 
 
 def _grey(hu, size):
@@ -149,3 +182,40 @@ def encode_preview(picture: Image.Image) -> bytes:
         if coded.tell() <= PREVIEW_BYTES:
             return coded.getvalue()
     return encode_preview(picture.reduce(2))
+
+
+def write_slices(path: Path, series: Series, removed: np.ndarray, patient: np.ndarray) -> None:
+    """Write a zip file with three pictures of every slice, for the page to lay over each other.
+
+    0001.jpg is the slice before, 0001-masks.png the outlines of `removed` and of the patient, and
+    0001-after.png covers the removed voxels in black.
+
+    Parameters
+    ----------
+    path : path
+    series : Series
+    removed, patient : bool array (slices, rows, columns)
+    """
+    box = _box([(hu > DENSE_HU) | mask for hu, mask in zip(series.hu, removed)])
+    step = -(-max(series.hu[0][box].shape) // STEP_SIDE)
+    box = tuple(slice(one.start, one.stop, step) for one in box)
+    with atomic_file(path) as temporary, ZipFile(temporary, "w") as file:
+        for n, (hu, filled, inside) in enumerate(zip(series.hu, removed, patient), 1):
+            hu, filled, inside = hu[box], filled[box], inside[box]
+            before = Image.fromarray(np.uint8(255 * window(hu, *WIDE)))
+            lines = np.where(outline(filled), 1, 2 * outline(inside)).astype(np.uint8)
+            after = filled.astype(np.uint8)
+            pictures = {"": before, "-masks": _layer(lines), "-after": _layer(3 * after)}
+            for name, picture in pictures.items():
+                coded, kind = io.BytesIO(), "PNG" if name else "JPEG"
+                picture.save(coded, kind, quality=60)
+                file.writestr(f"{n:04d}{name}.{'png' if name else 'jpg'}", coded.getvalue())
+
+
+def _layer(values):
+    """Picture of small numbers: 0 transparent, 1 orange, 2 green, 3 black."""
+    picture = Image.fromarray(values, "P")
+    colors = ("#000000", SUPPORT_COLOR, PATIENT_COLOR, "#000000")
+    picture.putpalette([part for color in colors for part in ImageColor.getrgb(color)])
+    picture.info["transparency"] = 0
+    return picture

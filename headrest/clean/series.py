@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from headrest.clean.options import CleanOptions
-from headrest.clean.outputs import possible_outputs
+from headrest.clean.outputs import Result, possible_outputs
 from headrest.clean.preview import write_previews
-from headrest.clean.report import Report, complete_report, save_report
+from headrest.clean.report import (
+    REVIEW,
+    Report,
+    complete_report,
+    existing_result,
+    save_report,
+)
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
 from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask
+from headrest.dicom.values import text
 from headrest.dicom.write import fill_hu, refuse_array
 from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy
@@ -22,8 +29,8 @@ from headrest.segment.support import find_support, outside_patient, support_from
 from headrest.util.errors import HeadrestError, plain
 
 OWN_NAMES = re.compile(
-    r"\d{4,}\.dcm|cleaning\.json|preview|segmentation|\.headrest\..*"
-    r"|(headrest|cleaned|probability)\.nii\.gz"
+    r"\d{4,}\.dcm|cleaning\.json|preview|\..*\.partial.*"
+    r"|(headrest|cleaned|probability)(-resampled)?\.nii\.gz"
 )
 """Names in the folder of a cleaned series."""
 
@@ -39,8 +46,8 @@ def clean_series(
     destination : path
         Gets one folder for the series, named by a hash of its files, with one DICOM file per
         slice and `cleaning.json`; for a series from NIfTI with `cleaned.nii.gz` and the labels
-        `headrest.nii.gz` (1: removed), on the grid of the source. The folder appears only when
-        it is complete. A complete one is not made again; one that has lost slices is.
+        `headrest.nii.gz` (1 support, 2 patient), on the grid of the source. The folder appears
+        only when it is complete. A complete one is not made again; one that has lost slices is.
     source : str, name of the series in the report.
     **options : see `headrest.clean.options.CleanOptions`.
 
@@ -80,24 +87,27 @@ def clean_with_options(
     refuse_array(series)
     outputs, warnings = possible_outputs(series, options.outputs)
     warnings += [*(_left_uncompressed(series) if options.compress else []), *_not_air(series)]
-    folder = Path(destination, options.folder_name(series.fingerprint))
-    if report := complete_report(folder):
-        missing = [output for output in outputs if not output.is_in(folder)]
-        if missing:
-            support = _support(series, options)
-            _write_outputs(missing, folder, series, support, options)
+    name = options.folder_name(series.fingerprint)
+    if report := existing_result(destination, name, options.accept):
+        folder = Path(destination, report.folder)
+        if missing := [output for output in outputs if not output.is_in(folder)]:
+            result = _result(series, options)
+            for output in missing:
+                output.write_for(folder, result)
         return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
-    support = _support(series, options)
-    removed = support.removed
-    if options.patient_only:
-        removed |= outside_patient(support.patient, series.spacing_mm) & ~series.padding
+    result = _result(series, options)
+    support, bound_ml = result.support, getattr(result.support, "bound_ml", None)
+    folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
     report = Report(
         source=str(source),
-        folder=folder.name,
+        folder=folder.relative_to(destination).as_posix(),
+        description=next((text(header, "SeriesDescription") for header in series.headers), ""),
         method=options.method if options.mask is None else MANUALLY_CORRECTED,
+        options=options.changes,
         slices=len(series),
         removed_ml=round(volume_ml(support.mask, spacing_mm), 3),
+        bound_ml=bound_ml,
         states=support.states,
         confidence=support.confidence,
         warnings=(*series.warnings, *other_anatomy(series, support.mask), *warnings),
@@ -106,26 +116,31 @@ def clean_with_options(
 
     def write_beside_slices(partial: Path) -> None:
         save_report(partial, report)
-        write_previews(partial, series, removed, report.flags)
-        series.release_hu()  # a segmentation of 140 slices needs as much memory again
-        _write_outputs(outputs, partial, series, support, options)
+        write_previews(partial, series, result.filled, support.patient, report.flags)
+        for output in outputs:
+            output.write_for(folder, result, partial)
+            series.release_hu()  # a segmentation of 140 slices needs as much memory again
         _delete_incomplete(folder)
 
     form = {"compress": options.compress, "drop_private": options.drop_private}
-    write_derived_series(series, removed, folder, options.parameters, write_beside_slices, **form)
+    filled, parameters = result.filled, options.parameters
+    write_derived_series(series, filled, folder, parameters, write_beside_slices, **form)
     return report
 
 
-def _support(series, options):
+def _result(series, options):
+    """The support of a series and the voxels to fill."""
     if options.mask is None:
         support = find_support(series, **options.finding)
-        return support if options.probability else replace(support, probability=None)
-    return support_from_mask(series, as_mask(options.mask, series))
-
-
-def _write_outputs(outputs, folder, series, support, options):
-    for output in outputs:
-        output.write_into(folder, series, support, options.description)
+    else:
+        support = support_from_mask(series, as_mask(options.mask, series))
+    if not options.probability:
+        support = replace(support, probability=None)
+    filled = support.removed
+    if options.patient_only:
+        outside = outside_patient(support.patient, series.spacing_mm)
+        filled = filled | (outside & ~series.padding)
+    return Result(series, support, filled, options.description)
 
 
 def _delete_incomplete(folder):

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
-from headrest.clean.failures import Failures
+from headrest.clean.manifest import FAILURES, Failures, write_manifest
 from headrest.clean.options import CleanOptions
-from headrest.clean.report import REPORT_FILE, Report, complete_report
+from headrest.clean.report import REPORT_FILE, Report, existing_result
 from headrest.clean.series import clean_with_options
 from headrest.dicom import FolderContents, SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
@@ -21,8 +21,6 @@ from headrest.dicom.write import is_derived
 from headrest.util.errors import HeadrestError, plain
 from headrest.util.files import lock_destination
 from headrest.util.workers import run_unordered
-
-FAILURES = "failures.csv"
 
 DIED = (
     "each process that tried was ended from outside: out of memory? Or, in a script of your own, "
@@ -52,7 +50,8 @@ def clean_tree(
     A series whose complete result exists is not read again, so a run that was stopped or
     killed goes on where it was. Series that headrest derived are skipped. Series that cannot be
     cleaned are listed in ``failures.csv`` in the destination, one row each with the file and the
-    reason, until a later run succeeds.
+    reason, until a later run succeeds. ``manifest.json`` and ``manifest.csv`` list every series of
+    the destination, those of earlier runs too: source, folder, options, weights, figures, flags.
 
     Parameters
     ----------
@@ -117,8 +116,11 @@ def clean_tree(
         for known in (*warnings, *reports):
             on_message(known)
         tasks = [Task(files, _name(files, source), str(destination), chosen) for files in series]
-        reports += _clean_all(tasks, engine, failures, on_message)
-        failures.write()
+        try:
+            reports += _clean_all(tasks, engine, failures, on_message)
+            failures.write()
+        finally:
+            write_manifest(destination)
     return reports
 
 
@@ -211,6 +213,6 @@ def _existing(task):
         fingerprint = task.files.fingerprint(options.default_rescale)
     except Exception:  # load_series names the fault of a header
         return None
-    folder = Path(task.destination, options.folder_name(fingerprint))
-    complete = all(output.is_in(folder) for output in options.outputs)
-    return complete_report(folder) if complete else None
+    report = existing_result(task.destination, options.folder_name(fingerprint), options.accept)
+    there = report and options.are_in(Path(task.destination, report.folder))
+    return report if there else None

@@ -13,6 +13,7 @@ from headrest.dicom.header import quiet
 from headrest.dicom.nifti import LPS_TO_RAS, affine_of, is_nifti, needs_resampling
 from headrest.dicom.series import Series
 from headrest.dicom.values import has_place, text
+from headrest.hounsfield import PATIENT, SUPPORT
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError, require
 
@@ -114,7 +115,7 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
 
 
 def one_label(
-    values: np.ndarray, support: Sequence[int] = (1,), patient: Sequence[int] = (2,)
+    values: np.ndarray, support: Sequence[int] = (SUPPORT,), patient: Sequence[int] = (PATIENT,)
 ) -> np.ndarray:
     """Find the support in a mask, or in a label image of support and patient.
 
@@ -213,7 +214,7 @@ def _nearest(image, values, series, refusal):
 def _numbers(path):
     """Numbers of the labels of the support and of the patient, by their codes in DICOM."""
     if Path(path).suffix.lower() == ".npz" or is_nifti(path):
-        return (1,), (2,)
+        return (SUPPORT,), (PATIENT,)
     numbers = {HEADREST[0]: [], BODY[0]: []}
     for segment in dcmread(path, stop_before_pixels=True).SegmentSequence:
         kind = segment.SegmentedPropertyTypeCodeSequence[0].get("CodeValue")

@@ -30,7 +30,11 @@ TEMPORARY_NAME = re.compile(r"\..+\.(\d{1,9})\.partial(\.\w+)*")
 RUN_FOLDER = ".headrest"
 """Folder that lies in a destination while a run writes there."""
 
-DESTINATION_PATTERNS = (".ct-*", ".failures.*", "ct-*/.headrest.*", "ct-*/*/.headrest.*")
+RESULT_PATTERNS = (".ct-*", "ct-*/.*.partial*", "ct-*/*/.*.partial*", "masks/.ct-*")
+DESTINATION_PATTERNS = (
+    *(".failures.*", ".manifest.*", *RESULT_PATTERNS),
+    *(f"review/{pattern}" for pattern in RESULT_PATTERNS),
+)
 """Where a run of `clean` has its temporary paths: a destination may hold other files too."""
 
 

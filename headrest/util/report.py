@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 SUPPORT_COLOR = "#D55E00"
+PATIENT_COLOR = "#009E73"
 PADDING_COLOR = "#56B4E9"
 SECOND_COLOR = "#0072B2"
 EXTRA_COLOR = "#F0E442"

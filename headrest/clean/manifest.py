@@ -1,16 +1,22 @@
-"""failures.csv: the series that could not be cleaned, beside those that were."""
+"""Tables in a destination: manifest.json and manifest.csv of all series, failures.csv."""
 
 import csv
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from headrest.clean.report import Report, ranges, read_reports
 from headrest.dicom import SeriesFiles
+from headrest.util import __version__
 from headrest.util.errors import HeadrestError, plain
 from headrest.util.files import atomic_file
+
+MANIFEST, FAILURES = "manifest", "failures.csv"
 
 COLUMNS = ("series", "file", "reason")
 
@@ -76,6 +82,73 @@ class Failures:
             open(temporary, "w", encoding="utf-8", newline="") as file,
         ):
             csv.writer(file).writerows([COLUMNS, *self.rows.values()])
+
+
+def read_results(destination: str | Path) -> list[Report]:
+    """Read all that is known of the series of a destination: failures first, then by source.
+
+    A damaged report, or table of failures, has its reason in `error`.
+    """
+    reports = read_reports(destination)
+    try:
+        rows = Failures(Path(destination, FAILURES)).rows.values()
+    except HeadrestError as error:
+        return [Report(source="", error=str(error)), *reports]
+    return [*(Report(source=file, error=reason) for _, file, reason in rows), *reports]
+
+
+def write_manifest(destination: str | Path) -> None:
+    """Write manifest.json and manifest.csv: one row for each series in a destination.
+
+    They are made from the reports beside the series and from failures.csv, so they hold the
+    results of earlier runs too. Raises HeadrestError where they cannot be written.
+    """
+    rows = [manifest_row(report) for report in read_results(destination)]
+    document = {"headrest": __version__, "series": rows}
+    path = Path(destination, MANIFEST)
+    with atomic_file(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    with (
+        atomic_file(path.with_suffix(".csv")) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.DictWriter(file, list(manifest_row(Report(source=""))))
+        table.writeheader()
+        table.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+
+def manifest_row(report: Report) -> dict[str, Any]:
+    """Row of the manifest: dict of column to str, int, float, None or list.
+
+    Volumes are in ml; "touching", "uncertain" and "nothing found" list numbers of slices.
+    """
+    weights = re.search(r"weights=(\w+)", report.options)
+    return {
+        "status": report.status,
+        "source": report.source,
+        "series_description": report.description,
+        "folder": report.folder,
+        "slices": report.slices,
+        "support_ml": report.removed_ml,
+        "bound_ml": report.bound_ml,
+        **{flag.replace(" ", "_"): numbers for flag, numbers in report.flags.items()},
+        "warnings": list(report.warnings),
+        "error": report.error,
+        "options": report.options,
+        "weights": weights[1] if weights else "",
+        "version": report.version,
+        "seconds": report.seconds,
+    }
+
+
+def _cell(value):
+    """Text of a cell; a text that a spreadsheet would run as a formula is quoted."""
+    if isinstance(value, list):
+        numbers = value and isinstance(value[0], int)
+        return ranges(value) if numbers else "; ".join(map(plain, value))
+    if not isinstance(value, str):
+        return value
+    return f"'{plain(value)}" if value.startswith(("=", "+", "-", "@")) else plain(value)
 
 
 def series_hash(files: SeriesFiles) -> str:

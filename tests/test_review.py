@@ -1,0 +1,196 @@
+"""What a run did: the manifest, the series to be reviewed, and the pictures of all slices."""
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from conftest import CANARY, make_series, uid
+from PIL import Image
+
+from headrest import HeadrestError, __version__, clean_series, clean_tree, read_series
+from headrest.__main__ import main
+from headrest.clean import series as cleaning
+from headrest.clean.manifest import manifest_row, read_results
+from headrest.clean.report import Report
+from headrest.segment.support import Support, find_support
+
+NAMES = ("a", "b", "c")
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded(Support):
+    """Support with a bound on the patient removed."""
+
+    bound_ml: float | None = None
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Three series; b cannot be cleaned."""
+    for name in NAMES:
+        changes = {"RescaleSlope": None} if name == "b" else {}
+        make_series(
+            tmp_path / "scan" / name,
+            SeriesInstanceUID=uid(name),
+            SOPInstanceUID=lambda n: uid(name, n),  # noqa: B023
+            SeriesDescription=f"=Head {name}",
+            **changes,
+        )
+    return tmp_path / "scan"
+
+
+def run(source, out, **options):
+    return clean_tree(source, out, method="kmeans", **options)
+
+
+def rows(out):
+    document = json.loads((out / "manifest.json").read_text())
+    with open(out / "manifest.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert document["headrest"] == __version__
+    assert [row["folder"] for row in table] == [row["folder"] for row in document["series"]]
+    assert [row["status"] for row in table] == [row["status"] for row in document["series"]]
+    return document["series"], table
+
+
+def test_manifest_lists_each_series_once(archive, tmp_path):
+    reports = run(archive, tmp_path / "out", drop_private=True)
+    listed, table = rows(tmp_path / "out")
+    assert [row["status"] for row in listed] == ["failed", "cleaned", "cleaned"]
+    assert "RescaleSlope" in listed[0]["error"]
+    by_folder = {report.folder: report for report in reports}
+    for row in listed[1:]:
+        report = by_folder[row["folder"]]
+        assert (row["source"], row["support_ml"]) == (report.source, report.removed_ml)
+        assert row["options"] == "method=kmeans drop_private"
+        assert (row["slices"], row["version"], row["touching"]) == (3, __version__, [])
+    assert {row["series_description"] for row in listed[1:]} == {"=Head a", "=Head c"}
+    assert {row["series_description"] for row in table[1:]} == {"'=Head a", "'=Head c"}
+    assert CANARY not in (tmp_path / "out" / "manifest.csv").read_text()
+
+
+def test_manifest_keeps_earlier_runs_and_forgets_deleted_series(archive, tmp_path):
+    run(archive / "a", tmp_path / "out")
+    first = rows(tmp_path / "out")[0]
+    run(archive / "c", tmp_path / "out")
+    both = rows(tmp_path / "out")[0]
+    assert first[0] in both
+    assert len(both) == 2
+    shutil.rmtree(tmp_path / "out" / first[0]["folder"])
+    run(archive / "c", tmp_path / "out")
+    assert rows(tmp_path / "out")[0] == [row for row in both if row != first[0]]
+
+
+def test_manifest_is_written_when_a_run_is_stopped(archive, tmp_path):
+    def stop(message):
+        if isinstance(message, Report) and not message.error:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(archive, tmp_path / "out", on_message=stop)
+    assert [row["status"] for row in rows(tmp_path / "out")[0]] == ["cleaned"]
+
+
+def test_manifest_names_weights_and_lists_slices():
+    flags = {"states": ("touching", "free", "touching", "absent"), "confidence": (0.5, 1, 1, 1)}
+    row = manifest_row(Report("scan", options="method=network weights=0a1b patient-only", **flags))
+    assert row["weights"] == "0a1b"
+    assert (row["touching"], row["uncertain"], row["nothing_found"]) == ([1, 3], [1], [4])
+
+
+def bounded(monkeypatch, bound_ml):
+    def find(series, **_):
+        support = find_support(series, "kmeans")
+        return Bounded(support.mask, support.boundary, support.patient, support.states, (), None,
+                       bound_ml)  # fmt: skip
+
+    monkeypatch.setattr(cleaning, "find_support", find)
+
+
+@pytest.mark.parametrize(("bound_ml", "place"), [(0.3, ""), (0.31, "review"), (None, "review")])
+def test_series_above_the_accepted_bound_lie_in_review(
+    archive, tmp_path, monkeypatch, bound_ml, place
+):
+    bounded(monkeypatch, bound_ml)
+    options = {"accept_ml": 0.3, "segmentation": True}
+    (report,) = run(archive / "a", tmp_path / "out", **options)
+    top = tmp_path / "out" / place
+    name = report.folder.rpartition("/")[2]
+    assert report.folder == f"{place}/{name}".removeprefix("/")
+    assert report.status == (place or "cleaned")
+    assert len(list((top / name).glob("*.dcm"))) == 3
+    assert (top / "masks" / f"{name}-segmentation.dcm").exists()
+    assert rows(tmp_path / "out")[0][0]["bound_ml"] == bound_ml
+    assert [one.folder for one in read_results(tmp_path / "out")] == [report.folder]
+    assert run(archive / "a", tmp_path / "out", **options) == [report]
+
+
+def test_another_bound_moves_the_result_without_computing(archive, tmp_path, monkeypatch):
+    bounded(monkeypatch, 0.5)
+    out = tmp_path / "out"
+    (first,) = run(archive / "a", out, accept_ml=0.3, segmentation=True)
+    monkeypatch.setattr(cleaning, "find_support", lambda *_, **__: pytest.fail("computed again"))
+    for accept_ml, place in ((0.5, ""), (0.49, "review/"), (None, "")):
+        (report,) = run(archive / "a", out, accept_ml=accept_ml, segmentation=True)
+        assert report.folder == first.folder.replace("review/", place)
+        files = {path.relative_to(out).as_posix() for path in out.rglob("*.dcm")}
+        name = first.folder.removeprefix("review/")
+        assert files == {
+            *(f"{place}{name}/000{n}.dcm" for n in (1, 2, 3)),
+            f"{place}masks/{name}-segmentation.dcm",
+        }
+
+
+def test_a_corrected_mask_needs_no_review(archive, tmp_path):
+    series = read_series(archive / "a")
+    mask = find_support(series, "kmeans").mask
+    assert clean_series(series, tmp_path / "out", mask=mask, accept_ml=0).status == "cleaned"
+    assert clean_series(series, tmp_path / "out", method="kmeans", accept_ml=0).status == "review"
+    with pytest.raises(HeadrestError, match="expected ml"):
+        clean_series(series, tmp_path / "out", accept_ml=-1)
+
+
+def test_command_counts_the_series_to_review(archive, tmp_path, capsys):
+    shutil.rmtree(archive / "b")
+    command = ["clean", str(archive), str(tmp_path / "out"), "--method", "kmeans"]
+    assert main([*command, "--accept-ml", "0.5"]) == 0
+    assert "2 series cleaned, 2 of them to be reviewed in review, 0 not" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "2 series cleaned, 0 not" in capsys.readouterr().out
+
+
+# Pictures of all slices.
+
+
+def test_pictures_show_every_slice_and_both_outlines(archive, tmp_path):
+    series = read_series(archive / "a")
+    report = clean_series(series, tmp_path / "out", method="kmeans", pictures=True)
+    support = find_support(series, "kmeans")
+    with ZipFile(tmp_path / "out" / report.folder / "preview" / "slices.zip") as file:
+        assert len(file.namelist()) == 9
+        for n in (1, 2, 3):
+            before, masks, after = (
+                np.asarray(Image.open(file.open(f"000{n}{name}")).convert("RGBA")).astype(int)
+                for name in (".jpg", "-masks.png", "-after.png")
+            )
+            assert before.shape == masks.shape == after.shape
+            black = after[..., 3] > 0
+            assert black.sum() == support.removed[n - 1].sum()
+            assert after[black][:, :3].max() == 0
+            drawn = masks[..., 3] > 0
+            red = drawn & (masks[..., 0] > 200)
+            assert np.array_equal(red & black, red)
+            assert (drawn & ~red & (masks[..., 1] > 150)).sum() > 50
+            assert before[black, 0].max() > 200
+
+
+def test_burned_in_text_prevents_pictures_of_slices(tmp_path):
+    make_series(tmp_path / "scan", BurnedInAnnotation="YES")
+    series = read_series(tmp_path / "scan")
+    report = clean_series(series, tmp_path / "out", method="kmeans", pictures=True)
+    assert not list((tmp_path / "out" / report.folder).rglob("*.zip"))
+    assert "no preview/slices.zip: text is burned into the pixels" in report.warnings
