@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import replace
 from zipfile import ZipFile
 
 import numpy as np
@@ -16,16 +16,9 @@ from headrest.__main__ import main
 from headrest.clean import series as cleaning
 from headrest.clean.manifest import manifest_row, read_results
 from headrest.clean.report import Report
-from headrest.segment.support import Support, find_support
+from headrest.segment.support import find_support
 
 NAMES = ("a", "b", "c")
-
-
-@dataclass(frozen=True, eq=False)
-class Bounded(Support):
-    """Support with a bound on the patient removed."""
-
-    bound_ml: float | None = None
 
 
 @pytest.fixture
@@ -104,9 +97,7 @@ def test_manifest_names_weights_and_lists_slices():
 
 def bounded(monkeypatch, bound_ml):
     def find(series, **_):
-        support = find_support(series, "kmeans")
-        return Bounded(support.mask, support.boundary, support.patient, support.states, (), None,
-                       bound_ml)  # fmt: skip
+        return replace(find_support(series, "kmeans"), bound_ml=bound_ml)
 
     monkeypatch.setattr(cleaning, "find_support", find)
 

@@ -35,7 +35,8 @@ class Report:
     options : str, how voxels were chosen and slices written, with the hash of the weights.
     slices : int
     removed_ml : float, volume of the support, without its partial-volume boundary.
-    bound_ml : float, most patient removed in 95 % of series like this; None where it is unknown.
+    bound_ml : float, most patient removed in 95 % of synthetic series like this, or None;
+        see `headrest.segment.bound`.
     states : tuple of str, "free", "touching" or "absent" for each slice.
     confidence : tuple of float, 0 to 1 for each slice; empty where the method gives none.
     warnings : tuple of str
@@ -81,7 +82,7 @@ class Report:
         line = f"{source} -> " if source else ""
         line += f"{self.folder}: {counted(self.slices, 'slice')}, {self.removed_ml:.1f} ml removed"
         if self.bound_ml is not None:
-            line += f", of the patient at most {self.bound_ml:.2f} ml (95 %)"
+            line += f", of the patient at most {self.bound_ml:.2f} ml (in 95 % of synthetic series)"
         left = " and is left" if self.method == "kmeans" else ""
         words = {"touching": f"support touches{left}"}
         flags = [(words.get(flag, flag), n) for flag, n in self.flags.items() if n]

@@ -96,7 +96,8 @@ def clean_with_options(
                 output.write_for(folder, result)
         return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
     result = _result(series, options)
-    support, bound_ml = result.support, getattr(result.support, "bound_ml", None)
+    support = result.support
+    bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
     folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
     report = Report(
