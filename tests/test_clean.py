@@ -571,7 +571,7 @@ def test_a_bad_series_fails_alone(tmp_path, changes):
     make_series(tmp_path / "scan" / "2-good")
     bad, good = clean_tree(tmp_path / "scan", tmp_path / "out")
     assert (good.slices, good.error) == (3, "")
-    written = [good.folder, "failures.csv", "manifest.csv", "manifest.json"]
+    written = [bad.folder or "failures.csv", good.folder, "manifest.csv", "manifest.json"]
     assert sorted(os.listdir(tmp_path / "out")) == sorted(written)
     assert CANARY not in f"{bad} {good}"
 

@@ -118,7 +118,10 @@ def test_50_hostile_tags_write_nothing_outside(tmp_path):
     assert sorted((tmp_path / "a" / "b" / "scan").rglob("*")) == before
     for path in (tmp_path / "a" / "b" / "out").rglob("*"):
         name = path.relative_to(tmp_path / "a" / "b" / "out").as_posix()
-        assert re.fullmatch(r"failures\.csv|ct-[0-9a-f]{12}(/[a-z]+)?(/[0-9a-z]+\.[a-z]+)?", name)
+        assert re.fullmatch(
+            r"failures\.csv|manifest\.(csv|json)|ct-[0-9a-f]{12}(/[a-z]+)?(/[0-9a-z]+\.[a-z]+)?",
+            name,
+        )
 
 
 def test_folders_named_by_tags_would_escape(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from headrest.clean.preview import (
     LARGE,
     PREVIEW_BYTES,
     PREVIEW_FOLDER,
-    SLICES,
+    SLICE_PICTURES,
     SMALL,
     choose_slices,
     encode_preview,
@@ -507,7 +507,7 @@ def test_browser_filters_and_sorts_and_fits_a_phone(browse, tmp_path):
     fields = {"states": ["touching", "free", "free"], "removed_ml": 5.5}
     finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
     series = read_series(make_series(tmp_path / "scan")[0].parent)
-    write_slices(tmp_path / "ct-a" / SLICES, series, series.hu > 100, series.hu > 0)
+    write_slices(tmp_path / "ct-a" / SLICE_PICTURES, series, series.hu > 100, series.hu > 0)
     finished(tmp_path / OURS, removed_ml=40, warnings=["slices tilted", "w" * 300])
     finished(tmp_path / ("ct-c" + "c" * 200), removed_ml=7, error="x: damaged")
     path = tmp_path / "page.html"

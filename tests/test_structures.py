@@ -24,7 +24,7 @@ SHAPES = {
 
 
 def some_labels(shape):
-    """Blobs with holes, islands in holes and single pixels; all images touch the border."""
+    """Blobs with holes, blobs in these and single pixels; all reach the border."""
     noise = np.random.default_rng(0).random(shape)
     smooth = ndimage.gaussian_filter(noise, (0, 1.5, 1.5))
     labels = np.digitize(smooth, np.quantile(smooth, [0.4, 0.7])).astype(np.uint8)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrest.clean.preview import SLICES, why_no_pictures, write_slices
+from headrest.clean.preview import SLICE_PICTURES, why_no_pictures, write_slices
 from headrest.dicom import Series, segmentation
 from headrest.dicom.nifti import is_sheared, needs_resampling, why_no_nifti, write_nifti
 from headrest.dicom.structures import write_structures
@@ -139,7 +139,7 @@ OUTPUTS = {
     "probability": [
         _nifti("probability.nii.gz", lambda result: result.support.probability, _why_no_probability)
     ],
-    "pictures": [Output(SLICES, "PIL", why_no_pictures, _write_pictures)],
+    "pictures": [Output(SLICE_PICTURES, "PIL", why_no_pictures, _write_pictures)],
 }
 """The files of each option of `headrest.clean.options.CleanOptions`."""
 

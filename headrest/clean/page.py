@@ -18,7 +18,7 @@ from pydicom import dcmread
 from tqdm.auto import tqdm
 
 from headrest.clean.manifest import file_and_reason, read_results
-from headrest.clean.preview import PREVIEW_BYTES, PREVIEW_FOLDER, SLICES
+from headrest.clean.preview import PREVIEW_BYTES, PREVIEW_FOLDER, SLICE_PICTURES
 from headrest.clean.report import REVIEW, Report, ranges
 from headrest.clean.tree import clean_tree
 from headrest.util import __version__
@@ -259,7 +259,7 @@ def _pictures(folder, flags):
 def _slices(folder, report, room):
     """Pictures of all slices, or of as many as fit into `room` bytes: list of dict."""
     try:
-        with ZipFile(folder / SLICES) as file:
+        with ZipFile(folder / SLICE_PICTURES) as file:
             names = sorted(name for name in file.namelist() if name.endswith(".jpg"))
             step = -(-sum(one.file_size for one in file.infolist()) // max(room, 1))
             return [_layers(file, name, report.flags) for name in names[step // 2 :: step]]

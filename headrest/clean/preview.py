@@ -17,7 +17,7 @@ from headrest.util.report import PATIENT_COLOR, SUPPORT_COLOR
 PREVIEW_FOLDER = "preview"
 """In the folder of a series; holds 0012.webp for the slice 0012.dcm."""
 
-SLICES = f"{PREVIEW_FOLDER}/slices.zip"
+SLICE_PICTURES = f"{PREVIEW_FOLDER}/slices.zip"
 """Pictures of all slices, where they were asked for; see `write_slices`."""
 
 MOST_PREVIEWS = 6
@@ -185,7 +185,7 @@ def encode_preview(picture: Image.Image) -> bytes:
 
 
 def write_slices(path: Path, series: Series, removed: np.ndarray, patient: np.ndarray) -> None:
-    """Write a zip file with three pictures of every slice, for the page to lay over each other.
+    """Write a zip file with three pictures of every slice, for the page to stack.
 
     0001.jpg is the slice before, 0001-masks.png the outlines of `removed` and of the patient, and
     0001-after.png covers the removed voxels in black.

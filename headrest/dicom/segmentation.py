@@ -28,8 +28,8 @@ from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file
 
 PHYSICAL_OBJECT = ("260787004", "SCT", "Physical object")
-ANATOMY = ("123037004", "SCT", "Anatomical Structure")
-SEGMENTS = (("Support", PHYSICAL_OBJECT, HEADREST), ("Patient", ANATOMY, BODY))
+ANATOMICAL = ("123037004", "SCT", "Anatomical Structure")
+SEGMENTS = (("Support", PHYSICAL_OBJECT, HEADREST), ("Patient", ANATOMICAL, BODY))
 """Name, category (PS3.16 CID 7150) and type of the segments 1 and 2."""
 
 ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
