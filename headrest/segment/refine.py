@@ -51,6 +51,9 @@ REMNANT_MM2 = 20.0
 """A series with less than this in every slice has no support, at `SINGLE_SLICE_MM` or less: the
 smallest strap shows twice as much in some slice."""
 
+MIN_PATIENT_ML = 0.5
+"""Least volume of a component of the patient beside the largest: an arm, or the tip of a nose."""
+
 MIN_SUPPORT_MM2 = 4.0
 """A slice with less support than this counts as absent, with less contact than this as free."""
 
@@ -95,7 +98,7 @@ def _refine(found, patient, probabilities, hu, spacing_mm, steps):
     if "single-slice detections" in steps and close:
         for _ in range(SINGLE_SLICE_PASSES):
             _move_to_patient(found, patient, components, _single_slice)
-    patient = fill_holes(patient & ~found, spacing_mm[1:])
+    patient = fill_holes(_large_components(patient & ~found, spacing_mm), spacing_mm[1:])
     if "enclosed by the patient" in steps:
         found &= ~patient
     if "visible remainders" in steps:
@@ -148,6 +151,14 @@ def _remainders(visible, probability):
     pixels = sum_by_label(labels, count)
     total = sum_by_label(labels, count, probability)
     return ((total >= REMAINDER_PROBABILITY * pixels) & (pixels > 0))[labels]
+
+
+def _large_components(patient, spacing_mm):
+    """The largest component of the patient, and others of `MIN_PATIENT_ML` or more."""
+    labels, count = ndimage.label(patient, FACES)
+    voxels = sum_by_label(labels, count)
+    least = 1000 * MIN_PATIENT_ML / np.prod(spacing_mm)
+    return ((voxels > 0) & (voxels >= min(least, voxels.max())))[labels]
 
 
 def _is_remnant(found, spacing_mm):
