@@ -236,9 +236,10 @@ def _add_make_weights(commands):
     add("--patients", type=_number(int, 1), default=2600, metavar="N", help="(2600)")
     add("--seed", type=_number(int, 0), default=10_000, help="seed of the first patient (10000)")
     add("--jobs", type=_number(int, 1), default=2, metavar="N", help="patients in parallel (2)")
+    add("--start-from", metavar="FILE.onnx", help="train this network further")
 
 
-def _make_weights(folder, patients, seed, jobs):
+def _make_weights(folder, patients, seed, jobs, start_from):
     """Train a network on one slice each of synthetic patients; write weights and model card.
 
     If it is stopped, the same command continues after the last epoch. The defaults are those of
@@ -246,7 +247,7 @@ def _make_weights(folder, patients, seed, jobs):
     """
     from headrest.train.release import make_weights
 
-    card = make_weights(folder, patients, seed, jobs)
+    card = make_weights(folder, patients, seed, jobs, start_from=start_from)
     print(f"{folder}: {card['parameters']} parameters, SHA-256 {card['sha256'][:12]}")
 
 

@@ -225,6 +225,19 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_a_network_of_support_alone_begins_one_of_three_classes(tmp_path):
+    two, three = unet.build_unet("small", seed=7, classes=2), unet.build_unet("small", seed=8)
+    export.export_network(two, tmp_path / "two.onnx")
+    export.set_exported_weights(three, tmp_path / "two.onnx")
+    x = noise()
+    support = load_pretrained(tmp_path / "two.onnx")(x)[:, 0]
+    found, patient = np.moveaxis(unet.keras_probability(three)(x), 1, 0)
+    odds = support / (1 - support)  # background and patient have the same logit
+    assert found == pytest.approx(odds / (odds + 2), abs=1e-3)
+    assert patient == pytest.approx(1 / (odds + 2), abs=1e-3)
+
+
+@pytest.mark.slow
 def test_a_run_is_exported_and_cleans_a_series(run, tmp_path, capsys):
     path = tmp_path / "own.onnx"
     assert main(["export", str(run), str(path)]) == 0
