@@ -52,7 +52,8 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     Returns
     -------
     float16 array (2, slices, rows, columns), 0 to 1: support and patient. Where a network finds
-    support alone, the rest above `DENSE_HU` is patient.
+    support alone, it was trained above `DENSE_HU`: the rest there is patient, and its probability
+    of support below counts half.
 
     Raises
     ------
@@ -130,7 +131,8 @@ def _batch_probability(hu, spacing_mm, network):
         )
     (low, high), dense = UNCERTAIN, x > scale(DENSE_HU)
     if predicted.shape[1] == 1:
-        predicted = np.concatenate([predicted, 1 - predicted], axis=1) * dense[:, None]
+        patient = (1 - predicted) * dense[:, None]
+        predicted = np.concatenate([predicted * np.where(dense, 1, 0.5)[:, None], patient], axis=1)
     support = predicted[:, 0]
     pixels = np.count_nonzero((support > low) & (support < high) & dense, axis=(1, 2))
     resampled = [

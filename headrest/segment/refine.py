@@ -1,4 +1,4 @@
-"""Refine the network's probabilities with the neighbouring slices: -> support, patient.
+"""Refine the network's probability with the neighbouring slices: probability -> support, patient.
 
 The network sees one slice at a time. `STEPS` are the corrections that need more than that.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import FLOOR
+from headrest.hounsfield import DENSE_HU, FLOOR
 from headrest.segment.morphology import (
     ABSENT,
     EIGHT,
@@ -19,6 +19,7 @@ from headrest.segment.morphology import (
     count_neighbours,
     dilate,
     fill_holes,
+    largest_component,
     sum_by_label,
 )
 
@@ -26,13 +27,15 @@ STEPS = (
     "low-confidence components",
     "single-slice detections",
     "enclosed by the patient",
-    "visible remainders",
+    "disconnected components",
+    "faint support",
     "small remnants",
 )
 """The steps of `refine` in their order; the notebook on methods measures each."""
 
-SUPPORT_PROBABILITY, PATIENT_PROBABILITY = 0.5, 0.5
-"""Probabilities from which a voxel is support, and patient."""
+SUPPORT_PROBABILITY = 0.75
+"""Probability from which a voxel is support. At 0.5 twice the patient volume is removed, for
+hardly less residual support."""
 
 CONTACT_SHARE, LOW_CONFIDENCE = 0.4, 0.95
 """A component with this share of its outline on the patient has hardly a surface of its own: it is
@@ -43,16 +46,19 @@ SINGLE_SLICE_MM, SINGLE_SLICE_SHARE, SINGLE_SLICE_PASSES = 15.0, 0.5, 2
 at this slice spacing or less: supports continue from slice to slice. A second pass finds what
 continues in a detection of the first: 0.43 ml of the skull of `philips-phantom`."""
 
-VISIBLE_HU, NOT_PATIENT, REMAINDER_PROBABILITY = -800.0, 0.2, 0.2
-"""What reads more and is hardly patient forms components, with the support among them. From this
-mean probability of support on, such a component is support as a whole."""
+COMPONENT_PROBABILITY = 0.2
+"""Mean probability from which a component that is not connected to the patient is support."""
+
+VISIBLE_HU, MAX_PATIENT_PROBABILITY = -800.0, 0.2
+"""Foam, covers and cloth read more than the first, air with noise less; with a higher probability
+of the patient a voxel is not taken for them."""
+
+MIN_PATIENT_ML = 0.5
+"""Least volume of a component of the patient beside the largest: an arm, or the tip of a nose."""
 
 REMNANT_MM2 = 20.0
 """A series with less than this in every slice has no support, at `SINGLE_SLICE_MM` or less: the
 smallest strap shows twice as much in some slice."""
-
-MIN_PATIENT_ML = 0.5
-"""Least volume of a component of the patient beside the largest: an arm, or the tip of a nose."""
 
 MIN_SUPPORT_MM2 = 4.0
 """A slice with less support than this counts as absent, with less contact than this as free."""
@@ -71,7 +77,7 @@ def refine(
 
     Parameters
     ----------
-    probability : float array (2, slices, rows, columns), 0 to 1, from
+    probability : float array (2, slices, rows, columns), 0 to 1, of support and patient, from
         `headrest.segment.predict.series_probability`.
     hu : float array (slices, rows, columns), in HU.
     spacing_mm : (z, y, x) in mm.
@@ -79,34 +85,52 @@ def refine(
 
     Returns
     -------
-    (support, patient) : bool arrays of that shape. The patient is the largest component that is
-    not support, with the air it encloses in each slice.
+    (support, patient) : bool arrays of that shape. The patient is what is dense and not support:
+    the largest component and others of `MIN_PATIENT_ML` or more, with the air they enclose in each
+    slice.
     """
+    dense = hu > DENSE_HU
     support, patient = np.zeros((2, *hu.shape), bool)
-    for i, (p, q) in enumerate(zip(*probability)):
-        support[i] = (p.astype(np.float32) >= SUPPORT_PROBABILITY) & (hu[i] > FLOOR)
-        patient[i] = q.astype(np.float32) >= PATIENT_PROBABILITY
-    return _refine(support, patient, probability, hu, spacing_mm, steps)
+    box = bounding_box(dense, 1)
+    support[box], patient[box] = _refine_dense(dense[box], probability[0][box], spacing_mm, steps)
+    close = len(hu) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
+    rest = _large_components(dense & ~support & ~patient, spacing_mm)
+    patient |= fill_holes(rest, spacing_mm[1:]) & ~support
+    if "faint support" in steps:
+        support |= _faint(support, patient | dense & ~support, probability, hu)
+    if "small remnants" in steps and close and _is_remnant(support, spacing_mm):
+        support[:] = False
+        patient |= fill_holes(largest_component(dense), spacing_mm[1:])
+    return support, patient
 
 
-def _refine(found, patient, probabilities, hu, spacing_mm, steps):
-    probability, patient_probability = probabilities
+def _refine_dense(dense, probability, spacing_mm, steps):
+    found = dense.copy()
+    for one, p in zip(found, probability):
+        one &= p.astype(np.float32) >= SUPPORT_PROBABILITY  # NumPy is slow with float16
     components = list(_components(found))
-    close = len(found) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
     if "low-confidence components" in steps:
-        _move_to_patient(found, patient, components, _low_confidence, probability)
-    if "single-slice detections" in steps and close:
+        _remove(found, components, _low_confidence, dense & ~found, probability)
+    if "single-slice detections" in steps and len(found) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM:
         for _ in range(SINGLE_SLICE_PASSES):
-            _move_to_patient(found, patient, components, _single_slice)
-    patient = fill_holes(_large_components(patient & ~found, spacing_mm), spacing_mm[1:])
+            _remove(found, components, _single_slice, dense & ~found)
+    patient = fill_holes(largest_component(dense & ~found), spacing_mm[1:])
     if "enclosed by the patient" in steps:
         found &= ~patient
-    if "visible remainders" in steps:
-        rest = (hu > VISIBLE_HU) & (patient_probability < NOT_PATIENT) & ~patient
-        found |= _remainders(found | rest, probability)
-    if "small remnants" in steps and close and _is_remnant(found, spacing_mm):
-        found[:] = False
+    if "disconnected components" in steps:
+        found |= _likely_components(dense & ~found & ~patient, probability)
     return found, patient & ~found
+
+
+def _faint(found, kept, probability, hu):
+    """Components of foam, covers and cloth, and of the support that was found; what is not support
+    keeps its soft edge."""
+    visible = found.copy()
+    for i, (p, patient) in enumerate(zip(*probability)):
+        faint = (hu[i] > VISIBLE_HU) | (p.astype(np.float32) >= SUPPORT_PROBABILITY)
+        faint &= (patient < MAX_PATIENT_PROBABILITY) & (hu[i] > FLOOR)
+        visible[i] |= faint & ~dilate(kept[i], 0, (1, 1))
+    return _likely_components(visible, probability[0])
 
 
 def _components(found):
@@ -118,11 +142,9 @@ def _components(found):
         yield at, where, labels[where], count
 
 
-def _move_to_patient(found, patient, components, is_patient, *arrays):
+def _remove(found, components, is_patient, *arrays):
     for at, where, labels, count in components:
-        moved = is_patient(at, where, labels, count, patient, *arrays)[labels]
-        found[at][where] &= ~moved
-        patient[at][where] |= moved
+        found[at][where] &= ~is_patient(at, where, labels, count, *arrays)[labels]
 
 
 def _low_confidence(at, where, labels, count, rest, probability):
@@ -145,20 +167,19 @@ def _single_slice(at, where, labels, count, rest):
     return shared > SINGLE_SLICE_SHARE * pixels
 
 
-def _remainders(visible, probability):
-    """Components outside the patient whose mean probability of support is high enough."""
-    labels, count = ndimage.label(visible, FACES)
+def _likely_components(mask, probability):
+    """Components whose mean probability of support is high enough."""
+    labels, count = ndimage.label(mask, FACES)
     pixels = sum_by_label(labels, count)
     total = sum_by_label(labels, count, probability)
-    return ((total >= REMAINDER_PROBABILITY * pixels) & (pixels > 0))[labels]
+    return ((total >= COMPONENT_PROBABILITY * pixels) & (pixels > 0))[labels]
 
 
-def _large_components(patient, spacing_mm):
-    """The largest component of the patient, and others of `MIN_PATIENT_ML` or more."""
-    labels, count = ndimage.label(patient, FACES)
+def _large_components(mask, spacing_mm):
+    """Components of `MIN_PATIENT_ML` or more."""
+    labels, count = ndimage.label(mask, FACES)
     voxels = sum_by_label(labels, count)
-    least = 1000 * MIN_PATIENT_ML / np.prod(spacing_mm)
-    return ((voxels > 0) & (voxels >= min(least, voxels.max())))[labels]
+    return (voxels * np.prod(spacing_mm) >= 1000 * MIN_PATIENT_ML)[labels] & (labels > 0)
 
 
 def _is_remnant(found, spacing_mm):

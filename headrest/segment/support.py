@@ -38,9 +38,9 @@ class Support:
     mask : bool array (slices, rows, columns), the support; by K-Means, dense support only.
     boundary : bool array of that shape, the partial-volume boundary between support and air.
     patient : bool array of that shape, with the air that it encloses in each slice.
-    states : tuple of str, for each slice "free", "touching" or "absent".
-    confidence : tuple of float, for each slice the Dice that the method expects, 0 to 1; empty
-        for a method without probabilities.
+    states : tuple of str, for each slice "free", "touching" or "absent", by dense support.
+    confidence : tuple of float, for each slice the expected Dice of the dense support, 0 to 1;
+        empty for a method without probabilities.
     probability : float16 array of that shape, 0 to 1, of support, or None for such a method.
     expected_lost_ml, expected_residual_ml : tuple of float, for each slice the removed patient and
         the residual support that the probabilities expect, in ml.
@@ -178,15 +178,15 @@ def _network(series, weights=None, provider=None):
     probability = series_probability(hu, spacing_mm, load_pretrained(weights, provider))
     mask, patient = refine(probability, hu, spacing_mm)
     boundary = _boundary(series, mask, [DENSE_HU] * len(series))
-    removed = mask | boundary
+    removed, dense = mask | boundary, hu > DENSE_HU
     lost_ml = expected_ml(probability[1], removed, spacing_mm)
     appearance = measure_appearance(hu, patient, spacing_mm)
     return Support(
         mask,
         boundary,
         patient,
-        states(mask, patient, spacing_mm),
-        confidence(probability[0], mask, spacing_mm),
+        states(mask & dense, patient, spacing_mm),
+        confidence(probability[0] * dense, mask & dense, spacing_mm),
         probability[0],
         lost_ml,
         expected_ml(probability[0], ~removed, spacing_mm),
