@@ -12,6 +12,9 @@ FLOOR = -1024.0
 DENSE_HU = -500.0
 """Threshold of dense support, half-way from air to soft tissue. Foam and most covers are below."""
 
+VISIBLE_HU = -800.0
+"""Air with noise is below, covers and most cloth are above."""
+
 AIR_LIKE_HU = -950.0
 """Support of a lower CT number, such as light foam, cannot be told from air: it is ignored."""
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from headrest.hounsfield import DENSE_HU, FLOOR, scale
+from headrest.hounsfield import DENSE_HU, FLOOR, VISIBLE_HU, scale
 from headrest.util.errors import HeadrestError
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -51,9 +51,8 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
 
     Returns
     -------
-    float16 array (2, slices, rows, columns), 0 to 1: support and patient. Where a network finds
-    support alone, it was trained above `DENSE_HU`: the rest there is patient, and its probability
-    of support below counts half.
+    float16 array (2, slices, rows, columns), 0 to 1: support and patient. What a network of
+    support alone takes for support is none up to `VISIBLE_HU`; the rest is patient.
 
     Raises
     ------
@@ -131,8 +130,8 @@ def _batch_probability(hu, spacing_mm, network):
         )
     (low, high), dense = UNCERTAIN, x > scale(DENSE_HU)
     if predicted.shape[1] == 1:
-        patient = (1 - predicted) * dense[:, None]
-        predicted = np.concatenate([predicted * np.where(dense, 1, 0.5)[:, None], patient], axis=1)
+        visible = x[:, None] > scale(VISIBLE_HU)
+        predicted = np.concatenate([predicted * visible, 1 - predicted], axis=1)
     support = predicted[:, 0]
     pixels = np.count_nonzero((support > low) & (support < high) & dense, axis=(1, 2))
     resampled = [
