@@ -233,13 +233,12 @@ def _export(run_folder, out):
 def _add_make_weights(commands):
     add = _add_command(commands, "make-weights", _make_weights).add_argument
     add("folder", metavar="FOLDER", type=_path)
-    add("--patients", type=_number(int, 1), default=2600, metavar="N", help="(2600)")
+    add("--patients", type=_number(int, 1), default=8000, metavar="N", help="(8000)")
     add("--seed", type=_number(int, 0), default=10_000, help="seed of the first patient (10000)")
     add("--jobs", type=_number(int, 1), default=2, metavar="N", help="patients in parallel (2)")
-    add("--start-from", metavar="FILE.onnx", help="train this network further")
 
 
-def _make_weights(folder, patients, seed, jobs, start_from):
+def _make_weights(folder, patients, seed, jobs):
     """Train a network on one slice each of synthetic patients; write weights and model card.
 
     If it is stopped, the same command continues after the last epoch. The defaults are those of
@@ -247,7 +246,7 @@ def _make_weights(folder, patients, seed, jobs, start_from):
     """
     from headrest.train.release import make_weights
 
-    card = make_weights(folder, patients, seed, jobs, start_from=start_from)
+    card = make_weights(folder, patients, seed, jobs)
     print(f"{folder}: {card['parameters']} parameters, SHA-256 {card['sha256'][:12]}")
 
 

@@ -109,14 +109,17 @@ def test_no_subnormal_numbers_are_stored():
     assert found.max() == 0
 
 
-def test_finds_foam_and_with_two_classes_a_dense_patient():
-    hu = np.full((1, 512, 512), -800.0)
+def test_finds_foam_and_with_two_classes_what_is_visible():
+    hu = np.full((1, 512, 512), -750.0)
     hu[0, 100, 100] = -499
+    hu[0, :50] = -900
     found, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.5 + 0 * x))
     assert (found == 0.5).all()
     assert not patient.any()
-    _, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.2 + 0 * x)[:, :1])
-    assert np.argwhere(patient).tolist() == [[0, 100, 100]]
+    found, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(x < 0)[:, :1])
+    assert not found[0, :49].any()
+    assert (found[0, 51:] == 1).all()
+    assert not patient.any()
 
 
 def test_oblong_pixels_are_resampled_to_square_ones():

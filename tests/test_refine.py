@@ -61,17 +61,57 @@ def test_removes_nothing_enclosed_by_the_patient(scan):
     assert found[:, 24:28, 29:35].all()
 
 
-def test_remainders_outside_the_patient_are_support_from_a_lower_probability_on(scan):
+def test_disconnected_components_are_support_from_a_lower_probability_on(scan):
     hu, support = scan
-    both = np.stack([support, (hu > -500) & ~support]).astype(float)
-    both[0, 1, 54:56, 10:50] = 0.3
-    assert np.array_equal(refine(both, hu, SPACING)[0], support)
-    found, _ = refine(both, hu, SPACING, without("visible remainders"))
+    probability = support.astype(float)
+    probability[1, 54:56, 10:50] = 0.5
+    assert np.array_equal(refined(probability, hu, SPACING)[0], support)
+    found, _ = refined(probability, hu, SPACING, without("disconnected components"))
     assert not found[1, 54:56, 10:50].any()
-    both[0, :, 54:56, 10:50] = 0.1
-    assert not refine(both, hu, SPACING)[0][:, 54:56].any()
-    both[:, 1, 54:56, 10:50] = np.array([0.3, 0.3])[:, None, None]  # it may be patient
-    assert not refine(both, hu, SPACING)[0][1, 54:56].any()
+    probability[:, 54:56, 10:50] = 0.3
+    assert not refined(probability, hu, SPACING)[0][:, 54:56].any()
+
+
+@pytest.fixture
+def foam(scan):
+    """The scan with covered foam on the sheet, lung in the head, noise in the air, and hair."""
+    hu, support = scan
+    hu = hu + np.random.default_rng(3).normal(0, 12, hu.shape)
+    foam, hair = np.zeros((2, *hu.shape), bool)
+    foam[:, 56:62, 12:48] = True
+    hu[foam] = -900
+    hu[:, 61, 12:48] = -600  # a cover
+    hair[:, 3:5, 28:36] = True  # thin, on the scalp
+    hu[hair] = -700
+    hu[:, 24:28, 29:35] = -900  # enclosed by the head
+    return hu, support, foam, hair
+
+
+def test_foam_and_its_cover_are_support_beside_dense_support(foam):
+    hu, support, foam, _ = foam
+    found, patient = refined(support.astype(float), hu, SPACING)
+    assert found[foam].mean() > 0.95
+    assert patient[:, 24:28, 29:35].all()
+    assert not (found & patient).any()
+    air = (hu < -950) & ~np.stack([ndimage.binary_dilation(m, iterations=2) for m in foam])
+    assert not found[air].any()
+    found, _ = refined(support.astype(float), hu, SPACING, without("faint support"))
+    assert np.array_equal(found, support)
+
+
+def test_nothing_faint_is_support_without_dense_support(foam):
+    hu, support, _, _ = foam
+    hu[support] = -1000
+    assert not refined(np.zeros(hu.shape), hu, SPACING)[0].any()
+
+
+def test_faint_voxels_at_the_skin_are_kept(foam):
+    hu, support, _, _ = foam
+    dense = (hu > -500) & ~support
+    edge = np.stack([ndimage.binary_dilation(m, np.ones((3, 3))) for m in dense]) & ~dense
+    hu[edge] = -650  # the soft edge of the skin
+    found, _ = refined(support.astype(float), hu, SPACING)
+    assert not found[edge & ~support].any()
 
 
 @pytest.mark.parametrize("pixel_mm", [0.45, 0.7, 1.0])

@@ -149,8 +149,7 @@ def set_exported_weights(model: keras.Model, path: str | Path) -> None:
 
     Parameters
     ----------
-    model : keras.Model of the same architecture; it returns the same probabilities then. One of
-        three classes also takes a file of support alone: its patient begins as background.
+    model : keras.Model of the same architecture; it returns the same probabilities then.
     path : path of a file of `export_network`.
 
     Raises
@@ -183,10 +182,8 @@ def _keras_weights(
     step = layer.strides[0]
     kernel = kernel.reshape(-1, step, step, kernel.shape[1]).transpose(1, 2, 0, 3)
     bias = bias[:: step**2]
-    if layer.name == "logits":  # 0 for the background, and for the patient if the file has none
-        after = layer.kernel.shape[2] - 1 - len(bias)
-        kernel = np.pad(kernel, ((0, 0), (0, 0), (1, after), (0, 0)))
-        bias = np.pad(bias, (1, after))
+    if layer.name == "logits":  # 0 for the background
+        kernel, bias = np.pad(kernel, ((0, 0), (0, 0), (1, 0), (0, 0))), np.pad(bias, (1, 0))
     return kernel, bias
 
 

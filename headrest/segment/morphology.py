@@ -114,7 +114,7 @@ def partial_volume_boundary(
         solid = hu[near] > threshold
         kept = _over_window(solid & ~mask[near], (1, 1), np.logical_or)
         around = dilate(mask[near], reach_mm, spacing_mm)
-        boundary[near] = around & ~solid & ~kept & (hu[near] > FLOOR)
+        boundary[near] = around & ~solid & ~mask[near] & ~kept & (hu[near] > FLOOR)
     return boundary
 
 

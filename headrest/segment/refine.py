@@ -29,8 +29,8 @@ STEPS = (
     "single-slice detections",
     "enclosed by the patient",
     "disconnected components",
-    "faint support",
     "small remnants",
+    "faint support",
 )
 """The steps of `refine` in their order; the notebook on methods measures each."""
 
@@ -100,13 +100,13 @@ def refine(
     box = bounding_box(dense, 1)
     support[box], patient[box] = _refine_dense(dense[box], probability[0][box], spacing_mm, steps)
     close = len(hu) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
-    rest = _large_components(dense & ~support & ~patient, spacing_mm)
-    patient |= fill_holes(rest, spacing_mm[1:]) & ~support
-    if "faint support" in steps:
-        support |= _faint(support, patient | dense & ~support, probability, hu, spacing_mm)
     if "small remnants" in steps and close and _is_remnant(support, spacing_mm):
         support[:] = False
-        patient |= fill_holes(largest_component(dense), spacing_mm[1:])
+        patient = fill_holes(largest_component(dense), spacing_mm[1:])
+    rest = _large_components(dense & ~support & ~patient, spacing_mm)
+    patient |= fill_holes(rest, spacing_mm[1:]) & ~support
+    if "faint support" in steps and support.any():  # alone it may be hair
+        support |= _faint(support, patient | dense & ~support, probability, hu, spacing_mm)
     return support, patient
 
 

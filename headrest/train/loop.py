@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ def start_network(settings: Settings) -> keras.Model:
         return load_network(source)
     path = WEIGHTS / "headrest.onnx" if source == "pretrained" else Path(source)
     load_pretrained(path)  # refuses a missing or damaged file, and another kind of network
-    for preset in ("wide", "standard", "small", "original"):
-        model = build_unet(preset)
+    for preset, classes in product(("wide", "standard", "small", "original"), (3, 2)):
+        model = build_unet(preset, classes=classes)
         with suppress(HeadrestError):
             set_exported_weights(model, path)
             return model
@@ -123,7 +124,8 @@ def load_network(run: str | Path) -> keras.Model:
     checkpoint = load_checkpoint(Path(run) / "checkpoints")
     if checkpoint is None:
         raise HeadrestError(f"{run}: holds no checkpoint; train into it first")
-    model = build_unet(str(checkpoint.settings.get("preset")))
+    classes = len(checkpoint.weights["logits/bias"])
+    model = build_unet(str(checkpoint.settings.get("preset")), classes=classes)
     set_weights(model, checkpoint.weights)
     return model
 
