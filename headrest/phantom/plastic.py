@@ -1,7 +1,7 @@
 """Phantoms that technicians scan (plastic skulls, water cylinders), and foreign objects.
 
-Plastic skulls are hollow, some in pieces or with inserts. Foreign objects are neither patient nor
-support: tubes, wires, electrodes, staples, earrings, dense hair. Thin hair is a faint veil of air.
+Plastic skulls are hollow. Foreign objects (tubes, wires, dense hair, dressings) are neither patient
+nor support; thin hair is a faint veil of air.
 """
 
 import math
@@ -84,10 +84,10 @@ def sample_plastic(rng: Generator, kind: str) -> Parameters:
     plastic_hu = dict.fromkeys(skull["hu"], hu)
     skull["thickness_mm"] *= p["phantom"]["walls"]
     p["skull"] = skull | {"hu": plastic_hu, "craniotomy": None, "mastoid_air": -0.6}
-    p["face"] = face | {
-        "hu": {n: AIR if n in SOFT_PARTS else hu for n in face["hu"]},
-        "fillings": 0,
-    }
+    face_hu = {n: AIR if n in SOFT_PARTS else hu for n in face["hu"]}
+    p["face"] = face | {"hu": face_hu, "fillings": 0}
+    if kind == "water":
+        p["phantom"]["stand"] = "none"
     p["nod_deg"] *= 0.5
     return p
 
@@ -133,16 +133,12 @@ def paint(window: Window, skin: Array, p: Parameters) -> None:
 
 
 def _paint_inserts(window, phantom):
-    """Rods and blocks of resin inside, a rod as the neck, tubes beside it, and a stand."""
     rng, points = np.random.default_rng(phantom["seed"]), window.points
     for _ in range(phantom["count"]):
         at = (rng.uniform(-30, 30), rng.uniform(-50, 40), rng.uniform(-20, 40))
         size, hu = rng.uniform(4, 18), phantom["resin"] + rng.uniform(-150, 100)
-        shapes = (
-            cylinder(points, at, size, 30),
-            box(points, at, (size, size * 1.4, 28)),
-            sphere(points, at, size),
-        )
+        half = (size, size * 1.4, 28)
+        shapes = cylinder(points, at, size, 30), box(points, at, half), sphere(points, at, size)
         window.paint_patient(window.share(shapes[int(rng.integers(3))]), hu)
     if phantom["neck_mm"] > 8:
         rod = np.maximum(cylinder(points, (0, 25, 0), phantom["neck_mm"]), points[2] + 30)
@@ -154,8 +150,8 @@ def _paint_inserts(window, phantom):
         window.paint_patient(window.share(tube), phantom["hu"] * 0.7)
         window.fill(tube + wall, float(rng.choice(ROD_HU)))
     if phantom["block"] == "yes":
-        x, y, z = points
-        block = box([x, y, z + phantom["slant"] * y], (10, 0, 14), (22, 38, 16))
+        sloped = [*points[:2], points[2] + phantom["slant"] * points[1]]
+        block = box(sloped, (10, 0, 14), (22, 38, 16))
         window.paint_patient(window.share(block), phantom["resin"])
         window.fill(cylinder(points, (18, -14, 0), 4), AIR, window.share(block))
     if phantom["stand"] != "none":
@@ -163,7 +159,6 @@ def _paint_inserts(window, phantom):
 
 
 def _paint_stand(window, phantom):
-    """A plate below the skull, at times on four pillars; it yields to rigid supports."""
     x, y, z = window.points
     wide, level = phantom["stand_mm"], phantom["stand_z"]
     plate = box([x, y, z], (0, 4, level), (wide, wide, 5))
@@ -174,7 +169,6 @@ def _paint_stand(window, phantom):
 
 
 def _paint_cylinder(window, skin, phantom):
-    """A water cylinder in an acrylic wall with a few rods."""
     window.paint_patient(window.share(skin), ACRYLIC_HU)
     inside = window.share(skin + phantom["wall_mm"])
     window.paint(inside, phantom["fill"])
@@ -198,17 +192,14 @@ def sample_foreign_objects(rng: Generator, kind: str) -> Parameters:
 def paint_foreign_objects(window: Window, skin: Array, foreign: Parameters) -> None:
     """Paint the objects present; `skin` is the distance to the skin on the planes of the window."""
     for name in foreign["present"]:
-        paint_object, _ = FOREIGN_OBJECTS[name]
-        paint_object(window, skin, foreign)
+        FOREIGN_OBJECTS[name][0](window, skin, foreign)
 
 
 def _free(window):
-    """Share of each voxel that is neither support nor patient."""
     return (1 - window.scene.support[window.at]) * (1 - window.scene.patient[window.at])
 
 
 def _hair(window, skin, p):
-    """A thin veil of strands over the scalp, denser near the skin."""
     if window.points[2].max() < -70:
         return
     _x, y, z = window.halfway
@@ -221,7 +212,6 @@ def _hair(window, skin, p):
 
 
 def _hair_bun(window, skin, p):
-    """A bun or plait, almost as dense as a pad."""
     strands = waves(window.points, np.random.default_rng(p["seed"] + 1), 8, 6)
     bun = sphere(window.points, (p["x"] * 0.6, 92, p["z"] - 20), 24) + 2 * strands
     hu = np.clip(window.middle(p["dense_hu"] + 120 * strands), AIR, -100)
@@ -236,9 +226,6 @@ def _lay_on_skin(window, share, hu):
 
 
 def _pressed_hair(window, skin, p):
-    """A layer of hair between the scalp and a cushion."""
-    if window.points[2].max() < -70:
-        return
     _x, y, z = window.halfway
     uneven = waves(window.halfway, np.random.default_rng(p["seed"] + 3), 20, 6, 0.5)
     thick = p["layer_mm"] * np.clip((y * 0.6 + z + 50) / 40, 0, 1) * np.clip(1 + 0.5 * uneven, 0, 2)
@@ -247,7 +234,6 @@ def _pressed_hair(window, skin, p):
 
 
 def _braid(window, skin, p):
-    """A braid or ponytail from the back of the head over one shoulder."""
     strands = waves(window.points, np.random.default_rng(p["seed"] + 4), 9, 6)
     side = p["side"] * (30 + abs(p["x"]))
     corners = ((0, 90, p["z"] - 20), (side * 0.5, 104, -50), (side, 84, -110), (side, 40, -220))
@@ -257,7 +243,6 @@ def _braid(window, skin, p):
 
 
 def _bandage(window, skin, p):
-    """Dressing around the head."""
     _x, y, z = window.points
     band = abs(z - p["z"] - 0.2 * y) - 10 - abs(p["x"]) / 2
     layer = window.between(skin, skin - p["bandage_mm"]) * window.share(band)
@@ -265,7 +250,6 @@ def _bandage(window, skin, p):
 
 
 def _nasal_cannula(window, skin, p):
-    """A thin tube from the nose over the cheeks to the ears."""
     _x, y, z = window.points
     tube = np.sqrt((skin - 2.4) ** 2 + (z + 64 - 0.28 * (y + 100)) ** 2) - 2.2
     tube = intersection(tube, y - 6, z + 20)
@@ -293,7 +277,6 @@ def _wires(window, skin, p):
 
 
 def _metal_disks(window, skin, p, radius, half_mm):
-    """Disks of metal on the skin, at random directions from the middle of the head."""
     rng = np.random.default_rng(p["seed"] + 2)
     for _ in range(p["count"]):
         spot = np.array([rng.uniform(-1, 1), rng.uniform(-1, 0.6), rng.uniform(0, 1)])

@@ -143,6 +143,7 @@ def sample_scanner(rng: Generator) -> Parameters:
     scanner["noisy_sharp"] = happens(rng, 0.06)
     if scanner["noisy_sharp"]:
         scanner["kernel"] = "bone"
+    scanner["very_soft"] = scanner["kernel"] == "soft" and scanner["fwhm_mm"] > 1.5
     return scanner
 
 

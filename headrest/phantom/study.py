@@ -65,9 +65,7 @@ METAL_SUPPORTS = {"bolts", "skull_clamp", "cables"}
 EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "soft_kernel": lambda p: p["scanner"]["kernel"] == "soft",
     "bone_kernel": lambda p: p["scanner"]["kernel"] == "bone",
-    "very_soft_kernel": lambda p: (
-        p["scanner"]["kernel"] == "soft" and p["scanner"]["fwhm_mm"] > 1.5
-    ),
+    "very_soft_kernel": lambda p: p["scanner"]["very_soft"],
     "noisy_sharp_kernel": lambda p: p["scanner"]["noisy_sharp"],
     "low_dose": lambda p: p["scanner"]["low_dose"],
     "rings": lambda p: p["scanner"]["rings"],
@@ -98,9 +96,7 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "newborn": lambda p: p["kind"] == "child" and p["anatomy"]["width"] < 0.7,
     "old": lambda p: p["kind"] == "old",
     "plastic_skull": lambda p: p["kind"] == "plastic",
-    "plastic_stand": lambda p: (
-        p["kind"] == "plastic" and p["anatomy"]["phantom"]["stand"] != "none"
-    ),
+    "plastic_stand": lambda p: p["anatomy"].get("phantom", {}).get("stand", "none") != "none",
     "water_cylinder": lambda p: p["kind"] == "water",
     "turned_head": lambda p: abs(p["anatomy"]["turn_deg"]) > 15,
     "craniotomy": lambda p: p["kind"] in LIVING and bool(p["anatomy"]["skull"]["craniotomy"]),
