@@ -94,7 +94,7 @@ def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
     matplotlib Figure: removed patient on the left, residual support on the right. The legend gives
     the area under each curve; lower is better.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 3.6))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.4))
     losses = {"lost_ml": "removed patient", "residual_ml": "residual support"}
     for axis, (key, title) in zip(axes, losses.items()):
         loss = np.concatenate([one[key] for one in measured])
@@ -103,7 +103,7 @@ def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
             area = area_under_risk(confidence, loss)
             axis.plot(*risk_coverage(confidence, loss), label=f"{name}: {area:.3g}")
         axis.set(title=f"{title}, ml per slice", xlabel="share of slices kept")
-        axis.legend(loc="upper left", fontsize=7)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8)
     return figure
 
 
@@ -140,7 +140,7 @@ def draw_bound(measured: Sequence[Mapping]) -> Figure:
 def draw_hardest(
     compared: Mapping[str, MethodCounts], chosen: Mapping[str, Method], place: Path, count: int = 4
 ) -> Figure:
-    """Show the slices with the lowest Dice of some methods: truth above, what was found below.
+    """Show the slices with the lowest Dice of some methods: truth above, found support below.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def draw_hardest(
     place : folder of the synthetic patients.
     count : int, slices per method.
     """
-    hu, masks, labels = [], [], []
+    hu, masks, labels, titles = [], [], [], []
     for name, counts in compared.items():
         for k in counts.worst(count):
             case, i = read_patient(place / counts.names[k]), counts.indices[k]
@@ -156,10 +156,18 @@ def draw_hardest(
             mask = found.mask if isinstance(found, Support) else found
             hu.append(case.series.hu[i])
             masks.append((case.labels[i], mask[i]))
-            labels.append(f"{name} {counts.dice()[k]:.2f}")
+            labels.append(f"{counts.dice()[k]:.2f}")
+        titles += ["", name, *[""] * len(labels)][: len(labels) - len(titles)]
     truth, found = ([pair[n] for pair in masks] for n in (0, 1))
-    rows = {"columns": len(hu), "row_titles": ("truth", "found")}
-    return montage(np.array(hu * 2), truth + found, step=3, labels=labels + [""] * len(hu), **rows)
+    return montage(
+        np.array(hu * 2),
+        truth + found,
+        columns=len(hu),
+        step=3,
+        labels=labels + [""] * len(hu),
+        column_titles=titles,
+        row_titles=("truth", "found"),
+    )
 
 
 def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4) -> Figure:
