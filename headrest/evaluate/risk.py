@@ -187,7 +187,7 @@ def share_within(losses: np.ndarray, found: np.ndarray) -> float:
 
 
 def check_bounds(measured: Sequence[Mapping], splits: int = 50) -> dict[str, float]:
-    """Calibrate on random halves of some measured series and test on the others.
+    """Calibrate on one random half of some measured series, and test on the other.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ own."""
 TISSUE_HU = -200.0
 """Voxels of the patient above this are tissue, not air inside."""
 
-MARGIN = 0.1
+RANGE_MARGIN = 0.1
 """Share by which the ranges of the calibration are widened, as few series have the extremes."""
 
 
@@ -167,7 +167,7 @@ def stratum_of(slice_mm: float) -> str:
 
 
 def _is_within(measured, ranges):
-    margins = {name: MARGIN * (high - low) for name, (low, high) in ranges.items()}
+    margins = {name: RANGE_MARGIN * (high - low) for name, (low, high) in ranges.items()}
     return all(
         low - margins[name] <= measured[name] <= high + margins[name]
         for name, (low, high) in ranges.items()
