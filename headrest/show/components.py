@@ -131,7 +131,7 @@ def draw_components(components: dict[str, np.ndarray]) -> Figure:
 
 def _draw_limits(axis: Axes) -> None:
     (left, right), (low, high) = PLASTIC_MEAN_HU, PLASTIC_STD_HU
-    box = Rectangle((left, low), right - left, high - low, color=EXTRA_COLOR, alpha=0.35, zorder=0)
+    box = Rectangle((left, low), right - left, high - low, color=EXTRA_COLOR, alpha=0.5, zorder=0)
     axis.add_patch(box)
     axis.text(left + 8, high - 8, "short plastic", fontsize=9, va="top")
     axis.axvline(DARK_HU, color="0.3", linestyle=":")
