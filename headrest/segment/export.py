@@ -48,14 +48,16 @@ def export_network(model: keras.Model, path: str | Path) -> None:
     for layer in model.layers[1:]:
         inputs = [tensor._keras_history.operation.name for tensor in _as_list(layer.input)]
         _add_layer(graph, layer, inputs)
-    # A softmax: the operator of that name takes longer than the network along this axis.
-    graph.constant("highest", np.float32(MAX_LOGIT))
-    graph.constant("one", np.float32(1))
-    graph.node("Clip", ["logits", "", "highest"], "clipped")
-    graph.node("Exp", ["clipped"], "odds")
-    graph.node("ReduceSum", ["odds", "channels"], "sum")
-    graph.node("Add", ["sum", "one"], "total")
-    graph.node("Div", ["odds", "total"], OUTPUT)
+    if model.output_shape[-1] == 2:
+        graph.node("Sigmoid", ["logits"], OUTPUT)
+    else:  # the operator Softmax takes as long as the network along this axis
+        graph.constant("highest", np.float32(MAX_LOGIT))
+        graph.constant("one", np.float32(1))
+        graph.node("Clip", ["logits", "", "highest"], "clipped")
+        graph.node("Exp", ["clipped"], "odds")
+        graph.node("ReduceSum", ["odds", "channels"], "sum")
+        graph.node("Add", ["sum", "one"], "total")
+        graph.node("Div", ["odds", "total"], OUTPUT)
     shape: list[Any] = ["slices", "rows", "columns"]
     values = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)]
     shape.insert(1, model.output_shape[-1] - 1)

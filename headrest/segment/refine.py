@@ -52,7 +52,7 @@ COMPONENT_PROBABILITY = 0.4
 islands of a shoulder go, half a ml per patient of the 30 on whom it was chosen."""
 
 SPECK_VOXELS = 10
-"""Smaller components of what is visible, apart from the dense support, are noise of the air."""
+"""Smaller components of what is visible are noise of the air, unless they are dense."""
 
 FOAM_MM, FOAM_SHARE, MAX_PATIENT_PROBABILITY = 3.0, 0.6, 0.5
 """Light foam, below `VISIBLE_HU`: its least thickness (hair is thinner); the share of neighbours
@@ -103,8 +103,8 @@ def refine(
     if "small remnants" in steps and close and _is_remnant(support, spacing_mm):
         support[:] = False
         patient = fill_holes(largest_component(dense), spacing_mm[1:])
-    rest = _large_components(dense & ~support & ~patient, spacing_mm)
-    patient |= fill_holes(rest, spacing_mm[1:]) & ~support
+    rest = _large_components((dense & ~support & ~patient)[box], spacing_mm)
+    patient[box] |= fill_holes(rest, spacing_mm[1:]) & ~support[box]
     if "faint support" in steps and support.any():  # alone it may be hair
         support |= _faint(support, patient | dense & ~support, probability, hu, spacing_mm)
     return support, patient
@@ -138,9 +138,11 @@ def _faint(found, kept, probability, hu, spacing_mm):
         share = ndimage.uniform_filter((hu[i] > AIR_LIKE_HU).astype(np.float32), 3)
         foam = (share >= FOAM_SHARE) & (patient < MAX_PATIENT_PROBABILITY) & outside
         light[i] = open_mask(foam, FOAM_MM, spacing_mm[1:])
-    support = _likely_components(visible, probability[0], SPECK_VOXELS) | found
-    labels, count = ndimage.label(support | light, FACES)
-    return (sum_by_label(labels, count, support) > 0)[labels]
+    labels, count = ndimage.label(visible | light, FACES)
+    shown = np.where(visible, labels, 0)
+    pixels, total = sum_by_label(shown, count), sum_by_label(shown, count, probability[0])
+    likely = (total >= COMPONENT_PROBABILITY * pixels) & (pixels >= SPECK_VOXELS)
+    return likely[labels] | found
 
 
 def _components(found):
@@ -177,12 +179,12 @@ def _single_slice(at, where, labels, count, rest):
     return shared > SINGLE_SLICE_SHARE * pixels
 
 
-def _likely_components(mask, probability, smallest=1):
-    """Components of `smallest` voxels or more whose mean probability of support is high enough."""
+def _likely_components(mask, probability):
+    """Components whose mean probability of support is high enough."""
     labels, count = ndimage.label(mask, FACES)
     pixels = sum_by_label(labels, count)
     total = sum_by_label(labels, count, probability)
-    return ((total >= COMPONENT_PROBABILITY * pixels) & (pixels >= smallest))[labels]
+    return ((total >= COMPONENT_PROBABILITY * pixels) & (pixels > 0))[labels]
 
 
 def _large_components(mask, spacing_mm):
