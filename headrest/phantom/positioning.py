@@ -17,8 +17,8 @@ NECK_Z = -62.0
 ANATOMY = {"chest": chest_limbs, "plastic": plastic, "water": plastic}
 """The modules of patients that are not a living head."""
 
-FOAM_HU = -550.0
-"""Below it a support is foam or cloth."""
+UNEVEN_HU = -550.0
+"""Below it a support is foam or cloth, painted uneven and with creases in its cover."""
 
 SLAB_MM, MOST_SLABS = 1.7, 5
 """A slice is painted in slabs of about 1.7 mm, at most five."""
@@ -53,7 +53,8 @@ class Layout:
         for p in self.supports:
             if _position(p) == "border":
                 field = self.protocol["pixel_mm"] * self.protocol["matrix"]
-                p |= {"x": -self.middle[0], "y": -self.middle[1], "field_mm": field}
+                x, y = (-float(v) for v in self.middle[:2])
+                p |= {"x": x, "y": y, "field_mm": field}
         self.has_wraps = any(_position(p) == "around" for p in self.supports)
         if self.anatomy is head:
             self._press_ears(ears)
@@ -260,7 +261,7 @@ def _paint_supports(whole, around, skin, placed, middle):
 
 
 def _paint_piece(whole, piece, is_rigid):
-    """Paint a solid and its surface layer; foam is uneven and granular, its cover has folds."""
+    """Paint a solid and its surface layer; foam is uneven and granular, its cover has creases."""
     distance, share = piece.distance, whole.share(piece.distance)
     if np.any(piece.thin_mm):
         share = whole.between(distance + piece.thin_mm, distance)
@@ -269,9 +270,9 @@ def _paint_piece(whole, piece, is_rigid):
         return
     hu, cover, wall = piece.hu, 1.0, piece.wall_mm
     rng = np.random.default_rng(int(10 * abs(hu)))
-    if piece.hu < FOAM_HU:
-        folds = window.middle(waves(window.points, rng, 40, 4, 0.5))
-        hu, cover = hu + 14 * folds, np.clip(0.8 + 0.25 * folds, 0.3, 1)
+    if piece.hu < UNEVEN_HU:
+        creases = window.middle(waves(window.points, rng, 40, 4, 0.5))
+        hu, cover = hu + 14 * creases, np.clip(0.8 + 0.25 * creases, 0.3, 1)
         thicker = 0.0 if is_rigid else np.clip(waves(window.halfway, rng, 25, 3), 0, 2)
         wall = wall * (1 + 0.5 * thicker)
     if piece.grain_hu:

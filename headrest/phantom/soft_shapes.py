@@ -21,13 +21,13 @@ from headrest.phantom.support_shapes import Piece, ends
 
 
 def _covered(body, points, p):
-    """Foam in a cover, and a second, loose cover with folds around it."""
+    """Foam in a cover, and a second, loose cover with creases around it."""
     foam = Piece(body, p["foam_hu"], p["cover_mm"], p["cover_hu"], p["grain_mm"], p["grain_hu"])
     if not p["loose_mm"]:
         return [foam]
-    folds = waves(points, np.random.default_rng(p["seed"]), 35, 3)
+    creases = waves(points, np.random.default_rng(p["seed"]), 35, 3)
     thick = max(p["cover_mm"], 0.6)
-    loose = sheet(body - p["loose_mm"] * np.clip(0.6 + 0.5 * folds, 0.1, 2), thick)
+    loose = sheet(body - p["loose_mm"] * np.clip(0.6 + 0.5 * creases, 0.1, 2), thick)
     return [foam, Piece(loose, p["cover_hu"], thin_mm=thick)]
 
 
@@ -186,17 +186,17 @@ def blanket(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Pi
 
 
 def folded_cloth(x: Array, y: Array, z: Array, skin: Array, p: Parameters) -> list[Piece]:
-    """A towel or a sheet folded in many layers behind or beside head and neck."""
+    """Many layers of a towel or a sheet behind or beside head and neck."""
     rng = np.random.default_rng(p["seed"])
     fan, beside = 1 + 0.6 * np.clip(abs(x) / 90, 0, 1.2), p["beside"] * x
-    folds = p["fold_mm"] * 0.5 * waves([x, y, 0.4 * z], rng, 45, 4)
-    folds = folds + p["wrinkle_mm"] * waves([x, y, 0.4 * z], rng, 15, 4, 0.5)
-    deep = (skin - p["gap_mm"]) / fan + folds * np.clip((skin - p["gap_mm"]) / 8, 0, 1)
+    creases = p["fold_mm"] * 0.5 * waves([x, y, 0.4 * z], rng, 45, 4)
+    creases = creases + p["wrinkle_mm"] * waves([x, y, 0.4 * z], rng, 15, 4, 0.5)
+    deep = (skin - p["gap_mm"]) / fan + creases * np.clip((skin - p["gap_mm"]) / 8, 0, 1)
     pitch = p["cloth_mm"] + p["layer_gap_mm"]
     thin = p["cloth_mm"] * np.clip(0.9 + 0.6 * waves([x, y, 0.4 * z], rng, 28, 4), 0.15, 1.6)
     layers = abs(np.mod(deep, pitch) - pitch / 2) - thin / 2
-    thick = np.minimum(p["layers"] * pitch * np.clip(1 + 0.4 * folds / p["fold_mm"], 0.3, 2), 24)
-    stack = intersection(-deep, deep - thick, p["from_y"] - 15 + 4 * folds - y)
+    thick = np.minimum(p["layers"] * pitch * np.clip(1 + 0.4 * creases / p["fold_mm"], 0.3, 2), 24)
+    stack = intersection(-deep, deep - thick, p["from_y"] - 15 + 4 * creases - y)
     body = intersection(fan * layers, stack, -30 - beside, z - p["cloth_z"])
     return [Piece(body, p["cotton_hu"], thin_mm=thin)]
 
@@ -217,6 +217,6 @@ def thermoplastic_mask(x: Array, y: Array, z: Array, skin: Array, p: Parameters)
         wing = box([half, y, z], (side + 18, p["behind_y"], 0), (22, p["mask_mm"] * 0.6, None))
         post = box([half, y, z], (side + 32, p["behind_y"] + 45, 0), (3.5, 45, None), 1)
         gaps = 8 - abs(np.mod(z, 50) - 25)
-        rim = intersection(union(wing, intersection(post, gaps)), abs(z) - 90, 4 - skin)
-        pieces.append(Piece(rim, p["mask_hu"]))
+        mount = intersection(union(wing, intersection(post, gaps)), abs(z) - 90, 4 - skin)
+        pieces.append(Piece(mount, p["mask_hu"]))
     return pieces

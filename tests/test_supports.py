@@ -1,0 +1,203 @@
+"""Materials and places of the synthetic supports, painted without a scanner."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from headrest.hounsfield import SUPPORT
+from headrest.phantom import SUPPORTS, render, sample_parameters
+from headrest.phantom.positioning import Layout, _paint_piece
+from headrest.phantom.scene import Frame, Scene
+from headrest.phantom.shapes import cells, sheet
+from headrest.phantom.support_shapes import Piece
+from headrest.phantom.supports import (
+    CATALOGUE,
+    CHEST_EXTRA,
+    sample_chest_supports,
+    sample_support,
+    sample_supports,
+)
+
+ADULT = 5
+PLAIN = {"cover_mm": 0.0, "loose_mm": 0.0, "grain_hu": 0.0, "teeth_mm": 0.0, "wings": "none"}
+
+
+def parameters_with(name, z_mm=20.0, **changed):
+    """An adult in one slice on one support only."""
+    parameters = sample_parameters(ADULT, matrix=256, slices=1)
+    assert parameters["kind"] == "adult"
+    one = sample_support(np.random.default_rng(3), name, "gap") | PLAIN | {"gap_mm": 2.0} | changed
+    parameters["support_parameters"]["list"] = [one]
+    place = {"x_mm": 0.0, "y_mm": 0.0, "tilt": 0.0, "z_mm": [z_mm]}
+    parameters["protocol"] |= place | {"pixel_mm": 1.2, "thickness_mm": 1.0}
+    return parameters
+
+
+def painted(name, z_mm=20.0, **changed):
+    """Its true HU and shares, without noise and blur."""
+    return Layout(parameters_with(name, z_mm, **changed)).paint_slice(0)
+
+
+def inside(truth, shrink=1):
+    """Voxels that a support fills, away from its surface."""
+    return ndimage.binary_erosion(truth["support"] > 0.99, iterations=shrink)
+
+
+FOAMS = {
+    "foam_cup": {"thick_mm": 25.0},
+    "cradle_cushion": {"thick_mm": 25.0},
+    "vacuum_cushion": {},
+    "egg_crate": {},
+    "mattress": {},
+    "curved_cushion": {"thick_mm": 25.0},
+    "temple_wedges": {"thick_mm": 25.0},
+    "arm_cushions": {"thick_mm": 25.0},
+    "border_arc": {"thick_mm": 25.0, "inside_mm": 22.0, "roll_deg": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", FOAMS)
+@pytest.mark.parametrize("hu", [-900.0, -650.0])
+def test_foam_has_its_hu_outside_the_patient(name, hu):
+    truth = painted(name, foam_hu=hu, top=200.0, foot=-300.0, **FOAMS[name])
+    foam = inside(truth, 2)
+    assert foam.sum() > 30
+    assert abs(np.median(truth["hu"][foam]) - hu) < 30
+    assert (truth["support"] + truth["patient"] <= 1.001).all()
+
+
+def test_foam_and_cloth_are_support_at_any_hu():
+    for name, changed in (("foam_cup", {"foam_hu": -850.0}), ("folded_cloth", {"cloth_z": 150.0})):
+        study = render(parameters_with(name, **changed))
+        labelled = study.hu[study.labels == SUPPORT]
+        assert labelled.size > 300
+        assert np.median(labelled) < -500
+
+
+@pytest.mark.parametrize("grain_mm", [1.5, 4.0])
+def test_beads_have_their_size_and_contrast(grain_mm):
+    plain, beads = (
+        painted("foam_cup", foam_hu=-850.0, thick_mm=35.0, grain_mm=grain_mm, grain_hu=contrast)
+        for contrast in (0.0, 50.0)
+    )
+    foam = inside(beads, 2)
+    difference = (beads["hu"] - plain["hu"])[foam]
+    assert 30 < difference.std() < 60
+    assert abs(difference.mean()) < 10
+
+
+def test_cells_are_alike_within_their_size_and_not_beyond():
+    x = np.arange(0, 3000, 1.0, dtype=np.float32)[None, None]
+    field = cells([x, x * 0, x * 0], np.random.default_rng(0), 4.0)[0, 0]
+    near, far = (np.corrcoef(field[:-lag], field[lag:])[0, 1] for lag in (1, 12))
+    assert near > 0.7 > 0.3 > abs(far)
+    assert field.dtype == np.float32
+
+
+def test_thin_cover_of_foam_is_brighter_than_the_foam():
+    covered = painted("foam_cup", foam_hu=-950.0, cover_mm=1.2, cover_hu=-500.0, thick_mm=25.0)
+    bare = painted("foam_cup", foam_hu=-950.0, thick_mm=25.0)
+    whole = bare["support"] > 0.99
+    skin = whole & ~ndimage.binary_erosion(whole, iterations=2)
+    assert (bare["hu"][whole] < -880).all()
+    peak = np.percentile(covered["hu"][skin], 90)
+    assert -750 < peak < -450
+    deep = ndimage.binary_erosion(whole, iterations=4)
+    assert np.median(covered["hu"][deep]) < -920
+
+
+def test_loose_cover_is_a_second_sheet_around_the_foam():
+    single, double = (
+        painted("foam_cup", foam_hu=-950.0, cover_mm=1.0, cover_hu=-400.0, loose_mm=loose)
+        for loose in (0.0, 4.0)
+    )
+    added = (double["support"] - single["support"] > 0.3) & (single["support"] < 0.01)
+    assert added.sum() > 100
+    assert (double["hu"][added] > -900).all()
+
+
+def test_sheet_thinner_than_a_pixel_keeps_its_volume():
+    def amount(thin_mm):
+        scene = Scene((1, 64, 64))
+        window = scene.window(Frame((-31.5, -31.5, 0), np.eye(3)[::-1], (2, 64, 64)))
+        distance = sheet(window.points[0] + 0 * window.points[1] - 0.3, 0.2)
+        _paint_piece(window, Piece(distance, -500.0, thin_mm=thin_mm), False)
+        return float(scene.support.sum()) / 64
+
+    assert amount(0.2) == pytest.approx(0.2, abs=0.01)
+    assert amount(0.0) > 0.3  # control: the share of a solid is too large for a thin sheet
+
+
+def mask_components(**changed):
+    mask = {"mask_mm": 2.0, "mask_top": 80.0, "mesh_mm": 9.0, "gap_mm": 3.0}
+    share = painted("thermoplastic_mask", **mask | changed)["support"]
+    labels, count = ndimage.label(share > 0.3, np.ones((3, 3)))
+    return count, np.bincount(labels.ravel())[1:]
+
+
+def test_net_mask_is_dashes_and_solid_mask_one_line():
+    count, sizes = mask_components(hole=0.44)
+    assert count >= 10
+    assert 3 <= np.median(sizes) <= 25
+    assert mask_components(hole=0.0)[0] < count / 3
+
+
+def test_closed_mask_covers_the_vertex_and_open_mask_does_not():
+    opened, closed = (mask_components(z_mm=88.0, mask_top=top, hole=0.3) for top in (80.0, 200.0))
+    assert opened[0] == 0 < closed[0]
+
+
+def test_wings_of_a_mask_are_on_the_stated_side():
+    for wings, left in (("left", True), ("right", False)):
+        truth = painted("thermoplastic_mask", wings=wings, hole=0.0)
+        none = painted("thermoplastic_mask", wings="none", hole=0.0)
+        columns = np.nonzero((truth["support"] - none["support"]) > 0.3)[1]
+        assert columns.size > 20
+        assert (columns > 128).all() == left
+
+
+def test_folded_cloth_has_layers_with_air_between_them():
+    place = {"cloth_z": 150.0, "beside": 0.0, "from_y": -20.0}
+    cloth = {"cloth_mm": 2.6, "layer_gap_mm": 2.5, "layers": 5, "cotton_hu": -600.0}
+    truth = painted("folded_cloth", **place, **cloth)
+    support = truth["support"] > 0.5
+    crossings = np.abs(np.diff(support.astype(int), axis=0)).sum(0) / 2
+    assert np.percentile(crossings[support.any(0)], 75) >= 3
+    assert -750 < np.median(truth["hu"][truth["support"] > 0.95]) < -550
+
+
+def test_border_arc_lies_at_the_border_of_the_field_of_view():
+    truth = painted("border_arc", foam_hu=-700.0, inside_mm=15.0, thick_mm=12.0)
+    found = truth["support"] > 0.5
+    rows, columns = np.nonzero(found)
+    assert rows.size > 100
+    assert (np.hypot(rows - 127.5, columns - 127.5) > 0.4 * 256).all()
+
+
+def test_neck_plate_has_side_walls_below_the_neck_only():
+    below, above = (painted("neck_plate", z_mm=z, tall_mm=60.0)["support"] for z in (-110.0, 20.0))
+    assert not above.any()
+    columns = (below > 0.5).sum(0)
+    assert columns.max() > 30 / 1.2  # a wall
+    assert np.median(columns[columns > 0]) < 15  # the plate
+
+
+def test_foam_is_within_5_mm_of_half_of_the_heads():
+    near = 0
+    for seed in range(400):
+        pads = [
+            p
+            for p in sample_supports(np.random.default_rng(seed))["list"]
+            if CATALOGUE[p["name"]].pad and p["name"] != "gel_pad"
+        ]
+        near += any(p["gap_mm"] < 5 for p in pads)
+    assert 0.4 * 400 < near < 0.8 * 400
+
+
+def test_chests_have_cushions_cloth_and_lines():
+    found = set()
+    for seed in range(60):
+        chosen = sample_chest_supports(np.random.default_rng(seed))["list"]
+        found |= {p["name"] for p in chosen}
+    assert set(CHEST_EXTRA) <= found
+    assert found <= set(SUPPORTS)
