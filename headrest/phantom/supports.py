@@ -129,6 +129,10 @@ DEEPER_MM = 5.0
 PRESSING_MINIMUM = {"tall_mm": 110.0, "arm_mm": 160.0, "hu": -150.0}
 """A support that presses ears along their height reaches up to them and is solid."""
 
+DENSE_MINIMUM = {"cover_mm": 1.6, "wall_mm": 4.0, "cloth_mm": 1.8}
+DENSE_TOUCH_HU = -200.0
+"""A contact on request is with a support that reads more than -500 HU after blur."""
+
 CLOSE = 0.8
 """Share of the pads and masks that are close to the skin where they do not touch it."""
 
@@ -160,7 +164,8 @@ def sample_supports(
     names = [n for n in dict.fromkeys(_with_contact(kind, main, pad, extra)) if n != "none"]
     if with_couch and not {"curved_couch", "flat_couch"} & set(names):
         names.append("curved_couch")
-    supports = [sample_support(rng, name, kind) for name in names]
+    is_dense = contact not in (None, False)
+    supports = [sample_support(rng, name, kind, is_dense) for name in names]
     if happens(rng, 0.1) and kind == "gap":
         supports = []
     return {"contact": kind, "list": sorted(supports, key=lambda p: CATALOGUE[p["name"]].is_rigid)}
@@ -179,7 +184,7 @@ def _with_contact(kind, main, pad, extra):
     return [main, pad, *extra, *(["brow_strap"] if kind == "strap" else [])]
 
 
-def sample_support(rng: Generator, name: str, contact: str) -> Parameters:
+def sample_support(rng: Generator, name: str, contact: str, is_dense: bool = False) -> Parameters:
     """Sample one support; `contact` says how the head meets its supports."""
     is_rigid, is_pad = CATALOGUE[name].is_rigid, name in PAD_WEIGHTS
     p: Parameters = (
@@ -191,6 +196,10 @@ def sample_support(rng: Generator, name: str, contact: str) -> Parameters:
     touches = name in TOUCHING_SUPPORTS.get(contact, ())
     if touches:
         p["gap_mm"] = -p["into_mm" if is_pad else "press_mm"]
+    if touches and is_dense:
+        least = DENSE_TOUCH_HU + 10 * p["into_mm"]
+        p |= {key: max(p[key], least) for key in ("hu", "cover_hu", "strap_hu") if key in p}
+        p |= {key: max(p.get(key, 0), least) for key, least in DENSE_MINIMUM.items()}
     deeper = {"ear": 0.0, "pressed": DEEPER_MM}.get(contact) if is_rigid else None
     p["into_ear_mm"] = 0.0 if deeper is None else p["into_ear_mm"] + deeper
     if contact == "pressed" and is_rigid:
