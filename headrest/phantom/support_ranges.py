@@ -159,7 +159,7 @@ MASK = CLOTH | {
     "mask_top": [(50.0, 80.0), (200.0, 200.0)],
     "wings": ["none", "both", "left", "right"],
 }
-SMALL = PAD | {
+SMALL_PARTS = PAD | {
     "count": (1, 4),
     "cable_hu": MATERIAL["cable"],
     "copper_hu": MATERIAL["copper"],

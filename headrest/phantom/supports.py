@@ -72,10 +72,10 @@ CATALOGUE = {
     "clothes": Kind(soft.blanket, ranges.CLOTHES, "around", extra=0.1),
     "thermoplastic_mask": Kind(soft.thermoplastic_mask, ranges.MASK, "around", extra=0.12),
     "arm_cushions": Kind(soft.arm_cushions, ranges.PAD, "sides", extra=0.03),
-    "cables": Kind(shapes.cables, ranges.SMALL, "fixed", extra=0.1),
-    "bolts": Kind(shapes.bolts, ranges.SMALL, "fixed", extra=0.08),
-    "clamps": Kind(shapes.clamps, ranges.SMALL, "fixed", extra=0.06),
-    "drip_line": Kind(shapes.drip_line, ranges.SMALL, "fixed", extra=0.07),
+    "cables": Kind(shapes.cables, ranges.SMALL_PARTS, "fixed", extra=0.1),
+    "bolts": Kind(shapes.bolts, ranges.SMALL_PARTS, "fixed", extra=0.08),
+    "clamps": Kind(shapes.clamps, ranges.SMALL_PARTS, "fixed", extra=0.06),
+    "drip_line": Kind(shapes.drip_line, ranges.SMALL_PARTS, "fixed", extra=0.07),
     "skull_clamp": Kind(shapes.skull_clamp, ranges.CLAMP, "fixed", True, extra=0.05),
     "neck_plate": Kind(shapes.neck_plate, ranges.PLATE, "below", True, extra=0.06),
     "border_arc": Kind(shapes.border_arc, ranges.ARC, "border", True, extra=0.1),
@@ -229,7 +229,7 @@ FOAMS = {*PAD_WEIGHTS, "temple_wedges", "arm_cushions", "covered_shell", "border
     "rolled_towel",
     "none",
 }
-MASKS = {"thermoplastic_mask"}
+NET_MASKS = {"thermoplastic_mask"}
 
 SUPPORT_EFFECTS: dict[str, tuple[set[str], Callable[[Parameters], bool]]] = {
     "bead_foam": (FOAMS, lambda p: p["grain_hu"] > 15),
@@ -241,9 +241,9 @@ SUPPORT_EFFECTS: dict[str, tuple[set[str], Callable[[Parameters], bool]]] = {
         {"egg_crate", "foam_cup"},
         lambda p: p["name"] == "egg_crate" or p["teeth_mm"] > 0,
     ),
-    "mask_closed": (MASKS, lambda p: p["mask_top"] > 100),
-    "mask_solid": (MASKS, lambda p: p["hole"] < 0.3),
-    "mask_wings": (MASKS, lambda p: p["wings"] != "none"),
+    "mask_closed": (NET_MASKS, lambda p: p["mask_top"] > 100),
+    "mask_solid": (NET_MASKS, lambda p: p["hole"] < 0.3),
+    "mask_wings": (NET_MASKS, lambda p: p["wings"] != "none"),
 }
 """What may occur in a support besides its kind: in which kinds, and whether it does."""
 
