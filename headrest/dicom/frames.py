@@ -109,7 +109,8 @@ def _copied(header, without=()):
     """Copy of a header, with elements of its own but the same values."""
     made = Dataset()
     made.update({tag: copy.copy(header.get_item(tag)) for tag in header.keys()})  # noqa: SIM118
-    made.set_original_encoding(*header.original_encoding, header.original_character_set)
+    implicit, little = header.original_encoding
+    made.set_original_encoding(implicit, little, header.original_character_set)
     made.file_meta, made.preamble = header.file_meta, header.preamble
     for keyword in without:
         if keyword in made:

@@ -223,7 +223,7 @@ def _by_instance_number(slices):
     for s in slices:
         if number(s.header, "InstanceNumber") is None:
             raise HeadrestError(f"{s.path}: neither position nor InstanceNumber")
-    slices = sorted(slices, key=lambda s: number(s.header, "InstanceNumber"))
+    slices = sorted(slices, key=lambda s: number(s.header, "InstanceNumber") or 0.0)
     thickness = _thickness(slices[0]) or 1.0
     positions = np.outer(np.arange(len(slices)) * thickness, [0, 0, 1.0])
     notes = ["no position: sorted by InstanceNumber, head and feet may be swapped"]

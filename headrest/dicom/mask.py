@@ -154,7 +154,7 @@ def _from_nifti(path, series):
     require("nibabel")
     import nibabel
 
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     values = np.asanyarray(image.dataobj)
     if values.ndim != 3:
         raise HeadrestError(f"a mask of {values.shape} for slices of {series.stored.shape}")

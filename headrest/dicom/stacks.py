@@ -257,8 +257,8 @@ def _by_other_attribute(positions, other_values):
             ways[way] = min(name, ways.get(way, name))
     if len(ways) != 1:
         return None
-    ((parts, name),) = ways.items()
-    return {f"{name}, value {n}": list(part) for n, part in enumerate(parts, 1)}
+    ((way, name),) = ways.items()
+    return {f"{name}, value {n}": list(part) for n, part in enumerate(way, 1)}
 
 
 def _alternate(positions):

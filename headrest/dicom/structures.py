@@ -103,7 +103,7 @@ def _contours(series, mask, i):
     """Closed contours of a mask of slice i: list of float array (points, 3), in mm."""
     from contourpy import FillType, contour_generator
 
-    outlines, offsets = contour_generator(
+    outlines, offsets = contour_generator(  # type: ignore[misc]
         z=np.pad(mask, 1).astype(float), fill_type=FillType.OuterOffset
     ).filled(0.5, 2)
     x_axis, y_axis = series.orientation.reshape(2, 3)

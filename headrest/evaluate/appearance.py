@@ -1,6 +1,6 @@
 """Noise, sharpness and HU of a scan, to compare synthetic with real ones; no truth is needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -58,7 +58,7 @@ def _measure_slice(hu, spacing_mm):
     patient, support = ((kinds == kind) & (hu > threshold) for kind in (PATIENT, SUPPORT))
     fine = hu - ndimage.uniform_filter(hu, 5)
     air, brain = _air(hu, spacing_mm), _brain(hu, patient, spacing_mm)
-    measures = {
+    measures: dict[str, tuple[np.ndarray, Callable[..., float]]] = {
         "air (HU)": (hu[air], np.mean),
         "air noise (HU)": (fine[air], np.std),
         "brain (HU)": (hu[brain], np.mean),

@@ -72,7 +72,7 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
     cases, shows = dice_from_counts(*parts("", per_case)), counts.dense_true > 0
     sums, border = parts(""), parts("border_")
     return {
-        **scores_from_counts(*sums, weights @ counts.pixels),
+        **scores_from_counts(sums[0], sums[1], sums[2], weights @ counts.pixels),
         "case_dice": weights[:, first] @ cases / weights[:, first].sum(1),
         "dense_dice": dice_from_counts(*parts("dense_")),
         "border_dice": dice_from_counts(*border),

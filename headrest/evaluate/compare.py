@@ -247,7 +247,8 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
             start = time.process_time()
             found = method(case.series)
             cpu_ms = 1000 * (time.process_time() - start) / len(hu)
-            rows[name] += _count(case, *_masks(found), cpu_ms)
+            mask, removed = _masks(found)
+            rows[name] += _count(case, mask, removed, cpu_ms)
     return {name: MethodCounts(*map(np.array, zip(*row))) for name, row in rows.items()}
 
 

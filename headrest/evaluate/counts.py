@@ -52,7 +52,7 @@ class SliceCounts:
         for group in columns["slices"]:
             chosen = self.true > 0 if group == "all" else self.groups == group
             scores, each = self.scores(None if group == "all" else group), self.dice()[chosen]
-            row = {"count": len(each), "Dice, pooled": scores["dice"]}
+            row: dict[str, Any] = {"count": len(each), "Dice, pooled": scores["dice"]}
             row |= {"median": np.median(each) if len(each) else None}
             row |= {">= 0.95": np.mean(each >= 0.95) if len(each) else None}
             row |= {"accuracy": scores["accuracy"], "of nothing": scores["all_background"]}

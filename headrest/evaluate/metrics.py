@@ -78,15 +78,15 @@ def pixel_accuracy(mask_true: ArrayLike, mask_pred: ArrayLike) -> tuple[float, f
 
 def _scores(mask_true, mask_pred):
     true, found = _same_shape(mask_true, mask_pred)
-    counts = [np.count_nonzero(mask) for mask in (true, found, true & found)]
-    return scores_from_counts(*counts, true.size)
+    true_n, found_n, shared = (np.count_nonzero(mask) for mask in (true, found, true & found))
+    return scores_from_counts(true_n, found_n, shared, true.size)
 
 
 def _same_shape(*masks):
-    masks = [np.asarray(m, bool) for m in masks]
-    if len({m.shape for m in masks}) > 1:
-        raise HeadrestError(f"masks of different shapes: {[m.shape for m in masks]}")
-    return masks
+    arrays = [np.asarray(m, bool) for m in masks]
+    if len({m.shape for m in arrays}) > 1:
+        raise HeadrestError(f"masks of different shapes: {[m.shape for m in arrays]}")
+    return arrays
 
 
 def count_slices(true: np.ndarray, found: np.ndarray, known: np.ndarray) -> np.ndarray:

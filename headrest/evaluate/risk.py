@@ -210,7 +210,7 @@ def check_bounds(measured: Sequence[Mapping], splits: int = 50) -> dict[str, flo
         median = np.median(found[known]) if known.any() else np.nan
         rows.append((share_within(lost, found), known.mean(), median, np.median(lost), flagged))
     names = ("holds", "bounded", "median_bound_ml", "median_lost_ml", "large_flagged")
-    return {name: round(float(v), 4) for name, v in zip(names, np.nanmean(rows, axis=0))}
+    return {name: round(float(v), 4) for name, v in zip(names, np.nanmean(np.array(rows), axis=0))}
 
 
 def write_calibration(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tqdm.auto import tqdm
 
 from headrest.phantom.study import Study, sample_parameters, synthesize
@@ -16,7 +16,7 @@ from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder
 from headrest.util.workers import run_ordered
 
-PHANTOM_IMPLEMENTATION_UID = "2.25.291538721960341284512379043716925213771"
+PHANTOM_IMPLEMENTATION_UID = UID("2.25.291538721960341284512379043716925213771")
 """Implementation Class UID (0002,0012), derived from a random UUID (PS3.5 B.2)."""
 
 TRUTH_FILE, PARAMETERS_FILE = "truth.npz", "parameters.json"

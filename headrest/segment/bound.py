@@ -112,11 +112,11 @@ def measure_appearance(
         "pixel_mm": max(spacing_mm[1:]),
         "slice_mm": spacing_mm[0],
         "field_mm": max(np.multiply(hu.shape[1:], spacing_mm[1:])),
-        "width_mm": np.median(widths) * 4 * spacing_mm[2],
+        "width_mm": np.median(np.array(widths)) * 4 * spacing_mm[2],
         "cut_share": np.mean(np.any([end.any(axis=1) for end in ends], axis=0)),
         "tissue_hu": np.median(tissue) if len(tissue) else 0,
         "air_hu": np.median(air) if len(air) else 0,
-        "lung_share": np.count_nonzero(lung) / max(np.count_nonzero(inside), 1),
+        "lung_share": np.count_nonzero(lung) / max(int(np.count_nonzero(inside)), 1),
     }
     return {name: round(float(value), 4) for name, value in found.items()}
 

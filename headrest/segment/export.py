@@ -51,8 +51,8 @@ def export_network(model: keras.Model, path: str | Path) -> None:
     if model.output_shape[-1] == 2:
         graph.node("Sigmoid", ["logits"], OUTPUT)
     else:  # the operator Softmax takes as long as the network along this axis
-        graph.constant("highest", np.float32(MAX_LOGIT))
-        graph.constant("one", np.float32(1))
+        graph.constant("highest", np.array(MAX_LOGIT, np.float32))
+        graph.constant("one", np.array(1, np.float32))
         graph.node("Clip", ["logits", "", "highest"], "clipped")
         graph.node("Exp", ["clipped"], "odds")
         graph.node("ReduceSum", ["odds", "channels"], "sum")

@@ -188,12 +188,13 @@ def _analyse(hu, spacing_mm, k):
     threshold = kmeans_threshold(hu, k)
     components = measure(*find_components(hu > threshold), hu, threshold, spacing_mm)
     classes = classify(components)
-    half_mm = 2 * np.asarray(spacing_mm)
+    half_mm = [2 * mm for mm in spacing_mm]
     patient = _select(components, classes == PATIENT)
     core = open_mask(patient, CORE_MM, half_mm)
     thin = patient & ~dilate(core, CORE_MM / 2, half_mm)
-    parts = measure(*ndimage.label(thin, EIGHT), hu[::2, ::2], threshold, half_mm)
-    return _Analysis(threshold, components, classes, patient, core, may_touch(parts).any())
+    labels, count = ndimage.label(thin, EIGHT)
+    parts = measure(labels, count, hu[::2, ::2], threshold, half_mm)
+    return _Analysis(threshold, components, classes, patient, core, bool(may_touch(parts).any()))
 
 
 def _label(hu, found):
@@ -208,7 +209,7 @@ def _select(components, chosen):
 
 
 def _compare_neighbours(found, spacing_mm):
-    half_mm = 2 * np.asarray(spacing_mm)
+    half_mm = [2 * mm for mm in spacing_mm]
     supports = [_select(one.components, one.classes == SUPPORT) for one in found]
     near = [dilate(support, SHIFT_MM, half_mm) for support in supports]
     compared = []

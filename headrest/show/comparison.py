@@ -158,10 +158,9 @@ def draw_hardest(
             masks.append((case.labels[i], mask[i]))
             labels.append(f"{counts.dice()[k]:.2f}")
         titles += ["", name, *[""] * len(labels)][: len(labels) - len(titles)]
-    truth, found = ([pair[n] for pair in masks] for n in (0, 1))
     return montage(
         np.array(hu * 2),
-        truth + found,
+        [pair[n] for n in (0, 1) for pair in masks],
         columns=len(hu),
         step=3,
         labels=labels + [""] * len(hu),

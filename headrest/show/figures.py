@@ -58,7 +58,8 @@ def _store_small_outputs():
 
     config = InlineBackend.instance()
     config.figure_formats = {"jpeg"}
-    config.print_figure_kwargs = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82}}
+    kwargs: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82}}
+    config.print_figure_kwargs = kwargs
 
 
 if "ipykernel" in sys.modules:
@@ -123,7 +124,7 @@ def show_slices(
     return figure
 
 
-def image_sides(orientation: Sequence[float]) -> str:
+def image_sides(orientation: Sequence[float] | np.ndarray) -> str:
     """Side of the patient at the left and the right edge of an image, by its orientation.
 
     Image Orientation (Patient) (0020,0037): the first three numbers point along the columns, and x
@@ -178,7 +179,7 @@ def overlay(
 
 def montage(
     volume: np.ndarray,
-    masks: np.ndarray | None = None,
+    masks: np.ndarray | Sequence[np.ndarray] | None = None,
     columns: int = 7,
     center: float = WIDE[0],
     width: float = WIDE[1],
@@ -203,9 +204,9 @@ def montage(
     -------
     matplotlib Figure
     """
-    masks = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
+    marked = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
     small = [_average(one, step) for one in volume]
-    tiles = [overlay(one, mask, center, width) for one, mask in zip(small, masks)]
+    tiles = [overlay(one, mask, center, width) for one, mask in zip(small, marked)]
     height, breadth = (n + 4 for n in tiles[0].shape[:2])  # a gutter of 4 pixels
     rows = -(-len(tiles) // columns)
     grid = np.ones((rows * height, columns * breadth, 3))

@@ -91,8 +91,8 @@ def draw_slice(
     axis.set_axis_off()
     axis.set_title(f"slice {index + 1} of {len(series)}, {window} window")
     mark_sides_and_scale(axis, hu.shape, series.spacing_mm, image_sides(series.orientation))
-    for name, color in (("patient", SECOND_COLOR), ("support", SUPPORT_COLOR)) if support else ():
-        mask = support.patient[index] if name == "patient" else support.removed[index]
+    masks = ((support.patient, SECOND_COLOR), (support.removed, SUPPORT_COLOR)) if support else ()
+    for mask, color in ((one[index], color) for one, color in masks):
         if mask.any():
             axis.contour(mask, [0.5], colors=color, linewidths=1.2)
     return figure

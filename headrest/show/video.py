@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
@@ -62,6 +63,7 @@ def _write_mp4(path, pictures, fps):
 
     encoding = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
     options = {"codec": "libx264", "quality": None, "macro_block_size": 2, "fps": fps}
+    writer: Any
     with imageio.get_writer(path, "ffmpeg", output_params=encoding, **options) as writer:
         for picture in pictures:
             writer.append_data(picture)

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,10 +70,14 @@ class LabelledStudy:
     patient: str  # a pseudonym: it is stored
     hu: np.ndarray  # (slices, rows, columns), in HU
     labels: dict[str, np.ndarray]  # of that shape, by name; or bool, of support alone
-    states: dict[str, Sequence[str]] = field(default_factory=dict)  # default: from the labels
+    states: Mapping[str, Sequence[str] | np.ndarray] = field(
+        default_factory=dict
+    )  # default: from the labels
 
 
-def slice_states(labels: np.ndarray, contact: Sequence[bool] | None = None) -> list[str]:
+def slice_states(
+    labels: np.ndarray, contact: Sequence[bool] | np.ndarray | None = None
+) -> list[str]:
     """States of slices: "absent" without support; "free" or "touching", by the contact of support
     and patient (bool per slice); "unknown" if that is not given.
 

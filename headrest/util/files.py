@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -169,7 +170,7 @@ def _delete(path):
 
 def _lock(handle):
     """Lock an open file; return False where the file system has no locks."""
-    if os.name == "nt":
+    if sys.platform == "win32":  # a test that type checkers know
         import msvcrt
 
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
