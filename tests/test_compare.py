@@ -18,9 +18,10 @@ from headrest.segment.support import Support
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
+from factories import method_counts
+
 from headrest.evaluate.compare import (
     BORDER_PX,
-    MethodCounts,
     by_network,
     compare,
     methods,
@@ -167,24 +168,15 @@ def test_the_boundary_is_removed_but_no_false_detection(folders):
     assert one.lost.tolist() == (case.support | boundary).sum((1, 2)).tolist()
 
 
-def made(names, **columns):
-    """A MethodCounts of slices, 0 for all counts that are not given."""
-    n = len(names)
-    blank = {field: np.zeros(n, int) for field in MethodCounts.__dataclass_fields__}
-    names = {"names": np.array(list(names)), "kinds": np.full(n, ""), "groups": np.full(n, "free")}
-    pixels = {"pixels": np.full(n, 100), "voxel_ml": np.ones(n)}
-    return MethodCounts(**blank | names | pixels | {k: np.array(v) for k, v in columns.items()})
-
-
 def test_solved_needs_dice_0_95_and_no_removed_patient():
-    one = made("abcd", true=[20, 20, 20, 0], found=[20, 20, 15, 0], shared=[20, 20, 15, 0])
+    one = method_counts("abcd", true=[20, 20, 20, 0], found=[20, 20, 15, 0], shared=[20, 20, 15, 0])
     one = replace(one, lost=np.array([0, 1, 0, 0]))
     assert list(one.solved()) == [True, False, False, True]
     assert summary(one)["solved"][0] == 0.5
 
 
 def test_worst_skips_slices_with_little_support():
-    one = made("abcd", true=[40, 29, 40, 40], found=[40] * 4, shared=[30, 0, 10, 20])
+    one = method_counts("abcd", true=[40, 29, 40, 40], found=[40] * 4, shared=[30, 0, 10, 20])
     assert list(one.worst(2)) == [2, 3]
     assert summary(one)["worst"][0] == pytest.approx(0.25)
 
@@ -202,7 +194,7 @@ def test_interval_equals_scipy_bootstrap_over_patients():
     rng = np.random.default_rng(0)
     names, missed = np.repeat(np.arange(40).astype(str), 4), rng.integers(0, 200, 160)
     missed[:80] *= 3  # patients differ, so the resampling matters
-    one = made(names, true=missed, missed=missed)
+    one = method_counts(names, true=missed, missed=missed)
     sums = np.array([missed[names == str(k)].sum() for k in range(40)])
     value, low, high = summary(one)["residual_ml"]
     theirs = stats.bootstrap((sums,), np.mean, method="percentile", rng=rng).confidence_interval
@@ -213,8 +205,8 @@ def test_interval_equals_scipy_bootstrap_over_patients():
 
 def test_difference_is_paired_by_patient():
     true, names = np.arange(30, 60), np.arange(30).astype(str)
-    worse = made(names, true=true, found=true, shared=true - 20)
-    better = made(names, true=true, found=true, shared=true - 15)
+    worse = method_counts(names, true=true, found=true, shared=true - 20)
+    better = method_counts(names, true=true, found=true, shared=true - 15)
     value, low, high = difference(better, worse)
     assert 0 < low < value < high
     assert difference(better, better) == [0, 0, 0]
@@ -223,12 +215,12 @@ def test_difference_is_paired_by_patient():
 
 
 def test_measures_of_an_empty_group_are_nan():
-    assert all(np.isnan(values[0]) for values in summary(made("ab"), "touching").values())
-    assert np.isnan(difference(made("ab"), made("ab"), "dice", "touching")).all()
+    assert all(np.isnan(values[0]) for values in summary(method_counts("ab"), "touching").values())
+    assert np.isnan(difference(method_counts("ab"), method_counts("ab"), "dice", "touching")).all()
 
 
 def test_no_support_and_no_detection_scores_1():
-    found = summary(made("ab"))
+    found = summary(method_counts("ab"))
     assert found["dice"] == found["iou"] == [1, 1, 1]
     assert found["residual_pct"] == [0, 0, 0]
     assert np.isnan(found["distance_mm"][0])

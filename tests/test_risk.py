@@ -4,29 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from factories import APPEARANCE, measured_series
 
 from headrest.evaluate import risk
 from headrest.segment import bound
 
 SPACING = (5.0, 1.0, 1.0)
-APPEARANCE = {
-    "pixel_mm": 0.5,
-    "slice_mm": 5.0,
-    "field_mm": 250.0,
-    "width_mm": 150.0,
-    "cut_share": 0.0,
-    "tissue_hu": 40.0,
-    "air_hu": -1000.0,
-    "lung_share": 0.0,
-}
-
-
-def series(rng, slices=6):
-    """A measured series whose loss is its expected volume times chance."""
-    expected = rng.gamma(0.3, 0.2, slices)
-    appearance = {name: value * rng.uniform(0.8, 1.2) for name, value in APPEARANCE.items()}
-    lost = expected * rng.lognormal(0, 1, slices) * (rng.random(slices) < 0.5)
-    return {"lost_ml": lost, "expected_ml": tuple(expected), "appearance": appearance}
 
 
 def test_risk_is_the_mean_loss_of_the_most_confident():
@@ -59,17 +42,17 @@ def test_the_factor_covers_as_often_as_promised(n):
 
 def test_too_few_series_give_no_bound():
     rng = np.random.default_rng(3)
-    calibration = risk.calibrate([series(rng) for _ in range(18)])
+    calibration = risk.calibrate([measured_series(rng) for _ in range(18)])
     assert calibration["strata"] == {}
-    assert np.isnan(risk.bounds([series(rng)], calibration)).all()
+    assert np.isnan(risk.bounds([measured_series(rng)], calibration)).all()
 
 
 def test_the_bound_holds_in_95_percent_of_series():
     rng = np.random.default_rng(4)
     held = []
     for _ in range(40):
-        calibration = risk.calibrate([series(rng) for _ in range(100)])
-        tested = [series(rng) for _ in range(100)]
+        calibration = risk.calibrate([measured_series(rng) for _ in range(100)])
+        tested = [measured_series(rng) for _ in range(100)]
         found = risk.bounds(tested, calibration)
         assert np.isfinite(found).mean() > 0.9
         held.append(risk.share_within(np.array([m["lost_ml"].sum() for m in tested]), found))
@@ -78,7 +61,7 @@ def test_the_bound_holds_in_95_percent_of_series():
 
 def test_check_of_bounds_needs_no_further_series():
     rng = np.random.default_rng(6)
-    found = risk.check_bounds([series(rng) for _ in range(200)])
+    found = risk.check_bounds([measured_series(rng) for _ in range(200)])
     assert found["holds"] == pytest.approx(0.95, abs=0.03)
     assert found["bounded"] > 0.9
     assert found["median_bound_ml"] > found["median_lost_ml"] > 0
@@ -87,7 +70,7 @@ def test_check_of_bounds_needs_no_further_series():
 
 def test_a_series_beyond_the_calibration_has_no_bound():
     rng = np.random.default_rng(5)
-    calibration = risk.calibrate([series(rng) for _ in range(40)])
+    calibration = risk.calibrate([measured_series(rng) for _ in range(40)])
     inside = bound.bound_ml((0.1, 0.2), APPEARANCE, calibration)
     factor = calibration["strata"]["close"]["factor"]
     assert inside == pytest.approx(factor * (0.3 + bound.OFFSET_ML_PER_MM * 10), abs=1e-3)

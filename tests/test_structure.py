@@ -55,3 +55,9 @@ def test_imports_go_downwards(path):
 def test_every_entry_has_a_level():
     entries = {step_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
     assert entries == set(LEVEL_OF)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("*.py")), ids=lambda p: p.name)
+def test_no_module_imports_a_test_module(path):
+    modules = list(imported_modules(path))
+    assert not [name for name in modules if name.startswith(("test_", "tests"))]

@@ -13,8 +13,7 @@ from headrest.show import figures as plots
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
-from test_compare import made
-from test_risk import series
+from factories import measured_series, method_counts
 
 from headrest.evaluate import tables as results
 from headrest.show.comparison import draw_bound, draw_curves, draw_risk_coverage, draw_trade_off
@@ -29,10 +28,10 @@ def compared():
     names, pixels = list("aabb"), [40, 50, 60, 70]
     groups = np.array(["free", "touching"] * 2)
     half = {"dense_true": np.array(pixels) // 2}
-    nothing = made(
+    nothing = method_counts(
         names, true=pixels, missed=pixels, groups=groups, distance_mm=[np.inf] * 4, **half
     )
-    some = made(
+    some = method_counts(
         names,
         **half,
         **{"true": pixels, "found": pixels, "shared": [40, 40, 60, 40], "groups": groups},
@@ -113,7 +112,7 @@ def test_a_group_without_slices_shows_none(compared, tmp_path):
 def test_figures_can_be_drawn(compared, tmp_path):
     curve = {"loss": [0.5, 0.2, 0.1], "step": [0, 3], "dice": [0.0, 0.4]}
     rng = np.random.default_rng(0)
-    measured = [series(rng) | {"residual_ml": rng.random(6)} for _ in range(60)]
+    measured = [measured_series(rng) | {"residual_ml": rng.random(6)} for _ in range(60)]
     for one in measured:
         one["confidences"] = {"expected Dice": rng.random(6)}
     figures = [draw_trade_off(results.summarize(compared)), draw_curves({"5 levels": curve})]
