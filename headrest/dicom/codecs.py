@@ -7,6 +7,7 @@ that do not fit without an error: each image is checked before it is decoded.
 import re
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -180,7 +181,7 @@ def _unpacked(run, most):
     return size
 
 
-def decode_frame(header: Dataset, syntax: UID, **options: bool) -> np.ndarray:
+def decode_frame(header: Dataset, syntax: UID, **options: Any) -> np.ndarray:
     """Decode the compressed image of a header: int array (rows, columns); options of pydicom."""
     if syntax not in JPEG_SYNTAXES:
         return pixel_array(header, raw=True, decoding_plugin=PLUGINS[syntax], **options)
@@ -252,7 +253,7 @@ def _compress(derived, words, syntax):
         bits = derived.BitsStored
         kept = words.astype(np.uint16) & np.uint16((1 << bits) - 1)
         frame = jpeg8_encode(kept, lossless=True, predictor=1, bitspersample=bits)
-        derived.add_new("PixelData", "OB", encapsulate([frame]))
+        derived.add_new("PixelData", "OB", encapsulate([bytes(frame)]))
     else:
         options = {"encoding_plugin": PLUGINS[syntax], "generate_instance_uid": False}
         derived.compress(syntax, words, **options)

@@ -107,8 +107,11 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
 
 def _series_files(label, stack, notes, damaged):
     files, frames = zip(*((image.path, image.frame) for image in stack.images))
+    uid, number, description = label
     return SeriesFiles(
-        *label,
+        uid,
+        number,
+        description,
         files,
         stack.name,
         warnings=(*notes, *stack.warnings),
@@ -122,7 +125,8 @@ def _short_values(image):
     """Every short value in the header of a single-frame image, by keyword or tag."""
     found = {}
     with quiet(), suppress(Exception):  # a damaged header raises any exception
-        header = Dataset() if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
+        read = None if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
+        header = read or Dataset()
         for tag in header.keys():  # noqa: SIM118  (iterating a Dataset reads each element)
             raw = header.get_item(tag)
             if isinstance(raw, RawDataElement) and raw.length <= MAX_SHOWN:
@@ -167,7 +171,7 @@ class _Found:
             else:
                 self.skip(path, why_not_dicom(path))
         elif count := frame_count(header):
-            header = read_header(path, FRAME_TAGS, PIXEL_DATA_TAGS, count)
+            header = read_header(path, FRAME_TAGS, PIXEL_DATA_TAGS, count) or header
             # A class that is skipped needs no positions.
             frames = [header] if _reason_to_skip(header) else single_frames(header)
             for n, frame in enumerate(frames, 1):

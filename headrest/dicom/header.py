@@ -165,9 +165,13 @@ def _bare_ct_image(source, tags, needed):
 
 
 def _elements(source, implicit, little, stop, tags=None):
-    options = {"specific_tags": list(tags) if tags else None}
-    options["stop_when"] = lambda tag, _, length: stop(int(tag), length)
-    return read_dataset(source, implicit, little, **options)
+    return read_dataset(
+        source,
+        implicit,
+        little,
+        stop_when=lambda tag, _, length: stop(int(tag), length),
+        specific_tags=list(tags) if tags else None,
+    )
 
 
 class BoundedFile:

@@ -145,8 +145,8 @@ def _paint_inserts(window, phantom):
         window.paint_patient(window.share(np.maximum(rod, -150 - points[2])), phantom["resin"])
     below, thick = points[2] + 42, phantom["tube_mm"]
     for number in range(phantom["tubes"]):  # some stand apart from the skull in a slice
-        at, wall = ((0, -38), (34, 40), (-34, 40))[number], rng.uniform(1.5, 6)
-        tube = np.maximum(cylinder(points, (*at, 0), thick), below)
+        foot, wall = ((0, -38), (34, 40), (-34, 40))[number], rng.uniform(1.5, 6)
+        tube = np.maximum(cylinder(points, (*foot, 0), thick), below)
         window.paint_patient(window.share(tube), phantom["hu"] * 0.7)
         window.fill(tube + wall, float(rng.choice(ROD_HU)))
     if phantom["block"] == "yes":
