@@ -66,8 +66,8 @@ def write_previews(
     (folder / PREVIEW_FOLDER).mkdir()
     for n in numbers:
         side = LARGE if any(n in group for group in large) else SMALL
-        one = (a[n - 1][box] for a in (series.hu, removed, patient))
-        picture = triptych(*one, series.spacing_mm[1:], side)
+        hu, fill, inside = (a[n - 1][box] for a in (series.hu, removed, patient))
+        picture = triptych(hu, fill, inside, series.spacing_mm[1:], side)
         (folder / PREVIEW_FOLDER / f"{n:04d}.webp").write_bytes(encode_preview(picture))
 
 

@@ -197,9 +197,9 @@ def _read(path):
         slice_bytes = fields.pop("slice_bytes", None)
         as_tuples = {key: tuple(fields[key]) for key in ("states", "confidence", "warnings")}
         report = Report(**{**fields, **as_tuples})
-        texts = (report.source, report.error, report.folder, report.description)
+        texts: tuple = (report.source, report.error, report.folder, report.description)
         texts += (report.options, *report.states, *report.warnings)
-        numbers = (report.slices, report.removed_ml, report.seconds, report.bound_ml or 0)
+        numbers: tuple = (report.slices, report.removed_ml, report.seconds, report.bound_ml or 0)
         numbers += report.confidence
         if not all(isinstance(text, str) for text in texts) or not np.isfinite(numbers).all():
             raise ValueError

@@ -216,7 +216,7 @@ def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> 
     marked = overlay(hu, mask)
     marked[boundary] = to_rgb(PADDING_COLOR)
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH_IN, 6), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr]
+    figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr, call-arg]
     flat = axes.ravel()
     center, width = WIDE
     limits = center - width / 2, center + width / 2
