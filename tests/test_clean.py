@@ -489,7 +489,9 @@ def test_report_holds_slices_and_volume(source, tmp_path):
 
 def test_report_lists_flagged_slices():
     states = ("free", "touching", "touching", "absent", "touching")
-    report = Report("scan", "ct-1", "network", 5, 8.0, states, (0.99, 0.95, 0.5, 1.0, 0.2))
+    sure = (0.99, 0.95, 0.5, 1.0, 0.2)
+    named = {"source": "scan", "folder": "ct-1", "method": "network", "slices": 5}
+    report = Report(**named, removed_ml=8.0, states=states, confidence=sure)
     line = "5 slices, 8.0 ml removed, support touches in 3: 2-3, 5"
     assert str(report).endswith(f"{line}, uncertain in 2: 3, 5, nothing found in 1: 4")
     left = str(replace(report, method="kmeans", confidence=()))

@@ -53,7 +53,7 @@ def same(one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "tilted"), [(0, False), (3, True)])
+@pytest.mark.parametrize(("seed", "tilted"), [(5, False), (0, True)])
 def test_dcm2niix_gives_the_support_of_dicom(tmp_path, seed, tilted):
     dcm2niix = pytest.importorskip("dcm2niix")
     folder = tmp_path / "scan"

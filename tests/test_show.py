@@ -121,6 +121,7 @@ def test_viewer_is_a_figure_outside_jupyter(shell):
 def test_viewer_has_sliders_in_jupyter(shell, monkeypatch):
     widgets = pytest.importorskip("ipywidgets")
     monkeypatch.setattr(scans, "_has_widgets", lambda: True)
+    plt.close("all")
     slider, choice, picture = browse(*shell).children
     assert isinstance(slider, widgets.IntSlider)
     assert (slider.value, slider.max) == (20, 39)
