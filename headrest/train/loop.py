@@ -11,7 +11,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.counts import evaluate_slices, slice_probability
-from headrest.hounsfield import DENSE_HU, IGNORE_LABEL
 from headrest.segment.export import set_exported_weights
 from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
@@ -154,9 +153,6 @@ class _Session:
     """A network in training, its data, and the folder of its run."""
 
     def __init__(self, data, run, settings):
-        self.model = start_network(settings)
-        if settings.start_from and self.model.output_shape[-1] == 2:
-            data = _dense_alone(data)
         self.data, self.run, self.history = data, run, []
         target, size = data.target(settings.labels), data.hu.shape[1]
         _check_data(data.hu, target)
@@ -166,6 +162,7 @@ class _Session:
         training, self.held_out = split_patients(data.patient, settings.held_out, settings.seed)
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
+        self.model = start_network(settings)
         self.settings = settings = _complete(settings, self.model)
         source = (data.hu, target, training, settings.batch_size)
         options = (settings.augment, settings.slices_per_epoch)
@@ -240,15 +237,6 @@ class _Session:
         counts = evaluate_slices(self.model, self.data, self.held_out, self.reference)
         groups = {f"dice_{name}": counts.scores(name)["dice"] for name in ("free", "touching")}
         return counts.scores() | groups
-
-
-def _dense_alone(data):
-    """The set without labels at `DENSE_HU` or below: so was the pretrained network trained."""
-    labels = {
-        name: np.where(data.hu > DENSE_HU, one, np.uint8(IGNORE_LABEL))
-        for name, one in data.labels.items()
-    }
-    return replace(data, labels=labels)
 
 
 def _check_data(hu, labels):
