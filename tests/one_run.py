@@ -13,10 +13,11 @@ def easy_set(patients=6, slices=4, size=64, seed=0):
     y, x = np.mgrid[:size, :size]
     n = patients * slices
     hu = np.full((n, size, size), -1000, np.int16)
-    truth = np.zeros((n, size, size), np.uint8)
+    truth = np.full((n, size, size), 255, np.uint8)  # air is ignored: trains in seconds
     for i in range(n):
         top = int(size * 0.78 + rng.integers(-4, 5))
-        hu[i][np.hypot(y - 0.4 * size, x - size / 2) < 0.3 * size] = 40
+        disc = np.hypot(y - 0.4 * size, x - size / 2) < 0.3 * size
+        hu[i][disc], truth[i][disc] = 40, 2
         hu[i, top : top + 4, 8:-8] = 100
         truth[i, top : top + 4, 8:-8] = 1
     hu += rng.integers(-20, 20, hu.shape).astype(np.int16)
