@@ -24,7 +24,7 @@ network:
   dataset       write a training set from scans and masks
   train         train a network on a training set
   export        write a trained network as ONNX, for clean --weights
-  make-weights  train the pretrained network again, from seeds
+  make-weights  train a network on synthetic patients, from seeds
   video         show the epochs of a training run as a video
 evaluate:
   score         compare a cleaned series with a reference
@@ -241,8 +241,9 @@ def _add_make_weights(commands):
 def _make_weights(folder, patients, seed, jobs):
     """Train a network on one slice each of synthetic patients; write weights and model card.
 
-    If it is stopped, the same command continues after the last epoch. The defaults are those of
-    the pretrained network, which took an hour and a half on two cores with AVX-512.
+    If it is stopped, the same command continues after the last epoch. The settings are those of
+    the pretrained network, which knows support alone and took an hour and a half on two cores with
+    AVX-512; this network has three classes.
     """
     from headrest.train.release import make_weights
 

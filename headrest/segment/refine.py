@@ -49,7 +49,7 @@ continues in a detection of the first: 0.43 ml of the skull of `philips-phantom`
 
 COMPONENT_PROBABILITY = 0.4
 """Mean probability from which a component that is not connected to the patient is support. At 0.2
-islands of a shoulder go, half a ml per patient of the 30 on whom it was chosen."""
+parts of a shoulder go, half a ml per patient; chosen on 30 synthetic ones."""
 
 SPECK_VOXELS = 10
 """Smaller components of what is visible are noise of the air, unless they are dense."""
@@ -124,7 +124,8 @@ def _refine_dense(dense, probability, spacing_mm, steps):
     if "enclosed by the patient" in steps:
         found &= ~patient
     if "disconnected components" in steps:
-        found |= _likely_components(dense & ~found & ~patient, probability)
+        labels, count = ndimage.label(dense & ~found & ~patient, FACES)
+        found |= _are_likely(labels, count, probability)[labels]
     return found, patient & ~found
 
 
@@ -140,9 +141,7 @@ def _faint(found, kept, probability, hu, spacing_mm):
         light[i] = open_mask(foam, FOAM_MM, spacing_mm[1:])
     labels, count = ndimage.label(visible | light, FACES)
     shown = np.where(visible, labels, 0)
-    pixels, total = sum_by_label(shown, count), sum_by_label(shown, count, probability[0])
-    likely = (total >= COMPONENT_PROBABILITY * pixels) & (pixels >= SPECK_VOXELS)
-    return likely[labels] | found
+    return _are_likely(shown, count, probability[0], SPECK_VOXELS)[labels] | found
 
 
 def _components(found):
@@ -179,12 +178,11 @@ def _single_slice(at, where, labels, count, rest):
     return shared > SINGLE_SLICE_SHARE * pixels
 
 
-def _likely_components(mask, probability):
-    """Components whose mean probability of support is high enough."""
-    labels, count = ndimage.label(mask, FACES)
-    pixels = sum_by_label(labels, count)
+def _are_likely(labels, count, probability, smallest=1):
+    """Whether each component has `smallest` voxels and a mean probability that is high enough."""
+    voxels = sum_by_label(labels, count)
     total = sum_by_label(labels, count, probability)
-    return ((total >= COMPONENT_PROBABILITY * pixels) & (pixels > 0))[labels]
+    return (total >= COMPONENT_PROBABILITY * voxels) & (voxels >= smallest)
 
 
 def _large_components(mask, spacing_mm):
