@@ -38,7 +38,7 @@ def draw_trade_off(summaries: Mapping) -> Figure:
         title = f"{group} support: removed patient, ml"
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.set(title=title, xlim=(-0.1, 130), ylim=(-0.02, None))
+        axis.set(title=title, xlim=(-0.1, 130), ylim=(-0.05, None))
         axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     axes[1].set_xlabel("residual support, %")
     handles, names = axes[0].get_legend_handles_labels()
@@ -53,7 +53,7 @@ def _point(axis, name, x, y, marker):
     style = {"fmt": marker, "color": color, "elinewidth": 0.8, "alpha": 0.85}
     axis.errorbar(x[0], y[0], *bars, label=name, **style)
     if name in LABELLED:
-        side, offset = ("left", (6, 12)) if x[0] < 10 else ("right", (-8, 7))
+        side, offset = ("left", (6, 12)) if x[0] < 10 else ("right", (-8, 7 if y[0] else -11))
         style = {"xytext": offset, "textcoords": "offset points", "ha": side, "fontsize": 9}
         axis.annotate(name, (x[0], y[0]), color=color, **style)
 

@@ -53,12 +53,15 @@ plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 
 
 def _store_small_outputs():
-    """Store the figures of a notebook as JPEG: a third of the bytes of PNG for CT slices."""
+    """Store the figures of a notebook as JPEG: a third of the bytes of PNG for CT slices.
+
+    Without subsampling, which takes the colour from thin lines.
+    """
     from matplotlib_inline.config import InlineBackend
 
     config = InlineBackend.instance()
     config.figure_formats = {"jpeg"}
-    kwargs: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82}}
+    kwargs: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82, "subsampling": 0}}
     config.print_figure_kwargs = kwargs
 
 
