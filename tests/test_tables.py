@@ -133,3 +133,12 @@ def test_readme_has_the_tables_of_the_stored_results():
         assert table in README, f"README differs from {KEPT.name}; it should read\n\n{table}"
     scored = [rows for rows in re.findall(r"(?:^\|.*\n)+", README, re.M) if "| Dice" in rows]
     assert len(scored) == len(printed), "a table of scores that no notebook printed"
+
+
+@pytest.mark.skipif(not KEPT.exists(), reason="notebook 05 has not been run in full")
+def test_readme_begins_with_the_figures_of_real_scans():
+    scans = [methods["pretrained"] for methods in results.read_results(KEPT)["scans"].values()]
+    left = [100 * one["residual_ml"][0] / one["support_ml"][0] for one in scans]
+    lost = max(one["lost_ml"][0] for one in scans)
+    share = f"{min(left):.1f} to {max(left):.1f} % of the support above -800 HU is left"
+    assert f"{share}, and at most {lost:.2f} ml of the patient removed" in README

@@ -65,19 +65,17 @@ SCAN_COLUMNS = {
 README_COLUMNS = {
     "Dice, free": (("free", "dice"), DICE),
     "Dice, touching": (("touching", "dice"), DICE),
-    "dense, free": (("free", "dense_dice"), "{:.3f}"),
-    "dense, touching": (("touching", "dense_dice"), "{:.3f}"),
+    "mean per patient": (("all", "case_dice"), "{:.3f}"),
+    "Dice, dense": (("all", "dense_dice"), "{:.3f}"),
+    "accuracy": (("all", "accuracy"), "{:.3f}"),
     "residual support, %": (("all", "residual_pct"), "{:.1f}"),
-    "of dense, %": (("all", "dense_residual_pct"), "{:.1f}"),
     "removed patient, ml": (("all", "lost_ml"), ML),
-    "solved, free": (("free", "solved"), SHARE),
-    "solved, touching": (("touching", "solved"), SHARE),
 }
 """Columns of the tables: heading, measure of `headrest.evaluate.bootstrap.measures`, format."""
 
 DENSE_NOTE = "\\* finds support above -500 HU only: read its figures of dense support."
 
-README_METHODS = (PRETRAINED, "7 levels, SAME", "convex hull", KMEANS, BODY_MASK, NOTHING)
+README_METHODS = (PRETRAINED, "convex hull", KMEANS, BODY_MASK, NOTHING)
 """Rows of README's table, the first in bold; the notebook on methods shows all."""
 
 
