@@ -2,7 +2,7 @@
 
 from headrest.clean.series import clean_series
 from headrest.clean.tree import clean_tree
-from headrest.datasets.download import fetch, fetch_idc
+from headrest.datasets import fetch, fetch_idc
 from headrest.dicom import read_series, series_from_array, write_derived_series
 from headrest.evaluate.metrics import dice, iou, lost_ml, residual_ml
 from headrest.hounsfield import rescale, window

@@ -117,7 +117,7 @@ def _fetch(name, list):
     Nothing is downloaded twice. HEADREST_DATA names a folder to use instead of the cache of the
     platform.
     """
-    from headrest.datasets.download import fetch, fetch_idc, listing
+    from headrest.datasets import fetch, fetch_idc, listing
 
     if list or not name:
         print(listing())

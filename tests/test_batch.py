@@ -448,7 +448,7 @@ def test_a_cluster_writes_the_same_as_one_process(studies, tmp_path, cluster):
 
 @pytest.mark.slow
 def test_another_worker_repeats_the_task_of_a_dead_one(tmp_path, cluster):
-    from headrest.util.cluster import run_on_cluster
+    from headrest.util.workers import run_on_cluster
 
     once = str(tmp_path / "once")
     done = dict(run_on_cluster(upper, ["a", "b", once, "c"], cluster.scheduler_address))
@@ -457,7 +457,7 @@ def test_another_worker_repeats_the_task_of_a_dead_one(tmp_path, cluster):
 
 @pytest.mark.slow
 def test_gives_up_a_task_that_ends_every_worker(cluster):
-    from headrest.util.cluster import run_on_cluster
+    from headrest.util.workers import run_on_cluster
 
     assert dict(run_on_cluster(upper, ["always", "a"], cluster.scheduler_address))["always"] is None
 
@@ -466,7 +466,7 @@ def test_gives_up_a_task_that_ends_every_worker(cluster):
 def test_accepts_a_scheduler_file(tmp_path, cluster):
     import json
 
-    from headrest.util.cluster import run_on_cluster
+    from headrest.util.workers import run_on_cluster
 
     (tmp_path / "scheduler.json").write_text(json.dumps({"address": cluster.scheduler_address}))
     done = run_on_cluster(double, range(3), str(tmp_path / "scheduler.json"))
@@ -475,7 +475,7 @@ def test_accepts_a_scheduler_file(tmp_path, cluster):
 
 @pytest.mark.slow
 def test_refuses_a_worker_of_another_version(cluster, monkeypatch):
-    from headrest.util import cluster as module
+    from headrest.util import workers as module
 
     monkeypatch.setattr(module, "__version__", "0.0.0")
     with pytest.raises(HeadrestError, match=r"headrest \S+, and not 0\.0\.0"):
@@ -496,7 +496,6 @@ def test_reports_that_no_scheduler_answers(studies, tmp_path):
 
 def test_names_the_missing_package_of_a_scheduler(studies, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "headrest.util.cluster", raising=False)
     with pytest.raises(HeadrestError, match="pip install distributed"):
         clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 

@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import make_series, uid
 
-from headrest import HeadrestError, fetch, fetch_idc, read_series
+from headrest import HeadrestError, datasets, fetch, fetch_idc, read_series
 from headrest.__main__ import main
-from headrest.datasets import download as datasets
 from headrest.util.files import sha256
 
 
@@ -117,7 +116,7 @@ def test_full_disk_leaves_no_files(web, tmp_path):
     code = "\n".join(
         (
             "import resource, signal, pathlib, sys",
-            "from headrest.datasets import download as datasets",
+            "from headrest import datasets",
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)",
             "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))",
             f"datasets.BASE, datasets.REGISTRY = {datasets.BASE!r}, pathlib.Path(sys.argv[1])",

@@ -21,7 +21,7 @@ from conftest import head_hu, make_series
 from headrest import HeadrestError, clean_tree, read_series
 from headrest.__main__ import main
 from headrest.dicom import header
-from headrest.train import frames
+from headrest.train import checkpoints as frames
 
 pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
 HERE = Path(__file__).parent

@@ -24,16 +24,18 @@ from headrest.train.checkpoints import (
     CHECKPOINT_FILES,
     Checkpoint,
     Settings,
+    choose_slices,
+    keep_slices,
     load_checkpoint,
+    read_frames,
     save_checkpoint,
 )
 from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
-from headrest.train.frames import choose_slices, keep_slices, read_frames
 from headrest.util.arrays import read_arrays
 from headrest.util.files import lock_folder
 
 pytest.importorskip("keras")
-from headrest.evaluate.counts import evaluate_labels, evaluate_slices, slice_probability
+from headrest.evaluate.metrics import evaluate_labels, evaluate_slices, slice_probability
 from headrest.segment.export import export_network
 from headrest.segment.unet import build_unet, get_weights, keras_probability
 from headrest.train.loop import (

@@ -22,10 +22,8 @@ def test_empty_masks_agree_and_one_empty_mask_does_not():
 
 
 def test_accuracy_comes_with_that_of_an_empty_mask():
-    support = EMPTY.copy()
-    support[0, 0] = True
-    assert metrics.pixel_accuracy(support, EMPTY) == (1 - 8 / 128, 1 - 8 / 128)
-    assert metrics.pixel_accuracy(np.empty(0), np.empty(0)) == (1, 1)
+    scores = metrics.scores_from_counts([8, 0], [0, 0], [0, 0], [128, 0])
+    assert list(scores["accuracy"]) == list(scores["all_background"]) == [1 - 8 / 128, 1]
 
 
 def test_residual_and_lost_volumes():

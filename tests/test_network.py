@@ -159,7 +159,7 @@ def test_pixel_shuffle_is_a_transposed_convolution(step):
 
 
 def test_drawing_shows_every_level():
-    from headrest.show.architecture import architecture, draw_architecture
+    from headrest.show.methods import architecture, draw_architecture
 
     model = build_unet("valid3")
     blocks = architecture(model)

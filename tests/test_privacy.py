@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from headrest import clean_tree, find_support, read_series
 from headrest.__main__ import main
 from headrest.show import figures as plots
-from headrest.train import frames
+from headrest.train import checkpoints as frames
 from headrest.train.dataset import LabelledStudy, write_training_set
 
 ROOT = Path(__file__).parents[1]

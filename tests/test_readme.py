@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import headrest
+from headrest import datasets
 from headrest.__main__ import build_parser
-from headrest.datasets import download as datasets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -9,13 +9,13 @@ from headrest import read_series, series_from_array
 from headrest.phantom import synthesize
 from headrest.segment.support import Support
 from headrest.show import browse, scans
-from headrest.show.components import (
+from headrest.show.figures import image_sides, montage, overlay, plt, save, show_slices
+from headrest.show.methods import (
     TRUTH_COLORS,
     draw_clusters,
     draw_components,
     measure_components,
 )
-from headrest.show.figures import image_sides, montage, overlay, plt, save, show_slices
 
 
 @pytest.fixture

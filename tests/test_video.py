@@ -11,7 +11,7 @@ from PIL import Image, ImageColor
 from headrest import HeadrestError
 from headrest.__main__ import main
 from headrest.show.video import FRAME_SIZE, LEGEND, compose, write_video
-from headrest.train import frames
+from headrest.train import checkpoints as frames
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
 EPOCHS = 3

@@ -20,7 +20,7 @@ from headrest.dicom.nifti import is_nifti
 from headrest.dicom.write import is_derived
 from headrest.util.errors import HeadrestError, plain
 from headrest.util.files import lock_destination
-from headrest.util.workers import run_unordered
+from headrest.util.workers import check_address, run_on_cluster, run_unordered
 
 DIED = (
     "each process that tried was ended from outside: out of memory? Or, in a script of your own, "
@@ -66,7 +66,7 @@ def clean_tree(
         ``if __name__ == "__main__":``, as each process imports the script.
     scheduler : str, optional
         Address of a Dask scheduler ("tcp://host:8786"), or path of its scheduler file, that does
-        the work instead; see `headrest.util.cluster`.
+        the work instead; see `headrest.util.workers`.
     on_message : callable, optional
         Called with one line about each kind of file that was skipped, and with each Report as
         soon as it is there.
@@ -158,9 +158,6 @@ def _engine(jobs, scheduler):
     if jobs < 1 or (scheduler and jobs > 1):
         raise HeadrestError(f"{jobs} jobs: choose one or more, or a scheduler")
     if scheduler:
-        # Dask is loaded only where it is used.
-        from headrest.util.cluster import check_address, run_on_cluster
-
         check_address(scheduler)
         return partial(run_on_cluster, address=scheduler)
     if jobs > 1:

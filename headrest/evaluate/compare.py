@@ -13,8 +13,14 @@ import numpy as np
 from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
 from headrest.evaluate.baselines import BASELINES, outside_body_mask
-from headrest.evaluate.counts import EVALUATION_BATCH, SliceCounts, slice_probability
-from headrest.evaluate.metrics import count_slices, dice_from_counts, surface_distance_mm
+from headrest.evaluate.metrics import (
+    EVALUATION_BATCH,
+    SliceCounts,
+    count_slices,
+    dice_from_counts,
+    slice_probability,
+    surface_distance_mm,
+)
 from headrest.evaluate.score import FAINT_HU, MIN_SUPPORT_PIXELS, reference_labels
 from headrest.hounsfield import DENSE_HU, FLOOR, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import read_truth

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from numpy.random import Generator
 
+from headrest.phantom import materials as ranges
 from headrest.phantom import soft_shapes as soft
-from headrest.phantom import support_ranges as ranges
 from headrest.phantom import support_shapes as shapes
 from headrest.phantom.materials import Parameters, choose, happens, sample
 

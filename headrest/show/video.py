@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from headrest.hounsfield import WIDE, window
-from headrest.train.frames import Frames, read_frames
+from headrest.train.checkpoints import Frames, read_frames
 from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file
 from headrest.util.report import EXTRA_COLOR, PADDING_COLOR, SUPPORT_COLOR
@@ -82,7 +82,7 @@ def compose(frames: Frames) -> Iterator[np.ndarray]:
 
     Parameters
     ----------
-    frames : headrest.train.frames.Frames
+    frames : headrest.train.checkpoints.Frames
 
     Yields
     ------

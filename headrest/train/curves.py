@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.evaluate.counts import evaluate_slices
+from headrest.evaluate.metrics import evaluate_slices
 from headrest.segment.unet import CONVOLUTIONS, PRESETS, build_unet
 from headrest.train.batches import Batches
 from headrest.train.checkpoints import epoch_seed

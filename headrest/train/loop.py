@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.evaluate.counts import evaluate_slices, slice_probability
+from headrest.evaluate.metrics import evaluate_slices, slice_probability
 from headrest.segment.export import set_exported_weights
 from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
@@ -18,12 +18,14 @@ from headrest.train.batches import Batches, split_patients
 from headrest.train.checkpoints import (
     Checkpoint,
     Settings,
+    choose_slices,
     epoch_seed,
+    keep_epoch,
+    keep_slices,
     load_checkpoint,
     save_checkpoint,
 )
 from headrest.train.dataset import TrainingSet
-from headrest.train.frames import choose_slices, keep_epoch, keep_slices
 from headrest.train.losses import LOSSES, OPTIMIZERS, choose
 from headrest.util.arrays import fit_to_matrix
 from headrest.util.backend import keras

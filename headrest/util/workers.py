@@ -1,10 +1,15 @@
-"""A pool of worker processes that end with the process that started them.
+"""Worker processes that end with the process that started them, or those of a Dask cluster.
 
-If a worker process dies, for example because the system is out of memory, the tasks that were
-running are tried once more, each in a process of its own.
+If a process dies, for example because the system is out of memory, the tasks that were running are
+tried once more, each in a process of its own.
+
+Each worker of a cluster needs this version of headrest, the same paths to source and destination,
+and one thread, since each thread cleans a series of its own:
+``dask worker tcp://host:8786 --nthreads 1``.
 """
 
 import os
+import re
 import signal
 import threading
 from collections import deque
@@ -13,15 +18,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import cache, partial, partialmethod
+from itertools import islice
 from multiprocessing import get_context
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from headrest.util.errors import HeadrestError
+from headrest.util import __version__
+from headrest.util.errors import HeadrestError, require
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 """Environment variables that set the number of threads of OpenMP and TensorFlow."""
+
+SUBMITTED_TASKS = 2000
+"""Tasks that a Dask scheduler gets at a time: more than it has workers."""
 
 
 def run_unordered(
@@ -143,3 +153,86 @@ def _exit_with_parent(parent_alive):
     with suppress(OSError):
         parent_alive.poll(None)
     os._exit(1)
+
+
+def run_on_cluster(
+    work: Callable[[Any], Any], tasks: Iterable[Any], address: str
+) -> Iterator[tuple[Any, Any]]:
+    """Run tasks on a cluster. If a worker dies, another one repeats its task.
+
+    Parameters
+    ----------
+    work : callable, task -> result; a function of a module that the workers can import.
+    tasks : iterable
+    address : str, address of the scheduler ("tcp://host:8786"), or path of its scheduler file.
+
+    Yields
+    ------
+    (task, result) in the order of completion. The result is None if several workers died over it.
+
+    Raises
+    ------
+    HeadrestError
+        If no scheduler answers, it goes away, or the workers cannot run the tasks.
+    """
+    with _connect(address) as client:
+        from distributed import as_completed  # loaded only where it is used
+
+        waiting, submitted = iter(tasks), {}
+
+        def submit(count):
+            for task in islice(waiting, count):
+                future = client.submit(_run_on_worker, work, task, __version__, pure=False)
+                submitted[future.key] = task
+                yield future
+
+        completed = as_completed(list(submit(SUBMITTED_TASKS)), loop=client.loop)
+        for future in completed:
+            yield submitted.pop(future.key), _result(future, address)
+            completed.update(list(submit(1)))
+
+
+def check_address(address: str) -> None:
+    """Raise a HeadrestError if this is no scheduler file or address, or Dask is not installed."""
+    require("distributed", ", to use a scheduler")
+    if not (os.path.isfile(address) or "://" in address or re.search(r":\d+$", address)):
+        raise HeadrestError(
+            f"{address}: neither a scheduler file nor an address such as tcp://host:8786"
+        )
+
+
+@contextmanager
+def _connect(address):
+    check_address(address)
+    from distributed import Client
+
+    where = "scheduler_file" if os.path.isfile(address) else "address"
+    try:
+        client = Client(**{where: str(address)}, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise HeadrestError(f"{address}: no scheduler answers there") from error
+    with client:
+        yield client
+
+
+def _result(future, address):
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except HeadrestError:
+        raise
+    except KilledWorker:
+        return None
+    except Exception as error:
+        raise HeadrestError(
+            f"{address}: the cluster ended the work ({type(error).__name__}); does the scheduler "
+            f"still run, and has each worker headrest {__version__}?"
+        ) from error
+
+
+def _run_on_worker(work, task, version):
+    if version != __version__:
+        raise HeadrestError(f"a worker has headrest {__version__}, and not {version} as you")
+    configure_worker(threads=1)
+    return work(task)

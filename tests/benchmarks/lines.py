@@ -57,7 +57,7 @@ def network(options: Namespace) -> Iterator[Row]:
     from headrest.hounsfield import scale
     from headrest.segment.pretrained import load_pretrained
     from headrest.segment.unet import build_unet
-    from headrest.show.architecture import operations
+    from headrest.show.methods import operations
 
     predict, per_slice = load_pretrained(), operations(build_unet("standard"), 512)
     with head() as folder:
@@ -157,7 +157,7 @@ def kmeans(options: Namespace) -> Iterator[Row]:
 def training(options: Namespace) -> Iterator[Row]:
     """P8: a training step, as a share of the rate of matrix products."""
     from headrest.segment.unet import build_unet
-    from headrest.show.architecture import operations
+    from headrest.show.methods import operations
     from headrest.train.loop import compile_network
     from headrest.util.backend import ops
 

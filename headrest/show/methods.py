@@ -1,4 +1,7 @@
-"""Figures of K-Means and connected components: one slice, and the components of many patients."""
+"""Figures of the methods: clusters and components of K-Means, and the levels of a network.
+
+Keras is loaded by the functions that take a network.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from headrest.hounsfield import DENSE_HU
 from headrest.segment.components import (
@@ -22,12 +25,20 @@ from headrest.segment.components import (
 )
 from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
 from headrest.show.figures import WIDTH_IN, overlay, plt
-from headrest.util.report import EXTRA_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util.report import (
+    EXTRA_COLOR,
+    OTHER_COLOR,
+    PADDING_COLOR,
+    SECOND_COLOR,
+    SUPPORT_COLOR,
+)
 
 CLASS_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "ambiguous": PADDING_COLOR}
 
 TRUTH_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "both": "#000000"}
 """Components by the truth; "both" holds at least a tenth of either."""
+
+BLOCK_COLORS = {"down": SECOND_COLOR, "up": SUPPORT_COLOR}
 
 SMALLEST_MM2 = 5.0
 """Smaller components are noise and are not drawn."""
@@ -139,3 +150,104 @@ def _draw_limits(axis: Axes) -> None:
     axis.plot([BONE_MEAN_HU] * 2, [0, BONE_STD_HU], color="0.3", linestyle="--")
     axis.plot([-520, BONE_MEAN_HU], [BONE_STD_HU] * 2, color="0.3", linestyle="--")
     axis.text(BONE_MEAN_HU + 8, 8, "bone", fontsize=9)
+
+
+def architecture(model: Any, size: int = 512) -> dict[str, list]:
+    """List the levels of the encoder and of the decoder, for slices of `size` x `size`.
+
+    Returns
+    -------
+    dict of columns for `headrest.util.report.table`: "block" (down0, down1, ..., up0), "size" (rows
+    and columns of its output), "features", "convolutions", "parameters".
+
+    Examples
+    --------
+    >>> from headrest.segment.unet import build_unet
+    >>> architecture(build_unet("small"), 64)["size"]
+    [32, 16, 8, 16, 32]
+    """
+    from headrest.segment.unet import layer_sizes, output_size
+    from headrest.util.backend import layers as kinds
+
+    output_size(model, size)  # refuses other sizes
+    sizes = layer_sizes(model, size)
+    blocks: dict[str, list] = {}
+    for layer in model.layers:
+        block, _, _ = layer.name.partition("_")
+        if block.startswith(("down", "up")):
+            blocks.setdefault(block, []).append(layer)
+    return {
+        "block": list(blocks),
+        "size": [sizes[layers[-1].name] for layers in blocks.values()],
+        "features": [layers[-1].output.shape[-1] for layers in blocks.values()],
+        "convolutions": [
+            sum(isinstance(layer, kinds.Conv2D) for layer in layers) for layers in blocks.values()
+        ],
+        "parameters": [sum(la.count_params() for la in layers) for layers in blocks.values()],
+    }
+
+
+def operations(model: Any, size: int = 512) -> int:
+    """Floating-point operations of the convolutions for one slice.
+
+    A training step takes three times as many: forward, and backward to inputs and weights.
+
+    Examples
+    --------
+    >>> from headrest.segment.unet import build_unet
+    >>> round(operations(build_unet("original")) / 1e9, 1)
+    57.3
+    """
+    from headrest.segment.unet import PixelShuffle, layer_sizes
+
+    sizes, total = layer_sizes(model, size), 0
+    for layer in model.layers:
+        if layer.weights:
+            shuffle = layer.strides[0] if isinstance(layer, PixelShuffle) else 1
+            total += 2 * int(np.prod(layer.kernel.shape)) * (sizes[layer.name] // shuffle) ** 2
+    return total
+
+
+def draw_architecture(model: Any, size: int = 512) -> Figure:
+    """Draw a network: one bar per block, as long as the features are many; one row per level.
+
+    A size in brackets is that of the decoder, where convolutions without padding change it.
+    """
+    from headrest.segment.unet import output_size
+
+    blocks = architecture(model, size)
+    rows = list(zip(*blocks.values()))
+    depth = len(rows) // 2
+    figure, axis = plt.subplots(figsize=(WIDTH_IN, 0.9 + 0.42 * depth))
+    for i, (name, out, features, convolutions, _) in enumerate(rows):
+        level, side = min(i, len(rows) - 1 - i), -1 if i < depth else i > depth
+        _draw_block(axis, name, level, int(side), features)
+        if i <= depth:
+            decoder = rows[len(rows) - 1 - i][1]
+            sizes = f"{out} x {out}" + (f" ({decoder} x {decoder})" if decoder != out else "")
+            text = f"{sizes}, {features} features, {convolutions} convolutions"
+            axis.text(1.75, -level, text, fontsize=9, va="center")
+    for level in range(depth):
+        _arrow(axis, (-0.45, -level), (0.45, -level), dashed=True)
+        for side in (-1, 1):
+            ends = [(side, -level - 0.25), (side * (level + 1 < depth), -level - 0.75)]
+            _arrow(axis, *(ends if side < 0 else ends[::-1]))
+    out = output_size(model, size)
+    for x, text in ((-1, f"slice, {size} x {size}"), (1, f"logits, {out} x {out}")):
+        axis.text(x, 0.45, text, ha="center", fontsize=9)
+    title = f"{model.name}: {model.count_params():,} parameters"
+    axis.set(xlim=(-1.6, 4.6), ylim=(-depth - 0.5, 0.8), title=title)
+    axis.set_axis_off()
+    return figure
+
+
+def _draw_block(axis, name, level, side, features):
+    """A bar in the encoder (side -1), the decoder (1), or at the bottleneck (0)."""
+    width = 0.12 * np.log2(features)
+    corner = side - width / 2, -level - 0.2
+    axis.add_patch(Rectangle(corner, width, 0.4, color=BLOCK_COLORS[name.rstrip("0123456789")]))
+
+
+def _arrow(axis, start, end, dashed=False):
+    style = {"linestyle": (0, (4, 3)), "color": OTHER_COLOR} if dashed else {"color": "0.4"}
+    axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, **style))
