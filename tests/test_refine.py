@@ -7,9 +7,12 @@ from scipy import ndimage
 from headrest.segment import morphology as morphology_module
 from headrest.segment import refine as refine_module
 from headrest.segment.morphology import (
+    count_around,
     fill_holes,
+    label_voxels,
     largest_component,
     partial_volume_boundary,
+    select_voxels,
     sum_by_label,
 )
 from headrest.segment.refine import STEPS, confidence, refine, states
@@ -262,12 +265,32 @@ def test_fill_holes_agrees_with_scipy():
     assert np.array_equal(fill_holes(masks, (1, 1)), expected)
 
 
-def test_sum_by_label_agrees_with_scipy():
+def test_sums_and_selections_of_components_agree_with_scipy():
     rng = np.random.default_rng(2)
-    labels, weights = rng.integers(0, 5, (3, 8, 8)), rng.random((3, 8, 8))
-    expected = ndimage.sum_labels(weights, labels, range(1, 6))
-    assert sum_by_label(labels, 5, weights) == pytest.approx([0, *expected])
-    assert sum_by_label(labels, 5)[1:5] == pytest.approx(np.bincount(labels.ravel())[1:])
+    mask, weights = np.zeros((4, 20, 20), bool), rng.random((4, 20, 20))
+    mask[:3, 3:18, 1:17] = rng.random((3, 15, 16)) < 0.3
+    expected, n = ndimage.label(mask)
+    labels, count = label_voxels(mask)
+    assert count == n
+    of_slices = [one[inside] for one, inside in zip(weights, mask)]
+    sums = ndimage.sum_labels(weights, expected, range(1, n + 1))
+    assert sum_by_label(labels, count, of_slices)[1:] == pytest.approx(sums)
+    assert np.array_equal(sum_by_label(labels, count)[1:], np.bincount(expected.ravel())[1:])
+    chosen = rng.random(n + 1) < 0.5
+    assert np.array_equal(select_voxels(mask, labels, chosen), mask & chosen[expected])
+
+
+def test_count_around_agrees_with_scipy():
+    mask = np.random.default_rng(4).random((9, 12)) < 0.5
+    expected = ndimage.uniform_filter(mask.astype(float), 3) * 9  # reflects one pixel at the edges
+    assert np.array_equal(count_around(mask), expected.round())
+
+
+def test_float16_is_compared_exactly_as_float32():
+    values = np.arange(0x3C01, dtype=np.uint16).view(np.float16)  # all from 0 to 1
+    for least in (0.1, 0.5, 0.75, 1.0):
+        exact = values.astype(np.float64) >= least
+        assert np.array_equal(refine_module._reaches(values, least), exact)
 
 
 def test_states(scan):

@@ -1,6 +1,7 @@
 """Morphology of masks, with distances in mm."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,6 +87,21 @@ def count_neighbours(mask: np.ndarray) -> np.ndarray:
     return count
 
 
+def count_around(mask: np.ndarray) -> np.ndarray:
+    """Count the pixels of a mask in 3 x 3 around each pixel: uint8 array (rows, columns).
+
+    Pixels beyond the edges are those at the edges.
+
+    Examples
+    --------
+    >>> count_around(np.array([[True, False, False]]))
+    array([[6, 3, 0]], dtype=uint8)
+    """
+    wide = np.pad(mask.view(np.uint8), 1, "edge")
+    rows = wide[:-2] + wide[1:-1] + wide[2:]
+    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+
+
 def partial_volume_boundary(
     mask: np.ndarray,
     hu: np.ndarray,
@@ -155,28 +171,52 @@ def largest_component(mask: np.ndarray, structure: np.ndarray = FACES) -> np.nda
     >>> largest_component(np.array([[1, 1, 0, 1]], bool), EIGHT).tolist()
     [[True, True, False, False]]
     """
-    labels, count = ndimage.label(mask, structure)
-    return labels == 1 + sum_by_label(labels, count)[1:].argmax() if count else mask
+    labels, count = label_voxels(mask, structure)
+    if not count:
+        return mask
+    largest = 1 + sum_by_label(labels, count)[1:].argmax()
+    return select_voxels(mask, labels, np.arange(count + 1) == largest)
 
 
-def sum_by_label(labels: np.ndarray, count: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """Count the voxels of each label, or sum their weights.
+def label_voxels(mask: np.ndarray, structure: np.ndarray = FACES) -> tuple[list[np.ndarray], int]:
+    """Label the connected components of a mask.
 
     Parameters
     ----------
-    labels : int array (..., rows, columns), from 0 (no label) to `count`.
-    count : int
-    weights : float array of that shape, optional.
+    mask, structure : as for `largest_component`.
 
     Returns
     -------
-    float array (count + 1,); 0.0 for label 0.
+    labels : list of int array (n,), for each slice the labels of its voxels in the mask, in order:
+        from 1, far fewer than the voxels of the slice.
+    count : int
+    """
+    inside = mask[bounding_box(mask)]
+    labels, count = ndimage.label(inside, structure)
+    return [labels[i][inside[i]] for i in np.ndindex(inside.shape[:-2])], count
+
+
+def select_voxels(mask: np.ndarray, labels: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    """Select components of a mask: `labels` of `label_voxels`, `chosen` a bool for each label."""
+    selected = np.zeros_like(mask)
+    for i, one in zip(np.ndindex(mask.shape[:-2]), labels):
+        selected[i][mask[i]] = chosen[one]
+    return selected
+
+
+def sum_by_label(
+    labels: list[np.ndarray], count: int, weights: Iterable[np.ndarray | None] = repeat(None)
+) -> np.ndarray:
+    """Count the voxels of each label, or sum their weights: float array (count + 1,).
+
+    Parameters
+    ----------
+    labels, count : as `label_voxels` returns them.
+    weights : float arrays (n,) of the same voxels, for each slice, optional.
     """
     total = np.zeros(count + 1)
-    for i in np.ndindex(labels.shape[:-2]):  # NumPy needs 8 bytes per voxel, so slice by slice
-        labelled = labels[i] > 0
-        weight = None if weights is None else weights[i][labelled]
-        total += np.bincount(labels[i][labelled], weight, count + 1)
+    for one, weight in zip(labels, weights):
+        total += np.bincount(one, weight, count + 1)
     return total
 
 
@@ -200,7 +240,7 @@ def fill_holes(body: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     (196, 180)
     """
     filled = body.copy()
-    for one in filled:
+    for one in filter(np.any, filled):
         inside = one[bounding_box(one, 1)]
         inside |= fill_slice(open_mask(inside, STRAP_MM, spacing_mm))
     return filled

@@ -75,7 +75,10 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
             uncertain.append(i)
     flipped = hu[..., ::-1]
     for i, p, _ in _predict(flipped, uncertain, spacing_mm, network, "test-time augmentation"):
-        found[:, i] = (found[:, i] + p[..., ::-1]) / 2
+        mean = found[:, i].astype(np.float32)
+        mean += p[..., ::-1]
+        mean /= 2
+        found[:, i] = mean
     return found
 
 

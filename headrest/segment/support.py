@@ -186,7 +186,7 @@ def _network(series, weights=None, provider=None):
         boundary,
         patient,
         states(mask & dense, patient, spacing_mm),
-        confidence(probability[0] * dense, mask & dense, spacing_mm),
+        confidence(np.where(dense, probability[0], np.float16(0)), mask & dense, spacing_mm),
         probability[0],
         lost_ml,
         expected_ml(probability[0], ~removed, spacing_mm),
@@ -195,9 +195,12 @@ def _network(series, weights=None, provider=None):
 
 
 def _boundary(series, mask, thresholds):
-    slices = zip(mask, series.hu, thresholds)
-    spacing_mm = series.spacing_mm[1:]
-    return np.stack([partial_volume_boundary(m, hu, spacing_mm, t) for m, hu, t in slices])
+    boundary = np.empty_like(mask)
+    for i, threshold in enumerate(thresholds):
+        boundary[i] = partial_volume_boundary(
+            mask[i], series.hu[i], series.spacing_mm[1:], threshold
+        )
+    return boundary
 
 
 METHODS: dict[str, Callable[[Series], Support]] = {"network": _network, "kmeans": _kmeans}
