@@ -36,7 +36,7 @@ class CleanOptions:
     segmentation : bool
         Write `masks/NAME-segmentation.dcm` as well, beside the folder NAME of the series: a DICOM
         Segmentation of the support with its partial-volume boundary, whether or not
-        `patient_only` fills more, and of the patient. Needs highdicom.
+        `patient_only` fills more, and of the patient.
     labelmap : bool
         The same as a DICOM Label Map Segmentation, `masks/NAME-labelmap.dcm`.
     structures : bool

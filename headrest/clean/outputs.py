@@ -114,7 +114,7 @@ def _nifti(file, values, why_not=why_no_nifti, resample=False):
 
 def _segmentation(file, kind):
     write = partial(_write_segmentation, kind)
-    return Output(file, "highdicom", segmentation.why_no_segmentation, write)
+    return Output(file, "pydicom", segmentation.why_no_segmentation, write)
 
 
 OUTPUTS = {

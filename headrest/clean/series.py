@@ -118,9 +118,9 @@ def clean_with_options(
     def write_beside_slices(partial: Path) -> None:
         save_report(partial, report)
         write_previews(partial, series, result.filled, support.patient, report.flags)
+        series.release_hu()  # a segmentation of 140 slices needs as much memory
         for output in outputs:
             output.write_for(folder, result, partial)
-            series.release_hu()  # a segmentation of 140 slices needs as much memory again
         _delete_incomplete(folder)
 
     form = {"compress": options.compress, "drop_private": options.drop_private}

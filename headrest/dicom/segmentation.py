@@ -4,47 +4,59 @@ import copy
 import io
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pydicom import config
-from pydicom.dataset import Dataset
-from pydicom.valuerep import validate_value
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.valuerep import DSfloat, validate_value
 
 from headrest.dicom.frames import frame_source
 from headrest.dicom.mask import BODY, HEADREST, MANUALLY_CORRECTED
 from headrest.dicom.series import Series
 from headrest.dicom.values import has_place, number
 from headrest.dicom.write import (
+    IMPLEMENTATION_UID,
     SERIES_NUMBER_OFFSET,
     appended,
+    code,
     derived_uid,
+    item,
     mask_digest,
     offset_series_number,
+    source_image,
 )
 from headrest.util import __version__
-from headrest.util.errors import HeadrestError, require
+from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
 
 PHYSICAL_OBJECT = ("260787004", "SCT", "Physical object")
 ANATOMICAL = ("123037004", "SCT", "Anatomical Structure")
+LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # PS3.4 Table B.5-1; pydicom lacks it
 SEGMENTS = (("Support", PHYSICAL_OBJECT, HEADREST), ("Patient", ANATOMICAL, BODY))
-"""Name, category (PS3.16 CID 7150) and type of the segments 1 and 2."""
+BACKGROUND = ("Background", *[("125040", "DCM", "Background")] * 2)
+"""Name, category (PS3.16 CID 7150) and type of the segments 1 and 2, and of 0 in a label map."""
 
 ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
 CLUSTER_ANALYSIS = ("123107", "DCM", "Cluster Analysis")
 """Families of algorithms (PS3.16 CID 7162)."""
 
-TYPE_2: tuple[str, ...] = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-)
-TYPE_2 += ("ReferringPhysicianName", "StudyID", "StudyDate", "StudyTime")
-"""Type 2 attributes of patient and study: required, may be empty."""
+TYPE_2: tuple[str, ...] = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID")
+TYPE_2 += ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName")
+TYPE_2 += ("PositionReferenceIndicator",)
+"""Type 2 attributes of patient, study and frame of reference: required, may be empty."""
+
+COPIED = ("StudyInstanceUID", "StudyDescription", "FrameOfReferenceUID")
+COPIED += ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+COPIED_GROUPS = (0x0010, 0x0012)
+"""Attributes of the source beside `TYPE_2`, and groups of the patient and the clinical trial."""
+
+EVEN_MM = 0.01
+"""Distances of slices that differ by less are equal: positions have few decimals."""
 
 CHECKED_VRS = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")
 """Value representations whose form is checked in the attributes of patient and study."""
@@ -66,7 +78,7 @@ def write_segmentation(
     family: tuple[str, str, str] = ARTIFICIAL_INTELLIGENCE,
     kind: str = "BINARY",
 ) -> None:
-    """Write labels as a segmentation of support and patient. Needs highdicom.
+    """Write labels as a segmentation of support and patient.
 
     Frames have the native grid, also for tilted and uneven series. A binary segmentation has a
     frame per slice and segment, empty ones too: they tell slices without support from slices that
@@ -85,17 +97,15 @@ def write_segmentation(
     family : (value, scheme, meaning)
         Code of the family of the algorithm.
     kind : str
-        "BINARY", which every viewer reads, or "LABELMAP" (DICOM 2024c; highdicom 0.25): one frame
-        per slice, whose values are the numbers of the segments.
+        "BINARY", which every viewer reads, or "LABELMAP" (DICOM 2024c): one frame per slice, whose
+        values are the numbers of the segments.
 
     Raises
     ------
     HeadrestError
-        Where highdicom is missing, the labels do not fit the series, slices have no position, or
-        the file cannot be written.
-
+        Where the labels do not fit the series, slices have no position, or the file cannot be
+        written.
     """
-    require("highdicom")
     make = partial(_segmentation, series, labels, parameters, family, kind)
     save_object(path, series, labels, make)
 
@@ -131,63 +141,139 @@ def save_object(
 
 
 def _segmentation(series, labels, parameters, family, kind):
-    from highdicom.seg import Segmentation
-
-    sources = sound_headers(series)
+    binary, source, now = kind == "BINARY", sound_header(series), datetime.now()
     count = 1 if labels.dtype == bool else len(SEGMENTS)
-    digests = [mask_digest(labels == n + 1) for n in range(count)]
-    made_of = (series.fingerprint, parameters, *digests, "segmentation", kind)
-    segmentation = Segmentation(
-        source_images=sources,
-        pixel_array=labels.astype(np.uint8),
-        segmentation_type=kind,
-        segment_descriptions=[_segment(n, parameters, family) for n in range(count)],
-        series_instance_uid=derived_uid(*made_of, "series"),
-        series_number=offset_series_number(sources[0], 2 * SERIES_NUMBER_OFFSET),
-        series_description=appended(sources[0], "SeriesDescription", " ", "headrest", 64),
-        sop_instance_uid=derived_uid(*made_of),
-        instance_number=1,
-        manufacturer="headrest",
-        manufacturer_model_name="headrest",
-        software_versions=__version__,
-        device_serial_number=__version__,
-        content_label="HEADREST",
-        content_description="Support with its partial-volume boundary; patient",
-        specific_character_set="ISO_IR 192",  # highdicom copies no invalid set of the source
-        omit_empty_frames=False,
+    masks = [labels == n + 1 for n in range(count)]
+    made_of = (series.fingerprint, parameters, *map(mask_digest, masks), "segmentation", kind)
+    bits = 1 if binary else 8
+    ds = item(
+        SpecificCharacterSet="ISO_IR 192",
+        SOPClassUID=SegmentationStorage if binary else LABEL_MAP_STORAGE,
+        SOPInstanceUID=derived_uid(*made_of),
+        SeriesInstanceUID=derived_uid(*made_of, "series"),
+        SeriesNumber=offset_series_number(source, 2 * SERIES_NUMBER_OFFSET),
+        SeriesDescription=appended(source, "SeriesDescription", " ", "headrest", 64),
+        InstanceNumber=1,
+        Modality="SEG",
+        ImageType=["DERIVED", "PRIMARY"],
+        Manufacturer="headrest",
+        ManufacturerModelName="headrest",
+        DeviceSerialNumber=__version__,
+        SoftwareVersions=__version__,
+        ContentLabel="HEADREST",
+        ContentDescription="Support with its partial-volume boundary; patient",
+        ContentCreatorName="",
+        LossyImageCompression="00",
+        SegmentationType=kind,
+        SegmentsOverlap="NO",
+        SegmentSequence=_segments(count, binary, parameters, family),
+        Rows=labels.shape[1],
+        Columns=labels.shape[2],
+        NumberOfFrames=len(labels) * (count if binary else 1),
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        PixelRepresentation=0,
+        BitsAllocated=bits,
+        BitsStored=bits,
+        HighBit=bits - 1,
     )
-    dimensions = [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]
-    for item in dimensions:  # highdicom makes this UID random
-        item.DimensionOrganizationUID = derived_uid(*made_of, "dimensions")
-    if "PatientName" in series.headers[0]:
-        segmentation["PatientName"] = series.headers[0]["PatientName"]
-    return segmentation
+    for word in ("InstanceCreation", "Content"):
+        setattr(ds, f"{word}Date", now.strftime("%Y%m%d"))
+        setattr(ds, f"{word}Time", now.strftime("%H%M%S"))
+    copied = {tag_for_keyword(keyword) for keyword in (*TYPE_2, *COPIED)}
+    kept = [tag for tag in source.keys() if tag in copied or tag.group in COPIED_GROUPS]  # noqa: SIM118
+    ds.update({tag: source[tag] for tag in kept})
+    _describe_frames(ds, series, source, count if binary else 0)
+    # Frames of one bit follow each other without padding (PS3.5 8.1.1).
+    pixels = np.packbits(masks, bitorder="little") if binary else labels.astype(np.uint8)
+    ds.add_new("PixelData", "OB", pixels.tobytes() + bytes(pixels.size % 2))
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
+    return ds
+
+
+def _segments(count, binary, parameters, family):
+    algorithm = item(
+        AlgorithmFamilyCodeSequence=[code(*family)],
+        AlgorithmName="headrest",
+        AlgorithmVersion=__version__,
+        AlgorithmSource="headrest",
+        AlgorithmParameters=parameters,
+    )
+    segments = []
+    for n, (name, category, kind) in enumerate((BACKGROUND, *SEGMENTS[:count])):
+        segment = item(
+            SegmentNumber=n,
+            SegmentLabel=name,
+            SegmentedPropertyCategoryCodeSequence=[code(*category)],
+            SegmentedPropertyTypeCodeSequence=[code(*kind)],
+            SegmentAlgorithmType=made_by(parameters),
+            SegmentAlgorithmName="headrest",
+        )
+        if n:
+            segment.SegmentationAlgorithmIdentificationSequence = [algorithm]
+        segments.append(segment)
+    return segments[binary:]
+
+
+def _describe_frames(ds, series, source, segments):
+    """Add references, functional groups and dimensions; 0 segments: frames hold all of them."""
+    references = [
+        item(ReferencedSOPClassUID=h.SOPClassUID, ReferencedSOPInstanceUID=h.SOPInstanceUID)
+        for h in series.headers
+    ]
+    own = item(SeriesInstanceUID=series.uid, ReferencedInstanceSequence=references)
+    ds.ReferencedSeriesSequence = [own]
+    pixel, orientation = item(SliceThickness=source.SliceThickness), Dataset()
+    gaps = abs(np.diff(series.positions @ np.cross(*series.orientation.reshape(2, 3))))
+    if len(gaps) and np.ptp(gaps) < EVEN_MM:
+        pixel.SpacingBetweenSlices = DSfloat(float(np.mean(gaps)), auto_format=True)
+    pixel["PixelSpacing"] = source["PixelSpacing"]
+    orientation["ImageOrientationPatient"] = source["ImageOrientationPatient"]
+    shared = item(PixelMeasuresSequence=[pixel], PlaneOrientationSequence=[orientation])
+    ds.SharedFunctionalGroupsSequence = [shared]
+    done, groups = [code("113076", "DCM", "Segmentation")], []
+    for header in series.headers:
+        derivation = item(SourceImageSequence=[source_image(header)], DerivationCodeSequence=done)
+        place = Dataset()
+        place["ImagePositionPatient"] = header["ImagePositionPatient"]
+        groups.append(item(DerivationImageSequence=[derivation], PlanePositionSequence=[place]))
+    frames = []
+    for n in range(1, max(segments, 1) + 1):
+        for i, group in enumerate(groups, 1):
+            index = [n, i] if segments else [i]
+            frame = item(FrameContentSequence=[item(DimensionIndexValues=index)])
+            frame.update(group)
+            if segments:
+                frame.SegmentIdentificationSequence = [item(ReferencedSegmentNumber=n)]
+            frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = frames
+    uid = derived_uid(ds.SOPInstanceUID, "dimensions")
+    ds.DimensionOrganizationSequence = [item(DimensionOrganizationUID=uid)]
+    by_segment = ("ReferencedSegmentNumber", "SegmentIdentificationSequence")
+    by_place = ("ImagePositionPatient", "PlanePositionSequence")
+    ds.DimensionIndexSequence = []
+    for words in [by_segment, by_place] if segments else [by_place]:
+        dimension = item(DimensionOrganizationUID=uid)
+        dimension.DimensionIndexPointer, dimension.FunctionalGroupPointer = map(
+            tag_for_keyword, words
+        )
+        ds.DimensionIndexSequence.append(dimension)
 
 
 def _refer_to_frames(dataset, frames):
     """Replace references to single-frame headers by references to the frames they came from."""
     for element in [element for element in dataset if element.VR == "SQ"]:
-        for item in element.value:
-            if source := frames.get(item.get("ReferencedSOPInstanceUID")):
-                item.update(source)
-            _refer_to_frames(item, frames)
+        for one in element.value:
+            if source := frames.get(one.get("ReferencedSOPInstanceUID")):
+                one.update(source)
+            _refer_to_frames(one, frames)
         if element.keyword == "ReferencedInstanceSequence":
-            files = {item.ReferencedSOPInstanceUID: item for item in element.value}
+            files = {one.ReferencedSOPInstanceUID: one for one in element.value}
             element.value = list(files.values())
-            for item in element.value:
-                item.pop("ReferencedFrameNumber", None)
-
-
-def _segment(n, parameters, family):
-    from highdicom import AlgorithmIdentificationSequence
-    from highdicom.seg import SegmentDescription
-    from pydicom.sr.coding import Code
-
-    name, category, kind = SEGMENTS[n]
-    algorithm = AlgorithmIdentificationSequence("headrest", Code(*family), __version__, "headrest")
-    algorithm[0].AlgorithmParameters = parameters
-    codes = Code(*category), Code(*kind)
-    return SegmentDescription(n + 1, name, *codes, made_by(parameters), algorithm)
+            for one in element.value:
+                one.pop("ReferencedFrameNumber", None)
 
 
 def made_by(parameters: str) -> str:
@@ -195,27 +281,21 @@ def made_by(parameters: str) -> str:
     return "SEMIAUTOMATIC" if parameters.startswith(MANUALLY_CORRECTED) else "AUTOMATIC"
 
 
-def sound_headers(series: Series) -> list[Dataset]:
-    """One valid header per slice: that of the first slice, with own position and UID.
-
-    Patient's Name is empty in it; the attributes of `TYPE_2` exist.
-    """
+def sound_header(series: Series) -> Dataset:
+    """Keep the valid elements of the first header; those of `TYPE_2` exist."""
     first = _sound(copy.deepcopy(series.headers[0]))
-    first.PatientName = ""  # highdicom logs malformed names; its caller sets it
     for keyword in TYPE_2:
         first.setdefault(keyword, "")
     method = first.get("DeidentificationMethod") or "DeidentificationMethodCodeSequence" in first
     if first.get("PatientIdentityRemoved") == "YES" and not method:
         first.DeidentificationMethod = "not recorded in the source"
-    _fill_geometry(first, series)
-    sources = []
-    for header in series.headers:
-        one = Dataset()
-        one.update(first)
-        for keyword in ("SOPInstanceUID", "ImagePositionPatient"):
-            one[keyword] = header[keyword]
-        sources.append(one)
-    return sources
+    # A series has one frame of reference (PS3.3 C.7.4.1). Some files have none, or one per slice.
+    frames = {header.get("FrameOfReferenceUID") or "" for header in series.headers}
+    if len(frames) > 1 or "" in frames:
+        first.FrameOfReferenceUID = derived_uid(series.fingerprint, "frame of reference")
+    if not number(first, "SliceThickness"):
+        first.SliceThickness = series.spacing_mm[0]
+    return first
 
 
 def _sound(header):
@@ -237,14 +317,3 @@ def _check(element):
         validate_value(element.VR, str(element.value), config.RAISE)
     if element.keyword == "PatientSex" and element.value not in (None, "", "M", "F", "O"):
         raise ValueError
-
-
-def _fill_geometry(source, series):
-    # A series has one frame of reference (PS3.3 C.7.4.1). Some files have none, or one per slice.
-    frames = {header.get("FrameOfReferenceUID") or "" for header in series.headers}
-    if len(frames) > 1 or "" in frames:
-        source.FrameOfReferenceUID = derived_uid(series.fingerprint, "frame of reference")
-    if not number(source, "SliceThickness"):
-        source.SliceThickness = series.spacing_mm[0]
-    if "SpacingBetweenSlices" in source:
-        del source.SpacingBetweenSlices  # highdicom computes it where it is even

@@ -55,8 +55,8 @@ def write_structures(
 
 
 def _structure_set(series, labels, parameters):
-    sources, now = seg.sound_headers(series), datetime.now()
-    source, images = sources[0], [_reference(header) for header in sources]
+    source, now = seg.sound_header(series), datetime.now()
+    images = [_reference(header) for header in series.headers]
     digests = [write.mask_digest(labels == n) for n in (1, 2)]
     made_of = (series.fingerprint, parameters, *digests, "structures")
     ds = Dataset()
@@ -64,7 +64,6 @@ def _structure_set(series, labels, parameters):
     for keyword in (*seg.TYPE_2, "StudyDescription", "StudyInstanceUID", "FrameOfReferenceUID"):
         setattr(ds, keyword, source.get(keyword, ""))
     ds.PatientName = str(series.headers[0].get("PatientName", ""))
-    ds.PositionReferenceIndicator = source.get("PositionReferenceIndicator", "")
     ds.SOPClassUID, ds.SOPInstanceUID = RTStructureSetStorage, write.derived_uid(*made_of)
     ds.Modality, ds.SeriesInstanceUID = "RTSTRUCT", write.derived_uid(*made_of, "series")
     ds.SeriesNumber = write.offset_series_number(source, 3 * write.SERIES_NUMBER_OFFSET)
@@ -80,15 +79,15 @@ def _structure_set(series, labels, parameters):
     ds.StructureSetROISequence, ds.ROIContourSequence = [], []
     ds.RTROIObservationsSequence = []
     for n, (kind, color) in enumerate(STRUCTURES.items(), 1):
-        roi = _item(ROINumber=n, ROIName=kind)
+        roi = write.item(ROINumber=n, ROIName=kind)
         roi.ReferencedFrameOfReferenceUID = source.FrameOfReferenceUID
         roi.ROIGenerationAlgorithm = seg.made_by(parameters)
-        contour = _item(ReferencedROINumber=n, ROIDisplayColor=color)
+        contour = write.item(ReferencedROINumber=n, ROIDisplayColor=color)
         masks = enumerate(labels == n)
         items = [_contour(c, images[i]) for i, m in masks for c in _contours(series, m, i)]
         if items:
             contour.ContourSequence = items
-        observation = _item(ObservationNumber=n, ReferencedROINumber=n, ROIInterpreter="")
+        observation = write.item(ObservationNumber=n, ReferencedROINumber=n, ROIInterpreter="")
         observation.RTROIInterpretedType = kind
         ds.StructureSetROISequence.append(roi)
         ds.ROIContourSequence.append(contour)
@@ -129,7 +128,7 @@ def _corners(ring):
 def _contour(points, image):
     values = "\\".join(f"{value:.3f}" for value in points.ravel()).encode()
     values += b" " * (len(values) % 2)
-    item = _item(ContourImageSequence=[image], ContourGeometricType="CLOSED_PLANAR")
+    item = write.item(ContourImageSequence=[image], ContourGeometricType="CLOSED_PLANAR")
     item.NumberOfContourPoints = len(points)
     tag = Tag("ContourData")  # raw: pydicom takes seconds to check so many numbers
     item[tag] = RawDataElement(tag, "DS", len(values), values, 0, True, True)
@@ -137,23 +136,18 @@ def _contour(points, image):
 
 
 def _frame(source, images):
-    series = _item(SeriesInstanceUID=source.SeriesInstanceUID, ContourImageSequence=images)
-    study = _item(
+    series = write.item(SeriesInstanceUID=source.SeriesInstanceUID, ContourImageSequence=images)
+    study = write.item(
         ReferencedSOPClassUID=STUDY_MANAGEMENT,
         ReferencedSOPInstanceUID=source.StudyInstanceUID,
         RTReferencedSeriesSequence=[series],
     )
-    return _item(FrameOfReferenceUID=source.FrameOfReferenceUID, RTReferencedStudySequence=[study])
-
-
-def _reference(header):
-    return _item(
-        ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID
+    return write.item(
+        FrameOfReferenceUID=source.FrameOfReferenceUID, RTReferencedStudySequence=[study]
     )
 
 
-def _item(**elements):
-    item = Dataset()
-    for keyword, value in elements.items():
-        setattr(item, keyword, value)
-    return item
+def _reference(header):
+    return write.item(
+        ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID
+    )

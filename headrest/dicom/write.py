@@ -261,34 +261,43 @@ def _describe_derivation(derived, series, i, parameters, now):
     fill = f"filled with {fill_hu(series, i):.0f} HU"
     done = f"{DERIVATION} {__version__}{how}: {fill}"
     derived.DerivationDescription = appended(source, "DerivationDescription", "; ", done, 1024)
-    mask = _code("113047", "DCM", "Pixel by pixel mask")
+    mask = code("113047", "DCM", "Pixel by pixel mask")
     derived.DerivationCodeSequence = [*derived.get("DerivationCodeSequence", []), mask]
-    derived.SourceImageSequence = [_source_image(source)]
-    equipment = Dataset()
-    equipment.PurposeOfReferenceCodeSequence = [_code("109103", "DCM", "Modifying Equipment")]
-    equipment.Manufacturer = "headrest"
-    equipment.ManufacturerModelName = "headrest"
-    equipment.SoftwareVersions = __version__
-    equipment.ContributionDateTime = now.strftime("%Y%m%d%H%M%S+0000")
-    equipment.ContributionDescription = "Removal of the patient support from the pixels"
+    derived.SourceImageSequence = [source_image(source)]
+    equipment = item(
+        PurposeOfReferenceCodeSequence=[code("109103", "DCM", "Modifying Equipment")],
+        Manufacturer="headrest",
+        ManufacturerModelName="headrest",
+        SoftwareVersions=__version__,
+        ContributionDateTime=now.strftime("%Y%m%d%H%M%S+0000"),
+        ContributionDescription="Removal of the patient support from the pixels",
+    )
     earlier = derived.get("ContributingEquipmentSequence", [])
     derived.ContributingEquipmentSequence = [*earlier, equipment]
 
 
-def _code(value, scheme, meaning):
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
-    return item
+def item(**elements: object) -> Dataset:
+    """Make a Dataset of keywords and values."""
+    made = Dataset()
+    for keyword, value in elements.items():
+        setattr(made, keyword, value)
+    return made
 
 
-def _source_image(source):
-    item = copy.deepcopy(frame_source(source)) or Dataset()
-    item.setdefault("ReferencedSOPClassUID", source.SOPClassUID)
-    item.setdefault("ReferencedSOPInstanceUID", source.SOPInstanceUID)
-    purpose = _code("121322", "DCM", "Source image for image processing operation")
-    item.PurposeOfReferenceCodeSequence = [purpose]
-    item.SpatialLocationsPreserved = "YES"
-    return item
+def code(value: str, scheme: str, meaning: str) -> Dataset:
+    """Make the item of a code sequence (PS3.3 8)."""
+    return item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
+
+
+def source_image(source: Dataset) -> Dataset:
+    """Item of Source Image Sequence (0008,2112) that refers to a slice, or to its frame."""
+    image = copy.deepcopy(frame_source(source)) or Dataset()
+    image.setdefault("ReferencedSOPClassUID", source.SOPClassUID)
+    image.setdefault("ReferencedSOPInstanceUID", source.SOPInstanceUID)
+    purpose = code("121322", "DCM", "Source image for image processing operation")
+    image.PurposeOfReferenceCodeSequence = [purpose]
+    image.SpatialLocationsPreserved = "YES"
+    return image
 
 
 def _renew_file_meta(derived, compress):
