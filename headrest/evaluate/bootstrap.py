@@ -16,17 +16,10 @@ INTERVAL_PERCENT = (2.5, 97.5)
 
 
 def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each slice counts in each resample.
+    """How often each slice counts in each resample: float array (1 + samples, n), row 0 once each.
 
-    Parameters
-    ----------
-    names : str array (n,), the patient of each slice.
-    samples : int
-    seed : int; the same for two methods, so that their differences are paired.
-
-    Returns
-    -------
-    float array (1 + samples, n). In row 0 every slice counts once.
+    `names` has the patient of each slice, (n,). The seed is the same for two methods, so that their
+    differences are paired.
 
     Examples
     --------
@@ -40,12 +33,7 @@ def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) 
 
 
 def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures of a method under several weightings of its slices.
-
-    Parameters
-    ----------
-    counts : MethodCounts, of n slices.
-    weights : float array (m, n), as `patient_weights` returns them.
+    """Measures of a method under m weightings (m, n) of its n slices, as by `patient_weights`.
 
     Returns
     -------

@@ -71,13 +71,8 @@ class Case:
 
 
 def read_patient(folder: str | Path) -> Case:
-    """Read a synthetic patient that `headrest.phantom.write_dicom` wrote.
-
-    Raises
-    ------
-    HeadrestError
-        Where the slices or their truth cannot be read.
-    """
+    """Read a synthetic patient that `headrest.phantom.write_dicom` wrote; HeadrestError where the
+    slices or their truth cannot be read."""
     folder = Path(folder)
     series, truth = read_series(folder), read_truth(folder)
     parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
@@ -162,15 +157,9 @@ class MethodCounts(SliceCounts):
 
 
 def methods(networks: Mapping[str, Any] | None = None) -> dict[str, Method]:
-    """All methods by name, the pretrained network first.
+    """All methods by name, the pretrained network first, with further networks (keras.Model).
 
-    Parameters
-    ----------
-    networks : dict of str to keras.Model, optional; further networks.
-
-    Returns
-    -------
-    dict of str to callable. The functions of `BASELINES` and further networks see single slices.
+    The functions of `BASELINES` and further networks see single slices.
     """
     return {
         PRETRAINED: find_support,
@@ -178,13 +167,13 @@ def methods(networks: Mapping[str, Any] | None = None) -> dict[str, Method]:
         **{name: by_network(model) for name, model in (networks or {}).items()},
         KMEANS: lambda series: find_support(series, "kmeans"),
         BODY_MASK: lambda series: outside_body_mask(series.hu, series.spacing_mm),
-        **{name: by_slice(function) for name, function in BASELINES.items()},
+        **{
+            name: lambda series, function=function: np.stack(
+                [function(hu, series.spacing_mm[1:]) for hu in series.hu]
+            )
+            for name, function in BASELINES.items()
+        },
     }
-
-
-def by_slice(function: Callable) -> Method:
-    """Make a method of a function of `headrest.evaluate.baselines`."""
-    return lambda series: np.stack([function(hu, series.spacing_mm[1:]) for hu in series.hu])
 
 
 def by_network(model: Any) -> Method:
@@ -253,13 +242,10 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
             start = time.process_time()
             found = method(case.series)
             cpu_ms = 1000 * (time.process_time() - start) / len(hu)
-            mask, removed = _masks(found)
+            one = isinstance(found, Support)
+            mask, removed = (found.mask, found.removed) if one else (found, found)
             rows[name] += _count(case, mask, removed, cpu_ms)
     return {name: MethodCounts(*map(np.array, zip(*row))) for name, row in rows.items()}
-
-
-def _masks(found):
-    return (found.mask, found.removed) if isinstance(found, Support) else (found, found)
 
 
 def _count(case, mask, removed, cpu_ms):

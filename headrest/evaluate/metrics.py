@@ -171,25 +171,13 @@ def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float])
 
 
 def surface_distance_mm(
-    mask_true: ArrayLike,
-    mask_pred: ArrayLike,
-    spacing_mm: Sequence[float],
-    percent: float = 95.0,
+    mask_true: ArrayLike, mask_pred: ArrayLike, spacing_mm: Sequence[float], percent: float = 95.0
 ) -> float:
-    """Percentile of the distances between the surfaces of two masks, in both directions.
+    """Percentile of the distances between the surfaces of two masks, in both directions, in mm.
 
-    Parameters
-    ----------
-    mask_true, mask_pred : bool array, of one shape.
-    spacing_mm : mm along each of their axes, (y, x) for a slice.
-    percent : float, 0 to 100; 100 gives the Hausdorff distance.
+    It is 0.0 where both masks are empty, infinite where one of them is; 100 percent gives the
+    Hausdorff distance. `spacing_mm` is that of each axis. Errors as `dice`.
 
-    Returns
-    -------
-    float, in mm; 0.0 where both masks are empty, infinite where one of them is. Errors as `dice`.
-
-    Notes
-    -----
     A surface consists of the pixels with a 4-neighbour (in a volume, a voxel that shares a face)
     outside the mask; pixels beyond the image are outside. D. P. Huttenlocher et al., IEEE PAMI 15
     (1993) 850.

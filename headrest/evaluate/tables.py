@@ -181,12 +181,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Write the results of a comparison as JSON, and read them back.
 
-    Parameters
-    ----------
-    path : path of a .json file; its folder is made.
-    counts : dict of method to MethodCounts, of synthetic patients.
-    profile : str
-    scans : dict of scan to such a dict, of real scans, optional.
+    `counts` are those of synthetic patients, `scans` those of each real scan. The folder of the
+    file is made.
     """
     results = {
         "description": describe(counts, profile),
@@ -218,10 +214,7 @@ def _finite(value):
 def read_results(path: str | Path) -> dict[str, Any]:
     """Read the results that `write_results` wrote; None stands for what is not finite.
 
-    Raises
-    ------
-    HeadrestError
-        Where the file is missing or damaged.
+    Raises a HeadrestError where the file is missing or damaged.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

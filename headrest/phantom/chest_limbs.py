@@ -237,17 +237,8 @@ def sample_limbs(rng: Generator) -> list[Parameters]:
 
 
 def limb_center(limb: Parameters, z: float) -> Array | None:
-    """Position of the axis of a limb at height z, or of its middle where it runs across the head.
-
-    Parameters
-    ----------
-    limb : one of the "limbs" of `sample_parameters`.
-    z : height in mm, in the frame of an average head.
-
-    Returns
-    -------
-    (x, y) in mm in that frame; None where the limb does not reach this height.
-    """
+    """Position (x, y) of the axis of a limb at height z, or of its middle where it runs across the
+    head; in mm, in the frame of an average head. None where the limb does not reach this height."""
     middle, along = _limb_middle(limb), _limb_axes(limb)[2]
     if limb["across"]:
         thick = limb["size"] * HALF_LIMB_MM[limb["part"]][1]

@@ -132,20 +132,9 @@ def write_dicom(study: Study, folder: str | Path) -> Path:
 
 
 def read_truth(folder: str | Path) -> dict[str, np.ndarray]:
-    """Read the truth that `write_dicom` wrote.
+    """Read the truth that `write_dicom` wrote: the arrays labels and contact, as in `Study`.
 
-    Parameters
-    ----------
-    folder : path of a synthetic patient.
-
-    Returns
-    -------
-    dict of the arrays labels and contact, as in `Study`.
-
-    Raises
-    ------
-    HeadrestError
-        If the file cannot be read, or an older version wrote it.
+    Raises a HeadrestError if the file cannot be read, or an older version wrote it.
     """
     path = Path(folder) / TRUTH_FILE
     truth = read_arrays(path)

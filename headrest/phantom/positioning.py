@@ -25,15 +25,11 @@ SLAB_MM, MOST_SLABS = 1.7, 5
 
 
 class Layout:
-    """The patient on the table, with the supports against it.
+    """The patient on the table, with the supports against it, from `study.sample_parameters`.
 
-    Attributes
-    ----------
-    parameters : from `study.sample_parameters`; patient : its "anatomy", ears pressed by supports.
-    anatomy : module that paints the patient.
-    to_patient : (3, 3) from table to patient frame; middle : (3,) origin of the patient in mm.
-    supports : parameters of the supports with their positions.
-    has_wraps : a support follows the skin.
+    `patient` is its "anatomy", ears pressed by supports; `anatomy` the module that paints it;
+    `to_patient` (3, 3) leads from the table to its frame, of origin `middle` in mm. `has_wraps`: a
+    support follows the skin.
     """
 
     def __init__(self, parameters: Parameters):

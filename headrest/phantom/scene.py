@@ -20,13 +20,9 @@ def within(
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Decorate a function that paints in a window: it gets the part of the window in a box.
 
-    Its array arguments are cropped likewise; it is not called where the window misses the box.
-
-    Parameters
-    ----------
-    low, high : corners of the box in mm.
-    sided : paint both sides; the function gets the side, 1 (left) or -1, as second argument, and
-        the box given for the left side is mirrored.
+    Its array arguments are cropped likewise; it is not called where the window misses the box, of
+    corners `low` and `high` in mm. If `sided`, it paints both sides: it gets the side, 1 (left) or
+    -1, as second argument, and the box given for the left side is mirrored.
     """
 
     def decorate(paint):
@@ -45,20 +41,12 @@ def within(
 
 
 class Frame(NamedTuple):
-    """A right-handed coordinate system (patient or table), related to the voxels of one slice.
+    """A right-handed coordinate system (patient or table), related to the voxels of one slice."""
 
-    Attributes
-    ----------
-    origin : (3,) position in mm of (plane 0, row 0, column 0).
-    steps : (3, 3) mm per plane, per row and per column (rows of the matrix).
-    shape : planes, rows, columns.
-    warp : function that bends the points of an asymmetric head.
-    """
-
-    origin: np.ndarray
-    steps: np.ndarray
-    shape: tuple[int, ...]
-    warp: Callable[[Points], Points] | None = None
+    origin: np.ndarray  # (3,) position in mm of (plane 0, row 0, column 0)
+    steps: np.ndarray  # (3, 3) mm per plane, per row and per column (rows of the matrix)
+    shape: tuple[int, ...]  # planes, rows, columns
+    warp: Callable[[Points], Points] | None = None  # bends the points of an asymmetric head
 
     def points(self, rows=slice(None), columns=slice(None)):
         """x, y, z (float32) of the voxels of a window, broadcasting to (planes, rows, columns)."""

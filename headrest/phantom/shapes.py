@@ -105,11 +105,7 @@ def sheet(inside: Array, thickness_mm: float) -> Array:
 
 
 def waves(
-    points: Points,
-    rng: Generator,
-    wavelength_mm: float,
-    count: int = 8,
-    spread: float = 0.25,
+    points: Points, rng: Generator, wavelength_mm: float, count: int = 8, spread: float = 0.25
 ) -> Array:
     """Random plane waves of nearly one wavelength: a smooth field of mean 0 and variance 1.
 

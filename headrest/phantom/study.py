@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -46,18 +45,6 @@ def _has_ear(p, shape):
     if p["kind"] not in LIVING:
         return False
     return any(p["anatomy"]["ears"][side]["shape"] == shape for side in ("left", "right"))
-
-
-def _has_foreign_object(name, p):
-    return name in p["foreign_objects"]["present"]
-
-
-def _has_contact(kind, p):
-    return p["contact_kind"] == kind
-
-
-def _has_support_effect(name, p):
-    return name in supports.support_effects(p["support_parameters"])
 
 
 METAL_SUPPORTS = {"bolts", "skull_clamp", "cables"}
@@ -111,11 +98,19 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "one_ear_higher": lambda p: abs(p["anatomy"]["lean_deg"]) > 6,
     "shoulder_tips": lambda p: p["kind"] in LIVING and p["anatomy"]["neck"]["has_tips"],
     "limbs": lambda p: bool(p["limbs"]),
-    **{name: partial(_has_foreign_object, name) for name in plastic.FOREIGN_OBJECTS},
     **{
-        f"contact_{k}": partial(_has_contact, k) for k, weight in supports.CONTACT.items() if weight
+        name: lambda p, name=name: name in p["foreign_objects"]["present"]
+        for name in plastic.FOREIGN_OBJECTS
     },
-    **{name: partial(_has_support_effect, name) for name in supports.SUPPORT_EFFECTS},
+    **{
+        f"contact_{kind}": lambda p, kind=kind: p["contact_kind"] == kind
+        for kind, weight in supports.CONTACT.items()
+        if weight
+    },
+    **{
+        name: lambda p, name=name: name in supports.support_effects(p["support_parameters"])
+        for name in supports.SUPPORT_EFFECTS
+    },
     "no_support": lambda p: not p["supports"],
 }
 """The names of what may occur besides the supports, and whether it does in sampled parameters."""
@@ -125,29 +120,19 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
 class Study:
     """A scan and its truth; slices ascend along the slice normal.
 
-    Attributes
-    ----------
-    hu : int16 array (slices, rows, columns), Hounsfield units as stored, padding included.
-    labels : uint8 array of that shape: `BACKGROUND`, `SUPPORT`, `PATIENT` (inside the skin,
-        internal air included) or `IGNORE_LABEL`, see `headrest.hounsfield`.
-    contact : bool array (slices,), support above `DENSE_HU` touches the patient.
-    spacing_mm : (z, y, x).
-    positions : float array (slices, 3), ImagePositionPatient.
-    orientation : 6 floats, ImageOrientationPatient.
-    tilt : gantry tilt in degrees.
-    padding : (value or None, is tagged).
-    parameters : all sampled parameters, as JSON can hold them.
+    Labels are `BACKGROUND`, `SUPPORT`, `PATIENT` (inside the skin, internal air included) or
+    `IGNORE_LABEL`, see `headrest.hounsfield`.
     """
 
-    hu: np.ndarray
-    labels: np.ndarray
-    contact: np.ndarray
-    spacing_mm: tuple[float, float, float]
-    positions: np.ndarray
-    orientation: tuple[float, ...]
-    tilt: float
-    padding: tuple[int | None, bool]
-    parameters: Parameters
+    hu: np.ndarray  # int16 (slices, rows, columns), as stored, padding included
+    labels: np.ndarray  # uint8, of that shape
+    contact: np.ndarray  # bool (slices,), support above `DENSE_HU` touches the patient
+    spacing_mm: tuple[float, float, float]  # (z, y, x)
+    positions: np.ndarray  # float (slices, 3), ImagePositionPatient
+    orientation: tuple[float, ...]  # ImageOrientationPatient
+    tilt: float  # of the gantry, in degrees
+    padding: tuple[int | None, bool]  # value or None, is tagged
+    parameters: Parameters  # all that were sampled, as JSON can hold them
 
     @property
     def support(self) -> np.ndarray:
@@ -169,15 +154,9 @@ def sample_parameters(
     contact: bool | str | None = None,
     with_limbs: bool = False,
 ) -> Parameters:
-    """Sample all parameters of a study without rendering it.
+    """Sample all parameters of a study without rendering it, as `synthesize`.
 
-    Parameters
-    ----------
-    as for `synthesize`.
-
-    Returns
-    -------
-    dict that JSON can hold; "supports" and "effects" name what occurs.
+    Returns a dict that JSON can hold; "supports" and "effects" name what occurs.
     """
     seeds = np.random.SeedSequence(seed).spawn(len(STREAMS))
     rngs = {name: np.random.default_rng(one) for name, one in zip(STREAMS, seeds)}

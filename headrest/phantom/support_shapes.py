@@ -27,24 +27,15 @@ PEDESTAL_AIR_HU = -985.0  # inside its box frame
 
 
 class Piece(NamedTuple):
-    """A solid of one material.
+    """A solid of one material."""
 
-    Attributes
-    ----------
-    distance : distance to its surface in mm, negative inside.
-    hu : its CT number.
-    wall_mm, wall_hu : its surface layer of another material; none where `wall_mm` is 0.
-    grain_mm, grain_hu : size and standard deviation of its granular texture.
-    thin_mm : thickness of a sheet: its volume is exact where it is thinner than a pixel.
-    """
-
-    distance: Array
+    distance: Array  # to its surface in mm, negative inside
     hu: float
-    wall_mm: float = 0.0
+    wall_mm: float = 0.0  # its surface layer of another material; none where it is 0
     wall_hu: float = 0.0
-    grain_mm: float = 0.0
+    grain_mm: float = 0.0  # size and standard deviation of its granular texture
     grain_hu: float = 0.0
-    thin_mm: float | Array = 0.0
+    thin_mm: float | Array = 0.0  # of a sheet: its volume is exact where thinner than a pixel
 
 
 def ends(z: Array, p: Parameters) -> Array:

@@ -19,27 +19,19 @@ from headrest.phantom.materials import Parameters, choose, happens, sample
 class Kind(NamedTuple):
     """A row of the catalogue.
 
-    Attributes
-    ----------
-    shape : function (x, y, z, parameters) -> list of Piece; (x, y, z, skin, parameters) where
-        `position` is "around".
-    ranges : parameter ranges, see `materials.sample`.
-    position : "below", raised until it meets the head; "sides", pushed in from both sides;
-        "around", follows the skin; "fixed", 20 mm above the couch; "under", beneath it;
-        "border", at the border of the field of view.
-    is_rigid : ears yield to it; otherwise it yields to the patient.
-    main, pad : weight among the head holders and couches, and among the pads; a patient gets one of
-        each, or none.
-    extra : probability that a patient gets it besides.
+    A position is "below", raised until it meets the head; "sides", pushed in from both sides;
+    "around", follows the skin; "fixed", 20 mm above the couch; "under", beneath it; or "border", at
+    the border of the field of view. A patient gets one of the head holders and couches and one of
+    the pads, or none.
     """
 
-    shape: Callable[..., list[shapes.Piece]]
-    ranges: dict[str, Any]
+    shape: Callable[..., list[shapes.Piece]]  # of (x, y, z, parameters), or (x, y, z, skin, ...)
+    ranges: dict[str, Any]  # see `materials.sample`
     position: str
-    is_rigid: bool = False
-    main: float = 0.0
-    pad: float = 0.0
-    extra: float = 0.0
+    is_rigid: bool = False  # ears yield to it; otherwise it yields to the patient
+    main: float = 0.0  # weight among the head holders and couches
+    pad: float = 0.0  # weight among the pads
+    extra: float = 0.0  # probability that a patient gets it besides
 
 
 CATALOGUE = {
@@ -142,16 +134,10 @@ CLOSE_SUPPORTS = {"thermoplastic_mask", "folded_cloth", "temple_wedges"}
 def sample_supports(
     rng: Generator, contact: bool | str | None = None, with_couch: bool = False
 ) -> Parameters:
-    """Sample supports, and how the head meets them.
+    """Sample supports, and how the head meets them: "contact", and "list", the rigid ones last.
 
-    Parameters
-    ----------
-    contact : True, False, a key of `CONTACT`, or None to sample it.
-    with_couch : add a couch where none was sampled: shoulders are in view.
-
-    Returns
-    -------
-    dict with "contact" and "list", the rigid supports last.
+    `contact` is True, False, a key of `CONTACT`, or None to sample it. `with_couch` adds a couch
+    where none was sampled: shoulders are in view.
     """
     kind = choose(rng, CONTACT)
     other = choose(rng, {name: weight for name, weight in CONTACT.items() if name != "gap"})

@@ -23,13 +23,8 @@ LABELLED = ("pretrained", "K-Means + components", "nothing removed")
 def draw_trade_off(summaries: Mapping) -> Figure:
     """Plot removed patient against residual support, one point per method. Lower left is better.
 
-    Parameters
-    ----------
-    summaries : as `headrest.evaluate.tables.summarize` returns them.
-
-    Returns
-    -------
-    matplotlib Figure; free supports above, touching ones below, with 95 % intervals.
+    `summaries` are those of `headrest.evaluate.tables.summarize`; free supports are above, touching
+    ones below, with 95 % intervals.
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
     for axis, group in zip(axes, ("free", "touching")):
@@ -59,16 +54,7 @@ def _point(axis, name, x, y, marker):
 
 
 def draw_curves(curves: Mapping[str, Mapping]) -> Figure:
-    """Plot loss and Dice against iterations.
-
-    Parameters
-    ----------
-    curves : as `headrest.train.curves.loss_curves` returns them.
-
-    Returns
-    -------
-    matplotlib Figure
-    """
+    """Plot loss and Dice against iterations; `curves` of `headrest.train.curves.loss_curves`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 2.8))
     for name, curve in curves.items():
         losses = np.array(curve["loss"])
@@ -85,14 +71,8 @@ def draw_curves(curves: Mapping[str, Mapping]) -> Figure:
 def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
     """Plot the mean loss of the most confident slices against their share, per confidence.
 
-    Parameters
-    ----------
-    measured : sequence of dict, as `headrest.evaluate.risk.measure_series` returns them.
-
-    Returns
-    -------
-    matplotlib Figure: removed patient on the left, residual support on the right. The legend gives
-    the area under each curve; lower is better.
+    `measured` are those of `headrest.evaluate.risk.measure_series`; removed patient is on the left,
+    residual support on the right. The legend gives the area under each curve; lower is better.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.4))
     losses = {"lost_ml": "removed patient", "residual_ml": "residual support"}
@@ -110,15 +90,9 @@ def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
 def draw_bound(measured: Sequence[Mapping]) -> Figure:
     """Plot the removed patient against its bound, and the share of series in which bounds hold.
 
-    Parameters
-    ----------
-    measured : as for `draw_risk_coverage`. Bounds are calibrated on every second series, and
-        plotted for the others.
-
-    Returns
-    -------
-    matplotlib Figure: each series on the left, the bound of 95 % as a line; on the right the share
-    for levels from 50 to 95 %.
+    `measured` as for `draw_risk_coverage`: bounds are calibrated on every second series, and
+    plotted for the others. Each series is on the left, with the bound of 95 % as a line; on the
+    right is the share for levels from 50 to 95 %.
     """
     tested, levels = measured[1::2], np.linspace(0.5, 0.95, 10)
     lost = np.array([one["lost_ml"].sum() for one in tested])

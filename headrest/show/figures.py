@@ -17,13 +17,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from headrest.hounsfield import IGNORE_LABEL, WIDE, window
-from headrest.util.report import (
-    OTHER_COLOR,
-    PADDING_COLOR,
-    SECOND_COLOR,
-    SUPPORT_COLOR,
-    table,
-)
+from headrest.util.report import OTHER_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR, table
 
 __all__ = [
     "PADDING_COLOR",
@@ -107,10 +101,6 @@ def show_slices(
     spacing_mm : (..., y, x) in mm, optional, or one such per image: for a scale bar and the letters
         of `sides`.
     sides : side of the patient at the left and the right edge of the image, see `image_sides`.
-
-    Returns
-    -------
-    matplotlib Figure
     """
     shape = images[0].shape
     height = WIDTH_IN / len(images) * shape[0] / shape[1] + 0.7
@@ -202,10 +192,6 @@ def montage(
     step : int, pixels of a slice along each axis that are averaged to one.
     labels : sequence of str, optional, written into the corner of each slice.
     column_titles, row_titles : sequence of str, optional, above and beside the grid.
-
-    Returns
-    -------
-    matplotlib Figure
     """
     marked = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
     small = [_average(one, step) for one in volume]
@@ -281,9 +267,7 @@ def training_curves(history: list[dict]) -> Figure:
 class Live:
     """A figure in a notebook that is replaced, in its place, at every call.
 
-    Parameters
-    ----------
-    draw : callable, from data to a matplotlib Figure, such as `training_curves`.
+    `draw` makes it from data, as `training_curves` does.
     """
 
     def __init__(self, draw: Callable[[Any], Figure]) -> None:

@@ -52,10 +52,6 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -
     hu : float array (rows, columns), in HU.
     spacing_mm : (y, x) in mm.
     k : int, number of clusters.
-
-    Returns
-    -------
-    matplotlib Figure
     """
     centers, threshold = kmeans_centers(hu, k), kmeans_threshold(hu, k)
     clusters = abs(hu[..., None] - centers).argmin(-1)
@@ -79,10 +75,6 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -
 
 def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
     """Measure the components of all slices of synthetic studies, with their class by the truth.
-
-    Parameters
-    ----------
-    studies : iterable of headrest.phantom.Study
 
     Returns
     -------
@@ -113,17 +105,8 @@ def _share(labels, mask):
 
 
 def draw_components(components: dict[str, np.ndarray]) -> Figure:
-    """Plot components by mean and standard deviation of HU, coloured by truth, with the limits of
-    `headrest.segment.components`.
-
-    Parameters
-    ----------
-    components : as `measure_components` returns them.
-
-    Returns
-    -------
-    matplotlib Figure
-    """
+    """Plot components of `measure_components` by mean and standard deviation of HU, coloured by
+    truth, with the limits of `headrest.segment.components`."""
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 4.2))
     for name, color in TRUTH_COLORS.items():
         chosen = components["truth"] == name

@@ -12,14 +12,7 @@ from scipy import ndimage
 from headrest.dicom.series import Series
 from headrest.hounsfield import AIR, WIDE
 from headrest.segment.support import Support
-from headrest.show.figures import (
-    WIDTH_IN,
-    image_sides,
-    mark_sides_and_scale,
-    montage,
-    overlay,
-    plt,
-)
+from headrest.show.figures import WIDTH_IN, image_sides, mark_sides_and_scale, montage, overlay, plt
 from headrest.util.report import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": (-850.0, 300.0)}
@@ -114,10 +107,6 @@ def draw_cleaned(
     slices : sequence of int, from 0, one row each.
     window : str, of `WINDOWS`.
     margin_mm : float, shown around everything above `SURFACE_HU`.
-
-    Returns
-    -------
-    matplotlib Figure
     """
     chosen = series.hu[list(slices)]
     solid = np.flatnonzero((chosen > SURFACE_HU).any(0))

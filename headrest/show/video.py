@@ -78,16 +78,9 @@ def _write_animation(path, pictures, fps):
 
 
 def compose(frames: Frames) -> Iterator[np.ndarray]:
-    """Draw the frames of a video, epoch by epoch.
+    """Draw the frames of a video, epoch by epoch: uint8 arrays (1080, 1920, 3), RGB.
 
-    Parameters
-    ----------
-    frames : headrest.train.checkpoints.Frames
-
-    Yields
-    ------
-    uint8 array (1080, 1920, 3), RGB: ten slices as input, label and prediction; the epoch; the
-    loss and Dice up to it.
+    They show ten slices as input, label and prediction; the epoch; the loss and Dice up to it.
     """
     labels = frames.labels > 0
     greys = [_shrink(np.float32(255 * window(hu.astype(np.float32), *WIDE))) for hu in frames.hu]

@@ -43,21 +43,10 @@ def split_patients(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split slices into training and held out, by patient: slices of one patient look alike.
 
-    Parameters
-    ----------
-    patients : str array (n,), patient of each slice.
-    held_out : float, share of the patients, at least one and not all of them; or their names.
-        Synthetic patients are trained on where there are two others or more.
-    seed : int
-
-    Returns
-    -------
-    (training, held_out) : int arrays, ascending indices of slices.
-
-    Raises
-    ------
-    HeadrestError
-        If there are fewer than two patients, or the names leave one side empty.
+    `patients` has the patient of each slice, (n,). `held_out` is a share of the patients, at least
+    one and not all of them, or their names; synthetic patients are trained on where there are two
+    others or more. Returns ascending indices of slices, two int arrays. Raises a HeadrestError if
+    there are fewer than two patients, or the names leave one side empty.
 
     Examples
     --------
@@ -134,18 +123,9 @@ def sample_noise(rng: np.random.Generator, size: int) -> np.ndarray:
 def augment(
     hu: np.ndarray, label: np.ndarray, change: Augmentation, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Change a slice and its label, and scale the slice for a network.
+    """Change a slice in HU and its label, (size, size), with noise of `sample_noise`.
 
-    Parameters
-    ----------
-    hu : array (size, size), in HU.
-    label : uint8 array (size, size), values as of `headrest.hounsfield.SUPPORT`.
-    change : Augmentation
-    noise : float32 array, as by `sample_noise`.
-
-    Returns
-    -------
-    (float32 array, uint8 array), both (change.size, change.size) : the slice, scaled as by
+    Returns float32 and uint8 arrays (change.size, change.size): the slice, scaled as by
     `headrest.hounsfield.scale` and padded with `FLOOR` HU; the label, interpolated by the nearest
     neighbour.
     """

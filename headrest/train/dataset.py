@@ -9,14 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.hounsfield import (
-    BACKGROUND,
-    FLOOR,
-    IGNORE_LABEL,
-    NOT_SUPPORT,
-    PATIENT,
-    SUPPORT,
-)
+from headrest.hounsfield import BACKGROUND, FLOOR, IGNORE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
 from headrest.util.arrays import fit_to_matrix
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_folder

@@ -35,7 +35,6 @@ MASK_WORDS = re.compile(
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 """Patient in the names of BIDS, https://bids-specification.readthedocs.io."""
 
-
 FIRST_SEED = 900_000
 """Seed of the first synthetic patient that is added; those of the pretrained network are lower."""
 
@@ -215,12 +214,9 @@ def _patient(scan, series: Series):
 
 
 def label_values(values: np.ndarray, path: str | Path) -> np.ndarray:
-    """Labels to train on, from the values of a file.
-
-    Returns
-    -------
-    uint8 array with 0 background, 1 support, 2 patient and 255 ignored; or bool array of the
-    support, where the values are 0 and one other, unless that is 2.
+    """Labels to train on, from the values of a file: uint8 array with 0 background, 1 support,
+    2 patient and 255 ignored; or bool array of the support, where the values are 0 and one other,
+    unless that is 2.
 
     Examples
     --------

@@ -84,12 +84,8 @@ def write_synthetic_set(
     """Write a training set of one slice per synthetic patient; an interrupted call continues.
 
     Labels "truth" are those of `headrest.phantom.Study`. The folder gets patients.json, patients/
-    until all of them are rendered, then set/, whose path is returned.
-
-    Raises
-    ------
-    HeadrestError
-        If the folder holds other patients, or those of another version.
+    until all of them are rendered, then set/, whose path is returned. Raises a HeadrestError if it
+    holds other patients, or those of another version.
     """
     folder = Path(folder)
     with lock_folder(folder):

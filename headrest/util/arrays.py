@@ -25,19 +25,11 @@ READ_ERRORS = (
 
 
 def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read arrays of an .npz file. Pickled objects, which can run code, are refused.
+    """Read arrays of an .npz file, all or those of some names.
 
-    Parameters
-    ----------
-    path : path
-    names : sequence of str, optional
-        Default: all.
-
-    Raises
-    ------
-    HeadrestError
-        If the file is damaged, lacks a name, unpacks to more than `MAX_UNPACKED_BYTES`, or holds
-        anything but arrays of numbers or text.
+    Raises a HeadrestError if the file is damaged, lacks a name, unpacks to more than
+    `MAX_UNPACKED_BYTES`, or holds anything but arrays of numbers or text: pickled objects can run
+    code.
     """
     try:
         with zipfile.ZipFile(path) as archive:

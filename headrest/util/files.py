@@ -43,15 +43,8 @@ DESTINATION_PATTERNS = (
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """Yield a temporary folder to fill; rename it once all its files are on the disk.
 
-    Parameters
-    ----------
-    folder : path, of no or an empty folder; its parents are created. After a kill, a full disk or
-        an error there is no folder of that name.
-
-    Raises
-    ------
-    HeadrestError
-        If it cannot be written.
+    `folder` is of no or an empty folder; its parents are created. After a kill, a full disk or an
+    error there is no folder of that name. Raises a HeadrestError if it cannot be written.
     """
     path = Path(folder)
     with _replace(path, f".{path.name}.{os.getpid()}.partial") as temporary:
@@ -61,16 +54,9 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path to write; rename it once it is on the disk.
+    """Yield a temporary path of the same suffix to write; rename it once it is on the disk.
 
-    Parameters
-    ----------
-    path : path, in an existing folder; the temporary path has the same suffix.
-
-    Raises
-    ------
-    HeadrestError
-        If it cannot be written.
+    Its folder exists already. Raises a HeadrestError if it cannot be written.
     """
     path = Path(path)
     with _replace(path, f".{path.stem}.{os.getpid()}.partial{path.suffix}") as temporary:
@@ -99,12 +85,8 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
     """Lock a folder for this process, and remove stale files from it.
 
     The folder is created if needed. The system releases the lock when the process ends, killed
-    or not. On a network share without locks nothing is locked or removed.
-
-    Raises
-    ------
-    HeadrestError
-        If another process has locked it, or it cannot be written.
+    or not. On a network share without locks nothing is locked or removed. Raises a HeadrestError if
+    another process has locked it, or it cannot be written.
     """
     folder = Path(folder)
     try:

@@ -27,12 +27,7 @@ PACKAGES = (
 
 
 def table(columns: Mapping[str, Iterable], digits: int = 1) -> str:
-    """Write columns as an aligned text table.
-
-    Parameters
-    ----------
-    columns : dict of str to sequence, all of one length.
-    digits : int, decimals of floats.
+    """Write columns of one length as an aligned text table, floats with so many `digits`.
 
     Examples
     --------

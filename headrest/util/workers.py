@@ -37,18 +37,10 @@ SUBMITTED_TASKS = 2000
 def run_unordered(
     work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Run tasks in worker processes.
+    """Run tasks in `jobs` processes, which share the cores; `work` is a function of a module.
 
-    Parameters
-    ----------
-    work : callable, task -> result; a function of a module, so that a worker can import it.
-    tasks : iterable
-    jobs : int, number of processes, which share the cores.
-
-    Yields
-    ------
-    (task, result) in the order of completion. The result is None if a process died over the task
-    twice, the second time with no other task running.
+    Yields (task, result) in the order of completion. The result is None if a process died over the
+    task twice, the second time with no other task running.
     """
     waiting = deque(tasks)
     while waiting:
@@ -60,16 +52,10 @@ def run_unordered(
 
 
 def run_ordered(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
-    """Run tasks in worker processes; yield the results in the order of the tasks.
+    """Run tasks as `run_unordered`; yield the results in the order of the tasks.
 
-    Parameters
-    ----------
-    work, tasks, jobs : see `run_unordered`; with one job the calling process does the work.
-
-    Raises
-    ------
-    HeadrestError
-        If a process died over the same task twice.
+    With one job the calling process does the work. Raises a HeadrestError if a process died over
+    the same task twice.
     """
     if jobs == 1:
         yield from map(work, tasks)
@@ -158,22 +144,11 @@ def _exit_with_parent(parent_alive):
 def run_on_cluster(
     work: Callable[[Any], Any], tasks: Iterable[Any], address: str
 ) -> Iterator[tuple[Any, Any]]:
-    """Run tasks on a cluster. If a worker dies, another one repeats its task.
+    """Run tasks on a cluster, as `run_unordered`. If a worker dies, another one repeats its task.
 
-    Parameters
-    ----------
-    work : callable, task -> result; a function of a module that the workers can import.
-    tasks : iterable
-    address : str, address of the scheduler ("tcp://host:8786"), or path of its scheduler file.
-
-    Yields
-    ------
-    (task, result) in the order of completion. The result is None if several workers died over it.
-
-    Raises
-    ------
-    HeadrestError
-        If no scheduler answers, it goes away, or the workers cannot run the tasks.
+    `address` is that of the scheduler ("tcp://host:8786"), or the path of its scheduler file. The
+    result is None if several workers died over a task. Raises a HeadrestError if no scheduler
+    answers, it goes away, or the workers cannot run the tasks.
     """
     with _connect(address) as client:
         from distributed import as_completed  # loaded only where it is used
