@@ -20,14 +20,8 @@ pytest.importorskip("keras", reason="needs Keras and a backend")
 
 from factories import method_counts
 
-from headrest.evaluate.compare import (
-    BORDER_PX,
-    by_network,
-    compare,
-    methods,
-    read_patient,
-    read_scan,
-)
+from headrest.evaluate import compare as module
+from headrest.evaluate.compare import BORDER_PX, compare, methods, read_patient, read_scan
 
 SEEDS = (8301, 8302, 8303)
 TESTED = ("fixed ellipse", "row and column runs", "largest component", "K-Means + components")
@@ -119,12 +113,10 @@ def test_slice_counts_agree_with_the_metrics(folders, chosen, compared):
         first = one.take(one.names == case.name)
         each = [metrics.dice(t, f) for t, f in zip(case.support, found)]
         assert first.dice() == pytest.approx(each)
-        assert first.lost.sum() * first.voxel_ml[0] == pytest.approx(
-            metrics.lost_ml(case.patient, removed, case.series.spacing_mm)
-        )
-        assert first.missed.sum() * first.voxel_ml[0] == pytest.approx(
-            metrics.residual_ml(case.support, removed, case.series.spacing_mm)
-        )
+        lost, left = (one.sum() * first.voxel_ml[0] for one in (first.lost, first.missed))
+        mm = case.series.spacing_mm
+        assert lost == pytest.approx(metrics.lost_ml(case.patient, removed, mm))
+        assert left == pytest.approx(metrics.residual_ml(case.support, removed, mm))
         inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
         inside = metrics.dice(case.support[inner], found[inner])
         assert measures(first, np.ones((1, 3)))["inner_dice"][0] == pytest.approx(inside)
@@ -235,7 +227,7 @@ def test_valid_network_finds_nothing_in_the_border_band(folders):
     kernel, bias = logits.get_weights()
     bias[1] = 9.0  # support everywhere
     logits.set_weights([0 * kernel, bias])
-    found = by_network(model)(series)
+    found = module.by_network(model)(series)
     lead = (256 - output_size(model, 256)) // 2
     inner = np.s_[:, lead:-lead, lead:-lead]
     assert found[inner].all()

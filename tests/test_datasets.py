@@ -1,5 +1,6 @@
 """Downloads are complete and as published, or absent; a local server stands for the web."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -56,11 +57,9 @@ def web(tmp_path, monkeypatch):
 def test_fetches_as_published_and_once(web, tmp_path):
     folder = fetch("ge-head")
     assert folder == tmp_path / "cache" / "ge-head"
-    assert len(read_series(folder)) == 4
-    asked = len(web.asked)
-    assert asked == 4
+    assert len(read_series(folder)) == len(web.asked) == 4
     assert fetch("ge-head") == folder
-    assert len(web.asked) == asked
+    assert len(web.asked) == 4
 
 
 def test_retries_a_dropped_connection(web, monkeypatch):
@@ -113,16 +112,12 @@ def test_error_names_a_changed_file(web, change):
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
 def test_full_disk_leaves_no_files(web, tmp_path):
     # write() fails at a file size limit as it does on a full disk.
-    code = "\n".join(
-        (
-            "import resource, signal, pathlib, sys",
-            "from headrest import datasets",
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)",
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))",
-            f"datasets.BASE, datasets.REGISTRY = {datasets.BASE!r}, pathlib.Path(sys.argv[1])",
-            "datasets.fetch('ge-head')",
-        )
-    )
+    code = f"""import resource, signal, pathlib, sys
+from headrest import datasets
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+datasets.BASE, datasets.REGISTRY = {datasets.BASE!r}, pathlib.Path(sys.argv[1])
+datasets.fetch("ge-head")"""
     command = [sys.executable, "-c", code, str(datasets.REGISTRY)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "HeadrestError" in done.stderr.splitlines()[-1]
@@ -163,24 +158,23 @@ class Client:
 def idc(tmp_path, monkeypatch):
     """Add a small series to the table, and replace idc-index by `Client`."""
     sizes = [p.stat().st_size for p in make_series(tmp_path / "once", 3)]
-    row = {
-        "name": "idc-head-99",
-        "slices": "3",
-        "bytes": str(sum(sizes)),
-        "series_uid": uid("series"),
-    }
+    row = {"name": "idc-head-99", "slices": "3", "bytes": str(sum(sizes))}
+    row["series_uid"] = uid("series")
     monkeypatch.setattr(datasets, "idc_series", lambda: [row])
     monkeypatch.setitem(sys.modules, "idc_index", SimpleNamespace(IDCClient=Client))
     monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "cache"))
     return row
 
 
-def test_fetches_an_idc_series_once(idc, monkeypatch):
+def test_fetches_an_idc_series_once_and_needs_idc_index(idc, monkeypatch):
     monkeypatch.setattr(Client, "files", {"n": 3})
     folder = fetch_idc("idc-head-99")
     assert len(read_series(folder)) == 3
     monkeypatch.setitem(sys.modules, "idc_index", None)  # a second fetch does not import it
     assert fetch_idc("idc-head-99") == folder
+    shutil.rmtree(folder)
+    with pytest.raises(HeadrestError, match="pip install idc-index"):
+        fetch_idc("idc-head-99")
 
 
 @pytest.mark.parametrize(
@@ -197,12 +191,6 @@ def test_refuses_an_incomplete_or_other_idc_series(idc, tmp_path, monkeypatch, f
     with pytest.raises(HeadrestError, match=message):
         fetch_idc("idc-head-99")
     assert not (tmp_path / "cache" / "idc-head-99").exists()
-
-
-def test_error_names_the_missing_idc_index(idc, monkeypatch):
-    monkeypatch.setitem(sys.modules, "idc_index", None)
-    with pytest.raises(HeadrestError, match="pip install idc-index"):
-        fetch_idc("idc-head-99")
 
 
 def test_idc_index_accepts_the_arguments():

@@ -8,9 +8,10 @@ from headrest.train.losses import RMS, Muon, muon
 from headrest.util.backend import keras
 
 
+@pytest.mark.parametrize("scale", [1e-4, 1e3])
 @pytest.mark.parametrize("shape", [(9, 4), (4, 9), (6, 6), (1, 7), (7, 1), (3, 3, 2, 5)])
-def test_sets_singular_values_to_about_one_and_changes_nothing_else(shape):
-    gradient = np.random.default_rng(0).standard_normal(shape).astype(np.float32) * 1e3
+def test_sets_singular_values_to_about_one_and_changes_nothing_else(shape, scale):
+    gradient = np.random.default_rng(0).standard_normal(shape).astype(np.float32) * scale
     kernel = keras.Variable(np.zeros(shape, np.float32))
     Muon(1.0).apply([keras.ops.convert_to_tensor(gradient)], [kernel])
     matrix = gradient.reshape(-1, shape[-1])
@@ -48,44 +49,6 @@ def test_five_steps_equal_those_of_numpy():
         expected = [value - step.reshape(value.shape) for value, step in zip(expected, steps)]
     for variable, value in zip(variables, expected):
         assert np.allclose(keras.ops.convert_to_numpy(variable), value, atol=1e-5)
-
-
-def test_the_length_of_a_step_does_not_depend_on_the_gradient():
-    rng = np.random.default_rng(1)
-    start = rng.standard_normal((3, 3, 8, 16)).astype(np.float32)
-    lengths = []
-    for scale in (1e-4, 1e4):
-        kernel, bias = keras.Variable(start), keras.Variable(np.zeros(16, np.float32))
-        gradients = [
-            scale * rng.standard_normal(v.shape).astype(np.float32) for v in (kernel, bias)
-        ]
-        Muon(0.01).apply([keras.ops.convert_to_tensor(g) for g in gradients], [kernel, bias])
-        moved = keras.ops.convert_to_numpy(kernel) - start, keras.ops.convert_to_numpy(bias)
-        assert all((step * gradient).sum() < 0 for step, gradient in zip(moved, gradients))
-        lengths.append([np.sqrt((step**2).mean()) for step in moved])
-    assert np.allclose(lengths, 0.01 * RMS, rtol=0.3)
-
-
-@pytest.mark.slow
-def test_minimizes_least_squares():
-    rng = np.random.default_rng(2)
-    x = rng.standard_normal((256, 12)) * np.geomspace(1, 0.1, 12)
-    y = x @ rng.standard_normal((12, 5)) + 3
-    model = keras.Sequential([keras.layers.Input((12,)), keras.layers.Dense(5)])
-    model.compile(muon(steps=150, epochs=1, learning_rate=0.4), "mse")
-    before = model.evaluate(x, y, verbose=0)
-    for _ in range(150):
-        model.train_on_batch(x, y)
-    assert model.evaluate(x, y, verbose=0) < 1e-3 * before
-
-
-def test_momentum_continues_without_a_gradient():
-    kernel = keras.Variable(np.eye(4, dtype=np.float32))
-    optimizer, gradient = Muon(0.01), keras.ops.eye(4)
-    optimizer.apply([gradient], [kernel])
-    before = keras.ops.convert_to_numpy(kernel)
-    optimizer.apply([0 * gradient], [kernel])
-    assert (np.diag(keras.ops.convert_to_numpy(kernel)) < np.diag(before) - 1e-3).all()
 
 
 def test_a_long_training_has_a_lower_rate():

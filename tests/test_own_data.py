@@ -24,13 +24,18 @@ from headrest.__main__ import main
 from headrest.dicom.mask import read_mask
 from headrest.dicom.nifti import affine_of, read_nifti, to_image_axes
 from headrest.dicom.segmentation import write_segmentation
-from headrest.phantom.dicom import write_dicom
-from headrest.phantom.study import synthesize
+from headrest.phantom import synthesize, write_dicom
 from headrest.segment.support import support_from_mask
 
 nibabel = pytest.importorskip("nibabel")
 
 C, S = (round(float(f(np.radians(15))), 6) for f in (np.cos, np.sin))
+
+
+def made(folder, n=6, **changes):
+    """A series of n slices that lie in a folder."""
+    make_series(folder, n, **changes)
+    return read_series(folder)
 
 
 def image_of(series, dtype=np.int16, slope=1.0, inter=0.0, codes="RAS"):
@@ -74,8 +79,7 @@ def test_dcm2niix_gives_the_support_of_dicom(tmp_path, seed, tilted):
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PSR", "SAL", "ILP", "IRP"])
 def test_every_orientation_gives_the_same_series_and_its_own_axes_back(tmp_path, codes):
-    make_series(tmp_path, n=6)
-    dicom = read_series(tmp_path)
+    dicom = made(tmp_path)
     image = image_of(dicom, codes=codes)
     series = read_nifti(image)
     assert nibabel.aff2axcodes(image.affine) == tuple(codes)
@@ -87,8 +91,7 @@ def test_every_orientation_gives_the_same_series_and_its_own_axes_back(tmp_path,
 
 @pytest.mark.parametrize("orientation", [[1, 0, 0, 0, C, -S], [C, S, 0, -S, C, 0]])
 def test_tilted_and_oblique_series_keep_their_grid(tmp_path, orientation):
-    make_series(tmp_path, n=6, ImageOrientationPatient=orientation)
-    dicom = read_series(tmp_path)
+    dicom = made(tmp_path, ImageOrientationPatient=orientation)
     series = read_nifti(image_of(dicom))
     assert np.array_equal(series.hu, dicom.hu)
     assert series.spacing_mm == pytest.approx(dicom.spacing_mm, rel=1e-5)
@@ -102,8 +105,7 @@ def test_tilted_and_oblique_series_keep_their_grid(tmp_path, orientation):
     [(np.int16, 1, -1024), (np.uint16, 1, -1024), (np.int16, 0.5, 0), (np.float32, 1, 0)],
 )
 def test_scale_factors_of_nifti_are_applied(tmp_path, dtype, slope, inter):
-    make_series(tmp_path / "scan", n=2)
-    dicom = read_series(tmp_path / "scan")
+    dicom = made(tmp_path / "scan", 2)
     image = image_of(dicom, dtype, slope, inter)
     image.header.set_slope_inter(slope, inter)
     nibabel.save(image, tmp_path / "head.nii")
@@ -113,23 +115,16 @@ def test_scale_factors_of_nifti_are_applied(tmp_path, dtype, slope, inter):
 
 
 def test_find_support_takes_series_array_path_and_image(tmp_path):
-    make_series(tmp_path / "scan", n=6)
-    series = read_series(tmp_path / "scan")
+    series = made(tmp_path / "scan")
     image = image_of(series)
     nibabel.save(image, tmp_path / "head.nii.gz")
     expected = find_support(series, "kmeans")
     assert expected.mask.any()
-    paths = (tmp_path / "scan", str(tmp_path / "scan" / "01.dcm"), tmp_path / "head.nii.gz")
-    for data in (
-        paths[0],
-        paths[2],
-        str(paths[2]),
-        image,
-        series_from_array(series.hu, (5, 3.5, 3.5)),
-    ):
+    folder, path, array = tmp_path / "scan", tmp_path / "head.nii.gz", series.hu
+    for data in (folder, path, str(path), image, series_from_array(array, (5, 3.5, 3.5))):
         assert same(find_support(data, "kmeans"), expected)
-    assert same(find_support(series.hu, "kmeans", spacing_mm=np.array([5, 3.5, 3.5])), expected)
-    assert find_support(paths[1], "kmeans").mask.shape == (1, 64, 64)
+    assert same(find_support(array, "kmeans", spacing_mm=np.array([5, 3.5, 3.5])), expected)
+    assert find_support(str(folder / "01.dcm"), "kmeans").mask.shape == (1, 64, 64)
 
 
 def head(*shape):
@@ -184,14 +179,11 @@ def test_nifti_that_is_no_volume_of_hu_is_refused_by_name(tmp_path, values, mess
         read_series(tmp_path / "head.nii")
 
 
-def test_singular_affine_is_refused():
+def test_singular_damaged_or_missing_nifti_is_refused(tmp_path):
     image = nibabel.Nifti1Image(head(64, 64, 4), np.eye(4))
     image.affine[2, 2] = 0
     with pytest.raises(HeadrestError, match="singular"):
         read_nifti(image)
-
-
-def test_damaged_or_missing_nifti_is_refused(tmp_path):
     for content in (b"", b"no NIfTI" * 99):
         Path(tmp_path, "head.nii.gz").write_bytes(content)
         with pytest.raises(HeadrestError, match=r"head\.nii\.gz: damaged, or no NIfTI"):
@@ -220,8 +212,7 @@ def load(path):
 )
 @pytest.mark.parametrize("codes", ["RAS", "PIL"])
 def test_cleaned_nifti_differs_in_the_removed_voxels_alone(tmp_path, codes, dtype, slope, inter):
-    make_series(tmp_path / "scan", n=4)
-    image = image_of(read_series(tmp_path / "scan"), dtype, slope, inter, codes)
+    image = image_of(made(tmp_path / "scan", 4), dtype, slope, inter, codes)
     image.header.set_slope_inter(slope, inter)
     image.header["descrip"] = b"of the scanner"
     image.header["sform_code"] = 2
@@ -249,8 +240,7 @@ def test_cleaned_nifti_differs_in_the_removed_voxels_alone(tmp_path, codes, dtyp
 
 
 def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path, capsys):
-    make_series(tmp_path / "scan", n=4)
-    image = image_of(read_series(tmp_path / "scan"))
+    image = image_of(made(tmp_path / "scan", 4))
     (tmp_path / "images" / "deep").mkdir(parents=True)
     nibabel.save(image, tmp_path / "images" / "one.nii.gz")
     nibabel.save(image, tmp_path / "images" / "deep" / "two.nii")
@@ -268,17 +258,14 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
 
 
 def test_results_are_not_cleaned_again_as_source(tmp_path):
-    make_series(tmp_path / "scan", n=2)
-    clean_series(
-        read_nifti(image_of(read_series(tmp_path / "scan"))), tmp_path / "out", method="kmeans"
-    )
+    source = read_nifti(image_of(made(tmp_path / "scan", 2)))
+    clean_series(source, tmp_path / "out", method="kmeans")
     with pytest.raises(HeadrestError, match="no axial CT series found"):
         clean_tree(tmp_path / "out", tmp_path / "again", method="kmeans")
 
 
 def test_nifti_beside_dicom_is_left_alone(tmp_path):
-    make_series(tmp_path / "scan", n=2)
-    nibabel.save(image_of(read_series(tmp_path / "scan")), tmp_path / "scan" / "head.nii.gz")
+    nibabel.save(image_of(made(tmp_path / "scan", 2)), tmp_path / "scan" / "head.nii.gz")
     (report,) = clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans")
     assert (tmp_path / "out" / report.folder / "0001.dcm").exists()
 
@@ -292,8 +279,7 @@ def test_array_has_no_file_to_write(tmp_path):
 @pytest.fixture
 def scan(tmp_path):
     """Series of five slices, and a mask that no method would find."""
-    make_series(tmp_path / "scan", n=5)
-    series = read_series(tmp_path / "scan")
+    series = made(tmp_path / "scan", 5)
     mask = np.zeros(series.stored.shape, bool)
     mask[1:4, 10:30, 20:33] = True
     mask[2, 54, 40:50] = True
@@ -392,24 +378,18 @@ def test_cleaned_image_of_dicom_is_written_as_nifti(tmp_path, scan):
     assert np.array_equal(read.hu, read_series(folder).hu)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]},
-        {"ImagePositionPatient": lambda n: [-112, -112, n**1.5]},
-    ],
-    ids=["tilted", "uneven"],
-)
+TILT = {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]}
+UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, n**1.5]}
+
+
+@pytest.mark.parametrize("change", [TILT, UNEVEN], ids=["tilted", "uneven"])
 def test_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change):
-    make_series(tmp_path / "scan", n=6, **change)
-    series = read_series(tmp_path / "scan")
+    series = made(tmp_path / "scan", **change)
     out = tmp_path / "out"
     report = clean_series(series, out, method="kmeans", nifti_resample=True)
     assert any("resampled to an even, upright grid" in warning for warning in report.warnings)
-    labels, image = (
-        nibabel.load(out / report.folder / f"{name}-resampled.nii.gz")
-        for name in ("headrest", "cleaned")
-    )
+    paths = [out / report.folder / f"{name}-resampled.nii.gz" for name in ("headrest", "cleaned")]
+    labels, image = map(nibabel.load, paths)
     assert np.array_equal(labels.affine, image.affine)
     values, hu = np.asarray(labels.dataobj), image.get_fdata()
     assert set(np.unique(values)) == {0, 1, 2}
@@ -462,11 +442,10 @@ def test_segmentation_of_another_series_is_refused(tmp_path, scan):
         "positions": {"ImagePositionPatient": lambda n: [-112, -112, 5.0 * n + 2.5]},
         "spacing": {"PixelSpacing": [3.4, 3.5]},
         "frame": {"FrameOfReferenceUID": "1.2.3"},
-        "tilt": {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]},
+        "tilt": TILT,
     }
     for name, change in changes.items():
-        make_series(tmp_path / name, n=5, **change)
-        write_segmentation(read_series(tmp_path / name), mask, tmp_path / f"{name}.dcm")
+        write_segmentation(made(tmp_path / name, 5, **change), mask, tmp_path / f"{name}.dcm")
         with pytest.raises(HeadrestError, match=r"another (geometry|Frame)"):
             clean_series(series, tmp_path / "out", mask=tmp_path / f"{name}.dcm")
     with pytest.raises(HeadrestError, match="expected NIfTI or a DICOM Segmentation"):
@@ -479,12 +458,8 @@ def test_segmentation_of_another_series_is_refused(tmp_path, scan):
 def test_segmentation_applies_to_a_tilted_uneven_series(tmp_path):
     pytest.importorskip("highdicom")
     places = {1: 0, 2: 5, 3: 12}
-    change = {
-        "ImageOrientationPatient": [1, 0, 0, 0, C, -S],
-        "ImagePositionPatient": lambda n: [-112, -112, places[n]],
-    }
-    make_series(tmp_path / "scan", n=3, **change)
-    series = read_series(tmp_path / "scan")
+    change = {"ImagePositionPatient": lambda n: [-112, -112, places[n]]}
+    series = made(tmp_path / "scan", 3, **change, **TILT)
     mask = np.zeros(series.stored.shape, bool)
     mask[1:, 20:30, 40] = mask[0, 26, 26] = True
     write_segmentation(series, mask, tmp_path / "edited.dcm")
@@ -534,8 +509,8 @@ def test_probability_is_written_as_float(tmp_path, scan):
 
 
 def test_tilted_series_has_no_probability_file(tmp_path):
-    make_series(tmp_path / "scan", ImageOrientationPatient=[1, 0, 0, 0, C, -S])
-    report = clean_series(read_series(tmp_path / "scan"), tmp_path / "out", probability=True)
+    series = made(tmp_path / "scan", 3, **TILT)
+    report = clean_series(series, tmp_path / "out", probability=True)
     assert "no probability.nii.gz: its slices are tilted" in report.warnings
 
 
@@ -549,9 +524,7 @@ def uneven_tilted(folder):
     def place(n):
         return [-112, -112 + float(HEIGHTS[n - 1]) * S, float(HEIGHTS[n - 1]) * C]
 
-    tilt = {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]}
-    make_series(folder, len(HEIGHTS), ImagePositionPatient=place, **tilt)
-    return read_series(folder)
+    return made(folder, len(HEIGHTS), ImagePositionPatient=place, **TILT)
 
 
 def in_cuboid(places, margin=0.0):

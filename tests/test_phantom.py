@@ -53,10 +53,8 @@ def sampled():
 def volume(shape, thickness_mm, slabs=3, tilt_deg=0.0, pixel_mm=0.8, matrix=100):
     """Volume in mm3 of a solid (a function of points), painted slice by slice."""
     tilt = np.deg2rad(tilt_deg)
-    down, normal = (
-        np.array([0, np.cos(tilt), np.sin(tilt)]),
-        np.array([0, -np.sin(tilt), np.cos(tilt)]),
-    )
+    down = np.array([0, np.cos(tilt), np.sin(tilt)])
+    normal = np.array([0, -np.sin(tilt), np.cos(tilt)])
     steps = np.stack([normal * thickness_mm / slabs, down * pixel_mm, [pixel_mm, 0, 0]])
     total, half = 0.0, pixel_mm * (matrix - 1) / 2
     for number in range(-12, 13):
@@ -101,7 +99,7 @@ def test_same_seed_gives_same_study():
     assert not np.array_equal(first.hu, other.hu)
 
 
-def test_arrays_have_equal_shapes_and_masks_do_not_overlap(studies):
+def test_arrays_have_equal_shapes_and_positions_ascend_along_the_normal(studies):
     for study in studies:
         count, rows, columns = study.hu.shape
         assert study.hu.dtype == np.int16
@@ -111,6 +109,9 @@ def test_arrays_have_equal_shapes_and_masks_do_not_overlap(studies):
         assert study.labels.shape == study.hu.shape
         assert set(np.unique(study.labels)) <= {0, 1, 2, 255}
         json.dumps(study.parameters)
+        row, column = np.reshape(study.orientation, (2, 3))
+        assert (np.diff(study.positions @ np.cross(row, column)) > 0).all()
+        assert abs(row @ column) < 1e-5
 
 
 def test_labels_follow_the_shares_of_the_materials():
@@ -133,14 +134,6 @@ def test_labels_follow_the_shares_of_the_materials():
     assert seen == {0, 1, 2, 255}
 
 
-def test_positions_ascend_along_the_normal(studies):
-    for study in studies:
-        row, column = np.reshape(study.orientation, (2, 3))
-        along = study.positions @ np.cross(row, column)
-        assert (np.diff(along) > 0).all()
-        assert abs(row @ column) < 1e-5
-
-
 def test_head_without_shoulders_or_limbs_is_one_large_component_of_tissue(studies):
     apart = {"shoulder_tips", "limbs"}
     for study in studies[:10]:
@@ -156,11 +149,7 @@ def test_contact_agrees_with_the_masks(studies):
     for study in studies:
         dense = study.support & (study.hu > -500)
         for touching, support, patient in zip(study.contact, dense, study.patient):
-            near = (
-                ndimage.distance_transform_edt(~support)
-                if support.any()
-                else np.full(support.shape, 9.0)
-            )
+            near = ndimage.distance_transform_edt(~support) if support.any() else patient + 9.0
             assert touching == ((near[patient] < 1.5).sum() >= 3)
 
 
@@ -258,13 +247,8 @@ def test_options_of_one_part_do_not_change_the_others():
 
 
 def test_scanner_keeps_the_hu_of_water_and_air():
-    scanner = sample_parameters(1)["scanner"] | {
-        "hardening": 0.0,
-        "starvation": 0.0,
-        "rings": False,
-        "lift_hu": 0.0,
-        "glow_hu": 0.0,
-    }
+    ideal = dict.fromkeys(("hardening", "starvation", "rings", "lift_hu", "glow_hu"), 0)
+    scanner = sample_parameters(1)["scanner"] | ideal
     rows, columns = np.mgrid[:128, :128] - 63.5
     truth = np.where(np.hypot(rows, columns) < 45, 0, -1000).astype(np.float32)
     image = scan(truth, scanner, 1.8, 5.0, 0)
@@ -274,22 +258,16 @@ def test_scanner_keeps_the_hu_of_water_and_air():
 
 
 def test_metal_casts_dark_and_bright_streaks():
-    scanner = sample_parameters(1)["scanner"] | {
-        "hardening": 1.0,
-        "rings": False,
-        "noise_hu": 0.1,
-        "low_dose": False,
-    }
+    exact = {"hardening": 1.0, "rings": False, "noise_hu": 0.1, "low_dose": False}
+    scanner = sample_parameters(1)["scanner"] | exact
     rows, columns = np.mgrid[:192, :192] - 95.5
     truth = np.where(np.hypot(rows, columns) < 70, 40, -1000).astype(np.float32)
     clean = scan(truth, scanner, 1.2, 5.0, 0)
     for side in (-1, 1):
         truth[np.hypot(rows, columns - side * 30) < 3] = 8000
     streaked = scan(truth, scanner, 1.2, 5.0, 0) - clean
-    between, away = (
-        (abs(rows) < 2) & (abs(columns) < 20),
-        (abs(columns) < 2) & (abs(rows) > 30) & (abs(rows) < 60),
-    )
+    between = (abs(rows) < 2) & (abs(columns) < 20)
+    away = (abs(columns) < 2) & (abs(rows) > 30) & (abs(rows) < 60)
     assert streaked[between].mean() < -20
     assert streaked[between].mean() < streaked[away].mean()
 
@@ -405,11 +383,10 @@ def test_refuses_a_folder_with_another_patient(tmp_path):
         synthesize_patients(tmp_path, 1, 7, **options)
 
 
-def test_refuses_unknown_region_and_contact():
-    with pytest.raises(HeadrestError):
-        synthesize(0, region="foot")
-    with pytest.raises(HeadrestError):
-        synthesize(0, contact="foot")
+@pytest.mark.parametrize("option", ["region", "contact"])
+def test_refuses_unknown_region_and_contact(option):
+    with pytest.raises(HeadrestError, match=f"{option} is .*foot"):
+        synthesize(0, **{option: "foot"})
 
 
 def test_lossy_padding_rings_and_is_declared_lossy(tmp_path):

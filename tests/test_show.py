@@ -18,38 +18,26 @@ from headrest.show.methods import (
 )
 
 
-@pytest.fixture
-def panels(tmp_path):
+def test_six_panels_show_the_steps_in_order(tmp_path):
     make_series(tmp_path, 3)
     series = read_series(tmp_path)
     mask = series.hu == 120
-    boundary = np.roll(mask, 1, axis=1) & ~mask
-    support = Support(mask, boundary, series.hu > 120, ("free",) * 3)
+    support = Support(mask, np.roll(mask, 1, axis=1) & ~mask, series.hu > 120, ("free",) * 3)
     figure = scans.draw_pipeline(series, mask.astype(np.float16), support)
-    yield series, support, figure.axes[:6]
-    figure.clear()
-
-
-def test_titles_name_six_steps_in_order(panels):
-    titles = [axis.get_title(loc="left") for axis in panels[2]]
+    axes = figure.axes[:6]
     steps = ["Read", "Rescale", "Predict", "Refine", "Write", "Check"]
+    titles = [axis.get_title(loc="left") for axis in axes]
     assert titles == [f"{i}  {step}" for i, step in enumerate(steps, 1)]
-
-
-def test_each_panel_shows_its_step(panels):
-    series, support, axes = panels
     stored, hu, probability, _, cleaned = (axis.images[0].get_array() for axis in axes[:5])
     assert np.array_equal(stored, series.stored[1])
     assert np.array_equal(hu, series.hu[1])
-    assert np.array_equal(probability, support.mask[1])
+    assert np.array_equal(probability, mask[1])
     assert (cleaned[support.removed[1]] == -1000).all()
     assert np.array_equal(cleaned[~support.removed[1]], hu[~support.removed[1]])
-
-
-def test_scales_have_labels(panels):
-    bars = [axis.child_axes[0].get_xlabel() for axis in panels[2][:5]]
+    bars = [axis.child_axes[0].get_xlabel() for axis in axes[:5]]
     assert bars == ["stored value", "HU", "probability of support", "HU", "HU"]
-    assert panels[2][5].get_xlabel() == "HU"
+    assert axes[5].get_xlabel() == "HU"
+    figure.clear()
 
 
 @pytest.mark.parametrize("draw", [show_slices, montage])

@@ -43,15 +43,10 @@ def inside(truth, shrink=1):
     return ndimage.binary_erosion(truth["support"] > 0.99, iterations=shrink)
 
 
+THICK = ("foam_cup", "cradle_cushion", "curved_cushion", "temple_wedges", "arm_cushions")
 FOAMS = {
-    "foam_cup": {"thick_mm": 25.0},
-    "cradle_cushion": {"thick_mm": 25.0},
-    "vacuum_cushion": {},
-    "egg_crate": {},
-    "mattress": {},
-    "curved_cushion": {"thick_mm": 25.0},
-    "temple_wedges": {"thick_mm": 25.0},
-    "arm_cushions": {"thick_mm": 25.0},
+    **{key: {} for key in ("vacuum_cushion", "egg_crate", "mattress")},
+    **{key: {"thick_mm": 25.0} for key in THICK},
     "border_arc": {"thick_mm": 25.0, "inside_mm": 22.0, "roll_deg": 0.0},
 }
 
@@ -185,11 +180,8 @@ def test_neck_plate_has_side_walls_below_the_neck_only():
 def test_foam_is_within_5_mm_of_half_of_the_heads():
     near = 0
     for seed in range(400):
-        pads = [
-            p
-            for p in sample_supports(np.random.default_rng(seed))["list"]
-            if CATALOGUE[p["name"]].pad and p["name"] != "gel_pad"
-        ]
+        supports = sample_supports(np.random.default_rng(seed))["list"]
+        pads = [p for p in supports if CATALOGUE[p["name"]].pad and p["name"] != "gel_pad"]
         near += any(p["gap_mm"] < 5 for p in pads)
     assert 0.4 * 400 < near < 0.8 * 400
 

@@ -27,17 +27,12 @@ KEPT = ROOT / "data" / "results" / "compare_methods_full.json"
 def compared():
     names, pixels = list("aabb"), [40, 50, 60, 70]
     groups = np.array(["free", "touching"] * 2)
-    half = {"dense_true": np.array(pixels) // 2}
-    nothing = method_counts(
-        names, true=pixels, missed=pixels, groups=groups, distance_mm=[np.inf] * 4, **half
-    )
-    some = method_counts(
-        names,
-        **half,
-        **{"true": pixels, "found": pixels, "shared": [40, 40, 60, 40], "groups": groups},
-        **{"missed": [0, 10, 0, 30], "dense_found": half["dense_true"]},
-        dense_shared=[20, 20, 30, 20],
-    )
+    half = np.array(pixels) // 2
+    every = {"true": pixels, "dense_true": half, "groups": groups}
+    nothing = method_counts(names, missed=pixels, distance_mm=[np.inf] * 4, **every)
+    found = {"found": pixels, "dense_found": half, "missed": [0, 10, 0, 30]}
+    shared = {"shared": [40, 40, 60, 40], "dense_shared": [20, 20, 30, 20]}
+    some = method_counts(names, **every, **found, **shared)
     return {"pretrained": some, "nothing removed": nothing}
 
 

@@ -91,27 +91,17 @@ def test_refuses_contradictions_and_leaves_no_folder(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
-def test_keeps_an_existing_folder(tmp_path):
-    write_training_set(tmp_path / "set", [study("a", 1)], matrix=40)
+def test_refuses_an_existing_a_damaged_or_an_older_set(tmp_path):
+    folder = tmp_path / "set"
+    write_training_set(folder, [study("a", 2)], matrix=40)
     with pytest.raises(HeadrestError, match="exists"):
-        write_training_set(tmp_path / "set", [study("b", 1)], matrix=40)
-
-
-def test_refuses_a_damaged_set(tmp_path):
-    write_training_set(tmp_path / "set", [study("a", 2)], matrix=40)
-    (tmp_path / "set" / "index.csv").write_text("patient,slice,state_kmeans\na,0,free\n")
-    with pytest.raises(HeadrestError, match="differ"):
-        read_training_set(tmp_path / "set")
-    (tmp_path / "set" / "index.csv").write_text("patient,slice,state\na,0,free\n")
-    with pytest.raises(HeadrestError, match="no training set"):
-        read_training_set(tmp_path / "set")
-    (tmp_path / "set" / "hu.npy").write_bytes(b"")
-    with pytest.raises(HeadrestError, match="no training set"):
-        read_training_set(tmp_path / "set")
-
-
-def test_refuses_a_set_of_an_older_version(tmp_path):
-    for name in ("slices.npy", "labels.npy", "truth.npy"):
-        np.save(tmp_path / name, np.zeros((1, 4, 4), np.uint8))
-    with pytest.raises(HeadrestError, match=r"headrest 0\.5 or older; write it again"):
-        read_training_set(tmp_path)
+        write_training_set(folder, [study("b", 1)], matrix=40)
+    for name, content, words in (
+        ("index.csv", b"patient,slice,state_kmeans\na,0,free\n", "differ"),
+        ("index.csv", b"patient,slice,state\na,0,free\n", "no training set"),
+        ("hu.npy", b"", "no training set"),
+        ("slices.npy", b"", r"headrest 0\.5 or older; write it again"),
+    ):
+        (folder / name).write_bytes(content)
+        with pytest.raises(HeadrestError, match=words):
+            read_training_set(folder)
