@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headrest.hounsfield import AIR
-from headrest.phantom.shapes import Points
+from headrest.phantom.shapes import Array, Points, Vector
 
 
 def within(
-    low: Sequence[float], high: Sequence[float], sided: bool = False
+    low: Vector, high: Vector, sided: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Decorate a function that paints in a window: it gets the part of the window in a box.
 
@@ -48,7 +48,7 @@ class Frame(NamedTuple):
     shape: tuple[int, ...]  # planes, rows, columns
     warp: Callable[[Points], Points] | None = None  # bends the points of an asymmetric head
 
-    def points(self, rows=slice(None), columns=slice(None)):
+    def points(self, rows: slice = slice(None), columns: slice = slice(None)) -> Points:
         """x, y, z (float32) of the voxels of a window, broadcasting to (planes, rows, columns)."""
         k, r, c = (np.arange(n, dtype=np.float32) for n in self.shape)
         indices = k[:, None, None], r[rows][None, :, None], c[columns][None, None, :]
@@ -61,7 +61,7 @@ class Frame(NamedTuple):
         made = [m.reshape(1, 1, 1) if m.ndim == 0 else m for m in made]
         return made if self.warp is None else self.warp(made)
 
-    def bounds(self, low, high):
+    def bounds(self, low: Vector, high: Vector) -> tuple[slice, ...] | None:
         """Row and column slices that contain a box, or None if the slice misses it."""
         corners = np.array([[(low, high)[b >> a & 1][a] for a in range(3)] for b in range(8)])
         index = (corners - self.origin) @ np.linalg.inv(self.steps)
@@ -79,12 +79,12 @@ class Scene:
         self.hu = np.full(shape, AIR, np.float32)
         self.patient, self.support, self.ignore, self.rigid = np.zeros((4, *shape), np.float32)
 
-    def window(self, frame, low=None, high=None):
+    def window(self, frame: Frame, low: Vector = (), high: Vector = ()) -> "Window | None":
         """The part of the slice that contains a box (all of it without a box), or None."""
-        if low is None:
+        if not len(low):
             return Window(self, frame, slice(None), slice(None))
         bounds = frame.bounds(low, high)
-        return bounds and Window(self, frame, *bounds)
+        return None if bounds is None else Window(self, frame, *bounds)
 
 
 class View(NamedTuple):
@@ -94,7 +94,7 @@ class View(NamedTuple):
     frame: Frame
     inside_only: bool = False
 
-    def crop(self, low, high):
+    def crop(self, low: Vector, high: Vector) -> "Window | None":
         """The window that contains a box of the frame, or None."""
         window = self.scene.window(self.frame, low, high)
         if window is not None:
@@ -105,19 +105,27 @@ class View(NamedTuple):
 class Window:
     """A rectangle of a scene with the points of one frame; everything is painted in windows."""
 
-    def __init__(self, scene, frame, rows, columns, parent=None):
+    def __init__(
+        self,
+        scene: Scene,
+        frame: Frame,
+        rows: slice,
+        columns: slice,
+        parent: "Window | None" = None,
+    ):
         self.scene, self.frame, self.parent = scene, frame, parent
         spans = zip((rows, columns), frame.shape[1:])
         self.rows, self.columns = (slice(*span.indices(size)[:2]) for span, size in spans)
         self.at = (slice(None), self.rows, self.columns)
         self.pixel_mm = float(np.linalg.norm(frame.steps[1:], axis=1).mean())
-        self.inside_only = parent is not None and parent.inside_only
-        self.points = (
+        self.inside_only: bool = parent is not None and parent.inside_only
+        self.points: Points = (
             frame.points(rows, columns) if parent is None else [self.take(v) for v in parent.points]
         )
 
-    def take(self, array):
+    def take(self, array: Array) -> Array:
         """The part of an array of the parent window in this window; axes of length one stay."""
+        assert self.parent is not None
         own, outer = (self.rows, self.columns), (self.parent.rows, self.parent.columns)
         spans = (
             slice(a.start - b.start, a.stop - b.start) if size > 1 else slice(None)
@@ -125,7 +133,7 @@ class Window:
         )
         return array[(slice(None), *spans)]
 
-    def crop(self, low, high):
+    def crop(self, low: Vector, high: Vector) -> "Window | None":
         """The part of this window that contains a box of its frame, or None."""
         bounds = self.frame.bounds(low, high)
         if bounds is None:
@@ -138,7 +146,7 @@ class Window:
             return None
         return Window(self.scene, self.frame, rows, columns, self)
 
-    def crop_to(self, mask):
+    def crop_to(self, mask: Array) -> "Window | None":
         """The part of this window around the True pixels of a mask (rows, columns), or None."""
         if not mask.any():
             return None
@@ -149,7 +157,7 @@ class Window:
         )
         return Window(self.scene, self.frame, rows, columns, self)
 
-    def share(self, distance):
+    def share(self, distance: Array) -> Array:
         """Share of each voxel inside a solid, from its distance on the planes around each slab.
 
         The share rises linearly over the distance that the surface covers within a voxel: one
@@ -161,51 +169,51 @@ class Window:
         low, high = distance[:-1], distance[1:]
         return np.clip(0.5 - 0.5 * (low + high) / (self.pixel_mm + abs(high - low)), 0, 1)
 
-    def between(self, inner, outer):
+    def between(self, inner: Array, outer: Array) -> Array:
         """Share of the layer outside `inner` and inside `outer`; exact for thin layers too."""
         return np.maximum(self.share(outer) - self.share(inner), 0)
 
     @property
-    def halfway(self):
+    def halfway(self) -> Points:
         """Points in the middle plane, for fields that hardly change along the slice."""
         return [v[v.shape[0] // 2][None] for v in self.points]
 
     @property
-    def half(self):
+    def half(self) -> Points:
         """Points with the right side mirrored to the left, for symmetric solids."""
         x, y, z = self.points
         return [abs(x), y, z]
 
     @property
-    def view(self):
+    def view(self) -> View:
         """The whole slice in the frame of this window."""
         return View(self.scene, self.frame)
 
-    def mirrored(self, side):
+    def mirrored(self, side: int) -> Points:
         """Points with the right side (`side` -1) mirrored to the left."""
         x, y, z = self.points
         return [side * x, y, z]
 
-    def middle(self, values):
+    def middle(self, values: Array) -> Array:
         """Values in the middle of the slabs, from values on the planes."""
         return values if values.shape[0] == 1 else 0.5 * (values[:-1] + values[1:])
 
-    def paint(self, share, hu):
+    def paint(self, share: Array, hu: Any) -> None:
         """Give `share` of every voxel to a material, within the patient if `inside_only`."""
         if self.inside_only:
             share = share * self.scene.patient[self.at]
         canvas = self.scene.hu[self.at]
         canvas += share * (hu - canvas)
 
-    def fill(self, distance, hu, weight=1):
+    def fill(self, distance: Array, hu: Any, weight: Any = 1) -> None:
         """Paint the inside of a solid; `weight` scales its share."""
         self.paint(self.share(distance) * weight, hu)
 
-    def coat(self, inner, outer, hu, weight=1):
+    def coat(self, inner: Array, outer: Array, hu: Any, weight: Any = 1) -> None:
         """Paint the layer outside `inner` and inside `outer`."""
         self.paint(self.between(inner, outer) * weight, hu)
 
-    def paint_patient(self, share, hu, yields=False):
+    def paint_patient(self, share: Array, hu: Any, yields: bool = False) -> None:
         """Paint tissue. It displaces soft supports; `yields`: rigid supports displace it."""
         if yields:
             share = share * (1 - self.scene.rigid[self.at])
@@ -213,13 +221,13 @@ class Window:
         self.scene.support[self.at] *= 1 - share
         self.paint(share, hu)
 
-    def paint_support(self, share, hu, rigid=True):
+    def paint_support(self, share: Array, hu: Any, rigid: bool = True) -> None:
         """Paint a part of a support."""
         for name in ("rigid", "support") if rigid else ("support",):
             self._add(name, share)
         self.paint(share, hu)
 
-    def paint_ignored(self, share, hu):
+    def paint_ignored(self, share: Array, hu: Any) -> None:
         """Paint a foreign object, neither patient nor support: a tube, a wire, dense hair."""
         self._add("ignore", share)
         self.paint(share, hu)
