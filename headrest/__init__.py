@@ -6,9 +6,8 @@ from headrest.datasets import fetch, fetch_idc
 from headrest.dicom import read_series, series_from_array, write_derived_series
 from headrest.evaluate.metrics import dice, iou, lost_ml, residual_ml
 from headrest.hounsfield import rescale, window
-from headrest.segment.crop import crop_to_patient
 from headrest.segment.labels import label_series, label_slice
-from headrest.segment.support import find_support
+from headrest.segment.support import crop_to_patient, find_support
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError
 

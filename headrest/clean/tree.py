@@ -18,6 +18,7 @@ from headrest.dicom import FolderContents, SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
 from headrest.dicom.nifti import is_nifti
 from headrest.dicom.write import is_derived
+from headrest.segment.pretrained import load_ahead
 from headrest.util.errors import HeadrestError, plain
 from headrest.util.files import lock_destination
 from headrest.util.workers import check_address, run_on_cluster, run_unordered
@@ -187,6 +188,8 @@ def clean_one(task: Task) -> Report:
     try:
         if report := _existing(task):
             return report
+        if task.options.mask is None and task.options.method == "network":
+            load_ahead(task.options.weights, task.options.provider)
         series = load_series(task.files, **task.options.reading)
         return clean_with_options(series, task.destination, task.options, task.name)
     except HeadrestError as error:

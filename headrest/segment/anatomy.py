@@ -6,7 +6,7 @@ from headrest.dicom.series import Series
 from headrest.dicom.values import text
 from headrest.hounsfield import DENSE_HU
 from headrest.segment.components import find_components
-from headrest.segment.morphology import EIGHT, largest_component, open_mask
+from headrest.segment.morphology import open_mask
 
 OTHER_PARTS = (
     *("CHEST", "THORAX", "LUNG", "HEART", "BREAST", "ABDOMEN", "LIVER", "KIDNEY", "PELVIS"),
@@ -70,9 +70,10 @@ def _from_pixels(series, support):
 
 def _measure(hu, support, spacing_mm):
     """Size in mm of the largest component of the patient, and mm2 of lung in it; or None."""
-    patient = largest_component(find_components((hu > DENSE_HU) & ~support)[0] > 0, EIGHT)
-    if not patient.any():
+    labels, count = find_components((hu > DENSE_HU) & ~support)
+    if not count:
         return None
+    patient = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
     spans = [np.ptp(np.flatnonzero(patient.any(axis))) + 1 for axis in (1, 0)]
     lung = open_mask(patient & (hu >= LUNG_HU[0]) & (hu <= LUNG_HU[1]), LUNG_MM, spacing_mm)
     return max(np.multiply(spans, spacing_mm)), lung.sum() * np.prod(spacing_mm)

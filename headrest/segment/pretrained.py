@@ -3,8 +3,10 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ PROVIDERS: dict[str, tuple[str, dict]] = {
     "directml": ("DmlExecutionProvider", {}),
 }
 """Execution providers of ONNX Runtime, and options: the mantissa of TF32 has 10 bits only."""
+
+LOADING = Lock()
 
 MAX_BYTES = 2**31
 """Protocol Buffers, the format of ONNX, hold no larger file."""
@@ -70,7 +74,19 @@ def load_pretrained(
     digest = _digest(path)
     if path is None and digest != model_card()["sha256"]:
         raise HeadrestError(f"{WEIGHTS}: the SHA-256 differs from the card; reinstall headrest")
-    return _load(Path(path or WEIGHTS / "headrest.onnx"), digest, provider)
+    with LOADING:  # a second thread waits for the first
+        return _load(Path(path or WEIGHTS / "headrest.onnx"), digest, provider)
+
+
+def load_ahead(path: str | None = None, provider: str | None = None) -> None:
+    """Begin to load a network in a thread while a series is read; `load_pretrained` waits for it,
+    and raises what goes wrong."""
+
+    def load() -> None:
+        with suppress(Exception):
+            load_pretrained(path, provider)
+
+    Thread(target=load).start()
 
 
 @lru_cache(maxsize=2)
