@@ -88,16 +88,8 @@ def _write_segmentation(kind, result, path):
     )
 
 
-def _write_structures(result, path):
-    write_structures(result.series, result.labels, path, result.parameters)
-
-
 def _write_nifti(values, resample, result, path):
     write_nifti(result.series, values(result), path, result.parameters, resample)
-
-
-def _write_pictures(result, path):
-    write_slices(path, result.series, result.filled, result.support.patient)
 
 
 def _why_not_placed(series):
@@ -125,7 +117,7 @@ OUTPUTS = {
             "masks/{}-structures.dcm",
             "contourpy",
             segmentation.why_no_segmentation,
-            _write_structures,
+            lambda r, path: write_structures(r.series, r.labels, path, r.parameters),
         )
     ],
     "nifti": [
@@ -139,25 +131,21 @@ OUTPUTS = {
     "probability": [
         _nifti("probability.nii.gz", lambda result: result.support.probability, _why_no_probability)
     ],
-    "pictures": [Output(SLICE_PICTURES, "PIL", why_no_pictures, _write_pictures)],
+    "pictures": [
+        Output(
+            SLICE_PICTURES,
+            "PIL",
+            why_no_pictures,
+            lambda r, path: write_slices(path, r.series, r.filled, r.support.patient),
+        )
+    ],
 }
 """The files of each option of `headrest.clean.options.CleanOptions`."""
 
 
 def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], list[str]]:
-    """Choose the outputs that a series can have; one from NIfTI always gets its labels.
-
-    Parameters
-    ----------
-    series : Series
-    names : list of str, keys of `OUTPUTS`.
-
-    Returns
-    -------
-    outputs : list of Output
-    warnings : list of str
-        Why it cannot have the others; that a NIfTI file is sheared, or how it was resampled.
-    """
+    """Choose the outputs, by keys of `OUTPUTS`, that a series can have; one from NIfTI always gets
+    its labels. The warnings say why it cannot have others, and what NIfTI files are like."""
     names, warnings = list(names), []
     if series.image is not None:
         names.append("nifti")

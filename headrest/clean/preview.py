@@ -28,7 +28,6 @@ GAP, MARGIN = 4, 12
 PREVIEW_BYTES = 10_000
 """Most bytes of a picture; all of a series thus take less than 60 KB."""
 
-
 STEP_SIDE = 640
 """Longer side of a picture in `write_slices`, in pixels: a larger slice is reduced by two."""
 
@@ -49,14 +48,9 @@ def write_previews(
     patient: np.ndarray,
     flags: Mapping[str, Sequence[int]],
 ) -> None:
-    """Write small pictures of some slices, see `triptych`, unless `why_no_pictures`.
+    """Write small pictures of some slices into a folder `preview`, unless `why_no_pictures`.
 
-    Parameters
-    ----------
-    folder : path of the cleaned series; gets a folder `preview`.
-    series : Series
-    removed, patient : bool array (slices, rows, columns), voxels that are filled; the patient.
-    flags : as `headrest.clean.report.Report.flags`; uncertain and touching slices are larger.
+    `flags` are those of `headrest.clean.report.Report`; uncertain and touching slices are larger.
     """
     if why_no_pictures(series):
         return
@@ -74,20 +68,10 @@ def write_previews(
 def choose_slices(
     count: int, flagged: Sequence[Sequence[int]] = (), absent: Sequence[int] = ()
 ) -> list[int]:
-    """Choose the slices to show: the flagged ones first, the rest evenly spread.
+    """Choose at most `MOST_PREVIEWS` of `count` slices to show, by numbers from 1, in order.
 
-    Parameters
-    ----------
-    count : int, slices of the series.
-    flagged : sequence of sequences of int
-        Numbers (from 1) of the slices that a person should check, the most urgent kind first.
-    absent : sequence of int
-        Numbers of the slices without support, often just the top of the head; they get half of
-        the places that the flagged ones leave.
-
-    Returns
-    -------
-    list of int, numbers of at most `MOST_PREVIEWS` slices, in order.
+    The flagged ones come first, the most urgent kind first; the rest is evenly spread. Slices
+    without support, often just the top of the head, get half of the places that are left.
 
     Examples
     --------
@@ -136,18 +120,8 @@ def triptych(
 ) -> Image.Image:
     """Render a slice three times, side by side: before, with masks, and after.
 
-    The masks are `removed` in orange and the outline of the patient in green.
-
-    Parameters
-    ----------
-    hu : float array (rows, columns), in HU.
-    removed, patient : bool array of that shape.
-    spacing_mm : (y, x) in mm; pixels that are not square keep their aspect.
-    side : int, pixels of the longer side of one slice.
-
-    Returns
-    -------
-    PIL Image, RGB.
+    The masks are `removed` in orange and the outline of the patient in green; arrays are (rows,
+    columns). `side` is the longer side of one slice in pixels; the aspect is that of `spacing_mm`.
     """
     size_mm = np.multiply(hu.shape, spacing_mm)
     height, width = np.maximum(np.rint(side * size_mm / size_mm.max()), 1).astype(int).tolist()
@@ -189,12 +163,6 @@ def write_slices(path: Path, series: Series, removed: np.ndarray, patient: np.nd
 
     0001.jpg is the slice before, 0001-masks.png the outlines of `removed` and of the patient, and
     0001-after.png covers the removed voxels in black.
-
-    Parameters
-    ----------
-    path : path
-    series : Series
-    removed, patient : bool array (slices, rows, columns)
     """
     box = _box([(hu > DENSE_HU) | mask for hu, mask in zip(series.hu, removed)])
     step = -(-max(series.hu[0][box].shape) // STEP_SIDE)

@@ -106,24 +106,10 @@ def save_report(folder: Path, report: Report) -> None:
     (folder / REPORT_FILE).write_text(json.dumps(fields, indent=1), encoding="utf-8")
 
 
-def read_report(path: Path) -> Report:
-    """Read the report of a cleaned series back from its `cleaning.json`.
-
-    Raises
-    ------
-    HeadrestError
-        Where it is damaged.
-    """
-    return _read(path)[0]
-
-
 def complete_report(folder: Path) -> Report | None:
     """Read the report in a folder; None where it or a slice is missing, or a slice was cut off.
 
-    Raises
-    ------
-    HeadrestError
-        Where the report is damaged.
+    Raises HeadrestError where the report is damaged.
     """
     if not (folder / REPORT_FILE).exists():
         return None
@@ -141,18 +127,8 @@ def existing_result(
 ) -> Report | None:
     """Read the report of the complete result of a series, in the destination or below `REVIEW`.
 
-    A result that now belongs to the other place is moved there, with its masks.
-
-    Parameters
-    ----------
-    destination : path
-    name : str, of the folder of the series.
-    accept : callable(bound_ml) -> bool, whether it needs no review.
-
-    Raises
-    ------
-    HeadrestError
-        Where the report is damaged, or the result cannot be moved.
+    A result that now belongs to the other place, as `accept` says of its bound, is moved there
+    with its masks. Raises HeadrestError where the report is damaged, or it cannot be moved.
     """
     places = (Path(destination), Path(destination, REVIEW))
     for place in places:
@@ -184,7 +160,7 @@ def read_reports(destination: str | Path) -> list[Report]:
     ):
         folder = path.parent.relative_to(destination).as_posix()
         try:
-            reports.append(replace(read_report(path), folder=folder))
+            reports.append(replace(_read(path)[0], folder=folder))
         except HeadrestError as error:
             reports.append(Report(source="", folder=folder, error=str(error)))
     return sorted(reports, key=lambda report: (report.source, report.folder))

@@ -38,7 +38,7 @@ PHYSICAL_OBJECT = ("260787004", "SCT", "Physical object")
 ANATOMICAL = ("123037004", "SCT", "Anatomical Structure")
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # PS3.4 Table B.5-1; pydicom lacks it
 SEGMENTS = (("Support", PHYSICAL_OBJECT, HEADREST), ("Patient", ANATOMICAL, BODY))
-BACKGROUND = ("Background", *[("125040", "DCM", "Background")] * 2)
+BACKGROUND_SEGMENT = ("Background", *[("125040", "DCM", "Background")] * 2)
 """Name, category (PS3.16 CID 7150) and type of the segments 1 and 2, and of 0 in a label map."""
 
 ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
@@ -202,7 +202,7 @@ def _segments(count, binary, parameters, family):
         AlgorithmParameters=parameters,
     )
     segments = []
-    for n, (name, category, kind) in enumerate((BACKGROUND, *SEGMENTS[:count])):
+    for n, (name, category, kind) in enumerate((BACKGROUND_SEGMENT, *SEGMENTS[:count])):
         segment = item(
             SegmentNumber=n,
             SegmentLabel=name,

@@ -91,10 +91,6 @@ def write_derived_series(
     drop_private : bool
         Delete private elements (PS3.5 7.8), which may name the patient.
 
-    Returns
-    -------
-    None
-
     Raises
     ------
     HeadrestError

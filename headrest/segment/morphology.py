@@ -137,14 +137,7 @@ def partial_volume_boundary(
 def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
     """Find the bounding box of a mask along its last two axes, with a margin in pixels.
 
-    Parameters
-    ----------
-    mask : bool array (..., rows, columns)
-    margin : int
-
-    Returns
-    -------
-    tuple of slice, one for each axis; all of an axis where the mask is empty.
+    Returns a slice for each axis: all of it for other axes, and where the mask is empty.
 
     Examples
     --------
@@ -159,12 +152,8 @@ def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
 
 
 def largest_component(mask: np.ndarray, structure: np.ndarray = FACES) -> np.ndarray:
-    """Find the largest connected component of a mask: bool array of its shape.
-
-    Parameters
-    ----------
-    mask : bool array (slices, rows, columns), or (rows, columns) with `EIGHT`.
-    structure : bool array, the connectivity: `FACES` or `EIGHT`.
+    """Find the largest connected component of a mask (slices, rows, columns), or (rows, columns)
+    with the structure `EIGHT`: bool array of its shape.
 
     Examples
     --------
@@ -179,18 +168,8 @@ def largest_component(mask: np.ndarray, structure: np.ndarray = FACES) -> np.nda
 
 
 def label_voxels(mask: np.ndarray, structure: np.ndarray = FACES) -> tuple[list[np.ndarray], int]:
-    """Label the connected components of a mask.
-
-    Parameters
-    ----------
-    mask, structure : as for `largest_component`.
-
-    Returns
-    -------
-    labels : list of int array (n,), for each slice the labels of its voxels in the mask, in order:
-        from 1, far fewer than the voxels of the slice.
-    count : int
-    """
+    """Label the connected components of a mask (slices, rows, columns): for each slice the labels
+    of its voxels in the mask, int array (n,), from 1; and the number of components."""
     inside = mask[bounding_box(mask)]
     labels, count = ndimage.label(inside, structure)
     return [labels[i][inside[i]] for i in np.ndindex(inside.shape[:-2])], count
@@ -207,13 +186,8 @@ def select_voxels(mask: np.ndarray, labels: list[np.ndarray], chosen: np.ndarray
 def sum_by_label(
     labels: list[np.ndarray], count: int, weights: Iterable[np.ndarray | None] = repeat(None)
 ) -> np.ndarray:
-    """Count the voxels of each label, or sum their weights: float array (count + 1,).
-
-    Parameters
-    ----------
-    labels, count : as `label_voxels` returns them.
-    weights : float arrays (n,) of the same voxels, for each slice, optional.
-    """
+    """Count the voxels of each label of `label_voxels`, or sum their weights, for each slice an
+    array (n,): float array (count + 1,), 0 for label 0."""
     total = np.zeros(count + 1)
     for one, weight in zip(labels, weights):
         total += np.bincount(one, weight, count + 1)
@@ -221,16 +195,8 @@ def sum_by_label(
 
 
 def fill_holes(body: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Fill the holes of a body in each slice, except holes enclosed by less than `STRAP_MM`.
-
-    Parameters
-    ----------
-    body : bool array (slices, rows, columns)
-    spacing_mm : (y, x) in mm.
-
-    Returns
-    -------
-    bool array of that shape.
+    """Fill the holes of a body (slices, rows, columns) in each slice, except holes enclosed by
+    less than `STRAP_MM`; `spacing_mm` is (y, x) in mm.
 
     Examples
     --------
