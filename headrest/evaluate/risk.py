@@ -21,6 +21,7 @@ from headrest.phantom import Study, render, sample_parameters
 from headrest.segment.bound import (
     CALIBRATION,
     LEVEL,
+    RANGE_MARGIN,
     bound_ml,
     conformal_factor,
     measure_appearance,
@@ -153,10 +154,16 @@ def measure_seeds(seeds: Iterable[int], jobs: int = 1) -> list[dict[str, Any]]:
 
 
 def calibrate(measured: Sequence[Mapping], level: float = LEVEL) -> dict[str, Any]:
-    """Calibrate the bound on series of `measure_series`, apart for close slices and others."""
+    """Calibrate the bound on series of `measure_series`, apart for close slices and others.
+
+    The factor is that of series within the ranges of all others: series beyond the ranges have no
+    bound, and lose more.
+    """
     strata = {}
     for name in ("close", "apart"):
         chosen = [m for m in measured if stratum_of(m["appearance"]["slice_mm"]) == name]
+        seen = [m["appearance"] for m in chosen]
+        chosen = [m for m, inside in zip(chosen, _are_typical(seen)) if inside]
         losses = [m["lost_ml"].sum() for m in chosen]
         expected = [with_offset(m["expected_ml"], m["appearance"]) for m in chosen]
         factor = conformal_factor(losses, expected, level)
@@ -164,9 +171,21 @@ def calibrate(measured: Sequence[Mapping], level: float = LEVEL) -> dict[str, An
             strata[name] = {
                 "series": len(chosen),
                 "factor": round(factor, 4),
-                "ranges": _ranges([m["appearance"] for m in chosen]),
+                "ranges": _ranges(seen),
             }
     return {"weights": weights_hash(), "level": level, "strata": strata}
+
+
+def _are_typical(appearances):
+    """Whether each lies within the ranges of all others."""
+    values = np.array([list(one.values()) for one in appearances])
+    if len(values) < 2:
+        return np.zeros(len(values), bool)
+    ordered = np.sort(values, axis=0)
+    low = np.where(values == ordered[0], ordered[1], ordered[0])
+    high = np.where(values == ordered[-1], ordered[-2], ordered[-1])
+    margin = RANGE_MARGIN * (high - low)
+    return ((low - margin <= values) & (values <= high + margin)).all(axis=1)
 
 
 def _ranges(appearances):
