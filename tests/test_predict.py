@@ -13,7 +13,7 @@ SPACING_MM = (5.0, 0.5, 0.5)
 
 def classes(support):
     """Probabilities of support and patient from that of the support."""
-    return np.stack([support, np.zeros_like(support)], axis=1)
+    return np.stack([support, 1 - support], axis=1)
 
 
 class Bright:
@@ -45,7 +45,7 @@ def test_any_matrix(shape):
     found, patient = predict.series_probability(hu, SPACING_MM, Certain())
     assert found.shape == patient.shape == hu.shape
     assert found[0].max() < 2e-4
-    assert patient.max() == 0
+    assert found + patient == pytest.approx(1, abs=1e-3)
     edge = 2 * max(max(shape) / 512, 1)
     wrong = (found[1] >= 0.5) != (hu[1] > 0)
     assert wrong.sum() <= edge * sum(shape)
@@ -106,7 +106,18 @@ def test_refuses_a_keras_model_itself_and_valid_padding(preset):
 def test_no_subnormal_numbers_are_stored():
     hu = np.full((1, 512, 512), 100.0)
     found = predict.series_probability(hu, SPACING_MM, lambda x: classes(np.full_like(x, 1e-5)))
-    assert found.max() == 0
+    assert found[0].max() == 0
+
+
+def test_what_is_dense_and_not_patient_is_support():
+    """At the edge of a bright support a voxel is mostly air, and the network says background."""
+    hu = np.full((1, 512, 512), -1000.0)
+    hu[0, 100:200] = -400
+    found, _ = predict.series_probability(
+        hu, SPACING_MM, lambda x: np.stack([0.25 + 0 * x, 0.125 + 0 * x], axis=1)
+    )
+    assert (found[0, 100:200] == 0.875).all()
+    assert (found[0, 200:] == 0.25).all()
 
 
 def test_finds_foam_and_with_two_classes_what_is_visible():
@@ -115,7 +126,7 @@ def test_finds_foam_and_with_two_classes_what_is_visible():
     hu[0, :50] = -900
     found, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.5 + 0 * x))
     assert (found == 0.5).all()
-    assert not patient.any()
+    assert (patient == 0.5).all()
     found, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(x < 0)[:, :1])
     assert not found[0, :49].any()
     assert (found[0, 51:] == 1).all()

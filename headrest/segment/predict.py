@@ -51,8 +51,9 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
 
     Returns
     -------
-    float16 array (2, slices, rows, columns), 0 to 1: support and patient. What a network of
-    support alone takes for support is none up to `VISIBLE_HU`; the rest is patient.
+    float16 array (2, slices, rows, columns), 0 to 1: support and patient. Above `DENSE_HU`, where
+    no background is, the support has what the patient has not. What a network of support alone
+    takes for support is none up to `VISIBLE_HU`; the rest is patient.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     >>> def network(scaled):
     ...     return np.stack([0.25 * np.ones_like(scaled)] * 2, axis=1)
     >>> series_probability(hu, (5, 8, 8), network).max((1, 2, 3)).tolist()
-    [0.25, 0.25]
+    [0.75, 0.25]
     """
     found = np.zeros((2, *hu.shape), np.float16)
     uncertain = []
@@ -79,6 +80,8 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
         mean += p[..., ::-1]
         mean /= 2
         found[:, i] = mean
+    for one, support, patient in zip(hu, *found):
+        np.subtract(1, patient, out=support, where=one > DENSE_HU)
     return found
 
 
@@ -113,7 +116,7 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
 
 def _batch_probability(hu, spacing_mm, network):
     """Probabilities in each slice of a batch, (2, rows, columns), and the area in mm2 in which that
-    of support is `UNCERTAIN`, above `DENSE_HU`, on the grid of the network: resampling puts
+    of the patient is `UNCERTAIN`, above `DENSE_HU`, on the grid of the network: resampling puts
     probabilities between 0 and 1 on every edge."""
     shape, mm = hu[0].shape, min(spacing_mm)
     isotropic = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
@@ -135,8 +138,8 @@ def _batch_probability(hu, spacing_mm, network):
     if predicted.shape[1] == 1:
         visible = x[:, None] > scale(VISIBLE_HU)
         predicted = np.concatenate([predicted * visible, 1 - predicted], axis=1)
-    support = predicted[:, 0]
-    pixels = np.count_nonzero((support > low) & (support < high) & dense, axis=(1, 2))
+    patient = predicted[:, 1]
+    pixels = np.count_nonzero((patient > low) & (patient < high) & dense, axis=(1, 2))
     resampled = [
         np.stack([_resample(_resample(one, square)[middle], shape) for one in p]) for p in predicted
     ]
