@@ -1,8 +1,61 @@
-"""Factories of results: counts of a method, and measures of a series."""
+"""Factories: series beside others, cleaned by the faster method, and results of an evaluation."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pytest
+from conftest import uid
+from pydicom import dcmread
 
+import headrest
+from headrest.__main__ import main
 from headrest.evaluate.compare import MethodCounts
+
+# Most tests do not depend on the method, and K-Means is the faster one.
+clean_tree = partial(headrest.clean_tree, method="kmeans")
+clean_series = partial(headrest.clean_series, method="kmeans")
+
+
+def run_clean(*arguments):
+    """Exit status of `headrest clean` with these arguments."""
+    return main(["clean", *map(str, arguments), "--method", "kmeans"])
+
+
+def other_series(name, **changes):
+    """Changes that make slices part of another series of another study."""
+    uids = {"StudyInstanceUID": uid(name, "study"), "SeriesInstanceUID": uid(name)}
+    return {**uids, "SOPInstanceUID": lambda number: uid(name, number), **changes}
+
+
+def timeless(path):
+    """A derived file as text and pixels, without the times of its making."""
+    ds = dcmread(path)
+    for what in ("InstanceCreation", "Content"):
+        del ds[f"{what}Date"], ds[f"{what}Time"]
+    del ds.ContributingEquipmentSequence[-1].ContributionDateTime
+    return str(ds.file_meta), str(ds), ds.PixelData
+
+
+def contents(folder):
+    """Bytes of each file below a folder, by its relative name."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def converted(folder, out):
+    """The one image that dcm2niix makes of a folder, read by nibabel."""
+    tool = Path(sys.executable).with_name("dcm2niix")
+    if not tool.exists():
+        pytest.skip("dcm2niix is not installed")
+    out.mkdir()
+    command = [tool, "-f", "%s", "-b", "n", "-o", out, folder]
+    subprocess.run(command, capture_output=True, check=True)
+    (made,) = out.iterdir()
+    return pytest.importorskip("nibabel").load(made)
+
 
 APPEARANCE = {
     "pixel_mm": 0.5,

@@ -12,14 +12,14 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from conftest import make_series, uid
-from pydicom import dcmread
+from conftest import make_series
+from factories import contents, other_series, timeless
 from tqdm import tqdm
 
 from headrest import HeadrestError, clean_tree
@@ -47,8 +47,7 @@ def carelessly(folder):
 
 def make_source(folder):
     for name in ("a", "b"):
-        uids = {"StudyInstanceUID": uid(name, "study"), "SeriesInstanceUID": uid(name, "series")}
-        make_series(folder / name, SLICES, **uids, SOPInstanceUID=lambda n: uid(name, n))  # noqa: B023
+        make_series(folder / name, SLICES, **other_series(name))
 
 
 def clean(source, out):
@@ -77,15 +76,6 @@ def child(work):
     return number
 
 
-def timeless(path):
-    """A derived slice as text, without the times of its making."""
-    ds = dcmread(path)
-    for what in ("InstanceCreation", "Content"):
-        del ds[f"{what}Date"], ds[f"{what}Time"]
-    del ds.ContributingEquipmentSequence[-1].ContributionDateTime
-    return str(ds) + str(ds.pixel_array.tobytes())
-
-
 def sound(out):
     """What each complete series is made of: dict of folder to names and slices."""
     found = {}
@@ -105,10 +95,6 @@ def damaged(out, wanted):
         except Exception:  # a slice that cannot be read at all
             count += 1
     return count
-
-
-def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def kills(folder, source, wanted):
@@ -134,9 +120,7 @@ def kills(folder, source, wanted):
         "complete": complete,
         "errors": errors,
         "identical": sound(out) == wanted,
-        "left": [
-            path.name for path in out.iterdir() if not path.name.startswith(("ct-", "manifest."))
-        ],
+        "left": [name for name in os.listdir(out) if not name.startswith(("ct-", "manifest."))],
         "untouched": contents(source) == before,
     }
 
@@ -194,16 +178,12 @@ def main(what, folder, careless=""):
     with patch.dict(METHODS, kmeans=quick):
         clean(folder / "source", folder / "wanted")
         wanted = sound(folder / "wanted")
-        work = {"kills": kills, "disk": disk, "crowd": crowd}[what]
-        if careless:
-            with (
-                patch("headrest.dicom.write.atomic_folder", carelessly),
-                patch("headrest.util.files._lock", lambda handle: None),
-            ):
-                found = work(folder, folder / "source", wanted)
-        else:
-            found = work(folder, folder / "source", wanted)
-    print(json.dumps(found))
+        with ExitStack() as stack:
+            if careless:
+                stack.enter_context(patch("headrest.dicom.write.atomic_folder", carelessly))
+                stack.enter_context(patch("headrest.util.files._lock", lambda handle: None))
+            work = {"kills": kills, "disk": disk, "crowd": crowd}[what]
+            print(json.dumps(work(folder, folder / "source", wanted)))
 
 
 if __name__ == "__main__":

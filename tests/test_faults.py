@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import head_hu, make_series
+from factories import clean_tree, run_clean
 
-from headrest import HeadrestError, clean_tree, read_series
+from headrest import HeadrestError, read_series
 from headrest.__main__ import main
 from headrest.dicom import header
 from headrest.train import checkpoints as frames
@@ -37,8 +38,7 @@ def output_of(script, *arguments):
 @pytest.mark.slow
 def test_100_kills_leave_no_damaged_output(tmp_path):
     found = output_of("faults.py", "kills", tmp_path)
-    assert found["killed"] == 100
-    assert found["corrupt"] == 0
+    assert (found["killed"], found["corrupt"]) == (100, 0)
     assert (found["errors"], found["left"]) == ([], [])
     assert found["identical"]
     assert found["untouched"]
@@ -89,7 +89,7 @@ def test_works_on_shares_without_locks_and_folder_flushes(tmp_path, monkeypatch)
     monkeypatch.setattr(fcntl, "flock", no_lock)
     monkeypatch.setattr(os, "fsync", files_only)
     make_series(tmp_path / "in", 1)
-    (report,) = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "out")
     assert not report.error
     assert (tmp_path / "out" / report.folder / "cleaning.json").exists()
 
@@ -107,9 +107,9 @@ def test_memory_stays_constant_over_many_series(tmp_path):
 def test_accepts_folder_names_in_any_script(tmp_path, name, capsys):
     make_series(tmp_path / name / name, 1)
     out = tmp_path / f"{name} out"
-    assert main(["clean", str(tmp_path / name), str(out), "--method", "kmeans"]) == 0
+    assert run_clean(tmp_path / name, out) == 0
     assert name in capsys.readouterr().out
-    (report,) = clean_tree(tmp_path / name, out, method="kmeans")
+    (report,) = clean_tree(tmp_path / name, out)
     assert np.array_equal(read_series(out / report.folder).hu[0, :50], head_hu()[:50])
 
 
@@ -118,7 +118,7 @@ def test_escapes_control_characters_of_folder_names(tmp_path, capsys):
     make_series(tmp_path / name, 1, RescaleSlope=None)
     make_series(tmp_path / f"{name}2", 1)
     for folder in (name, f"{name}2"):
-        main(["clean", str(tmp_path / folder), str(tmp_path / "out"), "--method", "kmeans"])
+        run_clean(tmp_path / folder, tmp_path / "out")
         shown = "".join(capsys.readouterr())
         assert "\x1b[2J" not in shown
         assert r"\x1b[2J\udcff\n" in shown
@@ -135,7 +135,7 @@ def test_reports_a_folder_that_cannot_be_searched(tmp_path, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    reports = clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans")
+    reports = clean_tree(tmp_path / "scan", tmp_path / "out")
     errors = [report.error for report in reports if report.error]
     assert len(reports) == 2
     assert errors == [f"{tmp_path}/scan/closed: cannot be searched (Permission denied)"]
