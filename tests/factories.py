@@ -35,7 +35,8 @@ def timeless(path):
     ds = dcmread(path)
     for what in ("InstanceCreation", "Content"):
         del ds[f"{what}Date"], ds[f"{what}Time"]
-    del ds.ContributingEquipmentSequence[-1].ContributionDateTime
+    for equipment in ds.get("ContributingEquipmentSequence", [])[-1:]:
+        del equipment.ContributionDateTime
     return str(ds.file_meta), str(ds), ds.PixelData
 
 

@@ -8,50 +8,40 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from conftest import CANARY, make_series, uid
+from conftest import CANARY, make_series
+from factories import clean_series, clean_tree, other_series, run_clean
 from PIL import Image
 
-from headrest import HeadrestError, __version__, clean_series, clean_tree, read_series
-from headrest.__main__ import main
+from headrest import HeadrestError, __version__, read_series
 from headrest.clean import series as cleaning
 from headrest.clean.manifest import manifest_row, read_results
 from headrest.clean.report import Report
 from headrest.segment.support import find_support
 
-NAMES = ("a", "b", "c")
-
 
 @pytest.fixture
 def archive(tmp_path):
     """Three series; b cannot be cleaned."""
-    for name in NAMES:
+    for name in "abc":
         changes = {"RescaleSlope": None} if name == "b" else {}
-        make_series(
-            tmp_path / "scan" / name,
-            SeriesInstanceUID=uid(name),
-            SOPInstanceUID=lambda n: uid(name, n),  # noqa: B023
-            SeriesDescription=f"=Head {name}",
-            **changes,
-        )
+        series = other_series(name, SeriesDescription=f"=Head {name}", **changes)
+        make_series(tmp_path / "scan" / name, **series)
     return tmp_path / "scan"
 
 
-def run(source, out, **options):
-    return clean_tree(source, out, method="kmeans", **options)
-
-
 def rows(out):
+    """Rows of both manifests."""
     document = json.loads((out / "manifest.json").read_text())
     with open(out / "manifest.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert document["headrest"] == __version__
-    assert [row["folder"] for row in table] == [row["folder"] for row in document["series"]]
-    assert [row["status"] for row in table] == [row["status"] for row in document["series"]]
+    for key in ("folder", "status"):
+        assert [row[key] for row in table] == [row[key] for row in document["series"]]
     return document["series"], table
 
 
 def test_manifest_lists_each_series_once(archive, tmp_path):
-    reports = run(archive, tmp_path / "out", drop_private=True)
+    reports = clean_tree(archive, tmp_path / "out", drop_private=True)
     listed, table = rows(tmp_path / "out")
     assert [row["status"] for row in listed] == ["failed", "cleaned", "cleaned"]
     assert "RescaleSlope" in listed[0]["error"]
@@ -67,14 +57,14 @@ def test_manifest_lists_each_series_once(archive, tmp_path):
 
 
 def test_manifest_keeps_earlier_runs_and_forgets_deleted_series(archive, tmp_path):
-    run(archive / "a", tmp_path / "out")
+    clean_tree(archive / "a", tmp_path / "out")
     first = rows(tmp_path / "out")[0]
-    run(archive / "c", tmp_path / "out")
+    clean_tree(archive / "c", tmp_path / "out")
     both = rows(tmp_path / "out")[0]
     assert first[0] in both
     assert len(both) == 2
     shutil.rmtree(tmp_path / "out" / first[0]["folder"])
-    run(archive / "c", tmp_path / "out")
+    clean_tree(archive / "c", tmp_path / "out")
     assert rows(tmp_path / "out")[0] == [row for row in both if row != first[0]]
 
 
@@ -84,7 +74,7 @@ def test_manifest_is_written_when_a_run_is_stopped(archive, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(archive, tmp_path / "out", on_message=stop)
+        clean_tree(archive, tmp_path / "out", on_message=stop)
     assert [row["status"] for row in rows(tmp_path / "out")[0]] == ["cleaned"]
 
 
@@ -108,7 +98,7 @@ def test_series_above_the_accepted_bound_lie_in_review(
 ):
     bounded(monkeypatch, bound_ml)
     options = {"accept_ml": 0.3, "segmentation": True}
-    (report,) = run(archive / "a", tmp_path / "out", **options)
+    (report,) = clean_tree(archive / "a", tmp_path / "out", **options)
     top = tmp_path / "out" / place
     name = report.folder.rpartition("/")[2]
     assert report.folder == f"{place}/{name}".removeprefix("/")
@@ -117,16 +107,16 @@ def test_series_above_the_accepted_bound_lie_in_review(
     assert (top / "masks" / f"{name}-segmentation.dcm").exists()
     assert rows(tmp_path / "out")[0][0]["bound_ml"] == bound_ml
     assert [one.folder for one in read_results(tmp_path / "out")] == [report.folder]
-    assert run(archive / "a", tmp_path / "out", **options) == [report]
+    assert clean_tree(archive / "a", tmp_path / "out", **options) == [report]
 
 
 def test_another_bound_moves_the_result_without_computing(archive, tmp_path, monkeypatch):
     bounded(monkeypatch, 0.5)
     out = tmp_path / "out"
-    (first,) = run(archive / "a", out, accept_ml=0.3, segmentation=True)
+    (first,) = clean_tree(archive / "a", out, accept_ml=0.3, segmentation=True)
     monkeypatch.setattr(cleaning, "find_support", lambda *_, **__: pytest.fail("computed again"))
     for accept_ml, place in ((0.5, ""), (0.49, "review/"), (None, "")):
-        (report,) = run(archive / "a", out, accept_ml=accept_ml, segmentation=True)
+        (report,) = clean_tree(archive / "a", out, accept_ml=accept_ml, segmentation=True)
         assert report.folder == first.folder.replace("review/", place)
         files = {path.relative_to(out).as_posix() for path in out.rglob("*.dcm")}
         name = first.folder.removeprefix("review/")
@@ -140,17 +130,16 @@ def test_a_corrected_mask_needs_no_review(archive, tmp_path):
     series = read_series(archive / "a")
     mask = find_support(series, "kmeans").mask
     assert clean_series(series, tmp_path / "out", mask=mask, accept_ml=0).status == "cleaned"
-    assert clean_series(series, tmp_path / "out", method="kmeans", accept_ml=0).status == "review"
+    assert clean_series(series, tmp_path / "out", accept_ml=0).status == "review"
     with pytest.raises(HeadrestError, match="expected ml"):
         clean_series(series, tmp_path / "out", accept_ml=-1)
 
 
 def test_command_counts_the_series_to_review(archive, tmp_path, capsys):
     shutil.rmtree(archive / "b")
-    command = ["clean", str(archive), str(tmp_path / "out"), "--method", "kmeans"]
-    assert main([*command, "--accept-ml", "0.5"]) == 0
+    assert run_clean(archive, tmp_path / "out", "--accept-ml", 0.5) == 0
     assert "2 series cleaned, 2 of them to be reviewed in review, 0 not" in capsys.readouterr().out
-    assert main(command) == 0
+    assert run_clean(archive, tmp_path / "out") == 0
     assert "2 series cleaned, 0 not" in capsys.readouterr().out
 
 
@@ -159,7 +148,7 @@ def test_command_counts_the_series_to_review(archive, tmp_path, capsys):
 
 def test_pictures_show_every_slice_and_both_outlines(archive, tmp_path):
     series = read_series(archive / "a")
-    report = clean_series(series, tmp_path / "out", method="kmeans", pictures=True)
+    report = clean_series(series, tmp_path / "out", pictures=True)
     support = find_support(series, "kmeans")
     with ZipFile(tmp_path / "out" / report.folder / "preview" / "slices.zip") as file:
         assert len(file.namelist()) == 9
@@ -182,6 +171,6 @@ def test_pictures_show_every_slice_and_both_outlines(archive, tmp_path):
 def test_burned_in_text_prevents_pictures_of_slices(tmp_path):
     make_series(tmp_path / "scan", BurnedInAnnotation="YES")
     series = read_series(tmp_path / "scan")
-    report = clean_series(series, tmp_path / "out", method="kmeans", pictures=True)
+    report = clean_series(series, tmp_path / "out", pictures=True)
     assert not list((tmp_path / "out" / report.folder).rglob("*.zip"))
     assert "no preview/slices.zip: text is burned into the pixels" in report.warnings

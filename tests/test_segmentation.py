@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from conftest import CANARY, make_series, uid
+from factories import timeless
 from makers import validator_errors
 from pydicom import Dataset, dcmread
 
@@ -27,66 +28,77 @@ SHAPES = {
     "signed": {"PixelRepresentation": 1, "RescaleIntercept": 0},
     "63-columns": {"hu": np.zeros((64, 63), int)},
 }
+even_and_uneven = pytest.mark.parametrize("shape", ["even", "tilted-and-uneven"])
+every_kind = pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 
 
-def a_mask(series, seed=0):
+def a_mask(series):
     """A random mask with an empty slice in the middle, so that no frame looks like another."""
-    mask = np.random.default_rng(seed).random(series.stored.shape) > 0.5
+    mask = np.random.default_rng(0).random(series.stored.shape) > 0.5
     mask[len(mask) // 2] = len(mask) == 1
     return mask
 
 
-def segment(tmp_path, mask=a_mask, **changes):
+def some_labels(series):
+    """Random labels of support and patient, with an empty slice in the middle."""
+    labels = np.random.default_rng(0).integers(0, 3, series.stored.shape).astype(np.uint8)
+    labels[len(labels) // 2] = 0
+    return labels
+
+
+def segment(tmp_path, mask=a_mask, kind="BINARY", **changes):
     """Write the segmentation of a series with these changes; return series, mask and file."""
-    make_series(tmp_path / "scan", **changes)
-    series = read_series(tmp_path / "scan")
+    series = read_series(make_series(tmp_path / "scan", **changes)[0].parent)
     mask, path = mask(series), tmp_path / "headrest.dcm"
-    write_segmentation(series, mask, path, "method=test")
+    write_segmentation(series, mask, path, "method=test", kind=kind)
     return series, mask, path
 
 
-@pytest.mark.parametrize(
-    "sets", [["", "ISO 2022 IR 87"], "ISO_IR 6", "ISO_IR_100", "UTF-8", "ISO_IR 999", "ISO_IR 100"]
-)
-def test_accepts_any_character_set(tmp_path, sets):
-    series, mask, path = segment(tmp_path, SpecificCharacterSet=sets, PatientName="Mueller^Anna")
-    assert (read_back(path, series) == mask).all()
-    assert dcmread(path).PatientName == "Mueller^Anna"
-
-
-def test_a_name_keeps_its_letters(tmp_path):
-    changes = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "M\u00fcller^\u00c5sa"}
-    _, _, path = segment(tmp_path, **changes)
-    assert str(dcmread(path).PatientName) == "M\u00fcller^\u00c5sa"
-
-
-def read_back(path, series):
-    """The mask as highdicom reads it: bool (slices, rows, columns)."""
+def read_back(path, series, segments=(1,)):
+    """Each segment as highdicom reads it: bool (segments, slices, rows, columns)."""
     uids = [header.SOPInstanceUID for header in series.headers]
-    return highdicom.seg.segread(path).get_pixels_by_source_instance(uids)[..., 0].astype(bool)
+    read = highdicom.seg.segread(path)
+    found = read.get_pixels_by_source_instance(uids, segment_numbers=list(segments))
+    return np.moveaxis(found, -1, 0).astype(bool)
+
+
+def is_read_back_and_valid(series, mask, path):
+    assert np.array_equal(read_back(path, series)[0], mask)
+    assert validator_errors("dciodvfy", path) == []
 
 
 # The mask.
 
 
-@pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)
-def test_the_mask_is_read_back_to_the_bit(tmp_path, changes):
-    series, mask, path = segment(tmp_path, **changes)
-    assert np.array_equal(read_back(path, series), mask)
-    assert validator_errors("dciodvfy", path) == []
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_mask_is_read_back_to_the_bit(tmp_path, shape):
+    is_read_back_and_valid(*segment(tmp_path, **SHAPES[shape]))
 
 
 @pytest.mark.parametrize("fill", [False, True])
 def test_writes_empty_and_full_masks(tmp_path, fill):
-    series, mask, path = segment(tmp_path, lambda s: np.full(s.stored.shape, fill))
-    assert np.array_equal(read_back(path, series), mask)
-    assert dcmread(path).NumberOfFrames == 3
-    assert validator_errors("dciodvfy", path) == []
+    found = segment(tmp_path, lambda series: np.full(series.stored.shape, fill))
+    is_read_back_and_valid(*found)
+    assert dcmread(found[2]).NumberOfFrames == 3
 
 
-@pytest.mark.parametrize("changes", [SHAPES["even"], SHAPES["tilted-and-uneven"]])
-def test_each_frame_has_the_position_of_its_slice(tmp_path, changes):
-    series, mask, path = segment(tmp_path, **changes)
+@pytest.mark.parametrize(
+    ("sets", "name"),
+    [
+        *((sets, "Mueller^Anna") for sets in ("ISO_IR 6", "ISO_IR_100", "UTF-8", "ISO_IR 999")),
+        (["", "ISO 2022 IR 87"], "Mueller^Anna"),
+        ("ISO_IR 100", "M\u00fcller^\u00c5sa"),
+    ],
+)
+def test_a_name_keeps_its_letters_in_any_character_set(tmp_path, sets, name):
+    series, mask, path = segment(tmp_path, SpecificCharacterSet=sets, PatientName=name)
+    assert np.array_equal(read_back(path, series)[0], mask)
+    assert str(dcmread(path).PatientName) == name
+
+
+@even_and_uneven
+def test_each_frame_has_the_position_of_its_slice(tmp_path, shape):
+    series, mask, path = segment(tmp_path, **SHAPES[shape])
     ds = dcmread(path)
     known = {header.SOPInstanceUID: i for i, header in enumerate(series.headers)}
     seen = set()
@@ -104,7 +116,7 @@ def test_each_frame_has_the_position_of_its_slice(tmp_path, changes):
     assert shared.PixelMeasuresSequence[0].PixelSpacing == [3.5, 3.5]
 
 
-# What it says.
+# Attributes.
 
 
 def code(sequence):
@@ -127,11 +139,12 @@ def test_the_segment_is_coded_and_names_its_algorithm(tmp_path):
 
 
 def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path):
-    series, _, path = segment(tmp_path, StudyDescription="Head", PatientAge="040Y")
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": 9}
+    series, _, path = segment(tmp_path, StudyDescription="Head", PatientAge="040Y", **lossy)
     ds, before = dcmread(path), series.headers[0]
-    for keyword in ("PatientName", "PatientID", "PatientAge", "StudyInstanceUID", "StudyDate"):
+    kept = ("PatientName", "PatientID", "PatientAge", "StudyInstanceUID", "StudyDate")
+    for keyword in (*kept, "FrameOfReferenceUID", *lossy):
         assert ds[keyword].value == before[keyword].value
-    assert ds.FrameOfReferenceUID == before.FrameOfReferenceUID
     assert ds.SeriesInstanceUID != before.SeriesInstanceUID
     assert validator_errors("dcentvfy", path, *(tmp_path / "scan").iterdir()) == []
 
@@ -139,70 +152,55 @@ def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("keyword", TYPE_2)
 def test_adds_missing_attributes_empty(tmp_path, keyword):
-    series, mask, path = segment(tmp_path, **{keyword: None})
-    assert keyword in dcmread(path)
-    assert not dcmread(path)[keyword].value
-    assert np.array_equal(read_back(path, series), mask)
-    assert validator_errors("dciodvfy", path) == []
+    found = segment(tmp_path, **{keyword: None})
+    assert not dcmread(found[2])[keyword].value
+    is_read_back_and_valid(*found)
+
+
+ODD = {
+    "sex-unknown": {"PatientSex": "U"},
+    "birth-year": {"PatientBirthDate": b"1990"},
+    "time-in-words": {"StudyTime": b"noon"},
+    "decimal-comma": {"PatientWeight": b"72,5"},
+    "no-thickness": {"SliceThickness": None},
+    "empty-thickness": {"SliceThickness": b""},
+    "wrong-spacing": {"SpacingBetweenSlices": 1} | UNEVEN,
+    "no-frame-of-reference": {"FrameOfReferenceUID": None},
+    "negative-number": {"SeriesNumber": -7000},
+    "long-description": {"SeriesDescription": "x" * 64},
+    "no-method": {"PatientIdentityRemoved": "YES", "DeidentificationMethod": ""},
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"PatientSex": "U"}, id="sex-unknown"),
-        pytest.param({"PatientBirthDate": b"1990"}, id="birth-year"),
-        pytest.param({"StudyTime": b"noon"}, id="time-in-words"),
-        pytest.param({"PatientWeight": b"72,5"}, id="decimal-comma"),
-        pytest.param({"SliceThickness": None}, id="no-thickness"),
-        pytest.param({"SliceThickness": b""}, id="empty-thickness"),
-        pytest.param({"SpacingBetweenSlices": 1} | UNEVEN, id="wrong-spacing"),
-        pytest.param({"FrameOfReferenceUID": None}, id="no-frame-of-reference"),
-        pytest.param({"SeriesNumber": -7000}, id="negative-number"),
-        pytest.param({"SeriesDescription": "x" * 64}, id="long-description"),
-        pytest.param(
-            {"PatientIdentityRemoved": "YES", "DeidentificationMethod": ""}, id="no-method"
-        ),
-    ],
-)
+@pytest.mark.parametrize("changes", ODD.values(), ids=ODD)
 def test_odd_headers_make_a_valid_segmentation(tmp_path, changes):
-    series, mask, path = segment(tmp_path, **changes)
-    assert np.array_equal(read_back(path, series), mask)
-    assert validator_errors("dciodvfy", path) == []
+    is_read_back_and_valid(*segment(tmp_path, **changes))
 
 
-def test_computes_the_spacing_between_slices(tmp_path):
-    for name, places, spacing in (("even", {}, 5), ("uneven", UNEVEN, None)):
-        (tmp_path / name).mkdir()
-        _, _, path = segment(tmp_path / name, SpacingBetweenSlices=1, **places)
-        shared = dcmread(path).SharedFunctionalGroupsSequence[0]
-        assert shared.PixelMeasuresSequence[0].get("SpacingBetweenSlices") == spacing
+@pytest.mark.parametrize(("shape", "spacing"), [("even", 5), ("uneven", None)])
+def test_computes_the_spacing_between_slices(tmp_path, shape, spacing):
+    _, _, path = segment(tmp_path, SpacingBetweenSlices=1, **SHAPES[shape])
+    shared = dcmread(path).SharedFunctionalGroupsSequence[0]
+    assert shared.PixelMeasuresSequence[0].get("SpacingBetweenSlices") == spacing
 
 
 @pytest.mark.parametrize("others", [None, "", uid("another frame")])
 def test_a_series_without_one_frame_of_reference_gets_one(tmp_path, others):
-    make_series(tmp_path / "scan")
-    series = read_series(tmp_path / "scan")
+    series, mask, path = segment(tmp_path)
     for header in series.headers[1:]:
         header.FrameOfReferenceUID = others
-    files = [tmp_path / "one.dcm", tmp_path / "two.dcm"]
-    for path in files:
-        write_segmentation(series, a_mask(series), path)
-    made = {dcmread(path).FrameOfReferenceUID for path in files}
+    made = set()
+    for _ in range(2):
+        write_segmentation(series, mask, path)
+        made.add(dcmread(path).FrameOfReferenceUID)
     assert len(made) == 1
     assert made.isdisjoint({uid("frame"), others})
-    assert validator_errors("dciodvfy", files[0]) == []
-
-
-def test_lossy_sources_stay_declared(tmp_path):
-    _, _, path = segment(tmp_path, LossyImageCompression="01", LossyImageCompressionRatio=9)
-    assert dcmread(path).LossyImageCompression == "01"
-    assert dcmread(path).LossyImageCompressionRatio == 9
+    assert validator_errors("dciodvfy", path) == []
 
 
 def test_shows_no_name_and_keeps_the_headers(tmp_path, capfd, caplog, recwarn):
-    make_series(tmp_path / "scan", PatientName=CANARY)
-    series = read_series(tmp_path / "scan")
+    series = read_series(make_series(tmp_path / "scan", PatientName=CANARY)[0].parent)
     before = [str(header) for header in series.headers]
     write_segmentation(series, a_mask(series), tmp_path / "headrest.dcm")
     assert [str(header) for header in series.headers] == before
@@ -211,47 +209,33 @@ def test_shows_no_name_and_keeps_the_headers(tmp_path, capfd, caplog, recwarn):
     assert dcmread(tmp_path / "headrest.dcm").PatientName == CANARY
 
 
-# Reruns.
-
-
-def timeless(path):
-    """A file as text, without the times of its making."""
-    ds = dcmread(path)
-    for keyword in ("InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime"):
-        del ds[keyword]
-    return str(ds.file_meta) + str(ds), ds.PixelData
-
-
-def test_a_rerun_writes_the_same(tmp_path):
+def test_a_rerun_writes_the_same_and_other_parameters_make_other_uids(tmp_path):
     series, mask, path = segment(tmp_path)
-    write_segmentation(series, mask, tmp_path / "again.dcm", "method=test")
-    assert timeless(path) == timeless(tmp_path / "again.dcm")
-
-
-def test_other_parameters_make_other_uids(tmp_path):
-    series, mask, path = segment(tmp_path)
-    write_segmentation(series, mask, tmp_path / "other.dcm", "method=other")
+    for name in ("test", "other"):
+        write_segmentation(series, mask, tmp_path / f"{name}.dcm", f"method={name}")
+    assert timeless(path) == timeless(tmp_path / "test.dcm")
     one, other = dcmread(path), dcmread(tmp_path / "other.dcm")
-    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
-        assert one[keyword].value != other[keyword].value
+    assert one.SOPInstanceUID != other.SOPInstanceUID
+    assert one.SeriesInstanceUID != other.SeriesInstanceUID
 
 
 # Refusals.
 
 
-def test_refuses_a_mask_of_another_shape(tmp_path):
-    make_series(tmp_path / "scan")
-    series = read_series(tmp_path / "scan")
-    with pytest.raises(HeadrestError, match="mask"):
-        write_segmentation(series, a_mask(series)[:2], tmp_path / "headrest.dcm")
-    assert not (tmp_path / "headrest.dcm").exists()
-
-
-def test_refuses_slices_without_position(tmp_path):
-    make_series(tmp_path / "scan", ImagePositionPatient=None)
-    series = read_series(tmp_path / "scan", by_instance_number=True)
-    with pytest.raises(HeadrestError, match="have no position"):
-        write_segmentation(series, a_mask(series), tmp_path / "headrest.dcm")
+@pytest.mark.parametrize(
+    ("mask", "changes", "words"),
+    [
+        (lambda series: a_mask(series)[:2], {}, "mask"),
+        (a_mask, {"ImagePositionPatient": None}, "have no position"),
+    ],
+)
+def test_refuses_a_mask_of_another_shape_and_slices_without_position(
+    tmp_path, mask, changes, words
+):
+    folder = make_series(tmp_path / "scan", **changes)[0].parent
+    series = read_series(folder, by_instance_number=bool(changes))
+    with pytest.raises(HeadrestError, match=words):
+        write_segmentation(series, mask(series), tmp_path / "headrest.dcm")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 
 
@@ -272,42 +256,23 @@ def test_a_fault_leaves_no_file_and_no_name(tmp_path, monkeypatch, fault, words)
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 
 
-# Real scans.
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ge-head", "philips-phantom/S21570", "lidc-chest"])
 def test_real_scans_have_a_valid_segmentation(scans, tmp_path, name):
-    series = read_series(scans / name)
-    mask = a_mask(series)
-    write_segmentation(series, mask, tmp_path / "headrest.dcm", uid("real"))
-    assert np.array_equal(read_back(tmp_path / "headrest.dcm", series), mask)
-    assert validator_errors("dciodvfy", tmp_path / "headrest.dcm") == []
+    series, path = read_series(scans / name), tmp_path / "headrest.dcm"
+    write_segmentation(series, a_mask(series), path, uid("real"))
+    is_read_back_and_valid(series, a_mask(series), path)
 
 
 # Support and patient.
 
 
-def labelled(tmp_path, kind, **changes):
-    """Series, labels of support and patient, and the segmentation of both."""
-    make_series(tmp_path / "scan", **changes)
-    series = read_series(tmp_path / "scan")
-    labels = np.random.default_rng(0).integers(0, 3, series.stored.shape).astype(np.uint8)
-    labels[len(labels) // 2] = 0
-    path = tmp_path / f"{kind}.dcm"
-    write_segmentation(series, labels, path, "method=test", kind=kind)
-    return series, labels, path
-
-
-@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
-@pytest.mark.parametrize("changes", [SHAPES["even"], SHAPES["tilted-and-uneven"]])
-def test_support_and_patient_are_read_back_to_the_bit(tmp_path, kind, changes):
-    series, labels, path = labelled(tmp_path, kind, **changes)
-    uids = [header.SOPInstanceUID for header in series.headers]
-    read = highdicom.seg.segread(path)
-    both = read.get_pixels_by_source_instance(uids, segment_numbers=[1, 2])
-    assert np.array_equal(both[..., 0], labels == 1)
-    assert np.array_equal(both[..., 1], labels == 2)
+@every_kind
+@even_and_uneven
+def test_support_and_patient_are_read_back_to_the_bit(tmp_path, kind, shape):
+    series, labels, path = segment(tmp_path, some_labels, kind, **SHAPES[shape])
+    for number, found in enumerate(read_back(path, series, (1, 2)), 1):
+        assert np.array_equal(found, labels == number)
     assert validator_errors("dciodvfy", path) == []
     ds = dcmread(path)
     assert ds.SegmentationType == kind
@@ -319,21 +284,16 @@ def test_support_and_patient_are_read_back_to_the_bit(tmp_path, kind, changes):
     assert code(patient.SegmentedPropertyCategoryCodeSequence) == category
 
 
-@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
-def test_the_mask_reader_takes_the_segment_of_the_support(tmp_path, kind):
-    series, labels, path = labelled(tmp_path, kind)
+@every_kind
+def test_the_mask_reader_takes_the_support_and_never_the_patient(tmp_path, kind):
+    series, labels, path = segment(tmp_path, some_labels, kind)
     assert np.array_equal(read_mask(path, series), labels == 1)
     ds = dcmread(path)
-    for segment in ds.SegmentSequence:
-        segment.SegmentedPropertyTypeCodeSequence[0].CodeValue = "85756007"  # tissue
+    for one in ds.SegmentSequence:
+        one.SegmentedPropertyTypeCodeSequence[0].CodeValue = "85756007"  # tissue
     ds.save_as(path)
     with pytest.raises(HeadrestError, match="labels 1, 2: keep"):
         read_mask(path, series)
-
-
-@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
-def test_the_mask_reader_never_takes_the_patient_for_support(tmp_path, kind):
-    series, labels, path = labelled(tmp_path, kind)
     write_segmentation(series, np.where(labels == 1, 0, labels), path, kind=kind)
     with pytest.raises(HeadrestError, match="label 2 alone, which is the patient"):
         read_mask(path, series)
