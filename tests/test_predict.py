@@ -6,9 +6,10 @@ from scipy.special import expit
 
 from headrest import HeadrestError
 from headrest.hounsfield import scale
-from headrest.segment import predict
+from headrest.segment.predict import network_size, series_probability
 
 SPACING_MM = (5.0, 0.5, 0.5)
+BRIGHT = np.full((1, 512, 512), 100.0)
 
 
 def classes(support):
@@ -17,13 +18,10 @@ def classes(support):
 
 
 class Bright:
-    """A network that finds support above 0 HU in the left half, and is undecided in the right."""
+    """A network that finds support above 0 HU where it is decided, by default in the left half."""
 
-    def __init__(self):
-        self.seen = []
-
-    def decided(self, size):
-        return np.arange(size) < size // 2
+    def __init__(self, decided=lambda size: np.arange(size) < size // 2):
+        self.decided, self.seen = decided, []
 
     def __call__(self, x):
         self.seen.append(x)
@@ -31,18 +29,15 @@ class Bright:
         return classes(expit(z * self.decided(x.shape[-1])))
 
 
-class Certain(Bright):
-    """A network that is decided everywhere."""
-
-    def decided(self, size):
-        return np.ones((size, size))
+def certain():
+    return Bright(decided=lambda size: np.ones((size, size)))
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (256, 256), (1024, 1024), (480, 512), (300, 700)])
 def test_any_matrix(shape):
     hu = np.full((2, *shape), -1000.0)
     hu[1, shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = 100
-    found, patient = predict.series_probability(hu, SPACING_MM, Certain())
+    found, patient = series_probability(hu, SPACING_MM, certain())
     assert found.shape == patient.shape == hu.shape
     assert found[0].max() < 2e-4
     assert found + patient == pytest.approx(1, abs=1e-3)
@@ -54,7 +49,7 @@ def test_any_matrix(shape):
 
 def test_an_uncertain_slice_is_averaged_with_its_horizontal_flip():
     network = Bright()
-    found, _ = predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, network)
+    found, _ = series_probability(BRIGHT, SPACING_MM, network)
     assert found == pytest.approx((expit(9) + 0.5) / 2, abs=1e-3)
     once, again = network.seen
     assert np.array_equal(again, once[:, :, ::-1])
@@ -62,9 +57,8 @@ def test_an_uncertain_slice_is_averaged_with_its_horizontal_flip():
 
 @pytest.mark.parametrize(("pixels", "batches"), [(0, [1]), (15, [1]), (16, [1, 1])])
 def test_augmentation_starts_at_an_uncertain_area(pixels, batches):
-    network = Bright()
-    network.decided = lambda size: np.arange(size * size).reshape(size, size) >= pixels
-    predict.series_probability(np.full((1, 512, 512), 100.0), SPACING_MM, network)
+    network = Bright(lambda size: np.arange(size * size).reshape(size, size) >= pixels)
+    series_probability(BRIGHT, SPACING_MM, network)
     assert [len(x) for x in network.seen] == batches
 
 
@@ -76,8 +70,8 @@ def test_slices_are_predicted_in_batches(slices, mm, batches):
     hu = np.full((slices, 512, 512), -1000.0)
     for i in set(range(slices)) - {3, 6}:
         hu[i, 30 * i + 10 : 30 * i + 40] = 100
-    network = Certain()
-    found, _ = predict.series_probability(hu, (5, mm, mm), network)
+    network = certain()
+    found, _ = series_probability(hu, (5, mm, mm), network)
     assert [len(x) for x in network.seen] == batches
     assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 2 * slices * 512)
 
@@ -86,7 +80,7 @@ def test_only_uncertain_slices_are_augmented():
     network, hu = Bright(), np.full((3, 512, 512), -1000.0)
     hu[:, 100:200] = 100
     hu[:2, :, 256:] = -1000
-    found, _ = predict.series_probability(hu, SPACING_MM, network)
+    found, _ = series_probability(hu, SPACING_MM, network)
     assert [len(x) for x in network.seen] == [3, 1]
     assert (found[:2, 100:200, :256] > 0.99).all()
     assert found[2, 100:200] == pytest.approx((expit(9) + 0.5) / 2, abs=1e-3)
@@ -97,15 +91,14 @@ def test_refuses_a_keras_model_itself_and_valid_padding(preset):
     pytest.importorskip("keras")
     from headrest.segment.unet import build_unet, keras_probability
 
-    hu, model = np.full((1, 64, 64), 100.0), build_unet(preset, widths=(1, 1, 1))
+    model = build_unet(preset, widths=(1, 1, 1))
     given = keras_probability(model) if preset == "valid3" else model
     with pytest.raises(HeadrestError, match="the network returns"):
-        predict.series_probability(hu, SPACING_MM, given)
+        series_probability(BRIGHT[:, :64, :64], SPACING_MM, given)
 
 
 def test_no_subnormal_numbers_are_stored():
-    hu = np.full((1, 512, 512), 100.0)
-    found = predict.series_probability(hu, SPACING_MM, lambda x: classes(np.full_like(x, 1e-5)))
+    found = series_probability(BRIGHT, SPACING_MM, lambda x: classes(np.full_like(x, 1e-5)))
     assert found[0].max() == 0
 
 
@@ -113,7 +106,7 @@ def test_what_is_dense_and_not_patient_is_support():
     """At the edge of a bright support a voxel is mostly air, and the network says background."""
     hu = np.full((1, 512, 512), -1000.0)
     hu[0, 100:200] = -400
-    found, _ = predict.series_probability(
+    found, _ = series_probability(
         hu, SPACING_MM, lambda x: np.stack([0.25 + 0 * x, 0.125 + 0 * x], axis=1)
     )
     assert (found[0, 100:200] == 0.875).all()
@@ -124,10 +117,10 @@ def test_finds_foam_and_with_two_classes_what_is_visible():
     hu = np.full((1, 512, 512), -750.0)
     hu[0, 100, 100] = -499
     hu[0, :50] = -900
-    found, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(0.5 + 0 * x))
+    found, patient = series_probability(hu, SPACING_MM, lambda x: classes(0.5 + 0 * x))
     assert (found == 0.5).all()
     assert (patient == 0.5).all()
-    found, patient = predict.series_probability(hu, SPACING_MM, lambda x: classes(x < 0)[:, :1])
+    found, patient = series_probability(hu, SPACING_MM, lambda x: classes(x < 0)[:, :1])
     assert not found[0, :49].any()
     assert (found[0, 51:] == 1).all()
     assert not patient.any()
@@ -138,25 +131,19 @@ def test_oblong_pixels_are_resampled_to_square_ones():
     y, x = np.mgrid[:256, :512]
     disc = np.hypot(2 * (y - 127.5), x - 255.5) < 100
     hu = np.where(disc, 100.0, -1000.0)[None]
-    found = predict.series_probability(hu, (5, 1.0, 0.5), network)[0, 0] >= 0.5
+    found = series_probability(hu, (5, 1.0, 0.5), network)[0, 0] >= 0.5
     bright = network.seen[0][0] > 0
     assert bright.any(0).sum() == pytest.approx(bright.any(1).sum(), abs=2)
     assert (found != disc).sum() < 300
 
 
 @pytest.mark.parametrize(
-    ("shape", "mm", "size"),
+    ("rows", "columns", "mm", "size"),
     [
-        ((512, 512), 0.48, 512),
-        ((768, 768), 0.3, 512),
-        ((1024, 1024), 0.25, 512),
-        ((512, 512), 0.2, 256),
-        ((512, 512), 1.37, 768),
-        ((512, 512), 2.5, 1024),
-        ((128, 128), 0.661, 256),
-        ((64, 64), 3.5, 512),
-        ((300, 700), 0.5, 512),
+        *((512, 512, 0.48, 512), (768, 768, 0.3, 512), (1024, 1024, 0.25, 512)),
+        *((512, 512, 0.2, 256), (512, 512, 1.37, 768), (512, 512, 2.5, 1024)),
+        *((128, 128, 0.661, 256), (64, 64, 3.5, 512), (300, 700, 0.5, 512)),
     ],
 )
-def test_network_size_keeps_pixels_in_range(shape, mm, size):
-    assert predict.network_size(shape, (mm, mm)) == size
+def test_network_size_keeps_pixels_in_range(rows, columns, mm, size):
+    assert network_size((rows, columns), (mm, mm)) == size

@@ -20,153 +20,147 @@ from headrest.segment.refine import STEPS, confidence, refine, states
 SPACING = (5.0, 1.0, 1.0)
 
 
-def refined(probability, hu, spacing_mm, *steps):
-    """Refine a probability of support; what is dense and not support is patient."""
+def both_of(probability, hu, spacing_mm=SPACING, without=()):
+    """Support and patient from a probability of support; what is dense besides is patient."""
+    assert set(without) <= set(STEPS)
     both = np.stack([probability, (1 - probability) * (hu > -500)])
-    return refine(both, hu, spacing_mm, *steps)
+    return refine(both, hu, spacing_mm, [step for step in STEPS if step not in without])
 
 
-def without(*left_out):
-    assert set(left_out) <= set(STEPS)
-    return [step for step in STEPS if step not in left_out]
+def support_of(*arguments, **options):
+    return both_of(*arguments, **options)[0]
 
 
 @pytest.fixture
-def scan():
-    """Three slices: a head with an air-filled cavity, a rail that touches it, a sheet below it."""
-    hu = np.full((3, 64, 64), -1000.0)
+def support():
+    """A rail that touches the head, and a sheet below it, in three slices."""
+    mask = np.zeros((3, 64, 64), bool)
+    mask[:, 10:45, 52:55] = mask[:, 54:56, 10:50] = True
+    return mask
+
+
+@pytest.fixture
+def hu(support):
+    """The support, and a head with an air-filled cavity."""
+    hu = np.full(support.shape, -1000.0)
     y, x = np.mgrid[:64, :64]
     radius = np.hypot(y - 26, x - 32)
-    hu[:, radius < 20] = 40
-    hu[:, radius < 8] = -1000
-    support = np.zeros(hu.shape, bool)
-    support[:, 10:45, 52:55] = True
-    support[:, 54:56, 10:50] = True
+    hu[:, (radius >= 8) & (radius < 20)] = 40
     hu[support] = 120
-    return hu, support
+    return hu
 
 
-def test_keeps_a_perfect_segmentation(scan):
-    hu, support = scan
-    found, patient = refined(support.astype(float), hu, SPACING)
+@pytest.fixture
+def probability(support):
+    return support.astype(float)
+
+
+def test_keeps_a_perfect_segmentation(hu, support, probability):
+    found, patient = both_of(probability, hu)
     assert np.array_equal(found, support)
     assert not (patient & support).any()
     assert patient[:, 26, 32].all()
 
 
-def test_removes_nothing_enclosed_by_the_patient(scan):
-    hu, support = scan
+def test_removes_nothing_enclosed_by_the_patient(hu, support, probability):
     hu[:, 24:28, 29:35] = 700  # a plate of bone in the cavity
-    probability = support.astype(float)
     probability[:, 24:28, 29:35] = 0.99
-    assert np.array_equal(refined(probability, hu, SPACING)[0], support)
-    found, _ = refined(probability, hu, SPACING, without("enclosed by the patient"))
+    assert np.array_equal(support_of(probability, hu), support)
+    found = support_of(probability, hu, without=["enclosed by the patient"])
     assert found[:, 24:28, 29:35].all()
 
 
-def test_disconnected_components_are_support_from_a_lower_probability_on(scan):
-    hu, support = scan
-    probability = support.astype(float)
+def test_disconnected_components_are_support_from_a_lower_probability_on(hu, support, probability):
     probability[1, 54:56, 10:50] = 0.5
-    assert np.array_equal(refined(probability, hu, SPACING)[0], support)
-    found, _ = refined(probability, hu, SPACING, without("disconnected components"))
+    assert np.array_equal(support_of(probability, hu), support)
+    found = support_of(probability, hu, without=["disconnected components"])
     assert not found[1, 54:56, 10:50].any()
     probability[:, 54:56, 10:50] = 0.3
-    assert not refined(probability, hu, SPACING)[0][:, 54:56].any()
+    assert not support_of(probability, hu)[:, 54:56].any()
 
 
 @pytest.fixture
-def foam(scan):
-    """The scan with covered foam on the sheet, lung in the head, noise in the air, and hair."""
-    hu, support = scan
-    hu = hu + np.random.default_rng(3).normal(0, 12, hu.shape)
-    foam, hair = np.zeros((2, *hu.shape), bool)
+def foam(hu):
+    """Foam that is put on the sheet, with a cover, noise in the air, hair, and lung in the head."""
+    hu += np.random.default_rng(3).normal(0, 12, hu.shape)
+    foam = np.zeros(hu.shape, bool)
     foam[:, 56:62, 12:48] = True
     hu[foam] = -900
     hu[:, 61, 12:48] = -600  # a cover
-    hair[:, 3:5, 28:36] = True  # thin, on the scalp
-    hu[hair] = -700
+    hu[:, 3:5, 28:36] = -700  # hair: thin, on the scalp
     hu[:, 24:28, 29:35] = -900  # enclosed by the head
-    return hu, support, foam, hair
+    return foam
 
 
-def test_foam_and_its_cover_are_support_beside_dense_support(foam):
-    hu, support, foam, _ = foam
-    found, patient = refined(support.astype(float), hu, SPACING)
+def test_foam_and_its_cover_are_support_beside_dense_support(hu, support, probability, foam):
+    found, patient = both_of(probability, hu)
     assert found[foam].mean() > 0.95
     assert patient[:, 24:28, 29:35].all()
     assert not (found & patient).any()
     air = (hu < -950) & ~np.stack([ndimage.binary_dilation(m, iterations=2) for m in foam])
     assert not found[air].any()
-    found, _ = refined(support.astype(float), hu, SPACING, without("faint support"))
-    assert np.array_equal(found, support)
+    assert np.array_equal(support_of(probability, hu, without=["faint support"]), support)
 
 
-def test_nothing_faint_is_support_without_dense_support(foam):
-    hu, support, _, _ = foam
+def test_nothing_faint_is_support_without_dense_support(hu, support, foam):
     hu[support] = -1000
-    assert not refined(np.zeros(hu.shape), hu, SPACING)[0].any()
+    assert not support_of(np.zeros(hu.shape), hu).any()
 
 
-def test_faint_voxels_at_the_skin_are_kept(foam):
-    hu, support, _, _ = foam
+def test_faint_voxels_at_the_skin_are_kept(hu, support, probability, foam):
     dense = (hu > -500) & ~support
     edge = np.stack([ndimage.binary_dilation(m, np.ones((3, 3))) for m in dense]) & ~dense
     hu[edge] = -650  # the soft edge of the skin
-    found, _ = refined(support.astype(float), hu, SPACING)
-    assert not found[edge & ~support].any()
+    assert not support_of(probability, hu)[edge & ~support].any()
 
 
 @pytest.mark.parametrize("pixel_mm", [0.45, 0.7, 1.0])
-def test_keeps_a_strand_of_the_patient_along_a_support(scan, pixel_mm):
-    hu, support = scan
+def test_keeps_a_strand_of_the_patient_along_a_support(hu, support, probability, pixel_mm):
     n = round(2 / pixel_mm)
     hu[:, 10:24, 52 - n : 52] = 40  # 2 mm, from the head along the rail
-    found = refined(support.astype(float), hu, (5.0, pixel_mm, pixel_mm))[0]
+    found = support_of(probability, hu, (5.0, pixel_mm, pixel_mm))
     assert not (found & ~support)[:, 10:20].any()
 
 
-def test_low_confidence_component_on_the_skin_is_kept_and_a_sure_one_removed(scan):
-    hu, support = scan
-    probability = support.astype(float)
+def test_low_confidence_component_on_the_skin_is_kept_and_a_sure_one_removed(
+    hu, support, probability
+):
     probability[1, 7:9, 31:33] = 0.9
-    assert np.array_equal(refined(probability, hu, SPACING)[0], support)
-    alone = without("low-confidence components", "single-slice detections")
-    assert refined(probability, hu, SPACING, alone)[0][1, 7:9, 31:33].any()
+    assert np.array_equal(support_of(probability, hu), support)
+    alone = ["low-confidence components", "single-slice detections"]
+    assert support_of(probability, hu, without=alone)[1, 7:9, 31:33].any()
     probability[:, 7:9, 31:33] = 0.99
-    assert refined(probability, hu, SPACING)[0][:, 7:9, 31:33].any()
-    low = refined(probability * 0.9, hu, SPACING)[0]
+    assert support_of(probability, hu)[:, 7:9, 31:33].any()
+    low = support_of(probability * 0.9, hu)
     assert low[:, 10:45, 52:55].all()  # the outline of the rail is mostly air
 
 
-def test_slices_filled_with_support():
-    hu = np.full((2, 16, 16), 100.0)
-    found, patient = refined(np.ones(hu.shape), hu, SPACING)
-    assert found.all()
+@pytest.mark.parametrize("full", [True, False])
+def test_slices_filled_with_support_or_air(full):
+    hu = np.full((2, 16, 16), 100.0 if full else -1000.0)
+    found, patient = both_of(np.full(hu.shape, float(full)), hu)
+    assert (found == full).all()
     assert not patient.any()
+    assert full or states(found, patient, SPACING) == ("absent", "absent")
 
 
 @pytest.mark.parametrize("margin", [0, 1, 40])
-def test_air_around_a_scan_changes_nothing(scan, margin):
-    hu, support = scan
+def test_air_around_a_scan_changes_nothing(hu, support, margin):
     probability = support * 0.97
     probability[1, 7:9, 31:33] = 0.9
     probability[:, 24:28, 29:35] = 0.99
     hu[:, 24:28, 29:35] = 700
     cropped, around = slice(6, 57), ((0, 0), (margin, margin), (margin, margin))  # 6: top of head
     hu, probability = hu[:, cropped, cropped], probability[:, cropped, cropped]
-    wide_hu = np.pad(hu, around, constant_values=-1000)
-    padded = refined(np.pad(probability, around), wide_hu, SPACING)
-    for wide, narrow in zip(padded, refined(probability, hu, SPACING)):
+    padded = both_of(np.pad(probability, around), np.pad(hu, around, constant_values=-1000))
+    for wide, narrow in zip(padded, both_of(probability, hu)):
         assert np.array_equal(wide, np.pad(narrow, around))
 
 
 def test_bounding_boxes_change_nothing(monkeypatch):
-    def everywhere(mask, margin=0):
-        return (slice(None),) * mask.ndim
-
     boxed = [refined_blobs(seed) for seed in range(60)]
     for module in (morphology_module, refine_module):
+        everywhere = lambda mask, margin=0: (slice(None),) * mask.ndim  # noqa: E731
         monkeypatch.setattr(module, "bounding_box", everywhere)
     assert boxed == [refined_blobs(seed) for seed in range(60)]
 
@@ -183,69 +177,56 @@ def refined_blobs(seed):
     hu = np.where(solid > 0.1, 40.0, -1000 + 300 * (solid > 0))
     probability = np.where(hu > -500, np.clip(0.6 + 2 * sure, 0, 1), 0)
     probability[..., : rng.integers(50)] = 0  # detections in a part of the slice only
-    found, patient = refined(probability, hu, SPACING)
+    found, patient = both_of(probability, hu)
     boundary = [partial_volume_boundary(m, one, SPACING[1:], -500) for m, one in zip(found, hu)]
     arrays = [array.tobytes() for array in (found, patient, np.stack(boundary))]
     return arrays, states(found, patient, SPACING), int(found.sum())
 
 
-def test_a_scan_of_air():
-    hu = np.full((2, 8, 8), -1000.0)
-    found, patient = refined(np.zeros(hu.shape), hu, SPACING)
-    assert not found.any()
-    assert not patient.any()
-    assert states(found, patient, SPACING) == ("absent", "absent")
-
-
-def test_small_remnants_alone_are_no_support(scan):
-    hu, support = scan
+def test_small_remnants_alone_are_no_support(hu, support, probability):
     remnants = np.zeros(hu.shape)
     remnants[1, 26, 48:52] = remnants[2, 40, 20:30] = 1.0  # 4 and 10 mm2, on the skin and in it
     for with_support in (False, True):
-        found, patient = refined(remnants + support * with_support, hu, SPACING)
+        found, patient = both_of(remnants + probability * with_support, hu)
         assert found[1, 26, 51] == with_support
         assert patient[1, 26, 51] != with_support
-    assert refined(remnants, hu, SPACING, without("small remnants"))[0].any()
+    assert support_of(remnants, hu, without=["small remnants"]).any()
     fine = (5.0, 0.5, 0.5)
-    assert refined(support.astype(float), hu, fine)[0].any()  # 45 mm2 per slice
+    assert support_of(probability, hu, fine).any()  # 45 mm2 per slice
     few = (support & (np.arange(64) < 24)[:, None]).astype(float)  # 10 mm2
-    assert not refined(few, hu, fine)[0].any()
-    assert refined(few, hu, (40.0, 0.5, 0.5))[0].any()  # more of it may lie between the slices
-    assert refined(few[:1], hu[:1], fine)[0].any()
+    assert not support_of(few, hu, fine).any()
+    assert support_of(few, hu, (40.0, 0.5, 0.5)).any()  # more of it may lie between the slices
+    assert support_of(few[:1], hu[:1], fine).any()
 
 
-def test_single_slice_detections_are_patient(scan):
-    hu, support = scan
-    probability = support.astype(float)
+def test_single_slice_detections_are_patient(hu, support, probability):
     probability[1, 26 - 19 : 26 - 9, 28:36] = 1.0
-    assert np.array_equal(refined(probability, hu, SPACING)[0], support)
+    assert np.array_equal(support_of(probability, hu), support)
+    near = ["enclosed by the patient"]
+    assert np.array_equal(support_of(probability, hu, without=near), support)
     # Removed without the step, and where the neighbouring slices are too far away.
-    neither = without("single-slice detections", "enclosed by the patient")
-    near = without("enclosed by the patient")
-    for steps, spacing in ((neither, SPACING), (near, (40.0, 1.0, 1.0))):
-        assert refined(probability, hu, spacing, steps)[0][1, 7:17, 28:36].all()
-    assert np.array_equal(refined(probability, hu, SPACING, near)[0], support)
+    neither = ["single-slice detections", *near]
+    for without, spacing in ((neither, SPACING), (near, (40.0, 1.0, 1.0))):
+        assert support_of(probability, hu, spacing, without)[1, 7:17, 28:36].all()
 
 
-def test_detections_that_continue_in_a_single_slice_detection_are_patient(scan, monkeypatch):
-    hu, support = (np.concatenate([array, array[:1]]) for array in scan)
+def test_detections_that_continue_in_a_single_slice_detection_are_patient(hu, support, monkeypatch):
+    hu, support = (np.concatenate([array, array[:1]]) for array in (hu, support))
     probability = support.astype(float)
     probability[2, 7:17, 26:38] = probability[1, 7:17, 26:31] = 1.0
-    near = without("enclosed by the patient")
-    assert np.array_equal(refined(probability, hu, SPACING, near)[0], support)
+    near = ["enclosed by the patient"]
+    assert np.array_equal(support_of(probability, hu, without=near), support)
     monkeypatch.setattr(refine_module, "SINGLE_SLICE_PASSES", 1)
-    assert refined(probability, hu, SPACING, near)[0][1, 7:17, 26:31].all()
+    assert support_of(probability, hu, without=near)[1, 7:17, 26:31].all()
 
 
-def test_a_missed_strap_encloses_no_support(scan):
-    hu, support = scan
+def test_a_missed_strap_encloses_no_support(hu, support):
     around = ((0, 0), (8, 8), (8, 8))
     hu, support = np.pad(hu, around, constant_values=-1000.0), np.pad(support, around)
     y, x = np.mgrid[:80, :80]
-    strap = abs(np.hypot(y - 40, x - 40) - 37) < 0.8
-    hu[:, strap] = 0
+    hu[:, abs(np.hypot(y - 40, x - 40) - 37) < 0.8] = 0
     hu[:, 3:15, 39:41] = 0  # connected to the head
-    assert np.array_equal(refined(support.astype(float), hu, SPACING)[0], support)
+    assert np.array_equal(support_of(support.astype(float), hu), support)
 
 
 def test_the_largest_component_is_that_of_the_series():
@@ -259,10 +240,9 @@ def test_the_largest_component_is_that_of_the_series():
 def test_fill_holes_agrees_with_scipy():
     y, x = np.mgrid[:80, :80]
     ring = abs(np.hypot(y - 40, x - 40) - 30) < 5
-    ring &= ~((abs(y - 40) < 3) & (x > 60))  # broken: encloses nothing
-    masks = np.stack([ring, abs(np.hypot(y - 40, x - 40) - 30) < 5])
-    expected = [ndimage.binary_fill_holes(one) for one in masks]
-    assert np.array_equal(fill_holes(masks, (1, 1)), expected)
+    broken = ring & ~((abs(y - 40) < 3) & (x > 60))  # encloses nothing
+    expected = [ndimage.binary_fill_holes(one) for one in (broken, ring)]
+    assert np.array_equal(fill_holes(np.stack([broken, ring]), (1, 1)), expected)
 
 
 def test_sums_and_selections_of_components_agree_with_scipy():
@@ -293,11 +273,8 @@ def test_float16_is_compared_exactly_as_float32():
         assert np.array_equal(refine_module._reaches(values, least), exact)
 
 
-def test_states(scan):
-    hu, support = scan
-    support = support.copy()
-    support[2] = False
-    support[1, :, 52:55] = False
+def test_states(hu, support):
+    support[2] = support[1, :, 52:55] = False
     patient = fill_holes(largest_component(hu == 40), SPACING[1:])
     patient[0, 10:45, 51] = True
     assert states(support, patient, SPACING) == ("touching", "free", "absent")
