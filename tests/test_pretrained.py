@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import zipfile
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from headrest.util.files import sha256
 
 unet = pytest.importorskip("headrest.segment.unet", reason="needs Keras and a backend")
 export = pytest.importorskip("headrest.segment.export")
-from headrest.train.loop import load_network  # noqa: E402
+from headrest.train.loop import load_network, train  # noqa: E402
 
 
 def noise(n=2, size=128, seed=0):
@@ -91,14 +93,19 @@ def test_its_weights_in_keras_give_the_probabilities_of_0_5_0():
 
 
 @pytest.mark.slow
-def test_exported_weights_are_read_back(trained, exported):
-    other = unet.build_unet("small", seed=6)
-    export.set_exported_weights(other, exported)
-    x = noise()
-    expected = unet.keras_probability(trained)(x)
-    assert unet.keras_probability(other)(x) == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(HeadrestError, match="another network"):
-        export.set_exported_weights(unet.build_unet("standard"), exported)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_exported_weights_are_read_back(tmp_path, classes):
+    path, x = tmp_path / "own.onnx", noise()
+    trained, other = (unet.build_unet("small", seed, classes=classes) for seed in (7, 8))
+    export.export_network(trained, path)
+    export.set_exported_weights(other, path)
+    found = unet.keras_probability(other)(x)
+    assert found.shape[1] == classes - 1
+    assert found == pytest.approx(load_pretrained(path)(x), abs=1e-5)
+    assert found == pytest.approx(unet.keras_probability(trained)(x), abs=1e-3)  # float16
+    for another in (unet.build_unet("small", classes=5 - classes), unet.build_unet("standard")):
+        with pytest.raises(HeadrestError, match="another network"):
+            export.set_exported_weights(another, path)
 
 
 def test_refuses_to_export_valid_padding_and_infinite_weights(tmp_path):
@@ -121,31 +128,9 @@ def test_refuses_a_pretrained_network_with_a_changed_byte(tmp_path, monkeypatch)
         load_pretrained()
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:500])
-
-
-def text(path):
-    path.write_text("no network")
-
-
-def other_scaling(path):
-    onnx = pytest.importorskip("onnx")
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {"input_hu": "-1000 1000"})
-    onnx.save(model, path)
-
-
-def other_input(path):
-    onnx = pytest.importorskip("onnx")
-    model = onnx.load(path)
-    model.graph.input[0].name = model.graph.node[0].input[0] = "image"
-    onnx.save(model, path)
-
-
-def oversized(path):
+def truncate(path, size):
     with path.open("r+b") as file:
-        file.truncate(2**31)  # sparse: takes no room
+        file.truncate(size)  # sparse where it grows: takes no room
 
 
 def keras_archive(path):
@@ -153,40 +138,56 @@ def keras_archive(path):
         archive.writestr("config.json", '{"class_name": "Lambda"}')
 
 
-def unknown_operator(path):
-    onnx = pytest.importorskip("onnx")
-    model = onnx.load(path)
+def other_scaling(model, onnx):
+    onnx.helper.set_model_props(model, {"input_hu": "-1000 1000"})
+
+
+def other_input(model, onnx):
+    model.graph.input[0].name = model.graph.node[0].input[0] = "image"
+
+
+def unknown_operator(model, onnx):
     model.graph.node[1].op_type, model.graph.node[1].domain = "Run", "com.example"
-    onnx.save(model, path)
 
 
-def external_data(path):
-    onnx = pytest.importorskip("onnx")
-    model = onnx.load(path)
+def external_data(model, onnx):
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", "../../../../etc/passwd"
-    path.write_bytes(model.SerializeToString())
 
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (cut, "no ONNX file"),
-        (text, "no ONNX file"),
-        (oversized, "too large"),
+        (partial(truncate, size=500), "no ONNX file"),
+        (partial(truncate, size=2**31), "too large"),
+        (partial(Path.write_text, data="no network"), "no ONNX file"),
         (keras_archive, "no ONNX file"),
-        (unknown_operator, "no ONNX file"),
-        (external_data, "no ONNX file"),
-        (other_scaling, "-1000 1000"),
-        (other_input, "image"),
-        (lambda path: path.unlink(), "cannot be read"),
+        (Path.unlink, "cannot be read"),
     ],
 )
 def test_refuses_a_file_of_another_kind(exported, damage, reason):
     damage(exported)
+    with pytest.raises(HeadrestError, match=reason):
+        load_pretrained(exported)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (unknown_operator, "no ONNX file"),
+        (external_data, "no ONNX file"),
+        (other_scaling, "-1000 1000"),
+        (other_input, "image"),
+    ],
+)
+def test_refuses_a_network_of_another_kind(exported, change, reason):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(exported)
+    change(model, onnx)
+    exported.write_bytes(model.SerializeToString())
     with pytest.raises(HeadrestError, match=reason):
         load_pretrained(exported)
 
@@ -214,33 +215,10 @@ def test_a_file_is_loaded_again_when_it_changes(trained, exported):
     assert np.abs(after - before(x)).max() > 0.01
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of one epoch."""
-    from headrest.train.loop import train
-
-    folder = tmp_path_factory.mktemp("training") / "run"
-    train(easy_set(), folder, **{**SETTINGS, "epochs": 1, "half_resolution_epochs": 0})
-    return folder
-
-
 @pytest.mark.slow
-def test_a_network_of_support_alone_is_read_back(tmp_path):
-    trained, other = (unet.build_unet("small", seed, classes=2) for seed in (7, 8))
-    export.export_network(trained, tmp_path / "two.onnx")
-    export.set_exported_weights(other, tmp_path / "two.onnx")
-    x = noise()
-    found, exported = unet.keras_probability(other)(x), load_pretrained(tmp_path / "two.onnx")(x)
-    assert found.shape[1] == 1
-    assert found == pytest.approx(exported, abs=1e-5)
-    assert found == pytest.approx(unet.keras_probability(trained)(x), abs=1e-3)  # float16
-    with pytest.raises(HeadrestError, match="another network"):
-        export.set_exported_weights(unet.build_unet("small"), tmp_path / "two.onnx")
-
-
-@pytest.mark.slow
-def test_a_run_is_exported_and_cleans_a_series(run, tmp_path, capsys):
-    path = tmp_path / "own.onnx"
+def test_a_run_is_exported_and_cleans_a_series(tmp_path, capsys):
+    run, path = tmp_path / "run", tmp_path / "own.onnx"
+    train(easy_set(), run, **{**SETTINGS, "epochs": 1, "half_resolution_epochs": 0})
     assert main(["export", str(run), str(path)]) == 0
     assert weights_hash(path) in capsys.readouterr().out
     source = get_testdata_file("CT_small.dcm")
@@ -270,7 +248,7 @@ def test_refuses_weights_that_cannot_be_used_before_any_series(
     options, reason, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    text(tmp_path / "text.onnx")
+    (tmp_path / "text.onnx").write_text("no network")
     assert main(["clean", get_testdata_file("CT_small.dcm"), "out", *options]) == 1
     assert reason in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -325,6 +303,14 @@ def test_a_release_has_a_card_with_its_hash(trained, tmp_path):
     assert card["sha256"] == sha256(tmp_path / "headrest.onnx")
 
 
+def output_of(code, *arguments, **variables):
+    """What Python code prints in a process of its own."""
+    command, environment = [sys.executable, "-c", code, *arguments], os.environ | variables
+    environment.pop("KERAS_BACKEND", None)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout
+
+
 def test_cleaning_loads_neither_keras_nor_tensorflow_nor_figures(tmp_path):
     code = (
         "import sys\nfrom headrest.__main__ import main\n"
@@ -332,10 +318,7 @@ def test_cleaning_loads_neither_keras_nor_tensorflow_nor_figures(tmp_path):
         "assert main(['clean', get_testdata_file('CT_small.dcm'), sys.argv[1]]) == 0\n"
         "print(*{'tensorflow', 'keras', 'sklearn', 'matplotlib', 'onnxruntime'} & set(sys.modules))"
     )
-    command = [sys.executable, "-c", code, tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[-1] == "onnxruntime"
-    assert len(done.stdout.splitlines()[-1].split()) == 1
+    assert output_of(code, tmp_path / "out").splitlines()[-1] == "onnxruntime"
 
 
 @pytest.mark.slow
@@ -344,15 +327,10 @@ def test_a_foreign_keras_json_has_no_influence(tmp_path):
     foreign = {"backend": "theano", "image_data_format": "channels_first", "floatx": "float16"}
     (tmp_path / ".keras" / "keras.json").write_text(json.dumps(foreign))
     code = (
-        "import os; os.environ['KERAS_HOME'] = os.environ['HOME'] + '/.keras'\n"
-        "from headrest.segment.unet import build_unet, get_weights\n"
+        "from headrest.segment.unet import build_unet\n"
         "from headrest.util.backend import keras\n"
         "model = build_unet('small')\n"
         "print(keras.backend.backend(), keras.config.image_data_format(), model.compute_dtype)"
     )
-    variables = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
-    variables["HOME"] = str(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables
-    )
-    assert done.stdout.split() == ["tensorflow", "channels_last", "float32"]
+    home = {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path / ".keras")}
+    assert output_of(code, **home).split() == ["tensorflow", "channels_last", "float32"]

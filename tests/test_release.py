@@ -19,6 +19,7 @@ from headrest.train import synthetic
 from headrest.train.dataset import read_training_set
 from headrest.train.synthetic import SyntheticPatient, synthetic_studies, write_synthetic_set
 
+release = pytest.importorskip("headrest.train.release", reason="needs Keras and a backend")
 PATIENTS = [
     SyntheticPatient(8400),
     SyntheticPatient(8401, "touch"),
@@ -29,8 +30,7 @@ MATRIX = 64
 
 def run_here(work, tasks, jobs):
     """Replaces `run_unordered`: faster than starting processes."""
-    for task in tasks:
-        yield task, work(task)
+    return ((task, work(task)) for task in tasks)
 
 
 @pytest.fixture
@@ -112,26 +112,24 @@ def test_a_killed_synthetic_set_continues(tmp_path):
     assert {p.name for p in (tmp_path / "killed").iterdir()} == {".lock", "patients.json", "set"}
 
 
-def test_refuses_a_folder_with_other_patients(folder):
+def test_refuses_other_patients_damaged_lists_and_dead_processes(folder, monkeypatch):
     write_synthetic_set(folder, PATIENTS[:1], 1, MATRIX)
-    for patients, matrix in ((PATIENTS, MATRIX), (PATIENTS[:1], 2 * MATRIX)):
-        with pytest.raises(HeadrestError, match="other patients"):
-            write_synthetic_set(folder, patients, 1, matrix)
     path = folder / "patients.json"
-    stored = json.loads(path.read_text())
-    path.write_text(json.dumps(stored | {"headrest": "0.0"}))
-    with pytest.raises(HeadrestError, match="other patients"):
-        write_synthetic_set(folder, PATIENTS[:1], 1, MATRIX)
-    path.write_text("{")
-    with pytest.raises(HeadrestError, match="damaged"):
-        write_synthetic_set(folder, PATIENTS[:1], 1, MATRIX)
-
-
-def test_reports_a_patient_over_which_processes_died(folder, monkeypatch):
+    stored = path.read_text()
+    old = json.dumps(json.loads(stored) | {"headrest": "0.0"})
+    for patients, matrix, text, words in (
+        (PATIENTS, MATRIX, stored, "other patients"),
+        (PATIENTS[:1], 2 * MATRIX, stored, "other patients"),
+        (PATIENTS[:1], MATRIX, old, "other patients"),
+        (PATIENTS[:1], MATRIX, "{", "damaged"),
+    ):
+        path.write_text(text)
+        with pytest.raises(HeadrestError, match=words):
+            write_synthetic_set(folder, patients, 1, matrix)
     died = lambda work, tasks, jobs: ((task, None) for task in tasks)  # noqa: E731
     monkeypatch.setattr(synthetic, "run_unordered", died)
     with pytest.raises(HeadrestError, match="synthetic-8400: two processes died"):
-        write_synthetic_set(folder, PATIENTS, 1, MATRIX)
+        write_synthetic_set(folder.parent / "died", PATIENTS, 1, MATRIX)
 
 
 def test_synthetic_studies_have_both_labels():
@@ -144,59 +142,45 @@ def test_synthetic_studies_have_both_labels():
 
 @pytest.mark.slow
 def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
-    pytest.importorskip("keras", reason="needs Keras and a backend")
-    from headrest.train.release import RELEASE_SETTINGS, make_weights
-
     small = {"preset": "small", "epochs": 2, "slices_per_epoch": 7}
-    settings = replace(RELEASE_SETTINGS, **small, half_resolution_epochs=1, batch_size=2)
-    card = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
-    assert card["data"] == {
-        "patients": 12,
-        "pressed": 2,
-        "limbs": 0,
-        "first_seed": 10_000,
-        "real": 0,
-    }
-    counts = {key: card["training"][key] for key in ("held_out", "trained", "steps")}
-    assert counts == {"held_out": 1, "trained": 11, "steps": 6}
-    again = make_weights(tmp_path, patients=12, jobs=2, settings=settings)
+    settings = replace(release.RELEASE_SETTINGS, **small, half_resolution_epochs=1, batch_size=2)
+    card = release.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
+    data = {"patients": 12, "pressed": 2, "limbs": 0, "first_seed": 10_000, "real": 0}
+    assert card["data"] == data
+    assert card["training"].items() >= {"held_out": 1, "trained": 11, "steps": 6}.items()
+    again = release.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     assert again == card
     with pytest.raises(HeadrestError, match="too few"):
-        make_weights(tmp_path / "few", patients=2, settings=settings)
+        release.make_weights(tmp_path / "few", patients=2, settings=settings)
     assert not (tmp_path / "few").exists()
     with pytest.raises(HeadrestError, match="other patients"):
-        make_weights(tmp_path, patients=13, jobs=1, settings=settings)
+        release.make_weights(tmp_path, patients=13, jobs=1, settings=settings)
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
 
 
 def test_chooses_patients_of_every_kind_in_turn():
-    pytest.importorskip("keras", reason="needs Keras and a backend")
-    from headrest.train.release import EARS_Z_MM, WIDE_FIELD_MM, choose_patients
-
-    patients = choose_patients(60, 500)
+    patients = release.choose_patients(60, 500)
     assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
     plain = [one.seed for one in patients if not (one.contact or one.with_limbs)]
     assert plain == list(range(500, 546))
     assert len({one.seed for one in patients}) == 60
-    assert choose_patients(30, 500) == patients[:30]
+    assert release.choose_patients(30, 500) == patients[:30]
     assert [n for n, one in enumerate(patients) if one.with_limbs] == [23, 48]
     for seed, _, with_limbs in (patients[23], patients[48]):
         sampled = sample_parameters(seed, with_limbs=with_limbs, matrix=512, slices=1)
         assert sampled["limbs"]
-        assert sampled["protocol"]["pixel_mm"] * 512 >= WIDE_FIELD_MM
+        assert sampled["protocol"]["pixel_mm"] * 512 >= release.WIDE_FIELD_MM
     for seed, contact, _ in patients[4::5]:
         sampled = sample_parameters(seed, contact=contact, matrix=512, slices=1)
-        assert EARS_Z_MM[0] <= sampled["protocol"]["z_mm"][0] <= EARS_Z_MM[1]
+        low, high = release.EARS_Z_MM
+        assert low <= sampled["protocol"]["z_mm"][0] <= high
         assert sampled["kind"] in ("adult", "old", "child")
 
 
 @pytest.mark.slow
 def test_limbs_lie_in_the_field_of_view():
-    pytest.importorskip("keras", reason="needs Keras and a backend")
-    from headrest.train.release import choose_patients
-
     gained_mm2 = []
-    for one in choose_patients(250, 10_000)[23::25]:
+    for one in release.choose_patients(250, 10_000)[23::25]:
         sampled = sample_parameters(one.seed, with_limbs=True, matrix=64, slices=1)
         shown, hidden = render(sampled), render(sampled | {"limbs": []})
         more = shown.patient & ~hidden.patient
