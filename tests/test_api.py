@@ -14,7 +14,6 @@ import headrest
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = [name for name in headrest.__all__ if inspect.isfunction(getattr(headrest, name))]
-every_function = pytest.mark.parametrize("name", FUNCTIONS)
 HEAVY = ("idc_index", "keras", "matplotlib", "pandas", "pooch", "sklearn", "tensorflow")
 
 
@@ -23,28 +22,18 @@ def test_public_names_are_few_and_sorted():
     assert len(FUNCTIONS) <= 18
 
 
-@every_function
-def test_docstring_has_parameters_and_returns(name):
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_is_annotated_and_documented_with_an_example_that_runs(name):
     function = getattr(headrest, name)
-    docstring = inspect.getdoc(function)
-    returns = ["Returns"] if inspect.signature(function).return_annotation is not None else []
-    for section in ("Parameters", *returns):
-        assert f"{section}\n{'-' * len(section)}\n" in docstring
-
-
-@every_function
-def test_has_an_example_that_runs(name):
-    function = getattr(headrest, name)
-    found = doctest.DocTestFinder(recurse=False).find(function, name)
-    assert found[0].examples
-    assert not any(example.options.get(doctest.SKIP) for example in found[0].examples)
-
-
-@every_function
-def test_every_argument_is_annotated(name):
-    signature = inspect.signature(getattr(headrest, name))
+    signature = inspect.signature(function)
     annotations = [parameter.annotation for parameter in signature.parameters.values()]
     assert inspect.Parameter.empty not in (*annotations, signature.return_annotation)
+    returns = ["Returns"] if signature.return_annotation is not None else []
+    for section in ("Parameters", *returns):
+        assert f"{section}\n{'-' * len(section)}\n" in inspect.getdoc(function)
+    (found,) = doctest.DocTestFinder(recurse=False).find(function, name)
+    assert found.examples
+    assert not any(example.options.get(doctest.SKIP) for example in found.examples)
 
 
 def test_import_loads_no_heavy_package():
@@ -62,12 +51,10 @@ def project():
 
 def test_package_data_lists_types_and_registries(project):
     options = project["tool"]["setuptools"]
-    folders = {
-        ROOT.joinpath(*name.split(".")): globs for name, globs in options["package-data"].items()
-    }
-    names = {
-        path.name for place, globs in folders.items() for glob in globs for path in place.glob(glob)
-    }
+    names = set()
+    for package, globs in options["package-data"].items():
+        place = ROOT.joinpath(*package.split("."))
+        names |= {path.name for glob in globs for path in place.glob(glob)}
     assert names >= {"py.typed", "ge-head.txt", "philips-phantom.txt", "idc.csv"}
 
 
@@ -76,13 +63,9 @@ def test_the_extra_all_includes_every_other_but_idc(project):
     included, todo = set(), ["all"]
     while todo:
         for line in extras[todo.pop()]:
-            names = (
-                line.removeprefix("headrest[").rstrip("]").split(",")
-                if line.startswith("headrest[")
-                else []
-            )
-            included.update(names)
-            todo += names
+            if line.startswith("headrest["):
+                todo += line.removeprefix("headrest[").rstrip("]").split(",")
+                included.update(todo)
     assert included == set(extras) - {"all", "idc"}
 
 

@@ -5,24 +5,21 @@ import pytest
 from headrest.__main__ import COMMANDS, build_parser, main
 
 NAMES = [line.split()[0] for line in COMMANDS.splitlines() if line.startswith("  ")]
-OUT_OF_RANGE = [
-    *(f"synthesize OUT --{name}" for name in ("patients 0", "patients -1", "slices 0")),
-    *(f"synthesize OUT --{name}" for name in ("matrix -5", "jobs 0", "seed -1")),
-    *(
-        f"train DATA RUN --{name}"
-        for name in ("batch-size 0", "epochs 0", "half-resolution -1", "seed -1")
-    ),
-    *(f"train DATA RUN --{name}" for name in ("learning-rate -1", "learning-rate 0")),
-    *(f"make-weights OUT --{name}" for name in ("patients 0", "jobs 0", "seed -1")),
-    "clean IN OUT --jobs 0",
-]
+OUT_OF_RANGE = {
+    "clean IN OUT": "jobs 0",
+    "synthesize OUT": "patients 0, patients -1, slices 0, matrix -5, jobs 0, seed -1",
+    "train DATA RUN": "batch-size 0, epochs 0, half-resolution -1, seed -1, learning-rate -1, "
+    "learning-rate 0",
+    "make-weights OUT": "patients 0, jobs 0, seed -1",
+}
 
 
 @pytest.mark.parametrize("command", OUT_OF_RANGE)
 def test_refuses_numbers_out_of_range(command, capsys):
-    with pytest.raises(SystemExit):
-        main(command.split())
-    assert "out of range: at least" in capsys.readouterr().err
+    for option in OUT_OF_RANGE[command].split(", "):
+        with pytest.raises(SystemExit):
+            main(f"{command} --{option}".split())
+        assert "out of range: at least" in capsys.readouterr().err, option
 
 
 @pytest.mark.parametrize("arguments", [["", "OUT"], ["IN", ""], ["IN", "OUT", "--report", ""]])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from conftest import CANARY, make_series, uid
+from factories import clean_tree, other_series, run_clean
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from headrest import clean_tree, find_support, read_series
-from headrest.__main__ import main
+from headrest import find_support, read_series
 from headrest.show import figures as plots
 from headrest.train import checkpoints as frames
 from headrest.train.dataset import LabelledStudy, write_training_set
@@ -29,23 +29,26 @@ IDENTIFYING = {
 }
 
 
+@pytest.fixture
 def messages(capfd, caplog, recwarn):
-    """Everything that was printed, logged or warned about."""
-    warned = [str(warning.message) for warning in recwarn]
-    return "\n".join([*capfd.readouterr(), caplog.text, *warned])
-
-
-def test_names_stay_in_the_headers(tmp_path, capfd, caplog, recwarn, monkeypatch):
-    assert len(IDENTIFYING) >= 12
+    """A function: everything that was printed, logged or warned about since its last call."""
     caplog.set_level(logging.DEBUG)
+
+    def since():
+        found = [*capfd.readouterr(), caplog.text, *(str(warning.message) for warning in recwarn)]
+        recwarn.clear()
+        caplog.clear()
+        return "\n".join(found)
+
+    return since
+
+
+def test_names_stay_in_the_headers(tmp_path, monkeypatch, messages):
     monkeypatch.chdir(tmp_path)
     make_series("scan/good", **IDENTIFYING)
-    bad = {"SeriesInstanceUID": uid("bad"), "SOPInstanceUID": lambda n: uid("bad", n)}
-    make_series("scan/bad", **{**IDENTIFYING, **bad, "RescaleSlope": None})
-    messages(capfd, caplog, recwarn)
-    recwarn.clear()
-    caplog.clear()
-    main(["clean", "scan", "out", "--method", "kmeans", "--report", "report.html"])
+    make_series("scan/bad", **IDENTIFYING | other_series("bad", RescaleSlope=None))
+    messages()
+    run_clean("scan", "out", "--report", "report.html")
     series = read_series("scan/good")
     found = find_support(series, "kmeans")
     figures = (
@@ -59,17 +62,16 @@ def test_names_stay_in_the_headers(tmp_path, capfd, caplog, recwarn, monkeypatch
     study = LabelledStudy("0", series.hu, {"kmeans": found.mask}, {"kmeans": found.states})
     write_training_set("set", [study], matrix=64)
     frames.keep_slices("run", series.hu, found.mask)
-    assert CANARY not in messages(capfd, caplog, recwarn) + repr(series)
+    assert CANARY not in messages() + repr(series)
     written = [path for path in Path().rglob("*") if path.is_file() and "scan" not in path.parts]
     assert {path.suffix for path in written} >= {".dcm", ".json", ".html", ".png", ".svg", ".npz"}
     assert [p for p in written if p.suffix != ".dcm" and CANARY.encode() in p.read_bytes()] == []
 
 
-def test_names_would_be_found(tmp_path, capfd, caplog, recwarn):
-    make_series(tmp_path, **IDENTIFYING)
-    ds = dcmread(tmp_path / "01.dcm")
+def test_names_would_be_found(tmp_path, messages):
+    ds = dcmread(make_series(tmp_path, **IDENTIFYING)[0])
     assert sum(CANARY in str(ds[keyword].value) for keyword in IDENTIFYING) >= 12
-    assert CANARY in messages(capfd, caplog, recwarn)
+    assert CANARY in messages()
 
 
 @pytest.mark.parametrize("name", ["693_UNCR.dcm", "CT_small.dcm", "J2K_pixelrep_mismatch.dcm"])
@@ -87,45 +89,32 @@ MARKUP = ["<script>touch()</script>", "'\"><img src=x>", "\x1b[2J", "\r\n", "\u2
 SPELLED = ["file:///etc/passwd", "http://x/", "*.dcm", "a" * 300, "\u00e4\u00f6", "\ud83e", "x\x7f"]
 HOSTILE = (PATHS + COMMANDS + MARKUP + SPELLED)[:31]
 HOSTILE += [f"{start}{end}" for start in ("../", "/tmp/", "..\\") for end in HOSTILE[:6]] + [""]
-TAGS = (
-    "PatientID",
-    "PatientName",
-    "SeriesDescription",
-    "StudyID",
-    "AccessionNumber",
-    "StationName",
-)
+TAGS = ["PatientID", "PatientName", "SeriesDescription", "StudyID", "StationName"]
+TAGS += ["AccessionNumber"]
+OUTPUTS = r"failures\.csv|manifest\.(csv|json)|ct-[0-9a-f]{12}(/[a-z]+)?(/[0-9a-z]+\.[a-z]+)?"
 
 
 def test_50_hostile_tags_write_nothing_outside(tmp_path):
     assert len(HOSTILE) == 50
+    scan, out = tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out"
     for number, text in enumerate(HOSTILE):
         value = text.encode("latin-1", "replace")
         value += b" " * (len(value) % 2)
-        tags = {**dict.fromkeys(TAGS, value), "SOPInstanceUID": lambda n: uid(number, n)}  # noqa: B023
-        series = value + f"{number:02d}".encode()
-        make_series(
-            tmp_path / "a" / "b" / "scan" / str(number), 1, SeriesInstanceUID=series, **tags
-        )
-    before = sorted((tmp_path / "a" / "b" / "scan").rglob("*"))
-    reports = clean_tree(
-        tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out", method="kmeans"
-    )
+        tags = {"SOPInstanceUID": uid(number), "SeriesInstanceUID": value + b"%02d" % number}
+        make_series(scan / str(number), 1, **tags, **dict.fromkeys(TAGS, value))
+    before = sorted(scan.rglob("*"))
+    reports = clean_tree(scan, out)
     assert len(reports) == 50
     assert sum(not report.error for report in reports) >= 38  # a backslash separates two values
     assert os.listdir(tmp_path) == ["a"]
     assert sorted(os.listdir(tmp_path / "a" / "b")) == ["out", "scan"]
-    assert sorted((tmp_path / "a" / "b" / "scan").rglob("*")) == before
-    for path in (tmp_path / "a" / "b" / "out").rglob("*"):
-        name = path.relative_to(tmp_path / "a" / "b" / "out").as_posix()
-        assert re.fullmatch(
-            r"failures\.csv|manifest\.(csv|json)|ct-[0-9a-f]{12}(/[a-z]+)?(/[0-9a-z]+\.[a-z]+)?",
-            name,
-        )
+    assert sorted(scan.rglob("*")) == before
+    for path in out.rglob("*"):
+        assert re.fullmatch(OUTPUTS, path.relative_to(out).as_posix())
 
 
 def test_folders_named_by_tags_would_escape(tmp_path, monkeypatch):
     monkeypatch.setattr("headrest.clean.options.CleanOptions.folder_name", lambda *_: "../../x")
     make_series(tmp_path / "a" / "b" / "scan", 1)
-    clean_tree(tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out", method="kmeans")
+    clean_tree(tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out")
     assert sorted(os.listdir(tmp_path)) == ["a", "x"] or "x" in os.listdir(tmp_path / "a")

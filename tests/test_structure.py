@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "headrest"
+PATHS = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = (
     {"util"},
@@ -37,9 +38,11 @@ def step_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
-)
+def test_every_entry_has_a_level():
+    assert {step_of(path) for path in PATHS} - {"__init__"} == set(LEVEL_OF)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_downwards(path):
     step = step_of(path)
     if step == "__init__":
@@ -52,12 +55,6 @@ def test_imports_go_downwards(path):
             assert other == step or below, f"{path} imports {module}, which lies above or beside it"
 
 
-def test_every_entry_has_a_level():
-    entries = {step_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
-    assert entries == set(LEVEL_OF)
-
-
-@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("*.py")), ids=lambda p: p.name)
-def test_no_module_imports_a_test_module(path):
-    modules = list(imported_modules(path))
-    assert not [name for name in modules if name.startswith(("test_", "tests"))]
+def test_no_module_imports_a_test_module():
+    for path in Path(__file__).parent.glob("*.py"):
+        assert not [n for n in imported_modules(path) if n.startswith(("test_", "tests"))], path
