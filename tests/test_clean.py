@@ -475,10 +475,14 @@ def test_prints_a_refusal_as_one_line_on_stderr(source, tmp_path, capsys):
         assert re.fullmatch("headrest: .*\n", capsys.readouterr().err)
 
 
-def test_module_runs_and_names_no_patient(source, tmp_path):
-    command = [sys.executable, "-m", "headrest", "clean", source, tmp_path / "out"]
+def test_module_runs_without_keras_or_figures_and_names_no_patient(source, tmp_path):
+    command = [sys.executable, "-X", "importtime", "-m", "headrest", "clean"]
+    command += [source, tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    imported = set(re.findall(r"^import time:.*\| +(\w+)$", done.stderr, re.M))
+    assert "onnxruntime" in imported
+    assert not imported & {"keras", "matplotlib", "sklearn", "tensorflow"}
     assert CANARY not in done.stdout + done.stderr
     assert CANARY not in next((tmp_path / "out").rglob("*.json")).read_text()
     with pytest.raises(SystemExit, match="2"):
