@@ -16,7 +16,7 @@ pytest.importorskip("keras", reason="needs Keras and a backend")
 from factories import measured_series, method_counts
 
 from headrest.evaluate import tables as results
-from headrest.show.comparison import draw_bound, draw_curves, draw_risk_coverage, draw_trade_off
+from headrest.show.comparison import draw_bound, draw_risk_coverage, draw_trade_off
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -105,12 +105,11 @@ def test_a_group_without_slices_shows_none(compared, tmp_path):
 
 
 def test_figures_can_be_drawn(compared, tmp_path):
-    curve = {"loss": [0.5, 0.2, 0.1], "step": [0, 3], "dice": [0.0, 0.4]}
     rng = np.random.default_rng(0)
     measured = [measured_series(rng) | {"residual_ml": rng.random(6)} for _ in range(60)]
     for one in measured:
         one["confidences"] = {"expected Dice": rng.random(6)}
-    figures = [draw_trade_off(results.summarize(compared)), draw_curves({"5 levels": curve})]
+    figures = [draw_trade_off(results.summarize(compared))]
     figures += [draw_risk_coverage(measured), draw_bound(measured), draw_bound(measured[:2])]
     for figure in figures:
         figure.savefig(tmp_path / "figure.png")

@@ -1,4 +1,4 @@
-"""Figures of a comparison of methods, of the bound on what they remove, and of training curves."""
+"""Figures of a comparison of methods, and of the bound on what they remove."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,21 +51,6 @@ def _point(axis, name, x, y, marker):
         side, offset = ("left", (6, 12)) if x[0] < 10 else ("right", (-8, 7 if y[0] else -11))
         style = {"xytext": offset, "textcoords": "offset points", "ha": side, "fontsize": 9}
         axis.annotate(name, (x[0], y[0]), color=color, **style)
-
-
-def draw_curves(curves: Mapping[str, Mapping]) -> Figure:
-    """Plot loss and Dice against iterations; `curves` of `headrest.train.curves.loss_curves`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 2.8))
-    for name, curve in curves.items():
-        losses = np.array(curve["loss"])
-        width = max(len(losses) // 20, 1)
-        smooth = np.convolve(losses, np.ones(width) / width, "valid")
-        left.plot(np.arange(len(smooth)) + width, smooth, label=name)
-        right.plot(curve["step"], curve["dice"], marker="o", markersize=4, label=name)
-    left.set(xlabel="iteration", title=f"cross entropy, mean of {width}", yscale="log")
-    right.set(xlabel="iteration", title="Dice, held out", ylim=(-0.02, 1))
-    right.legend(loc="lower right")
-    return figure
 
 
 def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
