@@ -31,6 +31,7 @@ SMALL = {
         **{"SLICES": 2, "MATRIX": 256},
     },
     "07": {"SLICES": 5, "MATRIX": 256, "SCANS": ""},
+    "09": {"SLICES": 8, "MATRIX": 96},
 }
 REAL_SCANS = {"02": ["02_ge_head.jpg"], "07": ["ge_head.jpg", "philips_phantom.jpg"]}
 """Pictures of real scans, which notebooks show as stored where HEADREST_SCANS is not set."""

@@ -1,4 +1,4 @@
-"""The catalogue of supports; `headrest/README.md` says how to add one.
+"""The catalogue of supports; `.github/CONTRIBUTING.md` says how to add one.
 
 The ranges contain "top" and "foot", the ends of the support along z, and "thick_mm" for a pad.
 `positioning` adds the parameters of its place: "half_width", half its inner width; "low_y", the
