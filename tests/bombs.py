@@ -14,17 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from conftest import head_hu, make_slice, write_slice
-from makers import encoded, item
+from makers import DEFLATED, IMPLICIT, J2K, JLS, JPEG, RLE, encoded, frame_of, item, parts
 from pydicom import dcmread
-from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    RLELossless,
-)
+from pydicom.encaps import encapsulate
 
 from headrest import HeadrestError, read_series
 
@@ -36,7 +28,7 @@ PATIENCE = 3
 
 def deflate(path):
     """2.1 GB of zeros in a file of 2 MB."""
-    data = header_of(path, DeflatedExplicitVRLittleEndian)
+    data = header_of(path, DEFLATED)
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     first = squeeze.compress(b"\x09\x00\x01\x10OB\0\0" + (1 << 31).to_bytes(4, "little"))
     first += squeeze.flush(zlib.Z_FULL_FLUSH)
@@ -46,8 +38,7 @@ def deflate(path):
 
 def header_of(path, syntax):
     """Meta information of a file of this syntax."""
-    data = write_slice(path, make_slice(TransferSyntaxUID=syntax)).read_bytes()
-    return data[: 144 + int.from_bytes(data[140:144], "little")]
+    return parts(write_slice(path, make_slice(TransferSyntaxUID=syntax)))[0]
 
 
 def raw(path):
@@ -70,26 +61,26 @@ def sparse(path):
 
 def rle(path):
     """60000 x 60000 pixels, it says."""
-    ds = encoded(make_slice(), RLELossless)
+    ds = encoded(make_slice(), RLE)
     ds.Rows = ds.Columns = 60000
     write_slice(path, ds)
 
 
 def rle_runs(path):
     """64 x 64 pixels, it says, and runs that unpack to 640 MB."""
-    ds = encoded(make_slice(), RLELossless)
+    ds = encoded(make_slice(), RLE)
     run = b"\x81\x00" * (5 << 19)
     sizes = struct.pack("<16L", 2, 64, 64 + len(run), *[0] * 13)
     ds.PixelData = encapsulate([sizes + run + run])
     write_slice(path, ds)
 
 
-def lying_stream(syntax, at, form, *values):
+def lying_stream(syntax, at, form, *values, hu=None):
     """A compressed image that claims another size, deep inside, than its header."""
 
     def make(path):
-        ds = encoded(make_slice(), syntax)
-        frame = bytearray(get_frame(ds.PixelData, 0, number_of_frames=1))
+        ds = encoded(make_slice(hu=hu), syntax)
+        frame = bytearray(frame_of(ds))
         struct.pack_into(form, frame, at, *values)
         ds.PixelData = encapsulate([bytes(frame)])
         write_slice(path, ds)
@@ -97,47 +88,20 @@ def lying_stream(syntax, at, form, *values):
     return make
 
 
-def tiles(path):
-    """An image of its size in four million parts of one pixel."""
-    ds = encoded(make_slice(hu=np.tile(head_hu(), (32, 32))), JPEG2000Lossless)
-    frame = bytearray(get_frame(ds.PixelData, 0, number_of_frames=1))
-    struct.pack_into(">II", frame, 24, 1, 1)
-    ds.PixelData = encapsulate([bytes(frame)])
-    write_slice(path, ds)
+SEQUENCE = b"\x08\x00\x40\x11" + b"\xff" * 4
+ITEM = b"\xfe\xff\x00\xe0" + b"\xff" * 4
+END = b"\xfe\xff\x0d\xe0\0\0\0\0" + b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
-def nested(path, depth=3000):
-    """Sequences in sequences in sequences."""
-    data = header_of(path, ImplicitVRLittleEndian)
-    start = b"\x08\x00\x40\x11" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
-    end = b"\xfe\xff\x0d\xe0\0\0\0\0" + b"\xfe\xff\xdd\xe0\0\0\0\0"
-    path.write_bytes(data + start * depth + end * depth)
+def elements(start, content=b"", times=1, end=b"", size=None):
+    """Elements behind a header, some of them many times; the file may have another size."""
 
+    def make(path):
+        data = header_of(path, IMPLICIT) + start + content * times + end * times
+        path.write_bytes(data)
+        os.truncate(path, size or len(data))
 
-def claims(path):
-    """An element of 4 GB in a file of 377 bytes."""
-    data = header_of(path, ImplicitVRLittleEndian)
-    path.write_bytes((data + b"\x08\x00\x08\x00" + b"\xfe\xff\xff\xff").ljust(377, b"\0"))
-
-
-def many_elements(path):
-    """Two million elements without a value, in a sequence."""
-    data = header_of(path, ImplicitVRLittleEndian)
-    start = b"\x08\x00\x40\x11" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
-    path.write_bytes(data + start + b"\x08\x00\x50\x11\0\0\0\0" * (1 << 21))
-
-
-def many_items(path):
-    """A million items without an element."""
-    data = header_of(path, ImplicitVRLittleEndian)
-    path.write_bytes(data + b"\x08\x00\x40\x11" + b"\xff" * 4 + item(b"") * (1 << 20))
-
-
-def no_end(path):
-    """A value of undefined length that nothing ends, before the pixels."""
-    data = header_of(path, ImplicitVRLittleEndian)
-    path.write_bytes(data + b"\x09\x00\x01\x10" + b"\xff" * 4)
-    os.truncate(path, 1 << 30)
+    return make
 
 
 BOMBS = {
@@ -147,16 +111,16 @@ BOMBS = {
     "31-sparse": sparse,
     "32-rle": rle,
     "32-rle-runs": rle_runs,
-    "33-jpeg-2000": lying_stream(JPEG2000Lossless, 8, ">6I", *SIZE, 0, 0, *SIZE),
-    "33-jpeg-2000-parts": tiles,
-    "33-jpeg-2000-colours": lying_stream(JPEG2000Lossless, 40, ">H", 16384),
-    "33-jpeg-ls": lying_stream(JPEGLSLossless, 7, ">HH", 65535, 65535),
-    "33-jpeg": lying_stream(JPEGLosslessSV1, 25, ">HH", 65535, 65535),
-    "34-nested": nested,
-    "34-elements": many_elements,
-    "34-items": many_items,
-    "35-claims": claims,
-    "35-no-end": no_end,
+    "33-jpeg-2000": lying_stream(J2K, 8, ">6I", *SIZE, 0, 0, *SIZE),
+    "33-jpeg-2000-parts": lying_stream(J2K, 24, ">II", 1, 1, hu=np.tile(head_hu(), (32, 32))),
+    "33-jpeg-2000-colours": lying_stream(J2K, 40, ">H", 16384),
+    "33-jpeg-ls": lying_stream(JLS, 7, ">HH", 65535, 65535),
+    "33-jpeg": lying_stream(JPEG, 25, ">HH", 65535, 65535),
+    "34-nested": elements(b"", SEQUENCE + ITEM, 3000, END),  # sequences in sequences
+    "34-elements": elements(SEQUENCE + ITEM, b"\x08\x00\x50\x11\0\0\0\0", 1 << 21),  # no value
+    "34-items": elements(SEQUENCE, item(b""), 1 << 20),
+    "35-claims": elements(b"\x08\x00\x08\x00\xfe\xff\xff\xff", size=377),  # 4 GB in 377 bytes
+    "35-no-end": elements(b"\x09\x00\x01\x10\xff\xff\xff\xff", size=1 << 30),  # no end, no pixels
 }
 
 

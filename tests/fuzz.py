@@ -1,8 +1,8 @@
 """Damage small CT files in a million ways and read them: python tests/fuzz.py --mutations 1000000.
 
 Each mutation follows from its number alone. Reading runs in child processes, so that a
-crash is found, named by its number, and passed over. Stopped at any moment, the same command
-goes on where it was, if it keeps a log. `--replay NUMBER` reads one mutation again in plain sight.
+crash is found, named by its number, and passed over. `--first NUMBER` goes on after a stopped run,
+`--replay NUMBER` reads one mutation again in plain sight.
 """
 
 import argparse
@@ -152,7 +152,8 @@ def _work(numbers, files, folder, at, report):
             fault = f"took {peak_mb() - before:.0f} MB"
             before = peak_mb()
         if fault:
-            _write_log(report, fault=(number, fault))
+            with report.open("a") as file:
+                file.write(json.dumps([number, fault]) + "\n")
     path.unlink()
 
 
@@ -170,7 +171,10 @@ class Child:
     def outcome(self):
         """Faults that were found, and the numbers that are left."""
         self.process.join()
-        code, (_, faults) = self.process.exitcode, _read_log(self.report)
+        code, lines = self.process.exitcode, ""
+        if self.report.exists():
+            lines = self.report.read_text()
+        faults = [tuple(json.loads(line)) for line in lines.splitlines()]
         if not code:
             return faults, range(0)
         how = f"ended the process ({signal.Signals(-code).name if code < 0 else code})"
@@ -179,15 +183,11 @@ class Child:
         return faults, range(self.at.value + 1, self.numbers[-1] + 1)
 
 
-def fuzz(mutations, jobs=2, log=None, first=0):
+def fuzz(mutations, jobs=2, first=0):
     """Probe mutations `first` to `first` + `mutations`; return [(number, fault), ...]."""
-    done, faults = _read_log(log)
-    end, files = first + mutations, seed_files()
-    starts = [start for start in range(first, end, CHUNK) if start not in done]
-    chunks = [range(start, min(start + CHUNK, end)) for start in reversed(starts)]
-    bar = tqdm(total=mutations, initial=mutations - sum(map(len, chunks)), unit="file")
-    running = []
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, bar:
+    end, files, faults, running = first + mutations, seed_files(), [], []
+    chunks = [range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)][::-1]
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, tqdm(total=mutations) as bar:
         while chunks or running:
             while chunks and len(running) < jobs:
                 running.append(Child(chunks.pop(), files, folder))
@@ -199,27 +199,8 @@ def fuzz(mutations, jobs=2, log=None, first=0):
                 bar.update(len(child.numbers) - len(rest))
                 for fault in found:
                     tqdm.write(f"mutation {fault[0]}: {fault[1]}")
-                    _write_log(log, fault=fault)
-                if not rest:
-                    _write_log(log, done=child.numbers[0] - (child.numbers[0] - first) % CHUNK)
                 faults += found
     return faults
-
-
-def _read_log(log):
-    done, faults = set(), []
-    if log and Path(log).exists():
-        for line in Path(log).read_text().splitlines():
-            entry = json.loads(line)
-            done.update({entry["done"]} if "done" in entry else ())
-            faults += [tuple(entry["fault"])] if "fault" in entry else []
-    return done, faults
-
-
-def _write_log(log, **entry):
-    if log:
-        with open(log, "a") as file:
-            file.write(json.dumps(entry) + "\n")
 
 
 def main():
@@ -227,7 +208,6 @@ def main():
     parser.add_argument("--mutations", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--log", help="file to keep what is done in, and to go on from")
     parser.add_argument("--replay", type=int, metavar="NUMBER")
     options = parser.parse_args()
     if options.replay is not None:
@@ -236,7 +216,7 @@ def main():
         print(path)
         print(read_series(path))
         return 0
-    faults = fuzz(options.mutations, options.jobs, options.log, options.first)
+    faults = fuzz(options.mutations, options.jobs, options.first)
     print(f"{options.mutations} mutations, {len(faults)} faults")
     return 1 if faults else 0
 

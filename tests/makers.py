@@ -18,89 +18,83 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
     HTJ2KLossless,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
     JPEGExtended12Bit,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
     JPEGLSNearLossless,
     MediaStorageDirectoryStorage,
-    RLELossless,
 )
+from pydicom.uid import DeflatedExplicitVRLittleEndian as DEFLATED
+from pydicom.uid import ExplicitVRBigEndian as BIG
+from pydicom.uid import ExplicitVRLittleEndian as EXPLICIT
+from pydicom.uid import ImplicitVRLittleEndian as IMPLICIT
+from pydicom.uid import JPEG2000Lossless as J2K
+from pydicom.uid import JPEGLosslessSV1 as JPEG
+from pydicom.uid import JPEGLSLossless as JLS
+from pydicom.uid import RLELossless as RLE
 
 from headrest import HeadrestError, read_series
 
-ENCODERS = {
-    RLELossless: "pydicom",
-    JPEGLSLossless: "pyjpegls",
-    JPEG2000Lossless: "pylibjpeg",
-    JPEGLosslessSV1: "imagecodecs",
-}
-LOSSLESS = {JPEGLSNearLossless: JPEGLSLossless, JPEG2000: JPEG2000Lossless}
-NATIVE = [
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-]
+ENCODERS = {RLE: "pydicom", JLS: "pyjpegls", J2K: "pylibjpeg", JPEG: "imagecodecs"}
+LOSSLESS = {JPEGLSNearLossless: JLS, JPEG2000: J2K}
+NATIVE = [EXPLICIT, IMPLICIT, BIG, DEFLATED]
+TWELVE = {"BitsStored": 12, "HighBit": 11}
+SIGNED = {"PixelRepresentation": 1, "RescaleIntercept": 0}
+TILT = [1, 0, 0, 0, 0.94, -0.342]
 
 
-def whole(n=3, **changes):
+def maker(function):
+    """Turn a function of a folder and options into one of the options that returns a maker."""
+    return lambda *given, **options: lambda folder: function(folder, *given, **options)
+
+
+@maker
+def whole(folder, n=3, **changes):
     """Change every slice of a series."""
-    return lambda folder: make_series(folder, n, **changes)
+    make_series(folder, n, **changes)
+
+
+@maker
+def beside(folder, n=3, name="09.dcm", number=9, **changes):
+    """Write one more image beside a good series, or over one of its slices."""
+    make_series(folder, n)
+    write_slice(folder / name, make_slice(number, **changes))
 
 
 def odd(n=3, **changes):
     """Change the second slice only."""
-
-    def make(folder):
-        make_series(folder, n)
-        write_slice(folder / "02.dcm", make_slice(2, **changes))
-
-    return make
+    return beside(n, "02.dcm", 2, **changes)
 
 
-def extra(**changes):
-    """Write one more image beside a good series."""
-
-    def make(folder):
-        make_series(folder)
-        write_slice(folder / "09.dcm", make_slice(9, **changes))
-
-    return make
+def again(**changes):
+    """A series with its second slice once more, in another file."""
+    return beside(name="x.dcm", number=2, **changes)
 
 
-def spoilt(spoil, syntax=None, n=1, **changes):
+def resent(**changes):
+    """A series with its second slice once more, under another UID."""
+    return again(SOPInstanceUID=uid("resent"), **changes)
+
+
+@maker
+def spoilt(folder, spoil, syntax=None, n=1, **changes):
     """Write good files, then change the bytes of the first."""
-
-    def make(folder):
-        paths = [folder / f"{number:02d}.dcm" for number in range(1, n + 1)]
-        for number, path in enumerate(paths, 1):
-            write_slice(path, encoded(make_slice(number, **changes), syntax))
-        paths[0].write_bytes(spoil(paths[0].read_bytes()))
-
-    return make
+    paths = [folder / f"{number:02d}.dcm" for number in range(1, n + 1)]
+    for number, path in enumerate(paths, 1):
+        write_slice(path, encoded(make_slice(number, **changes), syntax))
+    paths[0].write_bytes(spoil(paths[0].read_bytes()))
 
 
-def compressed(syntax, **changes):
+@maker
+def compressed(folder, syntax, shape=(), **changes):
     """Compress one slice, and change its header only then."""
-
-    def make(folder):
-        ds = encoded(make_slice(), syntax)
-        ds.update(changes)
-        for keyword, value in changes.items():
-            setattr(ds, keyword, value)
-        write_slice(folder / "01.dcm", ds)
-
-    return make
+    ds = encoded(make_slice(**dict(shape)), syntax)
+    for keyword, value in changes.items():
+        setattr(ds, keyword, value)
+    write_slice(folder / "01.dcm", ds)
 
 
 def encoded(ds, syntax, **options):
-    if syntax == JPEGLosslessSV1:
+    if syntax == JPEG:
         return jpeg(ds, syntax, predictor=1, lossless=True)
     if syntax == JPEGExtended12Bit:
         return jpeg(ds, syntax, level=95)
@@ -131,27 +125,53 @@ def encapsulated(ds, syntax, frame):
     return ds
 
 
-def overlaid(syntax=None):
-    """Hide an overlay in bit 15 of a 12-bit image."""
+def frame_of(ds):
+    """The compressed frame of a slice."""
+    return get_frame(ds.PixelData, 0, number_of_frames=1)
 
-    def make(folder):
-        stored = (head_hu() + 1024) | (drawing().astype(int) << 15)
-        ds = encoded(make_slice(stored=stored), syntax)
-        ds.BitsStored, ds.HighBit = 12, 11
-        for element, vr, value in OVERLAY:
-            ds.add_new((0x6000, element), vr, value)
-        write_slice(folder / "01.dcm", ds)
 
-    return make
+@maker
+def framed(folder, rebuild, syntax):
+    """One compressed slice, its frame put into the pixel data in another way."""
+    ds = encoded(make_slice(), syntax)
+    ds.PixelData = rebuild(frame_of(ds))
+    ds["PixelData"].is_undefined_length = True
+    write_slice(folder / "01.dcm", ds)
+
+
+def item(content, tag=0xE000):
+    """One item of encapsulated pixel data (PS3.5 A.4)."""
+    return b"\xfe\xff" + tag.to_bytes(2, "little") + len(content).to_bytes(4, "little") + content
+
+
+def items(*parts, offsets=b""):
+    return item(offsets) + b"".join(map(item, parts))
+
+
+def half(frame):
+    return items(frame[: len(frame) // 2])
+
+
+def commented(frame):
+    """Put the bytes that a JPEG 2000 image begins with into a comment of it (marker FF64)."""
+    start = frame.index(b"\xff\x5c")
+    return items(frame[:start] + b"\xff\x64\x00\x08\x00\x00\xff\x4f\xff\x51" + frame[start:])
+
+
+@maker
+def overlaid(folder, *changed, syntax=None):
+    """Hide an overlay in bit 15 of a 12-bit image; some of its elements may be wrong."""
+    stored = (head_hu() + 1024) | (drawing().astype(int) << 15)
+    ds = encoded(make_slice(stored=stored), syntax)
+    ds.BitsStored, ds.HighBit = 12, 11
+    for element, vr, value in [*OVERLAY, *changed]:
+        ds.add_new((0x6000, element), vr, value)
+    write_slice(folder / "01.dcm", ds)
 
 
 OVERLAY = [
-    (0x0010, "US", 64),
-    (0x0011, "US", 64),
-    (0x0040, "CS", "G"),
-    (0x0050, "SS", [1, 1]),
-    (0x0100, "US", 16),
-    (0x0102, "US", 15),
+    *((0x0010, "US", 64), (0x0011, "US", 64), (0x0040, "CS", "G"), (0x0050, "SS", [1, 1])),
+    *((0x0100, "US", 16), (0x0102, "US", 15)),
 ]
 
 
@@ -159,59 +179,57 @@ def drawing():
     return np.eye(64, dtype=bool) | (np.arange(64) % 7 == 3)
 
 
-def file_beside(name, content, n=3):
+@maker
+def file_beside(folder, name, content, n=3):
     """Write a file of other bytes beside n good slices."""
-
-    def make(folder):
-        make_series(folder, n)
-        (folder / name).write_bytes(content)
-
-    return make
+    make_series(folder, n)
+    (folder / name).write_bytes(content)
 
 
-def without_preamble(n):
-    def make(folder):
-        make_series(folder, n)
-        path = write_slice(folder / "09.dcm", make_slice(9))
-        path.write_bytes(path.read_bytes()[132:])
-
-    return make
+@maker
+def without_preamble(folder, n):
+    beside(n)(folder)
+    (folder / "09.dcm").write_bytes((folder / "09.dcm").read_bytes()[132:])
 
 
-def without_class(declared):
+@maker
+def without_class(folder, declared):
     """A series without SOP Class UID in its data sets, and this one in its meta information."""
-
-    def make(folder):
-        for number in (1, 2, 3):
-            ds = make_slice(number)
-            ds.file_meta.MediaStorageSOPClassUID = declared
-            del ds.SOPClassUID
-            ds.preamble = bytes(128)
-            folder.mkdir(exist_ok=True)
-            ds.save_as(folder / f"{number:02d}.dcm", enforce_file_format=False)
-
-    return make
+    folder.mkdir(exist_ok=True)
+    for number in (1, 2, 3):
+        ds = make_slice(number, SOPClassUID=None)
+        ds.file_meta.MediaStorageSOPClassUID = declared
+        ds.preamble = bytes(128)
+        ds.save_as(folder / f"{number:02d}.dcm", enforce_file_format=False)
 
 
-def bare(spoil=lambda data: data, syntax=ImplicitVRLittleEndian, **changes):
+def parts(path):
+    """The bytes of a file to the end of its meta information, and the rest."""
+    data = path.read_bytes()
+    end = 144 + int.from_bytes(data[140:144], "little")
+    return data[:end], data[end:]
+
+
+@maker
+def bare(folder, spoil=lambda data: data, syntax=IMPLICIT, **changes):
     """A series without preamble and meta information; `spoil` changes the bytes of each file."""
-
-    def make(folder):
-        for path in make_series(folder, TransferSyntaxUID=syntax, **changes):
-            data = path.read_bytes()
-            path.write_bytes(spoil(data[144 + int.from_bytes(data[140:144], "little") :]))
-
-    return make
+    for path in make_series(folder, TransferSyntaxUID=syntax, **changes):
+        path.write_bytes(spoil(parts(path)[1]))
 
 
-def resent(**changes):
-    """A series with its second slice once more, under another UID."""
-    return both(
-        make_series,
-        lambda folder: write_slice(
-            folder / "x.dcm", make_slice(2, SOPInstanceUID=uid("resent"), **changes)
-        ),
-    )
+@maker
+def mislabelled(folder, true, claimed):
+    """Write in one transfer syntax and declare another; neither is compressed."""
+    written = [
+        parts(write_slice(folder / "01.dcm", make_slice(TransferSyntaxUID=syntax)))
+        for syntax in (claimed, true)
+    ]
+    (folder / "01.dcm").write_bytes(written[0][0] + written[1][1])
+
+
+def relabelled(old, new, syntax=None):
+    """Declare another transfer syntax than the one that the file is in."""
+    return spoilt(lambda data: data.replace(old.encode(), new.encode(), 1), syntax)
 
 
 def lacking_slice(folder):
@@ -222,38 +240,37 @@ def copied(folder):
     shutil.copy(make_series(folder)[1], folder / "copy.dcm")
 
 
-def relabelled(old, new):
-    """Declare another transfer syntax than the one that the file is in."""
-    return lambda data: data.replace(old.encode(), new.encode(), 1)
-
-
-def mislabelled(true, claimed):
-    """Write in one transfer syntax and declare another; neither is compressed."""
-
-    def make(folder):
-        parts = []
-        for syntax in (claimed, true):
-            path = write_slice(folder / "01.dcm", make_slice(TransferSyntaxUID=syntax))
-            data = path.read_bytes()
-            end = 144 + int.from_bytes(data[140:144], "little")  # of the meta information
-            parts += [data[:end], data[end:]]
-        path.write_bytes(parts[0] + parts[3])
-
-    return make
+@maker
+def named(folder, *names):
+    """A good series under other file names."""
+    for number, name in enumerate(names, 1):
+        write_slice(folder / name, make_slice(number))
 
 
 def dicomdir(folder):
     """A DICOMDIR that refers to a series outside the folder."""
     make_series(folder.parent / f"{folder.name}-outside")
-    ds, record = make_slice(), Dataset()
+    ds, record = make_slice(SOPClassUID=MediaStorageDirectoryStorage), Dataset()
     record.ReferencedFileID = ["..", f"{folder.name}-outside", "01.dcm"]
     ds.DirectoryRecordSequence = [record]
-    ds.SOPClassUID = MediaStorageDirectoryStorage
     write_slice(folder / "DICOMDIR", ds)
 
 
 def both(*makers):
     return lambda folder: [make(folder) for make in makers]
+
+
+def two_stacks(folder):
+    make_series(folder / "a", 2)
+    new = {"SOPInstanceUID": lambda n: uid("tilted", n)}
+    make_series(folder / "b", 3, ImageOrientationPatient=TILT, **new)
+
+
+def in_many_syntaxes(folder):
+    """A series each of whose slices is written in another way."""
+    for number, syntax in enumerate([*NATIVE, *ENCODERS], 1):
+        ds = make_slice(number, TransferSyntaxUID=syntax if syntax in NATIVE else EXPLICIT)
+        write_slice(folder / f"{number}.dcm", encoded(ds, syntax if syntax in ENCODERS else None))
 
 
 def of_size(rows, columns):
@@ -267,6 +284,11 @@ def with_peak(hu):
     return image
 
 
+def peaks(series):
+    """HU of the pixel that `with_peak` sets, in each slice."""
+    return [int(image[0, 0]) for image in series.hu]
+
+
 def tilted(n=4, degrees=18.5):
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return whole(n, ImageOrientationPatient=[1, 0, 0, 0, round(c, 6), round(-s, 6)])
@@ -277,69 +299,71 @@ def at(*heights):
     return whole(len(heights), ImagePositionPatient=lambda n: [-112, -112, heights[n - 1]])
 
 
-def resized(data, by):
+def resized(by):
     """Make the pixel data, the last element of the file, longer or shorter by some bytes."""
     length = 64 * 64 * 2
-    head, pixels = data[: -length - 4], (data[-length:] + bytes(max(by, 0)))[: length + by]
-    return head + len(pixels).to_bytes(4, "little") + pixels
+
+    def spoil(data):
+        pixels = (data[-length:] + bytes(max(by, 0)))[: length + by]
+        return data[: -length - 4] + len(pixels).to_bytes(4, "little") + pixels
+
+    return spoilt(spoil)
 
 
-def other_vr(vr, **changes):
+@maker
+def other_vr(folder, vr, **changes):
     """One slice in which attributes are written as another kind of value."""
-
-    def make(folder):
-        ds = make_slice()
-        for keyword, value in changes.items():
-            ds[keyword] = DataElement(keyword, vr, value)
-        write_slice(folder / "01.dcm", ds)
-
-    return make
+    ds = make_slice()
+    for keyword, value in changes.items():
+        ds[keyword] = DataElement(keyword, vr, value)
+    write_slice(folder / "01.dcm", ds)
 
 
-def framed(rebuild, syntax):
-    """One compressed slice, its frame put into the pixel data in another way."""
-
-    def make(folder):
-        ds = encoded(make_slice(), syntax)
-        ds.PixelData = rebuild(get_frame(ds.PixelData, 0, number_of_frames=1))
-        ds["PixelData"].is_undefined_length = True
-        write_slice(folder / "01.dcm", ds)
-
-    return make
+def ending(tail):
+    """Put bytes behind the end of a file."""
+    return spoilt(lambda data: data + tail)
 
 
-def item(content, tag=0xE000):
-    """One item of encapsulated pixel data (PS3.5 A.4)."""
-    return b"\xfe\xff" + tag.to_bytes(2, "little") + len(content).to_bytes(4, "little") + content
+def without(start):
+    """Take the first element out whose tag and kind of value are these bytes."""
+
+    def spoil(data):
+        at = data.index(start)
+        return data[:at] + data[at + 8 + int.from_bytes(data[at + 6 : at + 8], "little") :]
+
+    return spoilt(spoil)
 
 
-def items(*parts, offsets=b""):
-    return item(offsets) + b"".join(map(item, parts))
+def lying_sequence(length):
+    """A sequence of explicit length that is longer or shorter than its items."""
+
+    def spoil(data):
+        at = data.index(b"\x08\x00\x40\x11SQ") + 8
+        return data[:at] + length.to_bytes(4, "little") + data[at + 4 :]
+
+    return spoilt(spoil, ReferencedImageSequence=[Dataset()])
 
 
-def special(kind):
+@maker
+def special(folder, kind):
     """Make something that is no regular file beside a good series."""
-
-    def make(folder):
-        if os.name == "nt":
-            pytest.skip("files of this kind are those of POSIX")
-        make_series(folder)
-        place = folder / "odd"
-        if kind == "pipe":
-            os.mkfifo(place)
-        elif kind == "socket":
-            # Its name may be short only, and that of a test's folder is long.
-            with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as end:
-                end.bind(f"{short}/odd")
-                os.rename(f"{short}/odd", place)
-        else:
-            place.symlink_to({"endless": "/dev/zero", "dangling": "nothing", "loop": "."}[kind])
-
-    return make
+    if os.name == "nt":
+        pytest.skip("files of this kind are those of POSIX")
+    make_series(folder)
+    place = folder / "odd"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "socket":
+        # Its name may be short only, and that of a test's folder is long.
+        with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as end:
+            end.bind(f"{short}/odd")
+            os.rename(f"{short}/odd", place)
+    else:
+        place.symlink_to({"endless": "/dev/zero", "dangling": "nothing", "loop": "."}[kind])
 
 
 def refusal(folder, **options):
-    """The text of the refusal, which must name the place and never the patient."""
+    """Text of the refusal, which must name the place and never the patient."""
     with pytest.raises(HeadrestError) as caught:
         read_series(folder, **options)
     text = str(caught.value)

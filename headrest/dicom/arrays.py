@@ -10,7 +10,7 @@ import numpy as np
 from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM
 from headrest.dicom.nifti import read_nifti
 from headrest.dicom.read import read_series
-from headrest.dicom.series import Series
+from headrest.dicom.series import Series, volume_series
 from headrest.dicom.values import check_volume
 from headrest.util.errors import HeadrestError
 
@@ -50,33 +50,30 @@ def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
     >>> series_from_array(hu, spacing_mm=(5, 3.5, 3.5))
     Series(4 slices of 64 x 48, 5.00 x 3.500 x 3.500 mm, tilt 0.0 degrees, 0 warnings)
     """
-    stored = _as_array(hu)
+    if not hasattr(hu, "__array__"):
+        expected = "expected a Series, a path, a nibabel image, or an array of HU"
+        raise HeadrestError(f"{type(hu).__name__}: {expected}; for example {CALL}")
+    stored = np.asarray(hu)
+    if stored.dtype.kind not in "iuf":
+        raise HeadrestError(f"an array of {stored.dtype}: expected HU as int or float")
+    if stored.ndim != 3 or not stored.size:
+        what = "one slice is hu[np.newaxis]" if stored.ndim == 2 else "pass one volume at a time"
+        raise HeadrestError(f"an array of shape {stored.shape}: {what}; for example {CALL}")
     spacing = _checked_spacing(spacing_mm)
-    _refuse_other_axes(stored.shape, spacing)
+    if stored.shape[0] == stored.shape[1] and 2 * stored.shape[2] <= stored.shape[0]:
+        raise HeadrestError(  # axial slices are nearly always square
+            f"an array of shape {stored.shape}: slices last, in the order x, y, z? "
+            "Expected (slices, rows, columns): hu.transpose(2, 1, 0)"
+        )
     check_volume(stored)
-    count = len(stored)
-    return Series(
-        headers=(),
-        stored=stored,
-        slopes=np.ones(count),
-        intercepts=np.zeros(count),
-        padding_hu=(None,) * count,
-        positions=np.outer(np.arange(count) * spacing[0], [0, 0, 1.0]),
-        orientation=np.array([1.0, 0, 0, 0, 1, 0]),
-        spacing_mm=spacing,
-        tilt_deg=0.0,
-        warnings=(),
-        files=(),
-    )
+    positions = np.outer(np.arange(len(stored)) * spacing[0], [0, 0, 1.0])
+    return volume_series(stored, positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing)
 
 
 def as_series(data: Any, spacing_mm: Sequence[float] | None = None) -> Series:
     """Make a series from a Series, a path, a nibabel image, or an array of HU with its spacing.
 
-    Raises
-    ------
-    HeadrestError
-        For anything else, and for a spacing that is missing or not needed.
+    Raises HeadrestError for anything else, and for a spacing that is missing or not needed.
     """
     is_image = hasattr(data, "affine") and hasattr(data, "dataobj")
     if isinstance(data, (Series, str, os.PathLike)) or is_image:
@@ -88,21 +85,6 @@ def as_series(data: Any, spacing_mm: Sequence[float] | None = None) -> Series:
     if spacing_mm is None and hasattr(data, "__array__"):
         raise HeadrestError(f"an array needs its spacing in mm; for example {CALL}")
     return series_from_array(data, () if spacing_mm is None else spacing_mm)
-
-
-def _as_array(hu):
-    if not hasattr(hu, "__array__"):
-        raise HeadrestError(
-            f"{type(hu).__name__}: expected a Series, a path, a nibabel image, or an array of HU; "
-            f"for example {CALL}"
-        )
-    stored = np.asarray(hu)
-    if stored.dtype.kind not in "iuf":
-        raise HeadrestError(f"an array of {stored.dtype}: expected HU as int or float")
-    if stored.ndim != 3 or not stored.size:
-        what = "one slice is hu[np.newaxis]" if stored.ndim == 2 else "pass one volume at a time"
-        raise HeadrestError(f"an array of shape {stored.shape}: {what}; for example {CALL}")
-    return stored
 
 
 def _checked_spacing(spacing_mm):
@@ -120,19 +102,8 @@ def _checked_spacing(spacing_mm):
         reason = "too small for mm; metres? Multiply by 1000"
     elif max(spacing[1:]) > high or spacing[0] > MAX_SLICE_SPACING_MM:
         reason = "too large for mm; micrometres? Or not in the order (z, y, x)"
+    elif spacing[0] == spacing[1] and not 0.5 < spacing[2] / spacing[1] < 2:
+        reason = "in the order x, y, z? Expected (z, y, x)"  # pixels are nearly always square
     if reason:
         raise HeadrestError(f"spacing_mm={spacing_mm}: {reason}; for example {CALL}")
     return spacing
-
-
-def _refuse_other_axes(shape, spacing):
-    """Refuse an array or a spacing in the order x, y, z: axial slices are nearly always square."""
-    if spacing[0] == spacing[1] and not 0.5 < spacing[2] / spacing[1] < 2:
-        raise HeadrestError(
-            f"spacing_mm={spacing}: in the order x, y, z? Expected (z, y, x); for example {CALL}"
-        )
-    if shape[0] == shape[1] and 2 * shape[2] <= shape[0]:
-        raise HeadrestError(
-            f"an array of shape {shape}: slices last, in the order x, y, z? "
-            "Expected (slices, rows, columns): hu.transpose(2, 1, 0)"
-        )

@@ -6,58 +6,18 @@ that do not fit without an error: each image is checked before it is decoded.
 
 import re
 import struct
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
 from pydicom.pixels import pixel_array
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import UID
 
-from headrest.dicom.values import PADDING_KEYWORDS, as_stored, fits, number
+from headrest.dicom.values import PADDING_KEYWORDS, stored_padding
 from headrest.util.errors import HeadrestError
-
-JPEG_SYNTAXES = (JPEGLosslessSV1, JPEGLossless, JPEGExtended12Bit)
-"""ITU-T T.81 JPEG of more than eight bits."""
-
-JPEG_LS_SYNTAXES = (JPEGLSLossless, JPEGLSNearLossless)
-
-PLUGINS = {
-    RLELossless: "pydicom",
-    **dict.fromkeys(JPEG_LS_SYNTAXES, "pyjpegls"),
-    **dict.fromkeys((JPEG2000Lossless, JPEG2000), "pylibjpeg"),
-    **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
-}
-"""The decoder of each syntax. pydicom alone takes any installed plugin, and some crash the process
-on a damaged file. For JPEG it has only such plugins, or GPL ones: imagecodecs decodes it."""
-
-LOSSLESS_SYNTAX = {
-    DeflatedExplicitVRLittleEndian: DeflatedExplicitVRLittleEndian,
-    RLELossless: RLELossless,
-    **dict.fromkeys(JPEG_LS_SYNTAXES, JPEGLSLossless),
-    **dict.fromkeys((JPEG2000Lossless, JPEG2000), JPEG2000Lossless),
-    **dict.fromkeys(JPEG_SYNTAXES, JPEGLosslessSV1),
-}
-"""Output syntax of a compressed source. No installed encoder writes HTJ2K."""
 
 SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
 SOF, SOS = 0xFFF7, 0xFFDA  # JPEG-LS, ISO/IEC 14495-1 Annex C
@@ -81,7 +41,7 @@ def check_frame(header: Dataset, syntax: UID) -> bool:
     if len(parse_basic_offsets(header.PixelData)) > 1:
         raise HeadrestError("several images in one file; not a CT slice")
     frame = get_frame(header.PixelData, 0, number_of_frames=1)
-    if syntax == RLELossless:
+    if syntax == uid.RLELossless:
         _check_run_lengths(frame, header.Rows * header.Columns)
         return False
     segments, data_start = _segments(frame)
@@ -121,9 +81,7 @@ def _segments(frame):
 
 def _declared(segments, syntax):
     """Rows, columns, samples, bits, signed, lossy of a compressed image."""
-    kind, parse = "JPEG 2000", _jpeg_2000
-    if syntax in JPEG_LS_SYNTAXES or syntax in JPEG_SYNTAXES:
-        kind, parse = ("JPEG", _jpeg) if syntax in JPEG_SYNTAXES else ("JPEG-LS", _jpeg_ls)
+    kind, _, parse, _ = CODECS[syntax]
     try:
         return parse(segments)
     except (KeyError, IndexError, ZeroDivisionError, struct.error) as error:
@@ -149,6 +107,32 @@ def _jpeg(found):
     bits, rows, columns, samples = struct.unpack_from(">BHHB", frame)
     shift = found[SOS][3 + 2 * samples] & 15  # point transform: low bits that were dropped
     return rows, columns, samples, bits, 0, SOF1 in found or shift > 0
+
+
+class Codec(NamedTuple):
+    """A codec: its name, plugin of pydicom, parser of segments, and lossless output syntax.
+
+    pydicom alone takes any installed plugin, and some crash the process on a damaged file. For JPEG
+    it has only such plugins, or GPL ones: imagecodecs decodes it. No encoder writes HTJ2K.
+    """
+
+    name: str
+    plugin: str
+    parse: Callable[[dict[int, bytes]], tuple]
+    lossless: UID
+
+
+JPEG = Codec("JPEG", "", _jpeg, uid.JPEGLosslessSV1)
+JPEG_LS = Codec("JPEG-LS", "pyjpegls", _jpeg_ls, uid.JPEGLSLossless)
+J2K = Codec("JPEG 2000", "pylibjpeg", _jpeg_2000, uid.JPEG2000Lossless)
+HTJ2K = J2K._replace(lossless=uid.ExplicitVRLittleEndian)
+CODECS = {
+    uid.RLELossless: Codec("RLE", "pydicom", tuple, uid.RLELossless),
+    **dict.fromkeys((uid.JPEGLosslessSV1, uid.JPEGLossless, uid.JPEGExtended12Bit), JPEG),
+    **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), JPEG_LS),
+    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), J2K),
+    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), HTJ2K),
+}
 
 
 def _check_run_lengths(frame, pixels):
@@ -183,8 +167,8 @@ def _unpacked(run, most):
 
 def decode_frame(header: Dataset, syntax: UID, **options: Any) -> np.ndarray:
     """Decode the compressed image of a header: int array (rows, columns); options of pydicom."""
-    if syntax not in JPEG_SYNTAXES:
-        return pixel_array(header, raw=True, decoding_plugin=PLUGINS[syntax], **options)
+    if plugin := CODECS[syntax].plugin:
+        return pixel_array(header, raw=True, decoding_plugin=plugin, **options)
     from imagecodecs import jpeg8_decode
 
     words = jpeg8_decode(get_frame(header.PixelData, 0, number_of_frames=1)).astype(np.uint16)
@@ -207,10 +191,10 @@ def output_syntax(syntax: UID, compress: bool = False) -> UID:
     ('Explicit VR Little Endian', 'JPEG 2000 Image Compression (Lossless Only)')
     """
     # A native syntax is kept, so that unknown private elements keep their bytes.
-    if syntax in (ImplicitVRLittleEndian, ExplicitVRBigEndian):
+    kept = (uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+    if syntax in kept or (compress and syntax == uid.DeflatedExplicitVRLittleEndian):
         return syntax
-    explicit = ExplicitVRLittleEndian
-    return LOSSLESS_SYNTAX.get(syntax, explicit) if compress else explicit
+    return CODECS[syntax].lossless if compress and syntax in CODECS else uid.ExplicitVRLittleEndian
 
 
 def left_uncompressed(syntaxes: Iterable[UID]) -> set[str]:
@@ -230,24 +214,23 @@ def set_pixels(derived: Dataset, words: np.ndarray) -> None:
     """
     derived.HighBit = derived.BitsStored - 1
     vr = "SS" if derived.PixelRepresentation else "US"
-    padding = {k: value for k in PADDING_KEYWORDS if (value := number(derived, k)) is not None}
-    believed = all(fits(value, derived) for value in padding.values())
-    for keyword, value in padding.items():
-        if believed:
-            derived[keyword] = DataElement(keyword, vr, as_stored(value, derived))
-        else:  # no pixel can have it; masked to Bits Stored it could equal tissue
-            del derived[keyword]
+    padding = stored_padding(derived)
+    for keyword in PADDING_KEYWORDS:
+        if padding is None:  # no pixel can have it; masked to Bits Stored it could equal tissue
+            derived.pop(keyword, None)
+        elif keyword in padding:
+            derived[keyword] = DataElement(keyword, vr, padding[keyword])
     syntax = derived.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:
         _compress(derived, words, syntax)
         return
-    if syntax == ExplicitVRBigEndian:
+    if syntax == uid.ExplicitVRBigEndian:
         words = words.astype(words.dtype.newbyteorder(">"))
     derived.add_new("PixelData", "OW", words.tobytes())
 
 
 def _compress(derived, words, syntax):
-    if syntax in JPEG_SYNTAXES:
+    if CODECS[syntax] is JPEG:
         from imagecodecs import jpeg8_encode
 
         bits = derived.BitsStored
@@ -255,7 +238,7 @@ def _compress(derived, words, syntax):
         frame = jpeg8_encode(kept, lossless=True, predictor=1, bitspersample=bits)
         derived.add_new("PixelData", "OB", encapsulate([bytes(frame)]))
     else:
-        options = {"encoding_plugin": PLUGINS[syntax], "generate_instance_uid": False}
+        options = {"encoding_plugin": CODECS[syntax].plugin, "generate_instance_uid": False}
         derived.compress(syntax, words, **options)
     back = decode_frame(derived, syntax)
     if back.shape != words.shape or (back != words).any():

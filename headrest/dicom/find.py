@@ -26,14 +26,12 @@ from headrest.util.errors import HeadrestError, plain
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 """Values of Image Type (0008,0008) of images that are no slice."""
 
-NEEDED_KEYWORDS = ("Modality", "SeriesInstanceUID")
-HEADER_KEYWORDS = (
-    *("SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"),
-    *("NumberOfFrames", *NEEDED_KEYWORDS, *CT_KEYWORDS, *IMAGE_KEYWORDS),
-)
+NEEDED = ("Modality", "SeriesInstanceUID")
+HEADER = ["SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"]
+HEADER += ["NumberOfFrames", *NEEDED, *CT_KEYWORDS, *IMAGE_KEYWORDS]
 NEEDED_TAGS, HEADER_TAGS, FRAME_TAGS = (
     {int(Tag(keyword)) for keyword in keywords}
-    for keywords in (NEEDED_KEYWORDS, HEADER_KEYWORDS, (*HEADER_KEYWORDS, *FRAME_KEYWORDS))
+    for keywords in (NEEDED, HEADER, (*HEADER, *FRAME_KEYWORDS))
 )
 
 DICOMDIR = "a DICOMDIR"
@@ -97,28 +95,24 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
         notes = [f"{others} images of other acquisitions left out"] if others else []
         none = [(images, f"no image has Acquisition Number {acquisition}")]
         stacks, rejected = sort_into_stacks(kept, _short_values) if kept else ([], none)
-        volumes += [(label, stack, notes) for stack in stacks]
+        volumes += [(label, stack, (*notes, *stack.warnings)) for stack in stacks]
         for group, reason in rejected:
             found.skip(group[0].path, reason, label[2], len(group))
     damaged = _assign_damaged(found)
-    series = tuple(_series_files(*volume, damaged[volume[0]]) for volume in volumes)
-    return FolderContents(series, tuple(found.lines()), tuple(found.broken))
-
-
-def _series_files(label, stack, notes, damaged):
-    files, frames = zip(*((image.path, image.frame) for image in stack.images))
-    uid, number, description = label
-    return SeriesFiles(
-        uid,
-        number,
-        description,
-        files,
-        stack.name,
-        warnings=(*notes, *stack.warnings),
-        damaged=tuple(damaged),
-        frames=frames if any(frames) else (),
-        lacks_rescale=any(image.lacks_rescale for image in stack.images),
-    )
+    series = []
+    for label, stack, warnings in volumes:
+        files, frames = zip(*((image.path, image.frame) for image in stack.images))
+        one = SeriesFiles(
+            *label,
+            files=files,
+            stack=stack.name,
+            warnings=warnings,
+            damaged=tuple(damaged[label]),
+            frames=frames if any(frames) else (),
+            lacks_rescale=any(image.lacks_rescale for image in stack.images),
+        )
+        series.append(one)
+    return FolderContents(tuple(series), tuple(found.lines()), tuple(found.broken))
 
 
 def _short_values(image):
@@ -132,10 +126,6 @@ def _short_values(image):
             if isinstance(raw, RawDataElement) and raw.length <= MAX_SHOWN:
                 found[keyword_for_tag(tag) or str(tag)] = str(raw.value)
     return found
-
-
-class _OfNoSeries(HeadrestError):
-    """A whole file without a usable Series Instance UID."""
 
 
 class _Found:
@@ -154,8 +144,6 @@ class _Found:
         try:
             with quiet():
                 self._sort(path)
-        except _OfNoSeries as error:
-            self.broken.append(HeadrestError(f"{path}: {error}"))
         except HeadrestError as error:
             self.damaged.append((path, str(error)))
         except Exception as error:  # a damaged header makes pydicom raise any exception
@@ -165,19 +153,17 @@ class _Found:
     def _sort(self, path):
         if path.is_symlink() and not path.exists():
             self.empty.append((path, "a broken link"))
-        elif (header := read_header(path, HEADER_TAGS, NEEDED_TAGS)) is None:
-            if os.path.isfile(path) and not os.path.getsize(path):
-                self.empty.append((path, "not DICOM but empty"))
-            else:
-                self.skip(path, why_not_dicom(path))
-        elif count := frame_count(header):
-            header = read_header(path, FRAME_TAGS, PIXEL_DATA_TAGS, count) or header
+        elif (header := read_header(path, HEADER_TAGS, NEEDED_TAGS)) is not None:
+            if count := frame_count(header):
+                header = read_header(path, FRAME_TAGS, PIXEL_DATA_TAGS, count) or header
             # A class that is skipped needs no positions.
-            frames = [header] if _reason_to_skip(header) else single_frames(header)
-            for n, frame in enumerate(frames, 1):
+            expand = count and not _reason_to_skip(header)
+            for n, frame in enumerate(single_frames(header) if expand else [header], bool(count)):
                 self._sort_image(path, frame, n)
+        elif os.path.isfile(path) and not os.path.getsize(path):
+            self.empty.append((path, "not DICOM but empty"))
         else:
-            self._sort_image(path, header, 0)
+            self.skip(path, why_not_dicom(path))
 
     def _sort_image(self, path, header, frame):
         number, description = (
@@ -191,10 +177,14 @@ class _Found:
             self.skip(path, reason, description)
             return
         uid = value_of(header, "SeriesInstanceUID")
-        if not isinstance(uid, str) or not uid:
-            raise _OfNoSeries("SeriesInstanceUID is missing or malformed; export it again")
-        label = self.labels.setdefault(str(uid), (str(uid), number, description))
-        self.images[label].append(describe_image(path, header, frame))
+        if isinstance(uid, str) and uid and value_of(header, "Modality"):
+            label = self.labels.setdefault(str(uid), (str(uid), number, description))
+            self.images[label].append(describe_image(path, header, frame))
+            return
+        reason = "the header ends early or lacks its series (SeriesInstanceUID); copy it again"
+        if "BitsAllocated" not in header:
+            raise HeadrestError(reason)  # cut short: it may belong to a series beside it
+        self.broken.append(HeadrestError(f"{path}: {reason}"))
 
     def skip(self, path, reason, description="", count=1):
         entry = self.skipped.setdefault((reason, description), [path, 0])
@@ -235,14 +225,12 @@ def _assign_damaged(found):
 
 def _series_beside(found, path, any_name):
     """Labels of the series in the folder of a file, those with names like its own first."""
-    beside, alike = {}, {}
-    for label, images in found.images.items():
-        names = [image.path.name for image in images if image.path.parent == path.parent]
-        if names:
-            beside[label] = None
-        if any(_pattern(name) == _pattern(path.name) for name in names):
-            alike[label] = None
-    return list(alike or (beside if any_name else ()))
+    beside = {
+        label: {_pattern(image.path.name) for image in images if image.path.parent == path.parent}
+        for label, images in found.images.items()
+    }
+    alike = [label for label, names in beside.items() if _pattern(path.name) in names]
+    return alike or [label for label, names in beside.items() if names and any_name]
 
 
 def _pattern(name):
@@ -278,11 +266,7 @@ def _reason_to_skip(header):
     sop_class, remark = identify_ct(header)
     if not sop_class:
         return remark
-    modality = value_of(header, "Modality")
-    if not modality or "SeriesInstanceUID" not in header:
-        kind = _OfNoSeries if "BitsAllocated" in header else HeadrestError
-        raise kind("the header ends early or lacks its series; copy the file again")
-    if modality != "CT":
+    if (modality := value_of(header, "Modality")) not in (None, "", "CT"):
         return f"modality {plain(modality)[:16]}, not CT"
     image_type = value_of(header, "ImageType") or []
     image_type = [image_type] if isinstance(image_type, str) else image_type

@@ -7,11 +7,7 @@ from contextlib import suppress
 import numpy as np
 from pydicom import Dataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import (
-    UID,
-    CTImageStorage,
-    generate_uid,
-)
+from pydicom.uid import UID, CTImageStorage, generate_uid
 
 from headrest.dicom.values import ENHANCED_CLASSES, number, numbers, text, value_of
 from headrest.util.errors import HeadrestError
@@ -23,22 +19,19 @@ GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 FRAME_KEYWORDS = ("NumberOfFrames", "SpacingBetweenSlices", "GridFrameOffsetVector", *GROUPS)
 """Attributes that `single_frames` needs to place frames."""
 
-MULTI_FRAME_ONLY: tuple[str, ...] = ("NumberOfFrames", "GridFrameOffsetVector", *GROUPS)
-MULTI_FRAME_ONLY += ("FrameIncrementPointer", "DimensionOrganizationSequence")
-MULTI_FRAME_ONLY += ("DimensionOrganizationType", "DimensionIndexSequence", "ConcatenationUID")
-MULTI_FRAME_ONLY += ("SOPInstanceUIDOfConcatenationSource", "ConcatenationFrameOffsetNumber")
-MULTI_FRAME_ONLY += ("InConcatenationNumber", "InConcatenationTotalNumber", "PixelData")
-MULTI_FRAME_ONLY += ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+MULTI_FRAME_ONLY = ["NumberOfFrames", "GridFrameOffsetVector", *GROUPS, "FrameIncrementPointer"]
+MULTI_FRAME_ONLY += ["DimensionOrganizationSequence", "DimensionOrganizationType"]
+MULTI_FRAME_ONLY += ["DimensionIndexSequence", "ConcatenationUID", "ConcatenationFrameOffsetNumber"]
+MULTI_FRAME_ONLY += ["SOPInstanceUIDOfConcatenationSource", "InConcatenationNumber", "PixelData"]
+MULTI_FRAME_ONLY += ["InConcatenationTotalNumber"]
+MULTI_FRAME_ONLY += ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
 """Attributes that a single-frame image does not have."""
 
-UNASSIGNED = (
-    "UnassignedSharedConvertedAttributesSequence",
-    "UnassignedPerFrameConvertedAttributesSequence",
-)
-"""Groups of a legacy converted image whose attributes do not replace others."""
+UNASSIGNED = "Unassigned"
+"""Begins the names of groups of a legacy converted image that do not replace attributes."""
 
-REFERENCES: tuple[str, ...] = ("ReferencedImageSequence", "DerivationImageSequence")
-REFERENCES += ("ConversionSourceAttributesSequence", "RealWorldValueMappingSequence")
+REFERENCES = ["ReferencedImageSequence", "DerivationImageSequence"]
+REFERENCES += ["ConversionSourceAttributesSequence", "RealWorldValueMappingSequence"]
 """Functional groups that are no attributes of the frame."""
 
 SINGLE_FRAME_KEYWORD = {
@@ -124,8 +117,9 @@ def _flatten(frame, groups):
         if element.VR != "SQ" or element.tag.is_private:
             frame.add(copy.copy(element))
         elif element.keyword not in REFERENCES and element.value:
+            replaces = not element.keyword.startswith(UNASSIGNED)
             for attribute in element.value[0]:
-                if element.keyword not in UNASSIGNED or attribute.tag not in frame:
+                if replaces or attribute.tag not in frame:
                     _add(frame, attribute)
 
 

@@ -43,9 +43,6 @@ FIRST_BULKY_TAG = 0x00290000
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
-BARE_TAGS = [Tag(name) for name in ("SOPClassUID", "Modality", "Rows", "Columns")]
-"""Attributes that must describe a CT image where a file has no preamble and no meta header."""
-
 
 def read_header(
     path: str | os.PathLike,
@@ -86,14 +83,13 @@ def why_not_dicom(path: str | os.PathLike) -> str:
     """Reason why `read_header` returns None for a file, and the tool that helps."""
     if os.path.isdir(path):
         return "a link, not followed"
-    start = b""
-    if os.path.isfile(path):
-        with open(path, "rb") as file:
-            start = file.read(8)
-    if start.startswith(b"PK\3\4") and os.fspath(path).endswith(".npz"):
-        return "not DICOM but arrays of NumPy"
-    if start.startswith(b"PK\3\4"):
-        return "not DICOM but a zip archive: unpack it first"
+    if not os.path.isfile(path):
+        return "not DICOM"
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start == b"PK\3\4":
+        numpy = os.fspath(path).endswith(".npz")
+        return f"not DICOM but {'arrays of NumPy' if numpy else 'a zip archive: unpack it first'}"
     if start[:2] in (b"\x02\0", b"\x08\0"):
         return (
             "not DICOM as a file: a data set without preamble or meta header? "
@@ -129,8 +125,8 @@ def _parse(source, tags, needed):
         if syntax == DeflatedExplicitVRLittleEndian:
             source = BoundedFile(io.BytesIO(_inflated(source.rest())))
         implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-        check = ElementCheck(source, tags is not None, needed)
-        header = _elements(source, implicit, little, check, tags)
+        stop = _until(source, tags is not None, needed)
+        header = _elements(source, implicit, little, stop, tags)
         if tags is None and source.rest().strip(b"\0"):
             raise HeadrestError("ends early, or holds more than one image; copy or export it again")
     header.file_meta, header.preamble = meta, preamble
@@ -138,26 +134,25 @@ def _parse(source, tags, needed):
 
 
 def _bare_ct_image(source, tags, needed):
-    """Read a data set without preamble and meta header, if it is strictly a CT image, else None."""
+    """Header of a data set without preamble and meta header, if strictly a CT image, or None."""
     source.seek(0)
     start = source.read(8)
     if start[:2] != b"\x08\0" or start[4:6].isalpha():  # group 0008, implicit VR
         return None
     try:
         source.seek(0)
-        header = _elements(
-            source, True, True, ElementCheck(source, True, (), strict=True), BARE_TAGS
-        )
-        size = int(header.Rows) * int(header.Columns) * 2
+        header = _elements(source, True, True, _until(source, True, PIXEL_DATA_TAGS))
+        size = header.Rows * header.Columns * 2
         pixels = struct.pack("<HHL", 0x7FE0, 0x0010, size)
         whole = source.read(8) == pixels and source.size - source.tell() == size
-        if not whole or header.SOPClassUID != CTImageStorage or header.Modality != "CT":
-            return None
+        ascending = list(header.keys()) == sorted(header.keys())
+        is_ct = header.SOPClassUID == CTImageStorage and header.Modality == "CT"
     except Exception:  # any exception, as of any other file that is not DICOM
         return None
+    if not (whole and ascending and is_ct):
+        return None
     source.seek(0)
-    check = ElementCheck(source, tags is not None, needed)
-    header = _elements(source, True, True, check, tags)
+    header = _elements(source, True, True, _until(source, tags is not None, needed), tags)
     header.file_meta, header.preamble = FileMetaDataset(), None
     header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     header.file_meta.MediaStorageSOPClassUID = CTImageStorage
@@ -172,6 +167,23 @@ def _elements(source, implicit, little, stop, tags=None):
         stop_when=lambda tag, _, length: stop(int(tag), length),
         specific_tags=list(tags) if tags else None,
     )
+
+
+def _until(source, before_pixels, needed):
+    """Function that checks each element before its value is read; True stops before it."""
+    seen = set()
+
+    def stop(tag, length):
+        bulky = tag >= FIRST_BULKY_TAG and seen.issuperset(needed)
+        if before_pixels and (bulky or tag in PIXEL_DATA_TAGS):
+            return True
+        if tag == 0 and PIXEL_DATA_TAGS[-1] in seen:
+            return True  # zeros after the image; `_parse` checks the rest
+        check_element(source, tag, length, seen)
+        seen.add(tag)
+        return False
+
+    return stop
 
 
 class BoundedFile:
@@ -194,37 +206,15 @@ class BoundedFile:
         return self.read(self.size - self.tell())
 
 
-class ElementCheck:
-    """Check each element before its value is read; True stops before it. `strict` about order."""
-
-    def __init__(
-        self,
-        source: BoundedFile,
-        before_pixels: bool,
-        needed: Collection[int],
-        strict: bool = False,
-    ):
-        self.source, self.before_pixels, self.needed = source, before_pixels, needed
-        self.strict = strict
-        self.seen: set[int] = set()
-
-    def __call__(self, tag: int, length: int) -> bool:
-        bulky = tag >= FIRST_BULKY_TAG and self.seen.issuperset(self.needed)
-        if self.before_pixels and (bulky or tag in PIXEL_DATA_TAGS):
-            return True
-        if tag == 0 and PIXEL_DATA_TAGS[-1] in self.seen:
-            return True  # zeros after the image; `_parse` checks the rest
-        if self.strict and self.seen and tag < max(self.seen):
-            raise HeadrestError("elements are not in ascending order")
-        left = self.source.size - self.source.tell()
-        if left < length != UNDEFINED_LENGTH:
-            raise HeadrestError(
-                f"cut short or damaged: {_named(tag)} has {length} bytes, {left} are left"
-            )
-        if tag in self.seen and len(self.seen) > 1:  # pydicom may ask twice for the first
-            raise HeadrestError(f"holds {_named(tag)} twice; export it again")
-        self.seen.add(tag)
-        return False
+def check_element(source: BoundedFile, tag: int, length: int, seen: set[int]) -> None:
+    """Refuse an element that is longer than the rest of the file, or was `seen` before."""
+    left = source.size - source.tell()
+    if left < length != UNDEFINED_LENGTH:
+        raise HeadrestError(
+            f"cut short or damaged: {_named(tag)} has {length} bytes, {left} are left"
+        )
+    if tag in seen and len(seen) > 1:  # pydicom may ask twice for the first
+        raise HeadrestError(f"holds {_named(tag)} twice; export it again")
 
 
 def _named(tag):

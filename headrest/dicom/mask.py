@@ -1,7 +1,6 @@
 """Read a mask or labels that a person corrected, onto the voxels of their series."""
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
 
 from headrest.dicom.header import quiet
-from headrest.dicom.nifti import LPS_TO_RAS, affine_of, is_nifti, needs_resampling
+from headrest.dicom.nifti import LPS_TO_RAS, is_nifti, needs_resampling
 from headrest.dicom.series import Series
 from headrest.dicom.values import has_place, text
 from headrest.hounsfield import PATIENT, SUPPORT
@@ -60,32 +59,26 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     >>> read_mask("edited.nii.gz", series).sum()                     # doctest: +SKIP
     71322
     """
-    with _naming(path):
-        return one_label(_read(path, series), *_numbers(path))
+    return one_label(*_read(path, series))
 
 
 def read_labels(path: str | Path, series: Series) -> np.ndarray:
     """Read a label image, as `read_mask` reads a mask; from .npz too.
 
-    Returns
-    -------
-    array (slices, rows, columns), values as they are stored; those of a binary DICOM Segmentation
-    are the numbers of its segments. In an .npz file the array is named "labels" or "mask", or the
-    only one.
-
-    Raises
-    ------
-    HeadrestError
-        Where the file cannot be read, segments overlap, or its voxels are not those of the series.
+    Values are as they are stored; those of a binary DICOM Segmentation are the numbers of its
+    segments. In an .npz file the array is named "labels" or "mask", or the only one.
     """
-    with _naming(path):
-        return _read(path, series)
+    return _read(path, series)[0]
 
 
-@contextmanager
-def _naming(path):
+def _read(path, series):
+    """Labels, and the numbers of the support and of the patient in them."""
     try:
-        yield
+        if Path(path).suffix.lower() == ".npz":
+            return _from_arrays(path, series), (SUPPORT,), (PATIENT,)
+        if is_nifti(path):
+            return _from_nifti(path, series), (SUPPORT,), (PATIENT,)
+        return _from_segmentation(path, series)
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from error.__cause__
     except MemoryError:
@@ -95,12 +88,6 @@ def _naming(path):
         raise HeadrestError(f"{path}: {reason}") from error
 
 
-def _read(path, series):
-    if Path(path).suffix.lower() == ".npz":
-        return _from_arrays(path, series)
-    return _from_nifti(path, series) if is_nifti(path) else _from_segmentation(path, series)
-
-
 def as_mask(mask: Any, series: Series) -> np.ndarray:
     """Bool array (slices, rows, columns) from a path, see `read_mask`, or from an array of 0 and 1.
 
@@ -108,9 +95,7 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
     """
     if isinstance(mask, (str, Path)):
         return read_mask(mask, series)
-    values = np.asarray(mask)
-    if values.shape != series.stored.shape:
-        raise HeadrestError(f"a mask of {values.shape} for slices of {series.stored.shape}")
+    _refuse_shape(values := np.asarray(mask), series)
     return one_label(values)
 
 
@@ -119,21 +104,9 @@ def one_label(
 ) -> np.ndarray:
     """Find the support in a mask, or in a label image of support and patient.
 
-    Parameters
-    ----------
-    values : array
-        0, and the one label of a mask, whichever it is; or 0, support and patient.
-    support, patient : numbers of the labels of a label image that `clean` wrote.
-
-    Returns
-    -------
-    bool array.
-
-    Raises
-    ------
-    HeadrestError
-        For other labels, and for the patient alone: with all support erased from a label image,
-        the patient must not be removed.
+    `values` hold 0, and the one label of a mask, whichever it is; or 0, and labels of `support` and
+    `patient`. Refuse other labels, and the patient alone: with all support erased from a label
+    image, the patient must not be removed.
 
     Examples
     --------
@@ -151,75 +124,47 @@ def one_label(
 
 
 def _from_nifti(path, series):
+    """Values at the voxels that lie nearest to those of the series: the same ones, or resampled.
+
+    NIfTI cannot hold uneven or tilted slices; dcm2niix and `write_nifti` resample them. Refuse an
+    image that is coarser than such a series, or does not reach all its voxels.
+    """
     require("nibabel")
     import nibabel
 
     image: Any = nibabel.load(path)
     values = np.asanyarray(image.dataobj)
     if values.ndim != 3:
-        raise HeadrestError(f"a mask of {values.shape} for slices of {series.stored.shape}")
-    try:
-        return _on_same_grid(image, values, series)
-    except HeadrestError as refusal:
-        placed = series.image is None and all(has_place(header) for header in series.headers)
-        if not placed or not needs_resampling(series):
-            raise
-        return _nearest(image, values, series, refusal)
-
-
-def _on_same_grid(image, values, series):
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-
-    to_voxels = np.linalg.inv(affine_of(series)) @ image.affine
-    orientation = io_orientation(to_voxels)
-    mask = apply_orientation(values, orientation).T
-    if mask.shape != series.stored.shape:
-        raise HeadrestError(
-            f"another geometry: a mask of {mask.shape} for slices of {series.stored.shape}"
-        )
-    corners = np.array(np.meshgrid(*([0, n - 1] for n in mask.shape[::-1]), [1])).reshape(4, -1)
-    moved = to_voxels @ inv_ornt_aff(orientation, values.shape) @ corners - corners
-    _refuse_distance(np.abs(moved).max())
-    return mask
-
-
-def _nearest(image, values, series, refusal):
-    """Values at the voxels that lie nearest to those of uneven or tilted slices.
-
-    NIfTI cannot hold such slices; dcm2niix and `write_nifti` resample them. Refuse an image that is
-    coarser than the series, or does not reach all its voxels.
-    """
+        _refuse_shape(values, series)
+    if series.image is None and not all(has_place(header) for header in series.headers):
+        raise HeadrestError("the slices of the series have no position")
     to_index = np.linalg.inv(LPS_TO_RAS @ image.affine)
-    x_axis, y_axis = series.orientation.reshape(2, 3)
-    z_mm, y_mm, x_mm = series.spacing_mm
-    axes = np.array([np.cross(x_axis, y_axis) * z_mm, y_axis * y_mm, x_axis * x_mm])
-    steps = to_index[:3, :3] @ axes.T
+    steps = to_index[:3, :3] @ series.steps_mm.T
     rows, columns = np.ogrid[: series.stored.shape[1], : series.stored.shape[2]]
-    found = np.zeros(series.stored.shape, values.dtype)
+    found, apart = np.zeros(series.stored.shape, values.dtype), 0.0
+    reached = np.linalg.norm(steps, axis=0).min() >= 1 - SAME_GRID_SHARE
     for i, position in enumerate(series.positions):
         start = to_index[:3, :3] @ position + to_index[:3, 3]
-        at = tuple(
-            np.rint(a + b * rows + c * columns).astype(int) for a, (_, b, c) in zip(start, steps)
-        )
-        reached = all(0 <= n.min() <= n.max() < size for n, size in zip(at, values.shape))
-        if not reached or np.linalg.norm(steps, axis=0).min() < 1 - SAME_GRID_SHARE:
+        exact = np.array([a + b * rows + c * columns for a, (_, b, c) in zip(start, steps)])
+        nearest = np.rint(exact).astype(int)
+        apart = max(apart, abs(exact - nearest).max())
+        limits = zip(nearest, values.shape)
+        reached &= all(0 <= n.min() <= n.max() < size for n, size in limits)
+        found[i] = values[tuple(nearest)] if reached else 0
+    if needs_resampling(series):
+        if not reached:
             raise HeadrestError(
-                f"{refusal}; a resampled image must be as fine as the series, and reach all its "
-                "voxels: edit the DICOM Segmentation of --segmentation instead"
+                "another geometry: a resampled image must be as fine as the series, and reach all "
+                "its voxels: edit the DICOM Segmentation of --segmentation instead"
             )
-        found[i] = values[at]
+        return found
+    if values.size != found.size:
+        _refuse_shape(values.T, series, "another geometry: ")
+    if not reached:
+        reason = "voxels lie outside; save the mask on the grid of the series"
+        raise HeadrestError(f"another geometry: {reason}")
+    _refuse_distance(apart)
     return found
-
-
-def _numbers(path):
-    """Numbers of the labels of the support and of the patient, by their codes in DICOM."""
-    if Path(path).suffix.lower() == ".npz" or is_nifti(path):
-        return (SUPPORT,), (PATIENT,)
-    numbers = {HEADREST[0]: [], BODY[0]: []}
-    for segment in dcmread(path, stop_before_pixels=True).SegmentSequence:
-        kind = segment.SegmentedPropertyTypeCodeSequence[0].get("CodeValue")
-        numbers.get(kind, []).append(segment.SegmentNumber)
-    return numbers.values()
 
 
 def _from_arrays(path, series):
@@ -227,12 +172,14 @@ def _from_arrays(path, series):
     names = [name for name in ("labels", "mask", *arrays) if name in arrays]
     if names[0] not in ("labels", "mask") and len(arrays) > 1:
         raise HeadrestError("several arrays: name one of them 'labels'")
-    values = arrays[names[0]]
-    if values.shape != series.stored.shape:
-        raise HeadrestError(
-            f"another geometry: a mask of {values.shape} for slices of {series.stored.shape}"
-        )
+    _refuse_shape(values := arrays[names[0]], series, "another geometry: ")
     return values
+
+
+def _refuse_shape(values, series, reason=""):
+    if values.shape != series.stored.shape:
+        shapes = f"a mask of {values.shape} for slices of {series.stored.shape}"
+        raise HeadrestError(f"{reason}{shapes}")
 
 
 def _refuse_distance(share):
@@ -258,16 +205,20 @@ def _from_segmentation(path, series):
             k, rows, columns = _place(ds, groups, series, pixels)
             if labels[k, rows, columns].any():
                 raise HeadrestError("segments that overlap: keep that of the support alone")
-            labels[k, rows, columns] = _segment(ds, groups) or values[tuple(pixels.T)]
-    return labels
+            segment = _group(ds, groups, "SegmentIdentificationSequence")  # None in a label map
+            number = segment and segment.ReferencedSegmentNumber
+            labels[k, rows, columns] = number or values[tuple(pixels.T)]
+    numbers = {HEADREST[0]: [], BODY[0]: []}
+    for segment in ds.get("SegmentSequence") or ():
+        kind = (segment.get("SegmentedPropertyTypeCodeSequence") or [{}])[0].get("CodeValue")
+        numbers.get(kind, []).append(segment.SegmentNumber)
+    return labels, *numbers.values()
 
 
-def _segment(ds, groups):
-    """Number of the segment of a frame; None in a label map."""
-    for item in (groups, ds.SharedFunctionalGroupsSequence[0]):
-        if "SegmentIdentificationSequence" in item:
-            return item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-    return None
+def _group(ds, groups, sequence):
+    """Item of a functional group of one frame or of all; None where there is none."""
+    item = groups if sequence in groups else ds.SharedFunctionalGroupsSequence[0]
+    return item[sequence][0] if sequence in item else None
 
 
 def _refuse_other_frame_of_reference(ds, series):
@@ -278,20 +229,15 @@ def _refuse_other_frame_of_reference(ds, series):
 
 def _place(ds, groups, series, pixels):
     """Slice, rows and columns in the series of pixels (n, 2) of one frame."""
-    shared = ds.SharedFunctionalGroupsSequence[0]
 
-    def value(sequence, keyword):
-        item = groups if sequence in groups else shared
-        return np.array(item[sequence][0][keyword].value, float)
+    def value(name, keyword):
+        return np.array(_group(ds, groups, f"{name}Sequence")[keyword].value, float)
 
-    corner = value("PlanePositionSequence", "ImagePositionPatient")
-    along_row, along_column = value("PlaneOrientationSequence", "ImageOrientationPatient").reshape(
-        2, 3
-    )
-    down, across = value("PixelMeasuresSequence", "PixelSpacing")
-    x_axis, y_axis = series.orientation.reshape(2, 3)
-    z_mm, y_mm, x_mm = series.spacing_mm
-    to_index = np.array([np.cross(x_axis, y_axis) / z_mm, y_axis / y_mm, x_axis / x_mm])
+    corner = value("PlanePosition", "ImagePositionPatient")
+    down, across = value("PixelMeasures", "PixelSpacing")
+    axes = value("PlaneOrientation", "ImageOrientationPatient").reshape(2, 3)
+    along_row, along_column = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    to_index = np.linalg.inv(series.steps_mm.T)
     k = int(np.argmin(abs((series.positions - corner) @ to_index[0])))
     start = to_index @ (corner - series.positions[k])
     steps = to_index @ np.column_stack([along_column * down, along_row * across])

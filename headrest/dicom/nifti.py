@@ -1,13 +1,14 @@
-"""Read a series from NIfTI, and write masks and cleaned images as NIfTI."""
+"""Read a series from NIfTI, and write masks and cleaned images as NIfTI, resampled or not."""
 
 import gzip
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
-from headrest.dicom.resample import resampled
-from headrest.dicom.series import Series
+from headrest.dicom.series import Series, volume_series
 from headrest.dicom.values import check_volume, has_place
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError, require
@@ -18,7 +19,6 @@ EVEN_GRID_MM = 0.05
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM axes (left, posterior, superior; PS3.3 C.7.6.2.1.1) to those of NIfTI."""
-
 
 SAME_SPACING = 1e-4
 """Relative difference up to which the spacing in the header is that of the affine, in float32."""
@@ -56,29 +56,18 @@ def read_nifti(source: Any) -> Series:
     Series(4 slices of 64 x 48, 5.00 x 3.500 x 3.500 mm, tilt 0.0 degrees, 0 warnings)
     """
     require("nibabel")
+    from nibabel.orientations import apply_orientation
+
     is_path = isinstance(source, (str, Path))
     try:
-        image, raw, slope, inter = _load(source) if is_path else _raw(source)
-        stored, affine = _axial(image, raw)
-        check_volume(np.array([stored.min(), stored.max()]) * slope + inter)
+        image, raw, *rescale = _load(source) if is_path else _raw(source)
+        axes = _to_axial(image)
+        stored = np.ascontiguousarray(apply_orientation(raw, axes).T)
+        check_volume(np.array([stored.min(), stored.max()]) * rescale[0] + rescale[1])
     except HeadrestError as error:
         raise HeadrestError(f"{source}: {error}" if is_path else str(error)) from error.__cause__
-    count = len(stored)
-    spacing_mm, orientation, positions, tilt_deg = _grid(image, affine, count)
-    return Series(
-        headers=(),
-        stored=stored,
-        slopes=np.full(count, slope),
-        intercepts=np.full(count, inter),
-        padding_hu=(None,) * count,
-        positions=positions,
-        orientation=orientation,
-        spacing_mm=spacing_mm,
-        tilt_deg=tilt_deg,
-        warnings=(),
-        files=(Path(source),) if is_path else (),
-        image=image,
-    )
+    files = (Path(source),) if is_path else ()
+    return volume_series(stored, *_grid(image, axes, raw.shape), *rescale, files=files, image=image)
 
 
 def _load(path):
@@ -93,17 +82,15 @@ def _load(path):
     except MemoryError:
         raise HeadrestError("out of memory; too large for this machine") from None
     except Exception as error:  # a damaged file raises any exception
-        reason = f"damaged, or no NIfTI ({type(error).__name__})"
-        raise HeadrestError(reason) from error
+        raise HeadrestError(f"damaged, or no NIfTI ({type(error).__name__})") from error
 
 
 def _raw(image):
     """Image, its values before scaling, slope and intercept."""
-    shape, dtype = image.shape, np.dtype(image.get_data_dtype())
-    if len(shape) != 3 or 0 in shape:
-        raise HeadrestError(
-            f"an image of shape {shape}: expected one volume; image.slicer[..., 0] is the first"
-        )
+    dtype = np.dtype(image.get_data_dtype())
+    if len(image.shape) != 3 or 0 in image.shape:
+        how = "expected one volume; image.slicer[..., 0] is the first"
+        raise HeadrestError(f"an image of shape {image.shape}: {how}")
     if dtype.kind not in "iuf":
         raise HeadrestError(f"an image of {dtype}: expected HU as int or float")
     unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
@@ -113,15 +100,6 @@ def _raw(image):
     if hasattr(proxy, "get_unscaled"):
         return image, proxy.get_unscaled(), float(proxy.slope), float(proxy.inter)
     return image, np.asarray(proxy), 1.0, 0.0
-
-
-def _axial(image, raw):
-    """Values (slices, rows, columns) as in DICOM, and their affine (column, row, slice) in LPS."""
-    from nibabel.orientations import apply_orientation, inv_ornt_aff
-
-    to_axial = _to_axial(image)
-    affine = LPS_TO_RAS @ image.affine @ inv_ornt_aff(to_axial, raw.shape)
-    return np.ascontiguousarray(apply_orientation(raw, to_axial).T), affine
 
 
 def _to_axial(image):
@@ -144,25 +122,26 @@ def to_image_axes(image: Any, axial: np.ndarray) -> np.ndarray:
     return apply_orientation(axial.T, back)
 
 
-def _grid(image, affine, count):
-    """Spacing (z, y, x), orientation, positions of slices in LPS, and tilt in degrees."""
-    from nibabel.orientations import io_orientation
+def _grid(image, to_axial, shape):
+    """Positions of slices in LPS, orientation, spacing (z, y, x), and tilt in degrees."""
+    from nibabel.orientations import inv_ornt_aff
 
+    affine = LPS_TO_RAS @ image.affine @ inv_ornt_aff(to_axial, shape)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     row, column = affine[:3, 0] / lengths[0], affine[:3, 1] / lengths[1]
     normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
     measured = [lengths[0], lengths[1], abs(affine[:3, 2] @ normal)]
-    axes = io_orientation(image.affine)[:, 0].astype(int)
+    axes = to_axial[:, 0].astype(int)
     zooms = np.empty(3, np.float32)
     zooms[axes] = image.header.get_zooms()[:3]
     x, y, z = (
         float(str(zoom)) if abs(zoom - mm) <= SAME_SPACING * mm else float(mm)
         for zoom, mm in zip(zooms, measured)  # the header has the digits that were written
     )
-    positions = affine[:3, 3] + np.outer(np.arange(count), affine[:3, 2])
+    positions = affine[:3, 3] + np.outer(np.arange(shape[np.argmax(axes)]), affine[:3, 2])
     tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0)))) * (-1 if column[2] > 0 else 1)
-    return (z, y, x), np.concatenate([row, column]), positions, tilt
+    return positions, np.concatenate([row, column]), (z, y, x), tilt
 
 
 def affine_of(series: Series) -> np.ndarray:
@@ -172,19 +151,21 @@ def affine_of(series: Series) -> np.ndarray:
     """
     if refusal := why_no_nifti(series):
         raise HeadrestError(f"no affine: {refusal}")
-    # Rounded in the files to a length below one, which over a whole row exceeds a micron.
-    row, column = (axis / np.linalg.norm(axis) for axis in series.orientation.reshape(2, 3))
-    _, y_mm, x_mm = series.spacing_mm
+    _, y_step, x_step = series.steps_mm
+    return LPS_TO_RAS @ _affine(x_step, y_step, _step(series), series.positions[0])
+
+
+def _affine(*columns):
     affine = np.eye(4)
-    affine[:3] = np.column_stack([row * x_mm, column * y_mm, _step(series), series.positions[0]])
-    return LPS_TO_RAS @ affine
+    affine[:3] = np.column_stack(columns)
+    return affine
 
 
 def _step(series):
     """Mean step (x, y, z) from one slice to the next, in mm."""
     if len(series) > 1:
         return (series.positions[-1] - series.positions[0]) / (len(series) - 1)
-    return np.cross(series.orientation[:3], series.orientation[3:]) * series.spacing_mm[0]
+    return series.steps_mm[0]
 
 
 def why_no_nifti(series: Series) -> str:
@@ -220,9 +201,9 @@ def write_nifti(
 ) -> None:
     """Write labels, a probability or HU as a NIfTI file. Needs nibabel.
 
-    A series from NIfTI keeps its affine, its order of axes and its header.
-    A tilted gantry gives a sheared affine. It is stored in the sform alone, as a qform cannot hold
-    shear: nibabel, dcm2niix and SPM read it, ITK and SimpleITK refuse the file.
+    A series from NIfTI keeps its affine, its order of axes and its header. A tilted gantry gives a
+    sheared affine, stored in the sform alone, as a qform cannot hold shear: nibabel, dcm2niix and
+    SPM read it, ITK and SimpleITK refuse the file.
 
     Parameters
     ----------
@@ -244,10 +225,7 @@ def write_nifti(
 
     Examples
     --------
-    >>> import nibabel
     >>> write_nifti(series, support.removed, "headrest.nii.gz")      # doctest: +SKIP
-    >>> nibabel.load("headrest.nii.gz").shape                     # doctest: +SKIP
-    (512, 512, 28)
     """
     require("nibabel")
     if np.shape(values) != series.stored.shape:
@@ -268,13 +246,7 @@ def write_nifti(
 
 
 def encode_like_source(series: Series, stored: np.ndarray) -> bytes:
-    """Encode stored values as .nii.gz with the affine, data type and header of the source.
-
-    Parameters
-    ----------
-    series : Series, from `read_nifti`.
-    stored : array (slices, rows, columns), values before scl_slope and scl_inter.
-    """
+    """Encode stored values of a series from `read_nifti` as .nii.gz with its affine and header."""
     return _encoded(_like_source(series, stored, series.slopes[0], series.intercepts[0]), True)
 
 
@@ -304,3 +276,45 @@ def _new_image(values, affine, sheared):
     image.set_qform(affine, code="unknown" if sheared else "scanner")
     image.header.set_xyzt_units("mm")
     return image
+
+
+def resampled(series: Series, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Resample values of an uneven or tilted series onto an even grid without shear.
+
+    The grid has the directions and the pixel spacing of the slices, and their median distance.
+    Slices of a tilted gantry are shifted within their plane, and the grid is widened to hold all.
+    uint8 takes the nearest voxel, others are interpolated linearly. Beyond the slices they are 0
+    (labels, probabilities) or the lowest value (int16: HU).
+
+    Returns
+    -------
+    values : array (slices, rows, columns) of the same dtype
+    affine : float array (4, 4), from (column, row, slice) to mm in LPS.
+    """
+    steps = series.steps_mm
+    offsets = (series.positions - series.positions[0]) @ np.linalg.inv(steps)
+    depths, shifts = offsets[:, 0], offsets[:, 1:].round(3)
+    first = np.floor(shifts.min(0)).astype(int)
+    size = np.ceil(shifts.max(0)).astype(int) - first + values.shape[1:]
+    depth = np.arange(round(depths[-1]) + 1)
+    nearest, fill = values.dtype == np.uint8, values.min() if values.dtype.kind == "i" else 0
+
+    @lru_cache(maxsize=2)
+    def plane(i):
+        wide = np.full(size, fill, values.dtype if nearest else np.float32)
+        shift = shifts[i] - first
+        whole = np.floor(shift + 0.5 * nearest).astype(int)
+        wide[tuple(slice(a, a + n) for a, n in zip(whole, values.shape[1:]))] = values[i]
+        part = not nearest and (shift > whole).any()
+        return ndimage.shift(wide, shift - whole, order=1, cval=fill) if part else wide
+
+    result = np.empty((len(depth), *size), values.dtype)
+    for k, place in enumerate(np.interp(depth, depths, np.arange(len(depths)))):
+        low, share = int(place), place % 1
+        if nearest or share == 0:
+            result[k] = plane(int(place + 0.5))
+            continue
+        between = (1 - share) * plane(low) + share * plane(low + 1)
+        result[k] = between.round() if values.dtype.kind == "i" else between
+    origin = series.positions[0] + first @ steps[1:]
+    return result, _affine(steps[2], steps[1], steps[0], origin)

@@ -4,25 +4,14 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.dataelem import DataElement
 from pydicom.pixels.utils import pack_bits
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import ExplicitVRBigEndian, UncompressedTransferSyntaxes
 
-from headrest.dicom.codecs import JPEG_SYNTAXES, PLUGINS, check_frame, decode_frame
+from headrest.dicom.codecs import CODECS, check_frame, decode_frame
 from headrest.dicom.values import ENHANCED_CLASSES, number, text, value_of
 from headrest.util.errors import HeadrestError, plain
 
-NATIVE = {
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-}
-MATRIX: tuple[str, ...] = ("Rows", "Columns", "BitsAllocated", "BitsStored")
-MATRIX += ("SamplesPerPixel", "PixelRepresentation")
+MATRIX = ["Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel"]
+MATRIX += ["PixelRepresentation"]
 MAX_PIXELS = 2048 * 2048
 """Pixels of one slice at most; no scanner makes larger ones."""
 
@@ -86,9 +75,9 @@ def check_declared(header: Dataset) -> None:
 
 def _decoded(header):
     syntax = value_of(header.file_meta, "TransferSyntaxUID")
-    if syntax in NATIVE:
+    if syntax in UncompressedTransferSyntaxes:
         return _native(header, ">" if syntax == ExplicitVRBigEndian else "<")
-    if syntax not in (*PLUGINS, *JPEG_SYNTAXES):
+    if syntax not in CODECS:
         name = plain(getattr(syntax, "name", syntax))[:64]
         raise HeadrestError(
             f"transfer syntax {name} is not supported; "
@@ -116,7 +105,7 @@ def _why_undecoded(syntax, error):
     if isinstance(error, ImportError):
         return f"{syntax.name} needs: pip install imagecodecs"
     if "missing" in str(error) or "not available" in str(error):
-        return f"{syntax.name} needs: pip install {missing.get(PLUGINS[syntax], 'pydicom')}"
+        return f"{syntax.name} needs: pip install {missing.get(CODECS[syntax].plugin, 'pydicom')}"
     return f"the pixel data cannot be decoded as {syntax.name}: damaged, or declared wrongly"
 
 

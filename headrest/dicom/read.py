@@ -4,29 +4,27 @@
 """
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.dicom.find import find_series
 from headrest.dicom.frames import single_frames
-from headrest.dicom.geometry import order_slices
+from headrest.dicom.geometry import Image, describe_image, order_slices
 from headrest.dicom.header import quiet, read_header
 from headrest.dicom.nifti import is_nifti, read_nifti
 from headrest.dicom.pixels import decode
 from headrest.dicom.series import Series, SeriesFiles
 from headrest.dicom.values import (
-    PLACE,
     check_default_rescale,
     check_range,
     check_wrapped,
     declared_notes,
     identify_ct,
-    numbers,
     padding_hu,
     rescale_pair,
     text,
@@ -115,16 +113,14 @@ def _choose(folder, contents, series_uid, stack):
     return found[(stack or 1) - 1]
 
 
-@dataclass(frozen=True)
-class _Slice:
-    path: Path
-    frame: int
+class _Slice(NamedTuple):
+    image: Image
     header: Any
     stored: np.ndarray
     slope: float
     intercept: float
     padding_hu: tuple | None
-    warnings: tuple[str, ...]
+    warnings: list[str]
 
 
 def load_series(
@@ -143,10 +139,23 @@ def load_series(
             slices, unused, notes = _read_slices(series_files, default_rescale, allow_missing)
             _refuse_mixture(slices)
             slices, repeated, repeated_notes = _drop_repeated(slices)
-            slices, geometry = order_slices(slices, by_instance_number)
-            notes += repeated_notes + geometry.warnings + series_notes(slices)
-            unused += [(s.path, s.frame) for s in repeated]
-            return _series(slices, geometry, notes, unused)
+            slices, grid, grid_notes = order_slices(slices, by_instance_number)
+            notes += repeated_notes + grid_notes + series_notes(slices)
+            unused += [(s.image.path, s.image.frame) for s in repeated]
+            places = [(s.image.path, s.image.frame) for s in slices]
+            files, frames = zip(*places, *unused)
+            return Series(
+                headers=tuple(s.header for s in slices),
+                stored=np.stack([s.stored for s in slices]),
+                slopes=np.array([s.slope for s in slices]),
+                intercepts=np.array([s.intercept for s in slices]),
+                padding_hu=tuple(s.padding_hu for s in slices),
+                warnings=tuple(notes),
+                files=files[: len(slices)],
+                unused=files[len(slices) :],
+                frames=frames if any(frames[: len(slices)]) else (),
+                **grid,
+            )
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
@@ -171,25 +180,6 @@ def _read_slices(series_files, default_rescale, allow_missing):
     return slices, unused, [*series_files.warnings, *(f"skipped {one}" for one in damaged)]
 
 
-def _series(slices, geometry, notes, unused):
-    framed = any(s.frame for s in slices)
-    return Series(
-        headers=tuple(s.header for s in slices),
-        stored=np.stack([s.stored for s in slices]),
-        slopes=np.array([s.slope for s in slices]),
-        intercepts=np.array([s.intercept for s in slices]),
-        padding_hu=tuple(s.padding_hu for s in slices),
-        positions=geometry.positions,
-        orientation=geometry.orientation,
-        spacing_mm=geometry.spacing_mm,
-        tilt_deg=geometry.tilt_deg,
-        warnings=tuple(notes),
-        files=tuple(s.path for s in slices),
-        unused=tuple(path for path, _ in unused),
-        frames=(*(s.frame for s in slices), *(frame for _, frame in unused)) if framed else (),
-    )
-
-
 def _read_file(path, frames, default_rescale):
     """Slices of one file; every failure becomes a HeadrestError that names it."""
     try:
@@ -203,10 +193,9 @@ def _read_file(path, frames, default_rescale):
             return [_read_slice(path, 0, header, remark, default_rescale)]
         if "PerFrameFunctionalGroupsSequence" not in header:
             remark = "frames placed along their normal: head and feet may be swapped"
+        each = enumerate(single_frames(header), 1)
         return [
-            _read_slice(path, n, one, remark, default_rescale)
-            for n, one in enumerate(single_frames(header), 1)
-            if n in frames
+            _read_slice(path, n, one, remark, default_rescale) for n, one in each if n in frames
         ]
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from error.__cause__
@@ -225,7 +214,8 @@ def _read_slice(path, frame, header, remark, default_rescale):
     notes += check_range(stored, slope, intercept)
     padding, padding_note = padding_hu(header, slope, intercept)
     notes += padding_note + declared_notes(header)
-    return _Slice(path, frame, header, stored, slope, intercept, padding, tuple(notes))
+    image = describe_image(path, header, frame)
+    return _Slice(image, header, stored, slope, intercept, padding, notes)
 
 
 def _drop_repeated(slices):
@@ -233,15 +223,14 @@ def _drop_repeated(slices):
     kept, copies, resent = [], [], []
     by_uid, by_position = {}, defaultdict(list)
     for one in slices:
-        twin = by_uid.setdefault(text(one.header, "SOPInstanceUID"), one)
+        twin = by_uid.setdefault(one.image.uid, one)
         if twin is not one and not is_copy(one, twin):
             raise HeadrestError(
-                f"{one.path} and {twin.path.name} share a SOP Instance UID but not their "
-                "pixels or place; keep the right one"
+                f"{one.image.path} and {twin.image.path.name} share a SOP Instance UID but not "
+                "their pixels or place; keep the right one"
             )
-        position = numbers(one.header, "ImagePositionPatient", 3)
-        others = [] if position is None else by_position[tuple(position)]
-        again = any(is_copy(one, other) for other in others)
+        others = by_position[one.image.position]
+        again = one.image.position and any(is_copy(one, other) for other in others)
         (copies if twin is not one else resent if again else kept).append(one)
         others.append(one)
     reasons = {
@@ -253,11 +242,8 @@ def _drop_repeated(slices):
 
 def is_copy(one: Any, twin: Any) -> bool:
     """Whether two files hold the same pixels at the same position."""
-    pairs = [
-        [numbers(s.header, *place) for place in PLACE] + [(s.slope, s.intercept), s.stored]
-        for s in (one, twin)
-    ]
-    return all(np.array_equal(a, b) for a, b in zip(*pairs))
+    a, b = ((s.image.position, s.image.orientation, s.slope, s.intercept) for s in (one, twin))
+    return a == b and np.array_equal(one.stored, twin.stored)
 
 
 def _refuse_mixture(slices):
@@ -265,7 +251,7 @@ def _refuse_mixture(slices):
         first = _first_of_each(slices, keyword)
         if len(first) > 1:
             raise HeadrestError(
-                f"{first[1].path}: images of {kind} ({keyword}) have one series UID; "
+                f"{first[1].image.path}: images of {kind} ({keyword}) have one series UID; "
                 "put each into a folder of its own"
             )
 

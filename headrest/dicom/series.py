@@ -92,27 +92,23 @@ class Series:
     Attributes
     ----------
     headers : tuple of pydicom.Dataset
-        One per slice, without pixel data, for the derived series. Empty for a series from NIfTI
-        or from an array.
+        One per slice, without pixel data. Empty for a series from NIfTI or from an array.
     stored : int array (slices, rows, columns)
         Stored values, masked to Bits Stored. NIfTI and arrays may be float.
     slopes, intercepts : float array (slices,)
         Rescale Slope (0028,1053) and Rescale Intercept (0028,1052) of each slice.
     padding_hu : tuple
         For each slice (lowest, highest) HU of its padding tags, or None.
-    positions : float array (slices, 3), in mm
-        Image Position (Patient) (0020,0032).
-    orientation : float array (6,)
-        Image Orientation (Patient) (0020,0037).
+    positions, orientation : float arrays (slices, 3), in mm, and (6,)
+        Image Position and Orientation (Patient) (0020,0032), (0020,0037).
     spacing_mm : (z, y, x)
         Median distance of neighbouring slices along their normal, Pixel Spacing (0028,0030).
     tilt_deg : float
         Angle between the slice normal and the long axis of the table.
     warnings : tuple of str
         Findings in the input and how each was handled.
-    files : tuple of Path, one per slice.
-    unused : tuple of Path
-        Other files of the series: repeated images, and damaged ones that were left out.
+    files, unused : tuple of Path
+        One per slice; repeated images, and damaged ones that were left out.
     frames : tuple of int
         For multi-frame files the frame of each of `files` and `unused`, from 1.
     image : nibabel image, or None
@@ -172,6 +168,15 @@ class Series:
         return hu, padding
 
     @property
+    def steps_mm(self) -> np.ndarray:
+        """Steps (3, 3) from a slice, row and column to the next, in mm of x, y and z."""
+        axes = self.orientation.reshape(2, 3)
+        # Rounded in the files to a length below one, which over a whole row exceeds a micron.
+        x_axis, y_axis = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+        normal = np.cross(x_axis, y_axis)
+        return np.array([normal, y_axis, x_axis]) * np.reshape(self.spacing_mm, (3, 1))
+
+    @property
     def extent_mm(self) -> np.ndarray:
         """Extent of each slice along the normal, in mm: float array (slices,).
 
@@ -227,10 +232,7 @@ class Series:
 def fingerprint_of_files(
     uid: str, files: Iterable[Path], rescale: Iterable[str] = (), frames: Iterable[int] = ()
 ) -> str:
-    """Hash a Series Instance UID, the bytes of its files in any order, a given rescale and frames.
-
-    Raises HeadrestError where a file cannot be read.
-    """
+    """Hash a Series Instance UID, the bytes of its files in any order, a rescale and frames."""
     try:
         hashes = {path: sha256(path) for path in set(files)}
     except OSError as error:
@@ -240,3 +242,20 @@ def fingerprint_of_files(
     }
     words = [uid, *sorted(contents), *sorted(set(rescale))]
     return hashlib.sha256(" ".join(words).encode()).hexdigest()
+
+
+def volume_series(
+    stored: np.ndarray,
+    positions: np.ndarray,
+    orientation: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    tilt_deg: float = 0.0,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    **source: Any,
+) -> Series:
+    """Make a series without DICOM headers, with one rescale; `source` has its file and image."""
+    count = len(stored)
+    rescale = np.full(count, slope), np.full(count, intercept)
+    place = positions, orientation, spacing_mm, tilt_deg
+    return Series((), stored, *rescale, (None,) * count, *place, (), **{"files": (), **source})

@@ -21,11 +21,11 @@ import numpy as np
 
 from headrest.dicom.geometry import (
     GAP_RATIO,
-    ORIENTATION_TOLERANCE,
     SAME_POSITION_MM,
     SEPARATING_KEYWORDS,
-    SPACING_TOLERANCE,
+    TOLERANCES,
     Image,
+    is_same,
 )
 from headrest.util.errors import plain
 
@@ -90,24 +90,11 @@ def _by_grid(images):
     """Group images of one matrix, pixel spacing and orientation; the largest group first."""
     groups: list[list[Image]] = []
     for image in images:
-        known = [group for group in groups if _same_grid(image, group[0])]
+        known = [group for group in groups if is_same(image, group[0], *TOLERANCES)]
         if not known:
             groups.append([])
         (known or groups[-1:])[0].append(image)
     return sorted(groups, key=len, reverse=True)
-
-
-def _same_grid(one, other):
-    return (one.matrix, one.spacing, one.orientation) == other[4:7] or (
-        one.matrix == other.matrix
-        and np.allclose(one.spacing, other.spacing, rtol=SPACING_TOLERANCE, atol=0)
-        and _same_orientation(one, other)
-    )
-
-
-def _same_orientation(one, other):
-    apart = np.subtract(one.orientation, other.orientation)
-    return bool(abs(apart).max() <= ORIENTATION_TOLERANCE)
 
 
 def _may_belong(image, main):
@@ -116,10 +103,10 @@ def _may_belong(image, main):
         return True
     gaps = _gaps(main)
     if image.depth is None:
-        same = (image.matrix, image.spacing) == (main[0].matrix, main[0].spacing)
+        same = is_same(image, main[0], "matrix", "pixel_spacing")
         return bool(same and (gaps or len(main) == 1))
     inside = any(low < image.depth < high for low, high in gaps)
-    return inside and _same_orientation(image, main[0])
+    return inside and is_same(image, main[0], "orientation")
 
 
 def _gaps(images):
@@ -143,7 +130,8 @@ def _difference(image, main):
         return "another matrix, {:g} x {:g}".format(*image.matrix)
     if image.depth is None:
         return "no position"
-    return "another pixel spacing" if _same_orientation(image, main[0]) else "another orientation"
+    same = is_same(image, main[0], "orientation")
+    return "another pixel spacing" if same else "another orientation"
 
 
 def _positions(images):
@@ -275,7 +263,7 @@ def _named(stacks):
     named = []
     for n, stack in enumerate(stacks, 1):
         first = stack.images[0]
-        grid = "{:g} x {:g} pixels of {:g} x {:g} mm".format(*first.matrix, *first.spacing)
+        grid = "{:g} x {:g} pixels of {:g} x {:g} mm".format(*first.matrix, *first.pixel_spacing)
         name = f"stack {n} of {len(stacks)} ({stack.name or grid})"
         note = f"{name} of this series: {len(stack.images)} images"
         named.append(Stack(stack.images, name, [note, *stack.warnings]))

@@ -84,8 +84,7 @@ def _structure_set(series, labels, parameters):
         roi.ROIGenerationAlgorithm = seg.made_by(parameters)
         contour = write.item(ReferencedROINumber=n, ROIDisplayColor=color)
         masks = enumerate(labels == n)
-        items = [_contour(c, images[i]) for i, m in masks for c in _contours(series, m, i)]
-        if items:
+        if items := [_contour(c, images[i]) for i, m in masks for c in _contours(series, m, i)]:
             contour.ContourSequence = items
         observation = write.item(ObservationNumber=n, ReferencedROINumber=n, ROIInterpreter="")
         observation.RTROIInterpretedType = kind

@@ -1,6 +1,5 @@
 """Read attributes that may be missing or damaged, and check that the values of a slice are HU."""
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -36,7 +35,7 @@ SLOPE_RANGE = (0.001, 100)
 ENHANCED_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 CT_CLASSES = {CTImageStorage, *ENHANCED_CLASSES}
 PLACE = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
-CT_KEYWORDS = ("RescaleSlope", "RescaleIntercept", "PixelSpacing", *(name for name, _ in PLACE))
+CT_KEYWORDS = ["RescaleSlope", "RescaleIntercept", "PixelSpacing", *dict(PLACE)]
 """Attributes that an image of Modality CT with an anonymised class must have."""
 
 PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
@@ -64,29 +63,21 @@ def _converted(raw):
     return convert_raw_data_element(raw).value
 
 
-def numbers(header: Dataset, keyword: str, count: int) -> np.ndarray | None:
+def numbers(header: Dataset, keyword: str | tuple[int, int], count: int) -> np.ndarray | None:
     """Read an attribute as a float array of `count` finite numbers; None where it is not that."""
     try:
-        values = np.array(_numeric(header, keyword), float).reshape(count)
+        value = value_of(header, keyword)
+        values = np.array(value, float).reshape(count)
     except Exception:  # pydicom converts a value on access; a damaged one raises any exception
         return None
-    return values if np.isfinite(values).all() else None
+    # Python reads 1_0 as ten; DICOM does not (PS3.5 6.2).
+    return values if np.isfinite(values).all() and "_" not in str(value) else None
 
 
 def number(header: Dataset, keyword: str | tuple[int, int]) -> float | None:
     """Read an attribute as one finite number, or None."""
-    try:
-        value = float(_numeric(header, keyword))
-    except Exception:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _numeric(header, keyword):
-    value = value_of(header, keyword)
-    if "_" in str(value):  # Python reads 1_0 as ten; DICOM does not (PS3.5 6.2)
-        raise ValueError
-    return value
+    values = numbers(header, keyword, 1)
+    return None if values is None else float(values[0])
 
 
 def text(header: Dataset, keyword: str) -> str:
@@ -124,21 +115,23 @@ def drop_private_elements(dataset: Dataset) -> None:
                 drop_private_elements(item)
 
 
-def as_stored(value: float, header: Dataset) -> int:
-    """Read a padding value as a stored value of this image.
+def stored_padding(header: Dataset) -> dict[str, int] | None:
+    """Padding attributes as stored values of this image; None where no pixel can have one.
 
-    Its VR is ambiguous (US or SS, PS3.5 A.2). Files with the wrong one give 63536 for -2000.
+    Their VR is ambiguous (US or SS, PS3.5 A.2). Files with the wrong one give 63536 for -2000.
     """
-    bits = header.BitsStored
-    masked = int(value) & ((1 << bits) - 1)
-    signed = header.PixelRepresentation and masked >= 1 << (bits - 1)
-    return masked - (1 << bits) if signed else masked
-
-
-def fits(value: float, header: Dataset) -> bool:
-    """Whether a pixel of this image can have a padding value, read as signed or unsigned."""
-    in_word = -(1 << 15) <= value < 1 << 16
-    return in_word and (as_stored(value, header) - int(value)) % (1 << 16) == 0
+    found, size = {}, 1 << header.BitsStored
+    for keyword in PADDING_KEYWORDS:
+        if keyword not in header or header.get_item(keyword).value in (None, b""):
+            continue
+        value = number(header, keyword)
+        if value is None or not -(1 << 15) <= value < 1 << 16:
+            return None
+        masked = int(value) % size
+        found[keyword] = masked - size * (header.PixelRepresentation and 2 * masked >= size)
+        if (found[keyword] - int(value)) % (1 << 16):
+            return None
+    return found
 
 
 def check_default_rescale(pair: Sequence[float] | None) -> None:
@@ -227,13 +220,7 @@ def check_range(stored: np.ndarray, slope: float, intercept: float) -> list[str]
 
 
 def check_volume(hu: np.ndarray) -> None:
-    """Refuse an array or NIfTI image whose values cannot be HU.
-
-    Raises
-    ------
-    HeadrestError
-        For NaN or infinity, values that int16 cannot hold, and where there is no air.
-    """
+    """Refuse NaN, infinity, values that int16 cannot hold, and a volume without air."""
     lowest, highest = float(hu.min()), float(hu.max())
     if not np.isfinite([lowest, highest]).all():
         raise HeadrestError(
@@ -258,23 +245,14 @@ def padding_hu(
 
     None where there are no padding attributes, or implausible ones.
     """
-    present = [
-        k for k in PADDING_KEYWORDS if k in header and header.get_item(k).value not in (None, b"")
-    ]
-    values = [number(header, keyword) for keyword in present]
-    if not values:
-        return None, []
-    ends = [
-        as_stored(value, header) * slope + intercept
-        for value in values
-        if value is not None and fits(value, header)
-    ]
-    if len(ends) < len(values):
+    if (stored := stored_padding(header)) is None:
         return None, ["padding value ignored: no pixel can have it"]
-    low, high = min(ends), max(ends)
-    if high > -900:
-        return None, [f"padding value of {high:.0f} HU ignored: tissue has that value too"]
-    return (low, high), []
+    ends = [value * slope + intercept for value in stored.values()]
+    if not ends:
+        return None, []
+    if max(ends) > -900:
+        return None, [f"padding value of {max(ends):.0f} HU ignored: tissue has that value too"]
+    return (min(ends), max(ends)), []
 
 
 def declared_notes(header: Dataset) -> list[str]:
