@@ -9,9 +9,17 @@ import pytest
 from conftest import head_hu, make_series, make_slice, uid, write_slice
 from makers import (
     ENCODERS,
+    HTJ2K,
+    J2K,
+    JLS,
+    JPEG,
+    JPEG2000,
+    LOSSLESS,
     NATIVE,
+    RLE,
     SIGNED,
     TWELVE,
+    HTJ2KLossless,
     bare,
     compressed,
     drawing,
@@ -33,19 +41,7 @@ from makers import (
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.pixels import get_decoder
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    CTImageStorage,
-    HTJ2KLossless,
-    JPEG2000Lossless,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import CTImageStorage, JPEGExtended12Bit, JPEGLossless, JPEGLSNearLossless
 
 from headrest import read_series, write_derived_series
 from headrest.dicom import find_series
@@ -102,7 +98,7 @@ def test_lossless_compression_changes_nothing(tmp_path, syntax, bits, signed):
 def test_reads_jpeg_lossless_as_simpleitk(tmp_path, predictor, signed):
     sitk = pytest.importorskip("SimpleITK")
     ds = make_slice(**TWELVE, **(SIGNED if signed else {}))
-    syntax = JPEGLosslessSV1 if predictor == 1 else JPEGLossless
+    syntax = JPEG if predictor == 1 else JPEGLossless
     path = write_slice(tmp_path / "1.dcm", jpeg(ds, syntax, lossless=True, predictor=predictor))
     series = read_series(tmp_path)
     assert np.array_equal(series.hu[0], head_hu())
@@ -120,17 +116,17 @@ def near_lossless(claimed):
 
 def with_dropped_bit():
     """The point transform of JPEG Lossless: as if one bit were missing."""
-    ds = encoded(make_slice(**TWELVE, hu=np.minimum(head_hu(), -500)), JPEGLosslessSV1)
+    ds = encoded(make_slice(**TWELVE, hu=np.minimum(head_hu(), -500)), JPEG)
     frame = bytearray(frame_of(ds))
     frame[frame.index(b"\xff\xda") + 9] = 1
-    return encapsulated(ds, JPEGLosslessSV1, bytes(frame))
+    return encapsulated(ds, JPEG, bytes(frame))
 
 
 LOSSY = {
     "jpeg": (lambda: jpeg(make_slice(**TWELVE), JPEGExtended12Bit, level=95), 100),
     "dropped-bit": (with_dropped_bit, 3000),
     "near-lossless": (lambda: near_lossless(JPEGLSNearLossless), 2),
-    "near-lossless-called-lossless": (lambda: near_lossless(JPEGLSLossless), 2),
+    "near-lossless-called-lossless": (lambda: near_lossless(JLS), 2),
 }
 
 
@@ -143,14 +139,12 @@ def test_warns_of_lossy_pixels_that_no_tag_declares(tmp_path, make, error):
 
 
 def test_names_a_missing_imagecodecs(tmp_path, monkeypatch):
-    compressed(JPEGLosslessSV1)(tmp_path)
+    compressed(JPEG)(tmp_path)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     assert "pip install imagecodecs" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("syntax", "package"), [(JPEG2000Lossless, "pylibjpeg"), (JPEGLSLossless, "pyjpegls")]
-)
+@pytest.mark.parametrize(("syntax", "package"), [(J2K, "pylibjpeg"), (JLS, "pyjpegls")])
 def test_names_the_package_of_a_missing_decoder(tmp_path, monkeypatch, syntax, package):
     compressed(syntax)(tmp_path)
     decoder = get_decoder(syntax)
@@ -160,8 +154,8 @@ def test_names_the_package_of_a_missing_decoder(tmp_path, monkeypatch, syntax, p
 
 
 def test_calls_only_the_named_decoder_plugin(tmp_path, monkeypatch):
-    compressed(RLELossless)(tmp_path)
-    calls, decoder = [], get_decoder(RLELossless)
+    compressed(RLE)(tmp_path)
+    calls, decoder = [], get_decoder(RLE)
     plugins = {"other": lambda *frame: calls.append(frame), **decoder._available}
     monkeypatch.setattr(decoder, "_available", plugins)
     assert np.array_equal(read_series(tmp_path).hu[0], head_hu())
@@ -179,7 +173,7 @@ def test_refuses_a_file_cut_at_any_length(tmp_path, syntax):
         refusal(tmp_path)
 
 
-COMPRESSED = [*ENCODERS, JPEGLSNearLossless, JPEG2000, JPEGExtended12Bit, HTJ2KLossless, HTJ2K]
+COMPRESSED = [*ENCODERS, *LOSSLESS, JPEGExtended12Bit, HTJ2KLossless, HTJ2K]
 
 
 def unpadded_frame(syntax):
@@ -190,7 +184,7 @@ def unpadded_frame(syntax):
         image[0, : corner % 10] = np.arange(corner % 10) * corner
         ds = encoded(make_slice(**TWELVE, hu=image), syntax, **options)
         frame = frame_of(ds)
-        if syntax != RLELossless or frame.endswith(b"\0"):
+        if syntax != RLE or frame.endswith(b"\0"):
             return ds, frame.rstrip(b"\0")
     raise AssertionError
 

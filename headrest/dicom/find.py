@@ -101,11 +101,10 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     damaged = _assign_damaged(found)
     series = []
     for label, stack, warnings in volumes:
+        uid, number, description = label
         files, frames = zip(*((image.path, image.frame) for image in stack.images))
         one = SeriesFiles(
-            *label,
-            files=files,
-            stack=stack.name,
+            *(uid, number, description, files, stack.name),
             warnings=warnings,
             damaged=tuple(damaged[label]),
             frames=frames if any(frames) else (),

@@ -59,7 +59,7 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     >>> read_mask("edited.nii.gz", series).sum()                     # doctest: +SKIP
     71322
     """
-    return one_label(*_read(path, series))
+    return _read(path, series, one_label)
 
 
 def read_labels(path: str | Path, series: Series) -> np.ndarray:
@@ -68,17 +68,16 @@ def read_labels(path: str | Path, series: Series) -> np.ndarray:
     Values are as they are stored; those of a binary DICOM Segmentation are the numbers of its
     segments. In an .npz file the array is named "labels" or "mask", or the only one.
     """
-    return _read(path, series)[0]
+    return _read(path, series, lambda labels, *_: labels)
 
 
-def _read(path, series):
-    """Labels, and the numbers of the support and of the patient in them."""
+def _read(path, series, use):
+    """Call `use` with the labels of a file, and the numbers of support and patient in them."""
     try:
-        if Path(path).suffix.lower() == ".npz":
-            return _from_arrays(path, series), (SUPPORT,), (PATIENT,)
-        if is_nifti(path):
-            return _from_nifti(path, series), (SUPPORT,), (PATIENT,)
-        return _from_segmentation(path, series)
+        if not is_nifti(path) and Path(path).suffix.lower() != ".npz":
+            return use(*_from_segmentation(path, series))
+        read = _from_nifti if is_nifti(path) else _from_arrays
+        return use(read(path, series), (SUPPORT,), (PATIENT,))
     except HeadrestError as error:
         raise HeadrestError(f"{path}: {error}") from error.__cause__
     except MemoryError:

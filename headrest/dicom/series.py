@@ -257,5 +257,5 @@ def volume_series(
     """Make a series without DICOM headers, with one rescale; `source` has its file and image."""
     count = len(stored)
     rescale = np.full(count, slope), np.full(count, intercept)
-    place = positions, orientation, spacing_mm, tilt_deg
-    return Series((), stored, *rescale, (None,) * count, *place, (), **{"files": (), **source})
+    values = (stored, *rescale, (None,) * count, positions, orientation, spacing_mm, tilt_deg)
+    return Series((), *values, (), **{"files": (), **source})  # type: ignore[arg-type]
