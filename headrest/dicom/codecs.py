@@ -31,12 +31,7 @@ def check_frame(header: Dataset, syntax: UID) -> bool:
     """Refuse a compressed image that contradicts its header, or is cut short.
 
     Bytes after the end-of-image marker are padding, also where they are not zero; they are
-    removed from the Pixel Data of the header.
-
-    Returns
-    -------
-    bool
-        Whether the image itself declares lossy compression.
+    removed from the Pixel Data of the header. Return whether the image declares lossy compression.
     """
     if len(parse_basic_offsets(header.PixelData)) > 1:
         raise HeadrestError("several images in one file; not a CT slice")

@@ -52,22 +52,12 @@ def read_header(
 ) -> Dataset | None:
     """Read a DICOM file. Values are converted on access, and may then raise any exception.
 
-    Parameters
-    ----------
-    path : path
-    tags : collection of int, optional
-        Read only these elements, of those before the pixels; empty: all before the pixels.
-    needed : collection of int
-        Tags after which reading may stop before `FIRST_BULKY_TAG`.
-    frames : int
-        Number of frames for which the limit of bytes is raised.
+    `tags` limits it to these elements before the pixels (empty: all before the pixels), and reading
+    may stop at `FIRST_BULKY_TAG` after the tags `needed`. `frames` raises the limit of bytes.
 
-    Returns
-    -------
-    pydicom.Dataset with `file_meta`, or None where the file is not DICOM (PS3.10 7.1). A CT image
-    without preamble and meta header is read if it is strict; its `preamble` is None.
-
-    Raises HeadrestError, without the file's name, where it cannot be opened or is damaged.
+    Return None where the file is not DICOM (PS3.10 7.1). A CT image without preamble and meta
+    header is read if it is strict; its `preamble` is None. Raises HeadrestError, without the file's
+    name, where it cannot be opened or is damaged.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

@@ -216,7 +216,7 @@ def write_nifti(
     parameters : str
         How the values were made, for the description (80 bytes).
     resample : bool
-        Write an even, upright grid in place of the native one, see `resampled`.
+        Write an even, upright grid in place of the native one.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def write_nifti(
     kinds = {"b": np.uint8, "f": np.float32}
     values = values.astype(kinds.get(values.dtype.kind, values.dtype), copy=False)
     if resample:
-        values, affine = resampled(series, values)
+        values, affine = _resampled(series, values)
         image = _new_image(values, LPS_TO_RAS @ affine, sheared=False)
     elif series.image is None:
         image = _new_image(values, affine_of(series), is_sheared(series))
@@ -278,18 +278,13 @@ def _new_image(values, affine, sheared):
     return image
 
 
-def resampled(series: Series, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Resample values of an uneven or tilted series onto an even grid without shear.
+def _resampled(series, values):
+    """Values of an uneven or tilted series on an even grid without shear, and its affine in LPS.
 
     The grid has the directions and the pixel spacing of the slices, and their median distance.
     Slices of a tilted gantry are shifted within their plane, and the grid is widened to hold all.
     uint8 takes the nearest voxel, others are interpolated linearly. Beyond the slices they are 0
     (labels, probabilities) or the lowest value (int16: HU).
-
-    Returns
-    -------
-    values : array (slices, rows, columns) of the same dtype
-    affine : float array (4, 4), from (column, row, slice) to mm in LPS.
     """
     steps = series.steps_mm
     offsets = (series.positions - series.positions[0]) @ np.linalg.inv(steps)

@@ -20,13 +20,8 @@ def decode(header: Dataset) -> tuple[np.ndarray, list[str]]:
     """Decode the pixel data of one CT image and delete it from the header.
 
     Overlays in the unused bits of the pixels move to Overlay Data (60xx,3000) (PS3.3 C.9.2).
-
-    Returns
-    -------
-    stored : int16 or uint16 array (rows, columns)
-        Masked to Bits Stored (0028,0101) (PS3.5 8.1.1).
-    notes : list of str
-        Warnings.
+    Return stored values, int16 or uint16 (rows, columns), masked to Bits Stored (0028,0101)
+    (PS3.5 8.1.1), and warnings.
     """
     check_declared(header)
     raw = _decoded(header).astype(np.int16 if header.PixelRepresentation else np.uint16, copy=False)
