@@ -11,17 +11,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from pydicom import uid
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
-from pydicom.uid import (
-    CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-    MediaStorageDirectoryStorage,
-)
 
 from headrest.dicom.values import value_of
 from headrest.util.errors import HeadrestError
@@ -107,14 +101,14 @@ def _parse(source, tags, needed):
         return _bare_ct_image(source, tags, needed)
     meta = FileMetaDataset(_elements(source, False, True, lambda tag, *_: tag >> 16 != 2))
     syntax = value_of(meta, "TransferSyntaxUID")
-    if value_of(meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+    if value_of(meta, "MediaStorageSOPClassUID") == uid.MediaStorageDirectoryStorage:
         header = Dataset()  # its references are not followed
     elif not syntax:
         raise HeadrestError("does not name its transfer syntax; export it again")
     else:
-        if syntax == DeflatedExplicitVRLittleEndian:
+        if syntax == uid.DeflatedExplicitVRLittleEndian:
             source = BoundedFile(io.BytesIO(_inflated(source.rest())))
-        implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+        implicit, little = syntax == uid.ImplicitVRLittleEndian, syntax != uid.ExplicitVRBigEndian
         stop = _until(source, tags is not None, needed)
         header = _elements(source, implicit, little, stop, tags)
         if tags is None and source.rest().strip(b"\0"):
@@ -136,7 +130,7 @@ def _bare_ct_image(source, tags, needed):
         pixels = struct.pack("<HHL", 0x7FE0, 0x0010, size)
         whole = source.read(8) == pixels and source.size - source.tell() == size
         ascending = list(header.keys()) == sorted(header.keys())
-        is_ct = header.SOPClassUID == CTImageStorage and header.Modality == "CT"
+        is_ct = header.SOPClassUID == uid.CTImageStorage and header.Modality == "CT"
     except Exception:  # any exception, as of any other file that is not DICOM
         return None
     if not (whole and ascending and is_ct):
@@ -144,8 +138,8 @@ def _bare_ct_image(source, tags, needed):
     source.seek(0)
     header = _elements(source, True, True, _until(source, tags is not None, needed), tags)
     header.file_meta, header.preamble = FileMetaDataset(), None
-    header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    header.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
     return header
 
 

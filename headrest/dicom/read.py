@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from headrest.dicom import values
 from headrest.dicom.find import find_series
 from headrest.dicom.frames import single_frames
 from headrest.dicom.geometry import Image, describe_image, order_slices
@@ -19,16 +20,6 @@ from headrest.dicom.header import quiet, read_header
 from headrest.dicom.nifti import is_nifti, read_nifti
 from headrest.dicom.pixels import decode
 from headrest.dicom.series import Series, SeriesFiles
-from headrest.dicom.values import (
-    check_default_rescale,
-    check_range,
-    check_wrapped,
-    declared_notes,
-    identify_ct,
-    padding_hu,
-    rescale_pair,
-    text,
-)
 from headrest.util.errors import HeadrestError
 
 UNIQUE_IN_SERIES = {"PatientID": "two patients", "StudyInstanceUID": "two studies"}
@@ -133,7 +124,7 @@ def load_series(
     """Read the pixels of one series or stack that `find_series` found; see `read_series`."""
     if is_nifti(series_files.files[0]):
         return read_nifti(series_files.files[0])
-    check_default_rescale(default_rescale)
+    values.check_default_rescale(default_rescale)
     with quiet():
         try:
             slices, unused, notes = _read_slices(series_files, default_rescale, allow_missing)
@@ -186,7 +177,7 @@ def _read_file(path, frames, default_rescale):
         header = read_header(path, frames=max(frames))
         if header is None:
             raise HeadrestError("no longer DICOM; it was changed since the folder was searched")
-        header.SOPClassUID, remark = identify_ct(header)
+        header.SOPClassUID, remark = values.identify_ct(header)
         if not header.SOPClassUID:
             raise HeadrestError(remark)
         if not any(frames):
@@ -209,11 +200,11 @@ def _read_file(path, frames, default_rescale):
 def _read_slice(path, frame, header, remark, default_rescale):
     stored, notes = decode(header)
     notes += [remark] if remark else []
-    slope, intercept = rescale_pair(header, default_rescale)
-    check_wrapped(stored, header, slope, intercept)
-    notes += check_range(stored, slope, intercept)
-    padding, padding_note = padding_hu(header, slope, intercept)
-    notes += padding_note + declared_notes(header)
+    slope, intercept = values.rescale_pair(header, default_rescale)
+    values.check_wrapped(stored, header, slope, intercept)
+    notes += values.check_range(stored, slope, intercept)
+    padding, padding_note = values.padding_hu(header, slope, intercept)
+    notes += padding_note + values.declared_notes(header)
     image = describe_image(path, header, frame)
     return _Slice(image, header, stored, slope, intercept, padding, notes)
 
@@ -260,7 +251,7 @@ def _first_of_each(slices, keyword):
     """The first slice with each value of an attribute that is not empty."""
     first = {}
     for one in slices:
-        first.setdefault(text(one.header, keyword), one)
+        first.setdefault(values.text(one.header, keyword), one)
     first.pop("", None)
     return list(first.values())
 

@@ -5,19 +5,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.tag import Tag
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    UID,
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-)
 
 from headrest.hounsfield import AIR, DENSE_HU, PADDING_BELOW
 from headrest.util.errors import HeadrestError
@@ -32,8 +23,8 @@ EXTENDED_INTERCEPT = -8192
 SLOPE_RANGE = (0.001, 100)
 """Plausible size of Rescale Slope; outside it 16 bits hold no CT scale."""
 
-ENHANCED_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-CT_CLASSES = {CTImageStorage, *ENHANCED_CLASSES}
+ENHANCED_CLASSES = (uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
+CT_CLASSES = {uid.CTImageStorage, *ENHANCED_CLASSES}
 PLACE = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
 CT_KEYWORDS = ["RescaleSlope", "RescaleIntercept", "PixelSpacing", *dict(PLACE)]
 """Attributes that an image of Modality CT with an anonymised class must have."""
@@ -148,13 +139,13 @@ def identify_ct(header: Dataset) -> tuple[str, str]:
         return given, ""
     if not given and declared in CT_CLASSES:
         return declared, "SOPClassUID is missing: taken from the file meta information"
-    sop_class = given or declared or UID("")
-    capture = sop_class == MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    sop_class = given or declared or uid.UID("")
+    capture = sop_class == uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
     if capture and "PerFrameFunctionalGroupsSequence" in header:
         return sop_class, "multi-frame capture with positions: read as CT Image"
     known = not sop_class.is_private and sop_class.name != sop_class
     if not known and value_of(header, "Modality") == "CT" and all(k in header for k in CT_KEYWORDS):
-        return CTImageStorage, "SOPClassUID is not a class of the Standard: read as CT Image"
+        return uid.CTImageStorage, "SOPClassUID is not a class of the Standard: read as CT Image"
     return "", f"{sop_class.name if known else 'unknown object'}, not a CT image"
 
 
@@ -265,7 +256,7 @@ def declared_notes(header: Dataset) -> list[str]:
         notes.append("no preamble and no meta header: read as Implicit VR Little Endian")
     if lossy == "01":
         notes.append("lossy compression: HU are not those that the scanner measured")
-    elif header.file_meta.TransferSyntaxUID in (JPEG2000, HTJ2K) and not lossy:
+    elif header.file_meta.TransferSyntaxUID in (uid.JPEG2000, uid.HTJ2K) and not lossy:
         notes.append("compression that may be lossy, which the file does not declare")
     if (number(header, "RescaleSlope") or 1) < 0:
         notes.append("RescaleSlope is negative: stored values fall as HU rise")
