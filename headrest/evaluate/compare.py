@@ -167,13 +167,13 @@ def methods(networks: Mapping[str, Any] | None = None) -> dict[str, Method]:
         **{name: by_network(model) for name, model in (networks or {}).items()},
         KMEANS: lambda series: find_support(series, "kmeans"),
         BODY_MASK: lambda series: outside_body_mask(series.hu, series.spacing_mm),
-        **{
-            name: lambda series, function=function: np.stack(
-                [function(hu, series.spacing_mm[1:]) for hu in series.hu]
-            )
-            for name, function in BASELINES.items()
-        },
+        **{name: by_slice(function) for name, function in BASELINES.items()},
     }
+
+
+def by_slice(function: Callable) -> Method:
+    """Make a method of a function of `headrest.evaluate.baselines`."""
+    return lambda series: np.stack([function(hu, series.spacing_mm[1:]) for hu in series.hu])
 
 
 def by_network(model: Any) -> Method:
@@ -242,9 +242,8 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
             start = time.process_time()
             found = method(case.series)
             cpu_ms = 1000 * (time.process_time() - start) / len(hu)
-            one = isinstance(found, Support)
-            mask, removed = (found.mask, found.removed) if one else (found, found)
-            rows[name] += _count(case, mask, removed, cpu_ms)
+            masks = (found.mask, found.removed) if isinstance(found, Support) else (found, found)
+            rows[name] += _count(case, *masks, cpu_ms)
     return {name: MethodCounts(*map(np.array, zip(*row))) for name, row in rows.items()}
 
 

@@ -54,14 +54,14 @@ class Frame(NamedTuple):
         indices = k[:, None, None], r[rows][None, :, None], c[columns][None, None, :]
         made = []
         for start, steps in zip(self.origin, self.steps.T):
-            value = float(start)
+            value: Any = float(start)
             for index, step in zip(indices, steps):
                 value = value + index * float(step) if abs(step) > 1e-7 else value
             made.append(np.asarray(value, np.float32))
         made = [m.reshape(1, 1, 1) if m.ndim == 0 else m for m in made]
         return made if self.warp is None else self.warp(made)
 
-    def bounds(self, low: Vector, high: Vector) -> tuple[slice, ...] | None:
+    def bounds(self, low: Vector, high: Vector) -> tuple[slice, slice] | None:
         """Row and column slices that contain a box, or None if the slice misses it."""
         corners = np.array([[(low, high)[b >> a & 1][a] for a in range(3)] for b in range(8)])
         index = (corners - self.origin) @ np.linalg.inv(self.steps)
@@ -69,7 +69,8 @@ class Frame(NamedTuple):
         if (first >= np.array(self.shape)).any() or (last <= 0).any():
             return None
         starts, stops = np.maximum(first, 0)[1:], np.minimum(last, self.shape)[1:]
-        return tuple(slice(int(a), int(b)) for a, b in zip(starts, stops))
+        rows, columns = (slice(int(a), int(b)) for a, b in zip(starts, stops))
+        return rows, columns
 
 
 class Scene:
@@ -146,7 +147,7 @@ class Window:
             return None
         return Window(self.scene, self.frame, rows, columns, self)
 
-    def crop_to(self, mask: Array) -> "Window | None":
+    def crop_to(self, mask: Any) -> "Window | None":
         """The part of this window around the True pixels of a mask (rows, columns), or None."""
         if not mask.any():
             return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -45,6 +46,18 @@ def _has_ear(p, shape):
     if p["kind"] not in LIVING:
         return False
     return any(p["anatomy"]["ears"][side]["shape"] == shape for side in ("left", "right"))
+
+
+def _has_foreign_object(name, p):
+    return name in p["foreign_objects"]["present"]
+
+
+def _has_contact(kind, p):
+    return p["contact_kind"] == kind
+
+
+def _has_support_effect(name, p):
+    return name in supports.support_effects(p["support_parameters"])
 
 
 METAL_SUPPORTS = {"bolts", "skull_clamp", "cables"}
@@ -98,19 +111,11 @@ EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
     "one_ear_higher": lambda p: abs(p["anatomy"]["lean_deg"]) > 6,
     "shoulder_tips": lambda p: p["kind"] in LIVING and p["anatomy"]["neck"]["has_tips"],
     "limbs": lambda p: bool(p["limbs"]),
+    **{name: partial(_has_foreign_object, name) for name in plastic.FOREIGN_OBJECTS},
     **{
-        name: lambda p, name=name: name in p["foreign_objects"]["present"]
-        for name in plastic.FOREIGN_OBJECTS
+        f"contact_{k}": partial(_has_contact, k) for k, weight in supports.CONTACT.items() if weight
     },
-    **{
-        f"contact_{kind}": lambda p, kind=kind: p["contact_kind"] == kind
-        for kind, weight in supports.CONTACT.items()
-        if weight
-    },
-    **{
-        name: lambda p, name=name: name in supports.support_effects(p["support_parameters"])
-        for name in supports.SUPPORT_EFFECTS
-    },
+    **{name: partial(_has_support_effect, name) for name in supports.SUPPORT_EFFECTS},
     "no_support": lambda p: not p["supports"],
 }
 """The names of what may occur besides the supports, and whether it does in sampled parameters."""
