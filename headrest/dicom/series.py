@@ -142,30 +142,26 @@ class Series:
         """Form of the source: "DICOM", "NIfTI" or "array"."""
         return "DICOM" if self.headers else "array" if self.image is None else "NIfTI"
 
-    @property
+    @cached_property
     def hu(self) -> np.ndarray:
         """HU, float32 (slices, rows, columns); -1024 outside the field of view."""
-        return self._measured[0]
+        hu = np.empty(self.stored.shape, np.float32)
+        for i, limits in enumerate(self.padding_hu):  # per slice, which fits the processor's cache
+            hu[i] = rescale(self.stored[i], self.slopes[i], self.intercepts[i])
+            outside = outside_field_of_view(hu[i], limits)
+            if outside.any():
+                hu[i][outside] = FLOOR
+        return hu
 
     @property
     def padding(self) -> np.ndarray:
-        """Bool (slices, rows, columns): outside the field of view."""
-        return self._measured[1]
+        """Bool (slices, rows, columns): outside the field of view; computed at each access."""
+        hu = map(rescale, self.stored, self.slopes, self.intercepts)
+        return np.stack(list(map(outside_field_of_view, hu, self.padding_hu)))
 
     def release_hu(self) -> None:
-        """Free the memory of `hu` and `padding`, which are computed again on demand."""
-        self.__dict__.pop("_measured", None)
-
-    @cached_property
-    def _measured(self):
-        hu = np.empty(self.stored.shape, np.float32)
-        padding = np.empty(hu.shape, bool)
-        for i, limits in enumerate(self.padding_hu):  # per slice, which fits the processor's cache
-            hu[i] = rescale(self.stored[i], self.slopes[i], self.intercepts[i])
-            padding[i] = outside_field_of_view(hu[i], limits)
-            if padding[i].any():
-                hu[i][padding[i]] = FLOOR
-        return hu, padding
+        """Free the memory of `hu`, which is computed again on demand."""
+        self.__dict__.pop("hu", None)
 
     @property
     def steps_mm(self) -> np.ndarray:

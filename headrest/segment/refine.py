@@ -3,7 +3,7 @@
 The network sees one slice at a time. `STEPS` are the corrections that need more than that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -97,16 +97,17 @@ def refine(
     the largest component and others of `MIN_PATIENT_ML` or more, with the air they enclose in each
     slice.
     """
-    dense, support = hu > DENSE_HU, np.zeros(hu.shape, bool)
-    patient, box = support.copy(), bounding_box(dense, 1)
+    dense, support, patient = hu > DENSE_HU, np.zeros(hu.shape, bool), np.zeros(hu.shape, bool)
+    box = bounding_box(dense, 1)
     sure = probability[0][box]
     support[box], patient[box] = _refine_dense(dense[box], sure, spacing_mm, steps)
     close = len(hu) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
     if "small remnants" in steps and close and _is_remnant(support, spacing_mm):
         nothing = np.zeros_like(sure)
         support[box], patient[box] = _refine_dense(dense[box], nothing, spacing_mm, ())
+    del dense  # memory for the next step
     if "faint support" in steps and support.any():  # alone it may be hair
-        support |= _faint(support, patient | dense & ~support, probability, hu, spacing_mm)
+        support |= _faint(support, patient, probability, hu, spacing_mm)
     return support, patient
 
 
@@ -144,22 +145,22 @@ def _reaches(probability, least):
     return probability.view(np.uint16) >= limit.view(np.uint16)
 
 
-def _faint(found, kept, probability, hu, spacing_mm):
+def _faint(found, patient, probability, hu, spacing_mm):
     """Components of foam, covers and cloth, and of the support that was found; what is not support
     keeps its soft edge."""
     visible, candidates = found.copy(), found.copy()
-    for i, patient in enumerate(probability[1]):
-        outside = ~dilate(kept[i], 0, (1, 1))
+    for i, p in enumerate(probability[1]):
+        outside = ~dilate(patient[i] | (hu[i] > DENSE_HU) & ~found[i], 0, (1, 1))
         visible[i] |= (hu[i] > VISIBLE_HU) & outside
         foam = count_around(hu[i] > AIR_LIKE_HU) >= FOAM_NEIGHBOURS
-        foam &= outside & ~_reaches(patient, MAX_PATIENT_PROBABILITY)
+        foam &= outside & ~_reaches(p, MAX_PATIENT_PROBABILITY)
         box = bounding_box(foam, 1)
         candidates[i][box] |= open_mask(foam[box], FOAM_MM, spacing_mm[1:])
         candidates[i] |= visible[i]
     labels, count = label_voxels(candidates)
     shown = [one[v[c]] for one, v, c in zip(labels, visible, candidates)]
     likely = _are_likely(shown, count, visible, probability[0], SPECK_VOXELS)
-    return select_voxels(candidates, labels, likely) | found
+    return select_voxels(candidates, labels, likely)
 
 
 def _components(found):
@@ -235,13 +236,13 @@ def _state(support, patient, pixels):
 
 
 def confidence(
-    probability: np.ndarray, support: np.ndarray, spacing_mm: Sequence[float]
+    probability: Iterable[np.ndarray], support: np.ndarray, spacing_mm: Sequence[float]
 ) -> tuple[float, ...]:
     """Compute the Dice expected in each slice, if the probabilities are calibrated.
 
     Parameters
     ----------
-    probability : float array (slices, rows, columns), 0 to 1.
+    probability : float array (slices, rows, columns), 0 to 1, or an iterable of its slices.
     support : bool array of that shape, the segmentation.
     spacing_mm : (z, y, x) in mm.
 

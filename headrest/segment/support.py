@@ -186,12 +186,17 @@ def _network(series, weights=None, provider=None):
         boundary,
         patient,
         states(mask & dense, patient, spacing_mm),
-        confidence(np.where(dense, probability[0], np.float16(0)), mask & dense, spacing_mm),
+        confidence(_masked(probability[0], dense), mask & dense, spacing_mm),
         probability[0],
         lost_ml,
         expected_ml(probability[0], ~removed, spacing_mm),
         bound_ml(lost_ml, appearance, read_calibration(weights_hash(weights))),
     )
+
+
+def _masked(probability, mask):
+    """Slices of a probability, 0 outside a mask; one at a time, to save memory."""
+    return (np.where(inside, p, p.dtype.type(0)) for p, inside in zip(probability, mask))
 
 
 def _boundary(series, mask, thresholds):
