@@ -260,7 +260,11 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
 
 
 def evaluate_slices(
-    model: keras.Model, data: Any, indices: ArrayLike, labels: str = "truth"
+    model: keras.Model,
+    data: Any,
+    indices: ArrayLike,
+    labels: str = "truth",
+    dense_only: bool = False,
 ) -> SliceCounts:
     """Compare the predictions of a network with labels.
 
@@ -270,6 +274,7 @@ def evaluate_slices(
     data : headrest.train.dataset.TrainingSet
     indices : int array (n,), slices that the network was not trained on.
     labels : str, name of the labels.
+    dense_only : bool, whether pixels up to `DENSE_HU` are left out.
     """
     from headrest.segment.unet import output_size  # needs Keras
 
@@ -280,7 +285,10 @@ def evaluate_slices(
         chosen = indices[start : start + EVALUATION_BATCH]
         found = slice_probability(model, data.hu[chosen]) >= 0.5
         label = crop(target[chosen], size)
-        counts.append(count_slices(label == SUPPORT, found, label != IGNORE_LABEL))
+        known = label != IGNORE_LABEL
+        if dense_only:
+            known &= crop(data.hu[chosen], size) > DENSE_HU
+        counts.append(count_slices(label == SUPPORT, found, known))
     return SliceCounts(indices, data.states[labels][indices], *np.concatenate(counts, 1))
 
 

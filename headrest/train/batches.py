@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from headrest.hounsfield import FLOOR, INPUT_HIGH_HU, INPUT_LOW_HU, scale
+from headrest.hounsfield import (
+    DENSE_HU,
+    FLOOR,
+    IGNORE_LABEL,
+    INPUT_HIGH_HU,
+    INPUT_LOW_HU,
+    scale,
+)
 from headrest.util.arrays import crop
 from headrest.util.errors import HeadrestError
 
@@ -183,6 +190,7 @@ class Batches:
     augment: bool = True
     slices_per_epoch: int | None = None  # None: each of `indices` once
     half_resolution: bool = False
+    dense_only: bool = False  # whether labels up to `DENSE_HU` are ignored
 
     def __post_init__(self) -> None:
         available = min(len(self.indices), self.slices_per_epoch or len(self.indices))
@@ -232,6 +240,8 @@ class Batches:
             hu = scale(hu)
         else:
             hu, label = augment(hu, label, change, noise)
+        if self.dense_only:
+            label = np.where(hu > scale(DENSE_HU), label, IGNORE_LABEL)
         x[...], y[...] = hu, crop(label, self.output_size)
 
 

@@ -165,13 +165,15 @@ class _Session:
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
         self.model = start_network(settings)
+        # A trained network of two classes tells the patient from all else, air too.
+        dense = settings.start_from is not None and self.model.output_shape[-1] == 2
         self.settings = settings = _complete(settings, self.model)
         source = (data.hu, target, training, settings.batch_size)
         options = (settings.augment, settings.slices_per_epoch)
-        self.batches = Batches(*source, output_size(self.model, size), *options)
+        self.batches = Batches(*source, output_size(self.model, size), *options, dense_only=dense)
         if settings.half_resolution_epochs:
             half = output_size(self.model, size // 2)
-            self.half_batches = Batches(*source, half, *options, half_resolution=True)
+            self.half_batches = replace(self.batches, output_size=half, half_resolution=True)
         names = (settings.loss, settings.optimizer, settings.learning_rate, settings.average)
         compile_network(self.model, len(self.batches), settings.epochs, *names)
         self.watched = choose_slices(self.held_out, data.target(self.reference), data.hu)
@@ -236,7 +238,8 @@ class _Session:
         return float(np.mean(losses))
 
     def _evaluate(self):
-        counts = evaluate_slices(self.model, self.data, self.held_out, self.reference)
+        chosen = (self.held_out, self.reference, self.batches.dense_only)
+        counts = evaluate_slices(self.model, self.data, *chosen)
         groups = {f"dice_{name}": counts.scores(name)["dice"] for name in ("free", "touching")}
         return counts.scores() | groups
 
