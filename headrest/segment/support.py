@@ -42,8 +42,8 @@ class Support:
     confidence : tuple of float, for each slice the expected Dice of the dense support, 0 to 1;
         empty for a method without probabilities.
     probability : float16 array of that shape, 0 to 1, of support, or None for such a method.
-    expected_lost_ml, expected_residual_ml : tuple of float, for each slice the removed patient and
-        the residual support that the probabilities expect, in ml.
+    expected_lost_ml, expected_residual_ml : tuple of float, for each slice the removed patient,
+        of dense voxels, and the residual support that the probabilities expect, in ml.
     bound_ml : float, removed patient of the series that is not exceeded in 95 % of series like
         those of the calibration (`headrest.segment.bound`), synthetic ones; None for others.
     """
@@ -179,7 +179,7 @@ def _network(series, weights=None, provider=None):
     mask, patient = refine(probability, hu, spacing_mm)
     boundary = _boundary(series, mask, [DENSE_HU] * len(series))
     removed, dense = mask | boundary, hu > DENSE_HU
-    lost_ml = expected_ml(probability[1], removed, spacing_mm)
+    lost_ml = expected_ml(probability[1], removed & dense, spacing_mm)
     appearance = measure_appearance(hu, patient, spacing_mm)
     return Support(
         mask,
