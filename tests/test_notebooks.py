@@ -19,7 +19,7 @@ SMALL = {
         **{"PRESET": "small", "EPOCHS": 2, "HALF": 1},
     },
     "04": {"PATIENTS": 4, "SLICES": 2, "MATRIX": 128, "EPOCHS": 2},
-    "08": {"PATIENTS": 3, "SLICES": 3, "MATRIX": 256, "SYNTHETIC": 2, "EPOCHS": 1},
+    "08": {"PATIENTS": 3, "NEW": 1, "SLICES": 3, "MATRIX": 256, "SYNTHETIC": 2, "EPOCHS": 1},
     "05": {
         "PROFILE": "tiny",
         "SIZES": {"tiny": {"patients": 2, "training": 10, "passes": 1, "iterations": 2}},
