@@ -50,7 +50,7 @@ TYPE_2 += ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"
 TYPE_2 += ("PositionReferenceIndicator",)
 """Type 2 attributes of patient, study and frame of reference: required, may be empty."""
 
-COPIED = ("StudyInstanceUID", "StudyDescription", "FrameOfReferenceUID")
+COPIED: tuple[str, ...] = ("StudyInstanceUID", "StudyDescription", "FrameOfReferenceUID")
 COPIED += ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 COPIED_GROUPS = (0x0010, 0x0012)
 """Attributes of the source beside `TYPE_2`, and groups of the patient and the clinical trial."""
