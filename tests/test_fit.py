@@ -219,6 +219,7 @@ def damage(checkpoint, rng):
         path.write_bytes(content[: rng.randrange(len(content)) if kind == "cut" else 0])
 
 
+@pytest.mark.slow
 def test_starts_from_the_weights_of_a_run_or_an_exported_network(whole, tmp_path):
     onnx = pytest.importorskip("onnx", reason="exports networks")
     export_network(load_network(whole[0]), tmp_path / "network.onnx")
@@ -242,6 +243,7 @@ def test_starts_from_the_weights_of_a_run_or_an_exported_network(whole, tmp_path
         start_network(Settings(start_from=str(tmp_path / "empty")))
 
 
+@pytest.mark.slow
 def test_fine_tuning_has_a_tenth_of_the_rate_and_averages(whole, tmp_path):
     settings = SETTINGS | {"start_from": str(whole[0]), "learning_rate": None}
     train(easy_set(), tmp_path, epochs=2, **settings)
@@ -252,6 +254,7 @@ def test_fine_tuning_has_a_tenth_of_the_rate_and_averages(whole, tmp_path):
     assert (untuned.settings["average"], untuned.training) == (0.0, {})
 
 
+@pytest.mark.slow
 def test_the_average_is_exponential_over_the_steps():
     data, model, seen = easy_set(), build_unet("small"), []
     compile_network(model, steps=10, epochs=1, optimizer="adam", average=0.5)

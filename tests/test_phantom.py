@@ -114,6 +114,7 @@ def test_arrays_have_equal_shapes_and_positions_ascend_along_the_normal(studies)
         assert abs(row @ column) < 1e-5
 
 
+@pytest.mark.slow
 def test_labels_follow_the_shares_of_the_materials():
     seen = set()
     for seed in range(40, 52):
