@@ -86,7 +86,7 @@ def test_a_series_beyond_the_calibration_has_no_bound():
 def test_a_calibration_belongs_to_its_weights(tmp_path):
     (tmp_path / bound.CALIBRATION).write_text(json.dumps({"weights": "abc", "strata": {}}))
     assert bound.read_calibration("abc", tmp_path) == {"weights": "abc", "strata": {}}
-    assert bound.read_calibration("abd", tmp_path) is None
+    assert bound.read_calibration("abx", tmp_path) is None
     (tmp_path / bound.CALIBRATION).write_text("[]")
     assert bound.read_calibration("abc", tmp_path) is None
     assert bound.read_calibration("abc", tmp_path / "none") is None

@@ -21,9 +21,9 @@ from headrest.phantom import Study, render, sample_parameters
 from headrest.segment.bound import (
     CALIBRATION,
     LEVEL,
-    RANGE_MARGIN,
     bound_ml,
     conformal_factor,
+    is_within,
     measure_appearance,
     stratum_of,
     with_offset,
@@ -163,7 +163,8 @@ def calibrate(measured: Sequence[Mapping], level: float = LEVEL) -> dict[str, An
     for name in ("close", "apart"):
         chosen = [m for m in measured if stratum_of(m["appearance"]["slice_mm"]) == name]
         seen = [m["appearance"] for m in chosen]
-        chosen = [m for m, inside in zip(chosen, _are_typical(seen)) if inside]
+        others = [seen[:i] + seen[i + 1 :] for i in range(len(seen))]
+        chosen = [m for m, rest in zip(chosen, others) if is_within(m["appearance"], _ranges(rest))]
         losses = [m["lost_ml"].sum() for m in chosen]
         expected = [with_offset(m["expected_ml"], m["appearance"]) for m in chosen]
         factor = conformal_factor(losses, expected, level)
@@ -176,20 +177,9 @@ def calibrate(measured: Sequence[Mapping], level: float = LEVEL) -> dict[str, An
     return {"weights": weights_hash(), "level": level, "strata": strata}
 
 
-def _are_typical(appearances):
-    """Whether each lies within the ranges of all others."""
-    values = np.array([list(one.values()) for one in appearances])
-    if len(values) < 2:
-        return np.zeros(len(values), bool)
-    ordered = np.sort(values, axis=0)
-    low = np.where(values == ordered[0], ordered[1], ordered[0])
-    high = np.where(values == ordered[-1], ordered[-2], ordered[-1])
-    margin = RANGE_MARGIN * (high - low)
-    return ((low - margin <= values) & (values <= high + margin)).all(axis=1)
-
-
 def _ranges(appearances):
-    columns = {name: [one[name] for one in appearances] for name in appearances[0]}
+    names = appearances[0] if appearances else ()
+    columns = {name: [one[name] for one in appearances] for name in names}
     return {n: [f(v) for f in (min, max)] for n, v in columns.items()}
 
 

@@ -151,7 +151,7 @@ def bound_ml(
     if calibration is None:
         return None
     stratum = calibration["strata"].get(stratum_of(measured["slice_mm"]))
-    if stratum is None or not _is_within(measured, stratum["ranges"]):
+    if stratum is None or not is_within(measured, stratum["ranges"]):
         return None
     return round(stratum["factor"] * with_offset(expected, measured), 3)
 
@@ -166,7 +166,8 @@ def stratum_of(slice_mm: float) -> str:
     return "close" if slice_mm <= CLOSE_MM else "apart"
 
 
-def _is_within(measured, ranges):
+def is_within(measured: Mapping[str, float], ranges: Mapping[str, Sequence[float]]) -> bool:
+    """Whether a measured series lies within ranges (lowest, highest), widened by `RANGE_MARGIN`."""
     margins = {name: RANGE_MARGIN * (high - low) for name, (low, high) in ranges.items()}
     return all(
         low - margins[name] <= measured[name] <= high + margins[name]

@@ -165,7 +165,7 @@ class _Session:
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
         self.model = start_network(settings)
-        # A trained network of two classes tells the patient from all else, air too.
+        # A trained network of two classes separates the patient from all else, air too.
         dense = settings.start_from is not None and self.model.output_shape[-1] == 2
         self.settings = settings = _complete(settings, self.model)
         source = (data.hu, target, training, settings.batch_size)
