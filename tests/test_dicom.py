@@ -378,15 +378,6 @@ def test_warns_of_a_damaged_file_of_unknown_series(tmp_path):
     assert any("b.dcm" in warning for warning in series.warnings)
 
 
-def test_refuses_a_shared_position_if_each_slice_is_an_acquisition(tmp_path):
-    make_series(tmp_path / "a", AcquisitionNumber=lambda n: n)
-    again = {"SOPInstanceUID": uid("again"), "AcquisitionNumber": 9}
-    write_slice(tmp_path / "b.dcm", make_slice(2, hu=np.zeros((64, 64), int), **again))
-    text = refusal(tmp_path)
-    assert "keep the right one" in text
-    assert "acquisition=" not in text
-
-
 def test_lists_two_series_and_reads_the_chosen_one(tmp_path):
     make_series(tmp_path / "a")
     other = {"SeriesInstanceUID": uid("other"), "SeriesDescription": "Bone"}
@@ -409,13 +400,6 @@ def test_refuses_the_blood_flow_map_of_a_scanner(tmp_path):
     """Two frames of enhanced CT whose values are ml/100ml/s."""
     shutil.copy(get_testdata_file("eCT_Supplemental.dcm", download=False), tmp_path)
     assert "skipped eCT_Supplemental.dcm and 1 more: a colour map, no HU" in refusal(tmp_path)
-
-
-def test_reads_a_real_slice_in_jpeg_lossless_as_simpleitk(tmp_path):
-    sitk = pytest.importorskip("SimpleITK")
-    path = shutil.copy(get_testdata_file("bad_sequence.dcm", download=False), tmp_path)
-    theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    assert np.array_equal(read_series(tmp_path).hu, theirs)
 
 
 def test_finds_untagged_padding_and_tilt_of_a_real_slice(tmp_path):

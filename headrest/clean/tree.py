@@ -16,7 +16,7 @@ from headrest.clean.report import REPORT_FILE, Report, existing_result
 from headrest.clean.series import clean_with_options
 from headrest.dicom import FolderContents, SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
-from headrest.dicom.nifti import is_nifti
+from headrest.dicom.series import is_nifti
 from headrest.dicom.write import is_derived
 from headrest.segment.pretrained import load_ahead
 from headrest.util.errors import HeadrestError, plain

@@ -16,7 +16,7 @@ from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
 from pydicom.pixels import pixel_array
 from pydicom.uid import UID
 
-from headrest.dicom.values import PADDING_KEYWORDS, stored_padding
+from headrest.dicom.header import number
 from headrest.util.errors import HeadrestError
 
 SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
@@ -25,6 +25,8 @@ SOF1, SOF3 = 0xFFC1, 0xFFC3  # JPEG, ITU-T T.81 Annex B: sequential of 12 bits, 
 END_OF_IMAGE = b"\xff\xd9"
 MAX_TILES = 1024
 """JPEG 2000 tiles of one image at most; each costs a decoder memory, and real images have few."""
+
+PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
 def check_frame(header: Dataset, syntax: UID) -> bool:
@@ -199,6 +201,25 @@ def left_uncompressed(syntaxes: Iterable[UID]) -> set[str]:
         for syntax in syntaxes
         if syntax.is_encapsulated and not output_syntax(syntax, compress=True).is_encapsulated
     }
+
+
+def stored_padding(header: Dataset) -> dict[str, int] | None:
+    """Padding attributes as stored values of this image; None where no pixel can have one.
+
+    Their VR is ambiguous (US or SS, PS3.5 A.2). Files with the wrong one give 63536 for -2000.
+    """
+    found, size = {}, 1 << header.BitsStored
+    for keyword in PADDING_KEYWORDS:
+        if keyword not in header or header.get_item(keyword).value in (None, b""):
+            continue
+        value = number(header, keyword)
+        if value is None or not -(1 << 15) <= value < 1 << 16:
+            return None
+        masked = int(value) % size
+        found[keyword] = masked - size * (header.PixelRepresentation and 2 * masked >= size)
+        if (found[keyword] - int(value)) % (1 << 16):
+            return None
+    return found
 
 
 def set_pixels(derived: Dataset, words: np.ndarray) -> None:

@@ -15,12 +15,11 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from tqdm.auto import tqdm
 
 from headrest.dicom.frames import FRAME_KEYWORDS, frame_count, single_frames
-from headrest.dicom.geometry import IMAGE_KEYWORDS, describe_image
-from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, why_not_dicom
-from headrest.dicom.nifti import is_nifti
-from headrest.dicom.series import MAX_SHOWN, FolderContents, SeriesFiles, fingerprint_of_files
+from headrest.dicom.geometry import IMAGE_KEYWORDS, describe_image, is_axial
+from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, text, value_of, why_not_dicom
+from headrest.dicom.pixels import CT_KEYWORDS, identify_ct
+from headrest.dicom.series import MAX_SHOWN, FolderContents, SeriesFiles, is_nifti
 from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
-from headrest.dicom.values import CT_KEYWORDS, identify_ct, is_unit_pair, numbers, text, value_of
 from headrest.util.errors import HeadrestError, plain
 
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
@@ -36,19 +35,8 @@ NEEDED_TAGS, HEADER_TAGS, FRAME_TAGS = (
 
 DICOMDIR = "a DICOMDIR"
 
-AXIAL_COSINE = 0.7
-"""Cosine of the angle up to which a tilted slice counts as axial, about 45 degrees."""
 
-
-class NiftiFile(SeriesFiles):
-    """One NIfTI file, as a series of one file."""
-
-    def fingerprint(self, default_rescale: tuple[float, float] | None = None) -> str:
-        """Fingerprint of the series that `read_nifti` reads from this file."""
-        return fingerprint_of_files("NIfTI", self.files)
-
-
-def find_nifti(source: str | Path, result_file: str) -> tuple[NiftiFile, ...]:
+def find_nifti(source: str | Path, result_file: str) -> tuple[SeriesFiles, ...]:
     """Find the NIfTI files below a folder, or the one that a path names, each as a series.
 
     Folders with a file named `result_file` hold results, and are skipped.
@@ -56,7 +44,7 @@ def find_nifti(source: str | Path, result_file: str) -> tuple[NiftiFile, ...]:
     source = Path(source)
     found = [source] if source.is_file() else sorted(source.rglob("*.nii*"))
     return tuple(
-        NiftiFile(str(path.absolute()), "", "", (path,))
+        SeriesFiles(str(path.absolute()), "", "", (path,))
         for path in found
         if is_nifti(path) and path.is_file() and not (path.parent / result_file).exists()
     )
@@ -101,16 +89,10 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     damaged = _assign_damaged(found)
     series = []
     for label, stack, warnings in volumes:
-        uid, number, description = label
         files, frames = zip(*((image.path, image.frame) for image in stack.images))
-        one = SeriesFiles(
-            *(uid, number, description, files, stack.name),
-            warnings=warnings,
-            damaged=tuple(damaged[label]),
-            frames=frames if any(frames) else (),
-            lacks_rescale=any(image.lacks_rescale for image in stack.images),
-        )
-        series.append(one)
+        about = warnings, tuple(damaged[label]), frames if any(frames) else ()
+        lacks_rescale = any(image.lacks_rescale for image in stack.images)
+        series.append(SeriesFiles(*label, files, stack.name, *about, lacks_rescale))
     return FolderContents(tuple(series), tuple(found.lines()), tuple(found.broken))
 
 
@@ -225,15 +207,11 @@ def _assign_damaged(found):
 def _series_beside(found, path, any_name):
     """Labels of the series in the folder of a file, those with names like its own first."""
     beside = {
-        label: {_pattern(image.path.name) for image in images if image.path.parent == path.parent}
+        label: {re.sub(r"\d+", "#", i.path.name) for i in images if i.path.parent == path.parent}
         for label, images in found.images.items()
     }
-    alike = [label for label, names in beside.items() if _pattern(path.name) in names]
+    alike = [label for label, names in beside.items() if re.sub(r"\d+", "#", path.name) in names]
     return alike or [label for label, names in beside.items() if names and any_name]
-
-
-def _pattern(name):
-    return re.sub(r"\d+", "#", name)
 
 
 def _series_uid_in(path):
@@ -276,11 +254,3 @@ def _reason_to_skip(header):
     if value_of(header, "BitsAllocated") == 8:
         return "8-bit capture, no HU"
     return None if is_axial(header) else "not axial"
-
-
-def is_axial(header: Dataset) -> bool:
-    """Whether the slices are axial, or their orientation is unknown."""
-    axes = numbers(header, "ImageOrientationPatient", 6)
-    if axes is None or not is_unit_pair(axes):
-        return True  # the reader refuses it and names the attribute
-    return abs(axes[0] * axes[4] - axes[1] * axes[3]) >= AXIAL_COSINE  # z of the slice normal

@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID, CTImageStorage, generate_uid
 
-from headrest.dicom.values import ENHANCED_CLASSES, number, numbers, text, value_of
+from headrest.dicom.header import ENHANCED_CLASSES, number, numbers, text, value_of
 from headrest.util.errors import HeadrestError
 
 MAX_FRAMES = 4096

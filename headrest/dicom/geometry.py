@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydicom import Dataset
 
-from headrest.dicom.values import PLACE, is_unit_pair, number, numbers, text
+from headrest.dicom.header import PLACE, is_unit_pair, number, numbers, text
 from headrest.util.errors import HeadrestError
 
 SAME_POSITION_MM = 0.01
@@ -26,6 +26,9 @@ PIXEL_SPACING_RANGE_MM = (0.01, 20)
 
 GAP_RATIO, CLOSE_RATIO = 1.5, 0.9
 """Slice distance, relative to the median, above and below which the series is called uneven."""
+
+AXIAL_COSINE = 0.7
+"""Cosine of the angle up to which a tilted slice counts as axial, about 45 degrees."""
 
 SEPARATING_KEYWORDS = ["AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime"]
 SEPARATING_KEYWORDS += ["ContentTime", "ImageType", "KVP"]
@@ -88,6 +91,14 @@ def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
         malformed=malformed,
         lacks_rescale=text(header, "RescaleSlope") == "",
     )
+
+
+def is_axial(header: Dataset) -> bool:
+    """Whether the slices are axial, or their orientation is unknown."""
+    axes = numbers(header, "ImageOrientationPatient", 6)
+    if axes is None or not is_unit_pair(axes):
+        return True  # the reader refuses it and names the attribute
+    return abs(axes[0] * axes[4] - axes[1] * axes[3]) >= AXIAL_COSINE  # z of the slice normal
 
 
 def _floats(values):

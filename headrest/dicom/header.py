@@ -1,23 +1,24 @@
-"""Parse one DICOM file with pydicom, within bounds: no value is read that the file cannot hold."""
+"""Parse one DICOM file within bounds, with no value that it cannot hold; read its attributes."""
 
 import io
 import logging
 import os
 import stat
-import struct
 import warnings
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from functools import lru_cache
+from typing import Any, BinaryIO
 
+import numpy as np
 from pydicom import uid
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
-from headrest.dicom.values import value_of
 from headrest.util.errors import HeadrestError
 
 MAX_FILE_BYTES = 32 * 2**20
@@ -36,6 +37,14 @@ FIRST_BULKY_TAG = 0x00290000
 """From here on come private blocks, frames and reports; no attribute that names a series."""
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
+
+CACHED_VRS, CACHED_BYTES = {"CS", "DS", "IS", "UI", "US", "TM"}, 128
+"""VRs that no character set affects, and length of the values whose conversion is cached: most
+values of a slice are those of the slice before, and conversion is half the time of a search."""
+
+ENHANCED_CLASSES = (uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
+CT_CLASSES = {uid.CTImageStorage, *ENHANCED_CLASSES}
+PLACE = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
 
 
 def read_header(
@@ -98,7 +107,7 @@ def quiet() -> Iterator[None]:
 def _parse(source, tags, needed):
     preamble, prefix = source.read(128), source.read(4)
     if prefix != b"DICM":
-        return _bare_ct_image(source, tags, needed)
+        return _bare_ct_image(source)
     meta = FileMetaDataset(_elements(source, False, True, lambda tag, *_: tag >> 16 != 2))
     syntax = value_of(meta, "TransferSyntaxUID")
     if value_of(meta, "MediaStorageSOPClassUID") == uid.MediaStorageDirectoryStorage:
@@ -117,26 +126,23 @@ def _parse(source, tags, needed):
     return header
 
 
-def _bare_ct_image(source, tags, needed):
-    """Header of a data set without preamble and meta header, if strictly a CT image, or None."""
+def _bare_ct_image(source):
+    """Whole data set without preamble and meta header, if strictly a CT image, or None."""
     source.seek(0)
     start = source.read(8)
     if start[:2] != b"\x08\0" or start[4:6].isalpha():  # group 0008, implicit VR
         return None
     try:
         source.seek(0)
-        header = _elements(source, True, True, _until(source, True, PIXEL_DATA_TAGS))
-        size = header.Rows * header.Columns * 2
-        pixels = struct.pack("<HHL", 0x7FE0, 0x0010, size)
-        whole = source.read(8) == pixels and source.size - source.tell() == size
-        ascending = list(header.keys()) == sorted(header.keys())
+        header = _elements(source, True, True, _until(source, False, ()))
+        tags, pixels = list(header.keys()), header.get_item(PIXEL_DATA_TAGS[-1])
+        whole = pixels.length == header.Rows * header.Columns * 2
+        last = tags[-1] == pixels.tag and pixels.value_tell + pixels.length == source.size
         is_ct = header.SOPClassUID == uid.CTImageStorage and header.Modality == "CT"
     except Exception:  # any exception, as of any other file that is not DICOM
         return None
-    if not (whole and ascending and is_ct):
+    if not (whole and last and tags == sorted(tags) and is_ct):
         return None
-    source.seek(0)
-    header = _elements(source, True, True, _until(source, tags is not None, needed), tags)
     header.file_meta, header.preamble = FileMetaDataset(), None
     header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
     header.file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
@@ -194,9 +200,8 @@ def check_element(source: BoundedFile, tag: int, length: int, seen: set[int]) ->
     """Refuse an element that is longer than the rest of the file, or was `seen` before."""
     left = source.size - source.tell()
     if left < length != UNDEFINED_LENGTH:
-        raise HeadrestError(
-            f"cut short or damaged: {_named(tag)} has {length} bytes, {left} are left"
-        )
+        said = f"{_named(tag)} has {length} bytes, {left} are left"
+        raise HeadrestError(f"cut short or damaged: {said}")
     if tag in seen and len(seen) > 1:  # pydicom may ask twice for the first
         raise HeadrestError(f"holds {_named(tag)} twice; export it again")
 
@@ -214,3 +219,71 @@ def _inflated(data):
     if inflate.unconsumed_tail or not inflate.eof:
         raise HeadrestError("its deflated data are cut short, or far larger than a CT slice")
     return found
+
+
+def value_of(header: Dataset, keyword: str | tuple[int, int]) -> Any:
+    """Read an attribute as pydicom does; None where it is missing. Do not change it."""
+    raw = header.get_item(tag := _tag(keyword))
+    if isinstance(raw, RawDataElement) and raw.VR in CACHED_VRS and 0 < raw.length <= CACHED_BYTES:
+        return _converted(raw._replace(value_tell=0))
+    return None if raw is None else header[tag].value
+
+
+_tag = lru_cache(Tag)
+
+
+@lru_cache(4096)
+def _converted(raw):
+    return convert_raw_data_element(raw).value
+
+
+def numbers(header: Dataset, keyword: str | tuple[int, int], count: int) -> np.ndarray | None:
+    """Read an attribute as a float array of `count` finite numbers; None where it is not that."""
+    try:
+        value = value_of(header, keyword)
+        values = np.array(value, float).reshape(count)
+    except Exception:  # pydicom converts a value on access; a damaged one raises any exception
+        return None
+    # Python reads 1_0 as ten; DICOM does not (PS3.5 6.2).
+    return values if np.isfinite(values).all() and "_" not in str(value) else None
+
+
+def number(header: Dataset, keyword: str | tuple[int, int]) -> float | None:
+    """Read an attribute as one finite number, or None."""
+    values = numbers(header, keyword, 1)
+    return None if values is None else float(values[0])
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """Read an attribute as text; empty where it is missing, empty or damaged."""
+    try:
+        value = value_of(header, keyword)
+    except Exception:
+        return ""
+    return "" if value is None else str(value)
+
+
+def has_place(header: Dataset) -> bool:
+    """Whether a header has a readable position and orientation."""
+    return all(numbers(header, *place) is not None for place in PLACE)
+
+
+def is_unit_pair(axes: np.ndarray) -> bool:
+    """Whether six numbers are two unit vectors at right angles (PS3.3 C.7.6.2.1.1)."""
+    row, column = axes[:3], axes[3:]
+    unit = max(abs(row @ row - 1), abs(column @ column - 1)) <= 0.02
+    return bool(unit and abs(row @ column) <= 0.01)
+
+
+def drop_private_elements(dataset: Dataset) -> None:
+    """Delete every private element (PS3.5 7.8) of a dataset and of its sequences.
+
+    Dataset.remove_private_tags reads every element, and fails at the first damaged one.
+    """
+    for tag in list(dataset.keys()):
+        vr = dictionary_VR(tag) if dictionary_has_tag(tag) else dataset.get_item(tag).VR
+        if tag.is_private:
+            del dataset[tag]
+        elif vr in ("SQ", "UN", None) and dataset[tag].VR == "SQ":
+            for item in dataset[tag].value:
+                drop_private_elements(item)

@@ -8,10 +8,9 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
 
-from headrest.dicom.header import quiet
-from headrest.dicom.nifti import LPS_TO_RAS, is_nifti, needs_resampling
-from headrest.dicom.series import Series
-from headrest.dicom.values import has_place, text
+from headrest.dicom.header import has_place, quiet, text
+from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
+from headrest.dicom.series import Series, check_shape, is_nifti
 from headrest.hounsfield import PATIENT, SUPPORT
 from headrest.util.arrays import read_arrays
 from headrest.util.errors import HeadrestError, require
@@ -94,7 +93,7 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
     """
     if isinstance(mask, (str, Path)):
         return read_mask(mask, series)
-    _refuse_shape(values := np.asarray(mask), series)
+    check_shape(values := np.asarray(mask), series)
     return one_label(values)
 
 
@@ -134,7 +133,7 @@ def _from_nifti(path, series):
     image: Any = nibabel.load(path)
     values = np.asanyarray(image.dataobj)
     if values.ndim != 3:
-        _refuse_shape(values, series)
+        check_shape(values, series)
     if series.image is None and not all(has_place(header) for header in series.headers):
         raise HeadrestError("the slices of the series have no position")
     to_index = np.linalg.inv(LPS_TO_RAS @ image.affine)
@@ -158,7 +157,7 @@ def _from_nifti(path, series):
             )
         return found
     if values.size != found.size:
-        _refuse_shape(values.T, series, "another geometry: ")
+        check_shape(values.T, series, "another geometry: ")
     if not reached:
         reason = "voxels lie outside; save the mask on the grid of the series"
         raise HeadrestError(f"another geometry: {reason}")
@@ -171,14 +170,8 @@ def _from_arrays(path, series):
     names = [name for name in ("labels", "mask", *arrays) if name in arrays]
     if names[0] not in ("labels", "mask") and len(arrays) > 1:
         raise HeadrestError("several arrays: name one of them 'labels'")
-    _refuse_shape(values := arrays[names[0]], series, "another geometry: ")
+    check_shape(values := arrays[names[0]], series, "another geometry: ")
     return values
-
-
-def _refuse_shape(values, series, reason=""):
-    if values.shape != series.stored.shape:
-        shapes = f"a mask of {values.shape} for slices of {series.stored.shape}"
-        raise HeadrestError(f"{reason}{shapes}")
 
 
 def _refuse_distance(share):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from headrest.dicom.series import Series, volume_series
-from headrest.dicom.values import check_volume, has_place
+from headrest.dicom.header import has_place
+from headrest.dicom.pixels import check_volume
+from headrest.dicom.series import Series, check_shape, volume_series
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError, require
 from headrest.util.files import atomic_file
@@ -22,11 +23,6 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 SAME_SPACING = 1e-4
 """Relative difference up to which the spacing in the header is that of the affine, in float32."""
-
-
-def is_nifti(path: str | Path) -> bool:
-    """Whether a path is named as a NIfTI file: .nii or .nii.gz."""
-    return str(path).lower().endswith((".nii", ".nii.gz"))
 
 
 def read_nifti(source: Any) -> Series:
@@ -228,9 +224,7 @@ def write_nifti(
     >>> write_nifti(series, support.removed, "headrest.nii.gz")      # doctest: +SKIP
     """
     require("nibabel")
-    if np.shape(values) != series.stored.shape:
-        shapes = f"a mask of {np.shape(values)} for slices of {series.stored.shape}"
-        raise HeadrestError(f"{path}: not written: {shapes}")
+    check_shape(values, series, f"{path}: not written: ")
     kinds = {"b": np.uint8, "f": np.float32}
     values = values.astype(kinds.get(values.dtype.kind, values.dtype), copy=False)
     if resample:

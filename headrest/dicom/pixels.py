@@ -1,19 +1,37 @@
-"""Decode the stored values of one CT image and check them against its header."""
+"""Decode the stored values of one CT image, and check that they fit its header and are HU."""
+
+from collections.abc import Sequence
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.dataelem import DataElement
 from pydicom.pixels.utils import pack_bits
 from pydicom.uid import ExplicitVRBigEndian, UncompressedTransferSyntaxes
 
-from headrest.dicom.codecs import CODECS, check_frame, decode_frame
-from headrest.dicom.values import ENHANCED_CLASSES, number, text, value_of
+from headrest.dicom.codecs import CODECS, check_frame, decode_frame, stored_padding
+from headrest.dicom.header import CT_CLASSES, ENHANCED_CLASSES, PLACE, number, text, value_of
+from headrest.hounsfield import AIR, DENSE_HU, PADDING_BELOW
 from headrest.util.errors import HeadrestError, plain
 
 MATRIX = ["Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel"]
 MATRIX += ["PixelRepresentation"]
 MAX_PIXELS = 2048 * 2048
 """Pixels of one slice at most; no scanner makes larger ones."""
+
+CT_KEYWORDS = ["RescaleSlope", "RescaleIntercept", "PixelSpacing", *dict(PLACE)]
+"""Attributes that an image of Modality CT with an anonymised class must have."""
+
+EXTENDED_INTERCEPT = -8192
+"""Intercept of the extended CT scale; only with it are values up to 57343 HU plausible."""
+
+SLOPE_RANGE = (0.001, 100)
+"""Plausible size of Rescale Slope; outside it 16 bits hold no CT scale."""
+
+WRAP, MIN_AIR_SHARE = 4096, 0.02
+"""Modulus of 12-bit values, and share of pixels that must be air once they are read as signed."""
+
+OTHER_QUANTITIES = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}
+"""Rescale Types that are not HU (PS3.3 C.11.1.1.2)."""
 
 
 def decode(header: Dataset) -> tuple[np.ndarray, list[str]]:
@@ -148,3 +166,145 @@ def _embedded_overlays(header):
             bit, *size = (number(header, (group, n)) for n in (0x0102, 0x0010, 0x0011))
             if bit is not None and header.BitsStored <= bit <= 15 and size == matrix:
                 yield group, int(bit)
+
+
+def check_default_rescale(pair: Sequence[float] | None) -> None:
+    """Refuse a default rescale that gives no HU."""
+    if pair is not None and (len(pair) != 2 or not np.isfinite(pair).all() or not pair[0]):
+        raise HeadrestError(f"default_rescale {tuple(pair)}: not a slope and an intercept")
+
+
+def identify_ct(header: Dataset) -> tuple[str, str]:
+    """Class of a CT image and a warning about it; or no class, and the reason to skip the image."""
+    given = value_of(header, "SOPClassUID")
+    declared = value_of(header.file_meta, "MediaStorageSOPClassUID")
+    if given in CT_CLASSES:
+        return given, ""
+    if not given and declared in CT_CLASSES:
+        return declared, "SOPClassUID is missing: taken from the file meta information"
+    sop_class = given or declared or uid.UID("")
+    capture = sop_class == uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    if capture and "PerFrameFunctionalGroupsSequence" in header:
+        return sop_class, "multi-frame capture with positions: read as CT Image"
+    known = not sop_class.is_private and sop_class.name != sop_class
+    if not known and value_of(header, "Modality") == "CT" and all(k in header for k in CT_KEYWORDS):
+        return uid.CTImageStorage, "SOPClassUID is not a class of the Standard: read as CT Image"
+    return "", f"{sop_class.name if known else 'unknown object'}, not a CT image"
+
+
+def check_wrapped(stored: np.ndarray, header: Dataset, slope: float, intercept: float) -> None:
+    """Refuse signed values that were stored as unsigned and wrapped at 4096."""
+    if header.PixelRepresentation or stored.max() >= WRAP or stored.min() + intercept <= DENSE_HU:
+        return
+    wrapped = (stored.astype(np.int32) - WRAP) * slope + intercept
+    if np.mean(abs(wrapped - AIR) < AIR - PADDING_BELOW) >= MIN_AIR_SHARE:
+        raise HeadrestError(
+            f"air has {AIR + WRAP * slope:.0f} HU: signed values were stored as unsigned and "
+            "wrapped at 4096; declare them as signed: "
+            "dcmodify -m 0028,0101=12 -m 0028,0102=11 -m 0028,0103=1 FILE"
+        )
+
+
+def rescale_pair(header: Dataset, default: Sequence[float] | None) -> tuple[float, float]:
+    """Rescale Slope and Intercept, type 1 in a CT image (PS3.3 C.8.2.1); refuse others than HU.
+
+    `default` is used for a header that has neither.
+    """
+    neither = "RescaleSlope" not in header and "RescaleIntercept" not in header
+    slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
+    if neither and default:
+        slope, intercept = map(float, default)
+    if slope is None or intercept is None:
+        raise HeadrestError(
+            "RescaleSlope and RescaleIntercept are missing, so its values are not HU; if you know "
+            "them: default_rescale=(slope, intercept), or --default-rescale"
+            if neither
+            else "RescaleSlope or RescaleIntercept is missing or no number, so its values are not "
+            "HU; export the series again"
+        )
+    if slope == 0:
+        raise HeadrestError("RescaleSlope is 0, so every pixel would have the same HU")
+    if not SLOPE_RANGE[0] <= abs(slope) <= SLOPE_RANGE[1]:
+        raise HeadrestError(f"RescaleSlope {slope:g} gives no HU; export the series again")
+    if header.get("ModalityLUTSequence"):  # an empty one holds no table
+        raise HeadrestError("has a table (ModalityLUTSequence) besides its rescale; one is wrong")
+    if text(header, "RescaleType").upper() in OTHER_QUANTITIES:
+        raise HeadrestError("its values are no HU (RescaleType)")
+    return slope, intercept
+
+
+def check_range(stored: np.ndarray, slope: float, intercept: float) -> list[str]:
+    """Refuse HU that no scanner measures; return warnings about unusual ones."""
+    lowest, highest = sorted(float(v) * slope + intercept for v in (stored.min(), stored.max()))
+    if highest > 65535 or (highest > 32767 and intercept > EXTENDED_INTERCEPT):
+        raise HeadrestError(
+            f"values up to {highest:.0f} HU: signed values were declared unsigned "
+            "(PixelRepresentation), or the rescale is wrong; export the series again"
+        )
+    notes = []
+    if highest > 16000:
+        notes.append(f"values up to {highest:.0f} HU")
+    if highest < PADDING_BELOW:
+        notes.append("nothing above -1100 HU: nothing was measured, or the rescale is wrong")
+    elif lowest > DENSE_HU:
+        notes.append("no air anywhere: the image is all tissue, or the rescale is wrong")
+    if lowest < EXTENDED_INTERCEPT:
+        notes.append(f"values down to {lowest:.0f} HU")
+    return notes
+
+
+def check_volume(hu: np.ndarray) -> None:
+    """Refuse NaN, infinity, values that int16 cannot hold, and a volume without air."""
+    lowest, highest = float(hu.min()), float(hu.max())
+    if not np.isfinite([lowest, highest]).all():
+        raise HeadrestError(
+            "values are NaN or infinite: replace them with air, np.nan_to_num(hu, nan=-1024)"
+        )
+    if highest > 32767 or lowest < -32768:
+        raise HeadrestError(
+            f"values from {lowest:.0f} to {highest:.0f}: no HU; an integer overflow? "
+            "Convert to a signed type before the rescale: stored.astype(np.int32)"
+        )
+    if lowest > DENSE_HU:
+        raise HeadrestError(
+            f"the lowest value is {lowest:.0f}: expected HU, with air near -1000; "
+            "shifted by 1000 or 1024? hu = values - 1024; or scaled to 0..1, or a mask?"
+        )
+
+
+def padding_hu(
+    header: Dataset, slope: float, intercept: float
+) -> tuple[tuple[float, float] | None, list[str]]:
+    """HU (lowest, highest) of Pixel Padding Value and Range Limit, PS3.3 C.7.5.1.1.2; and warnings.
+
+    None where there are no padding attributes, or implausible ones.
+    """
+    if (stored := stored_padding(header)) is None:
+        return None, ["padding value ignored: no pixel can have it"]
+    ends = [value * slope + intercept for value in stored.values()]
+    if not ends:
+        return None, []
+    if max(ends) > -900:
+        return None, [f"padding value of {max(ends):.0f} HU ignored: tissue has that value too"]
+    return (min(ends), max(ends)), []
+
+
+def declared_notes(header: Dataset) -> list[str]:
+    """Warnings about what a header declares; refuse an image that cannot be referred to."""
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        if not text(header, keyword):
+            raise HeadrestError(f"{keyword} is missing, so nothing could refer to this image")
+    notes, lossy = [], text(header, "LossyImageCompression")
+    if header.preamble is None:
+        notes.append("no preamble and no meta header: read as Implicit VR Little Endian")
+    if lossy == "01":
+        notes.append("lossy compression: HU are not those that the scanner measured")
+    elif header.file_meta.TransferSyntaxUID in (uid.JPEG2000, uid.HTJ2K) and not lossy:
+        notes.append("compression that may be lossy, which the file does not declare")
+    if (number(header, "RescaleSlope") or 1) < 0:
+        notes.append("RescaleSlope is negative: stored values fall as HU rise")
+    if text(header, "BurnedInAnnotation").upper() == "YES":
+        notes.append("burned-in annotation: text in the pixels may name the patient")
+    if text(header, "RescaleType").upper() not in ("", "HU"):
+        notes.append("RescaleType is not HU; read as HU nevertheless")
+    return notes

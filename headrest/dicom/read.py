@@ -3,7 +3,9 @@
 `_read_slice` and `load_series` list the rules in order.
 """
 
+import os
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -12,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.dicom import values
+from headrest.dicom import pixels
 from headrest.dicom.find import find_series
 from headrest.dicom.frames import single_frames
 from headrest.dicom.geometry import Image, describe_image, order_slices
-from headrest.dicom.header import quiet, read_header
-from headrest.dicom.nifti import is_nifti, read_nifti
-from headrest.dicom.pixels import decode
-from headrest.dicom.series import Series, SeriesFiles
+from headrest.dicom.header import quiet, read_header, text
+from headrest.dicom.nifti import read_nifti
+from headrest.dicom.series import CALL, Series, SeriesFiles, is_nifti, series_from_array
 from headrest.util.errors import HeadrestError
 
 UNIQUE_IN_SERIES = {"PatientID": "two patients", "StudyInstanceUID": "two studies"}
@@ -43,19 +44,15 @@ def read_series(
         A single file, or a folder that is searched with all its subfolders; localizers,
         captures and files that are not DICOM are skipped. Or a NIfTI file (.nii, .nii.gz), see
         `headrest.dicom.nifti.read_nifti`.
-    series_uid : str, optional
-        Which series, where the folder holds several.
-    stack : int, optional
-        Which stack (from 1), where the series holds several; see `headrest.dicom.stacks`.
-    acquisition : int, optional
-        Keep only images with this Acquisition Number (0020,0012).
+    series_uid : str, optional, where the folder holds several series.
+    stack : int, optional, from 1, where the series holds several; see `headrest.dicom.stacks`.
+    acquisition : int, optional, keep only images with this Acquisition Number (0020,0012).
     by_instance_number : bool
         Accept images without position or orientation, and sort them by Instance Number.
     default_rescale : (slope, intercept), optional
         For images without rescale attributes. Without it they are refused, because their
         stored values could be taken for HU.
-    allow_missing : bool
-        Leave damaged files out instead of refusing their series.
+    allow_missing : bool, leave damaged files out instead of refusing their series.
 
     Returns
     -------
@@ -86,6 +83,23 @@ def read_series(
     )
     broken = [str(error) for error in contents.broken]  # their series is unknown
     return replace(series, warnings=(*contents.warnings, *broken, *series.warnings))
+
+
+def as_series(data: Any, spacing_mm: Sequence[float] | None = None) -> Series:
+    """Make a series from a Series, a path, a nibabel image, or an array of HU with its spacing.
+
+    Raises HeadrestError for anything else, and for a spacing that is missing or not needed.
+    """
+    is_image = hasattr(data, "affine") and hasattr(data, "dataobj")
+    if isinstance(data, (Series, str, os.PathLike)) or is_image:
+        if spacing_mm is not None:
+            raise HeadrestError("spacing_mm is for arrays: a series, file or image has its own")
+        if isinstance(data, Series):
+            return data
+        return read_nifti(data) if is_image else read_series(Path(data))
+    if spacing_mm is None and hasattr(data, "__array__"):
+        raise HeadrestError(f"an array needs its spacing in mm; for example {CALL}")
+    return series_from_array(data, () if spacing_mm is None else spacing_mm)
 
 
 def _choose(folder, contents, series_uid, stack):
@@ -124,7 +138,7 @@ def load_series(
     """Read the pixels of one series or stack that `find_series` found; see `read_series`."""
     if is_nifti(series_files.files[0]):
         return read_nifti(series_files.files[0])
-    values.check_default_rescale(default_rescale)
+    pixels.check_default_rescale(default_rescale)
     with quiet():
         try:
             slices, unused, notes = _read_slices(series_files, default_rescale, allow_missing)
@@ -132,15 +146,15 @@ def load_series(
             slices, repeated, repeated_notes = _drop_repeated(slices)
             slices, grid, grid_notes = order_slices(slices, by_instance_number)
             notes += repeated_notes + grid_notes + series_notes(slices)
-            unused += [(s.image.path, s.image.frame) for s in repeated]
-            places = [(s.image.path, s.image.frame) for s in slices]
+            places = [(s.image.path, s.image.frame) for s in (*slices, *repeated)]
             files, frames = zip(*places, *unused)
+            _, headers, stored, slopes, intercepts, padding_hu, _ = zip(*slices)
             return Series(
-                headers=tuple(s.header for s in slices),
-                stored=np.stack([s.stored for s in slices]),
-                slopes=np.array([s.slope for s in slices]),
-                intercepts=np.array([s.intercept for s in slices]),
-                padding_hu=tuple(s.padding_hu for s in slices),
+                headers=headers,
+                stored=np.stack(stored),
+                slopes=np.array(slopes),
+                intercepts=np.array(intercepts),
+                padding_hu=padding_hu,
                 warnings=tuple(notes),
                 files=files[: len(slices)],
                 unused=files[len(slices) :],
@@ -177,7 +191,7 @@ def _read_file(path, frames, default_rescale):
         header = read_header(path, frames=max(frames))
         if header is None:
             raise HeadrestError("no longer DICOM; it was changed since the folder was searched")
-        header.SOPClassUID, remark = values.identify_ct(header)
+        header.SOPClassUID, remark = pixels.identify_ct(header)
         if not header.SOPClassUID:
             raise HeadrestError(remark)
         if not any(frames):
@@ -198,13 +212,13 @@ def _read_file(path, frames, default_rescale):
 
 
 def _read_slice(path, frame, header, remark, default_rescale):
-    stored, notes = decode(header)
+    stored, notes = pixels.decode(header)
     notes += [remark] if remark else []
-    slope, intercept = values.rescale_pair(header, default_rescale)
-    values.check_wrapped(stored, header, slope, intercept)
-    notes += values.check_range(stored, slope, intercept)
-    padding, padding_note = values.padding_hu(header, slope, intercept)
-    notes += padding_note + values.declared_notes(header)
+    slope, intercept = pixels.rescale_pair(header, default_rescale)
+    pixels.check_wrapped(stored, header, slope, intercept)
+    notes += pixels.check_range(stored, slope, intercept)
+    padding, padding_note = pixels.padding_hu(header, slope, intercept)
+    notes += padding_note + pixels.declared_notes(header)
     image = describe_image(path, header, frame)
     return _Slice(image, header, stored, slope, intercept, padding, notes)
 
@@ -251,7 +265,7 @@ def _first_of_each(slices, keyword):
     """The first slice with each value of an attribute that is not empty."""
     first = {}
     for one in slices:
-        first.setdefault(values.text(one.header, keyword), one)
+        first.setdefault(text(one.header, keyword), one)
     first.pop("", None)
     return list(first.values())
 

@@ -3,7 +3,7 @@
 import copy
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,25 +11,16 @@ from pathlib import Path
 import numpy as np
 from pydicom import config
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
 from pydicom.valuerep import DSfloat, validate_value
 
+from headrest.dicom import write
 from headrest.dicom.frames import frame_source
+from headrest.dicom.header import has_place, number
 from headrest.dicom.mask import BODY, HEADREST, MANUALLY_CORRECTED
-from headrest.dicom.series import Series
-from headrest.dicom.values import has_place, number
-from headrest.dicom.write import (
-    IMPLEMENTATION_UID,
-    SERIES_NUMBER_OFFSET,
-    appended,
-    code,
-    derived_uid,
-    item,
-    mask_digest,
-    offset_series_number,
-    source_image,
-)
+from headrest.dicom.series import Series, check_shape
+from headrest.dicom.write import code, item, mask_digest, reference
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError
 from headrest.util.files import atomic_file
@@ -117,10 +108,8 @@ def save_object(
 
     Raises HeadrestError where labels do not fit, slices have no position, or `make` fails.
     """
-    refusal = why_no_segmentation(series)
-    if np.shape(labels) != series.stored.shape:
-        refusal = f"a mask of {np.shape(labels)} for slices of {series.stored.shape}"
-    if refusal:
+    check_shape(labels, series, f"{path}: not written: ")
+    if refusal := why_no_segmentation(series):
         raise HeadrestError(f"{path}: not written: {refusal}")
     with atomic_file(path) as temporary:
         try:
@@ -141,25 +130,21 @@ def save_object(
 
 
 def _segmentation(series, labels, parameters, family, kind):
-    binary, source, now = kind == "BINARY", sound_header(series), datetime.now()
+    binary, source = kind == "BINARY", sound_header(series)
     count = 1 if labels.dtype == bool else len(SEGMENTS)
     masks = [labels == n + 1 for n in range(count)]
     made_of = (series.fingerprint, parameters, *map(mask_digest, masks), "segmentation", kind)
     bits = 1 if binary else 8
-    ds = item(
-        SpecificCharacterSet="ISO_IR 192",
+    ds = new_object(
+        source,
+        made_of,
+        ExplicitVRLittleEndian,
+        "Content",
         SOPClassUID=SegmentationStorage if binary else LABEL_MAP_STORAGE,
-        SOPInstanceUID=derived_uid(*made_of),
-        SeriesInstanceUID=derived_uid(*made_of, "series"),
-        SeriesNumber=offset_series_number(source, 2 * SERIES_NUMBER_OFFSET),
-        SeriesDescription=appended(source, "SeriesDescription", " ", "headrest", 64),
-        InstanceNumber=1,
+        SeriesNumber=write.offset_series_number(source, 2 * write.SERIES_NUMBER_OFFSET),
         Modality="SEG",
         ImageType=["DERIVED", "PRIMARY"],
-        Manufacturer="headrest",
-        ManufacturerModelName="headrest",
         DeviceSerialNumber=__version__,
-        SoftwareVersions=__version__,
         ContentLabel="HEADREST",
         ContentDescription="Support with its partial-volume boundary; patient",
         ContentCreatorName="",
@@ -177,9 +162,6 @@ def _segmentation(series, labels, parameters, family, kind):
         BitsStored=bits,
         HighBit=bits - 1,
     )
-    for word in ("InstanceCreation", "Content"):
-        setattr(ds, f"{word}Date", now.strftime("%Y%m%d"))
-        setattr(ds, f"{word}Time", now.strftime("%H%M%S"))
     copied = {tag_for_keyword(keyword) for keyword in (*TYPE_2, *COPIED)}
     kept = [tag for tag in source.keys() if tag in copied or tag.group in COPIED_GROUPS]  # noqa: SIM118
     ds.update({tag: source[tag] for tag in kept})
@@ -187,9 +169,26 @@ def _segmentation(series, labels, parameters, family, kind):
     # Frames of one bit follow each other without padding (PS3.5 8.1.1).
     pixels = np.packbits(masks, bitorder="little") if binary else labels.astype(np.uint8)
     ds.add_new("PixelData", "OB", pixels.tobytes() + bytes(pixels.size % 2))
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
+    return ds
+
+
+def new_object(
+    source: Dataset, made_of: Sequence[str], syntax: UID, made: str, **elements: object
+) -> Dataset:
+    """Make an object in a series of its own, whose UIDs follow from `made_of`."""
+    ds = item(
+        SpecificCharacterSet="ISO_IR 192",
+        SOPInstanceUID=write.derived_uid(*made_of),
+        SeriesInstanceUID=write.derived_uid(*made_of, "series"),
+        SeriesDescription=write.appended(source, "SeriesDescription", " ", "headrest", 64),
+        InstanceNumber=1,
+        Manufacturer="headrest",
+        ManufacturerModelName="headrest",
+        SoftwareVersions=__version__,
+        **elements,
+    )
+    write.set_times(ds, datetime.now(), "InstanceCreation", made)
+    ds.file_meta = write.file_meta(syntax)
     return ds
 
 
@@ -219,10 +218,7 @@ def _segments(count, binary, parameters, family):
 
 def _describe_frames(ds, series, source, segments):
     """Add references, functional groups and dimensions; 0 segments: frames hold all of them."""
-    references = [
-        item(ReferencedSOPClassUID=h.SOPClassUID, ReferencedSOPInstanceUID=h.SOPInstanceUID)
-        for h in series.headers
-    ]
+    references = [reference(header) for header in series.headers]
     own = item(SeriesInstanceUID=series.uid, ReferencedInstanceSequence=references)
     ds.ReferencedSeriesSequence = [own]
     pixel, orientation = item(SliceThickness=source.SliceThickness), Dataset()
@@ -235,7 +231,9 @@ def _describe_frames(ds, series, source, segments):
     ds.SharedFunctionalGroupsSequence = [shared]
     done, groups = [code("113076", "DCM", "Segmentation")], []
     for header in series.headers:
-        derivation = item(SourceImageSequence=[source_image(header)], DerivationCodeSequence=done)
+        derivation = item(
+            SourceImageSequence=[write.source_image(header)], DerivationCodeSequence=done
+        )
         place = Dataset()
         place["ImagePositionPatient"] = header["ImagePositionPatient"]
         groups.append(item(DerivationImageSequence=[derivation], PlanePositionSequence=[place]))
@@ -249,7 +247,7 @@ def _describe_frames(ds, series, source, segments):
                 frame.SegmentIdentificationSequence = [item(ReferencedSegmentNumber=n)]
             frames.append(frame)
     ds.PerFrameFunctionalGroupsSequence = frames
-    uid = derived_uid(ds.SOPInstanceUID, "dimensions")
+    uid = write.derived_uid(ds.SOPInstanceUID, "dimensions")
     ds.DimensionOrganizationSequence = [item(DimensionOrganizationUID=uid)]
     by_segment = ("ReferencedSegmentNumber", "SegmentIdentificationSequence")
     by_place = ("ImagePositionPatient", "PlanePositionSequence")
@@ -292,7 +290,7 @@ def sound_header(series: Series) -> Dataset:
     # A series has one frame of reference (PS3.3 C.7.4.1). Some files have none, or one per slice.
     frames = {header.get("FrameOfReferenceUID") or "" for header in series.headers}
     if len(frames) > 1 or "" in frames:
-        first.FrameOfReferenceUID = derived_uid(series.fingerprint, "frame of reference")
+        first.FrameOfReferenceUID = write.derived_uid(series.fingerprint, "frame of reference")
     if not number(first, "SliceThickness"):
         first.SliceThickness = series.spacing_mm[0]
     return first

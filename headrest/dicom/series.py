@@ -1,7 +1,7 @@
 """One axial CT series: its files, and in memory."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -10,13 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from headrest.dicom.values import number
+from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM
+from headrest.dicom.header import number
+from headrest.dicom.pixels import check_volume
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 from headrest.util.errors import HeadrestError, counted, plain
 from headrest.util.files import sha256
 
 MAX_SHOWN = 64
 """Characters of a value that a message shows; DICOM's own limit for a short text (PS3.5 6.2)."""
+
+CALL = "series_from_array(hu, spacing_mm=(5.0, 0.5, 0.5))  # hu[slices, rows, columns]; z, y, x"
+"""A call that works, for messages."""
+
+MAX_SLICE_SPACING_MM = 100.0
+"""Largest plausible distance of two slices; above it, the number is no distance in mm."""
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether a path is named as a NIfTI file: .nii or .nii.gz."""
+    return str(path).lower().endswith((".nii", ".nii.gz"))
 
 
 @dataclass(frozen=True)
@@ -25,20 +38,13 @@ class SeriesFiles:
 
     Attributes
     ----------
-    uid, number, description : str
-        Series Instance UID, Series Number, Series Description.
-    files : tuple of Path
-        One per image; a multi-frame file is named once per frame.
-    stack : str
-        Name of the stack, where the series has several; see `headrest.dicom.stacks`.
-    warnings : tuple of str
-        Images that were left out, and how stacks were separated.
-    damaged : tuple of str
-        Damaged files that may belong to the series, each with the reason.
-    frames : tuple of int
-        For multi-frame files the frame of each of `files`, from 1; 0 for a single-frame file.
-    lacks_rescale : bool
-        Whether a default rescale applies.
+    uid, number, description : Series Instance UID, Series Number, Series Description.
+    files : one per image; a multi-frame file is named once per frame.
+    stack : name of the stack, where the series has several; see `headrest.dicom.stacks`.
+    warnings : images that were left out, and how stacks were separated.
+    damaged : damaged files that may belong to the series, each with the reason.
+    frames : for multi-frame files the frame of each of `files`, from 1; 0 for a single-frame file.
+    lacks_rescale : whether a default rescale applies.
     """
 
     uid: str
@@ -61,23 +67,18 @@ class SeriesFiles:
 
         Raises HeadrestError where a file cannot be read.
         """
-        given = []
-        if default_rescale is not None and self.lacks_rescale:
-            given = ["{} {}".format(*map(float, default_rescale))]
-        return fingerprint_of_files(self.uid, self.files, given, self.frames)
+        if is_nifti(self.files[0]):
+            return fingerprint_of_files("NIfTI", self.files)
+        pairs = [default_rescale] if default_rescale is not None and self.lacks_rescale else []
+        return fingerprint_of_files(self.uid, self.files, pairs, self.frames)
 
 
 @dataclass(frozen=True)
 class FolderContents:
     """Result of `find_series`.
 
-    Attributes
-    ----------
-    series : tuple of SeriesFiles
-    warnings : tuple of str
-        One line for each kind of file that was skipped, and for images that form no volume.
-    broken : tuple of HeadrestError
-        Damaged files of unknown series, and folders that cannot be opened.
+    `warnings` are one line for each kind of file that was skipped, and for images that form no
+    volume; `broken` are damaged files of unknown series, and folders that cannot be opened.
     """
 
     series: tuple[SeriesFiles, ...]
@@ -97,22 +98,16 @@ class Series:
         Stored values, masked to Bits Stored. NIfTI and arrays may be float.
     slopes, intercepts : float array (slices,)
         Rescale Slope (0028,1053) and Rescale Intercept (0028,1052) of each slice.
-    padding_hu : tuple
-        For each slice (lowest, highest) HU of its padding tags, or None.
+    padding_hu : for each slice (lowest, highest) HU of its padding tags, or None.
     positions, orientation : float arrays (slices, 3), in mm, and (6,)
         Image Position and Orientation (Patient) (0020,0032), (0020,0037).
     spacing_mm : (z, y, x)
         Median distance of neighbouring slices along their normal, Pixel Spacing (0028,0030).
-    tilt_deg : float
-        Angle between the slice normal and the long axis of the table.
-    warnings : tuple of str
-        Findings in the input and how each was handled.
-    files, unused : tuple of Path
-        One per slice; repeated images, and damaged ones that were left out.
-    frames : tuple of int
-        For multi-frame files the frame of each of `files` and `unused`, from 1.
-    image : nibabel image, or None
-        The NIfTI image that the series was read from; see `headrest.dicom.nifti`.
+    tilt_deg : float, angle between the slice normal and the long axis of the table.
+    warnings : tuple of str, findings in the input and how each was handled.
+    files, unused : one Path per slice; repeated images, and damaged ones that were left out.
+    frames : for multi-frame files the frame of each of `files` and `unused`, from 1.
+    image : the nibabel image that the series was read from, or None.
     """
 
     headers: tuple
@@ -125,7 +120,7 @@ class Series:
     spacing_mm: tuple[float, float, float]
     tilt_deg: float
     warnings: tuple[str, ...]
-    files: tuple[Path, ...]
+    files: tuple[Path, ...] = ()
     unused: tuple[Path, ...] = ()
     frames: tuple[int, ...] = ()
     image: Any = None
@@ -148,9 +143,7 @@ class Series:
         hu = np.empty(self.stored.shape, np.float32)
         for i, limits in enumerate(self.padding_hu):  # per slice, which fits the processor's cache
             hu[i] = rescale(self.stored[i], self.slopes[i], self.intercepts[i])
-            outside = outside_field_of_view(hu[i], limits)
-            if outside.any():
-                hu[i][outside] = FLOOR
+            hu[i][outside_field_of_view(hu[i], limits)] = FLOOR
         return hu
 
     @property
@@ -196,11 +189,8 @@ class Series:
         Raises HeadrestError where a file was deleted after it was read.
         """
         if self.headers:
-            given = [
-                f"{float(slope)} {float(intercept)}"
-                for header, slope, intercept in zip(self.headers, self.slopes, self.intercepts)
-                if header.get("RescaleSlope") is None
-            ]
+            rescales = zip(self.headers, self.slopes, self.intercepts)
+            given = [pair for header, *pair in rescales if header.get("RescaleSlope") is None]
             return fingerprint_of_files(self.uid, self.files + self.unused, given, self.frames)
         if self.files:
             return fingerprint_of_files("NIfTI", self.files)
@@ -217,18 +207,27 @@ class Series:
 
     def __repr__(self) -> str:
         slices, rows, columns = self.stored.shape
-        z, y, x = self.spacing_mm
+        spacing = "{:.2f} x {:.3f} x {:.3f} mm".format(*self.spacing_mm)
         return (
-            f"Series({counted(slices, 'slice')} of {rows} x {columns}, "
-            f"{z:.2f} x {y:.3f} x {x:.3f} mm, tilt {self.tilt_deg:.1f} degrees, "
-            f"{counted(len(self.warnings), 'warning')})"
+            f"Series({counted(slices, 'slice')} of {rows} x {columns}, {spacing}, tilt "
+            f"{self.tilt_deg:.1f} degrees, {counted(len(self.warnings), 'warning')})"
         )
 
 
+def check_shape(values: np.ndarray, series: Series, where: str = "") -> None:
+    """Refuse a mask, labels or values of another shape than the series; `where` begins the text."""
+    if np.shape(values) != series.stored.shape:
+        shapes = f"a mask of {np.shape(values)} for slices of {series.stored.shape}"
+        raise HeadrestError(f"{where}{shapes}")
+
+
 def fingerprint_of_files(
-    uid: str, files: Iterable[Path], rescale: Iterable[str] = (), frames: Iterable[int] = ()
+    uid: str,
+    files: Iterable[Path],
+    rescales: Iterable[Sequence[float]] = (),
+    frames: Iterable[int] = (),
 ) -> str:
-    """Hash a Series Instance UID, the bytes of its files in any order, a rescale and frames."""
+    """Hash a Series Instance UID, the bytes of its files in any order, rescales and frames."""
     try:
         hashes = {path: sha256(path) for path in set(files)}
     except OSError as error:
@@ -236,7 +235,8 @@ def fingerprint_of_files(
     contents = {
         f"{hashes[path]} {frame or ''}".strip() for path, frame in zip_longest(files, frames)
     }
-    words = [uid, *sorted(contents), *sorted(set(rescale))]
+    given = {"{} {}".format(*map(float, pair)) for pair in rescales}
+    words = [uid, *sorted(contents), *sorted(given)]
     return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
 
@@ -251,7 +251,75 @@ def volume_series(
     **source: Any,
 ) -> Series:
     """Make a series without DICOM headers, with one rescale; `source` has its file and image."""
-    count = len(stored)
-    rescale = np.full(count, slope), np.full(count, intercept)
-    values = (stored, *rescale, (None,) * count, positions, orientation, spacing_mm, tilt_deg)
-    return Series((), *values, (), **{"files": (), **source})  # type: ignore[arg-type]
+    rescale = np.full(len(stored), slope), np.full(len(stored), intercept)
+    grid = positions, orientation, spacing_mm, tilt_deg
+    return Series((), stored, *rescale, (None,) * len(stored), *grid, (), **source)
+
+
+def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
+    """Make a series from an array of HU.
+
+    Parameters
+    ----------
+    hu : int or float array (slices, rows, columns), in HU
+        Slices axial, from feet to head; rows from anterior to posterior, columns from the right
+        of the patient to the left, as in DICOM.
+    spacing_mm : (z, y, x)
+        Distance of slices, of rows and of columns, in mm.
+
+    Returns
+    -------
+    Series without DICOM headers, as `find_support` takes it.
+
+    Raises
+    ------
+    HeadrestError
+        For another type or number of axes, values that are not HU, or a spacing that does not
+        fit; the text shows a call that works.
+
+    Examples
+    --------
+    >>> hu = np.full((4, 64, 48), -1000)
+    >>> hu[:, 20:40, 10:30] = 40
+    >>> series_from_array(hu, spacing_mm=(5, 3.5, 3.5))
+    Series(4 slices of 64 x 48, 5.00 x 3.500 x 3.500 mm, tilt 0.0 degrees, 0 warnings)
+    """
+    if not hasattr(hu, "__array__"):
+        expected = "expected a Series, a path, a nibabel image, or an array of HU"
+        raise HeadrestError(f"{type(hu).__name__}: {expected}; for example {CALL}")
+    stored = np.asarray(hu)
+    if stored.dtype.kind not in "iuf":
+        raise HeadrestError(f"an array of {stored.dtype}: expected HU as int or float")
+    if stored.ndim != 3 or not stored.size:
+        what = "one slice is hu[np.newaxis]" if stored.ndim == 2 else "pass one volume at a time"
+        raise HeadrestError(f"an array of shape {stored.shape}: {what}; for example {CALL}")
+    spacing = _checked_spacing(spacing_mm)
+    if stored.shape[0] == stored.shape[1] and 2 * stored.shape[2] <= stored.shape[0]:
+        raise HeadrestError(  # axial slices are nearly always square
+            f"an array of shape {stored.shape}: slices last, in the order x, y, z? "
+            "Expected (slices, rows, columns): hu.transpose(2, 1, 0)"
+        )
+    check_volume(stored)
+    positions = np.outer(np.arange(len(stored)) * spacing[0], [0, 0, 1.0])
+    return volume_series(stored, positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing)
+
+
+def _checked_spacing(spacing_mm):
+    try:
+        spacing = tuple(float(mm) for mm in spacing_mm)
+    except (TypeError, ValueError):
+        spacing = ()
+    reason, (low, high) = "", PIXEL_SPACING_RANGE_MM
+    if len(spacing) != 3:
+        reason = "expected three numbers (z, y, x) in mm"
+    elif not (np.isfinite(spacing).all() and min(spacing) > 0):
+        reason = "each number must be positive"
+    elif min(spacing) < low:
+        reason = "too small for mm; metres? Multiply by 1000"
+    elif max(spacing[1:]) > high or spacing[0] > MAX_SLICE_SPACING_MM:
+        reason = "too large for mm; micrometres? Or not in the order (z, y, x)"
+    elif spacing[0] == spacing[1] and not 0.5 < spacing[2] / spacing[1] < 2:
+        reason = "in the order x, y, z? Expected (z, y, x)"  # pixels are nearly always square
+    if reason:
+        raise HeadrestError(f"spacing_mm={spacing_mm}: {reason}; for example {CALL}")
+    return spacing

@@ -1,21 +1,17 @@
 """Write support and patient as an RT Structure Set (PS3.3 A.19), for treatment planning."""
 
-from datetime import datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from headrest.dicom import segmentation as seg
 from headrest.dicom import write
 from headrest.dicom.series import Series
-from headrest.util import __version__
 from headrest.util.errors import require
 
 STRUCTURES = {"SUPPORT": [213, 94, 0], "EXTERNAL": [0, 158, 115]}
@@ -55,26 +51,26 @@ def write_structures(
 
 
 def _structure_set(series, labels, parameters):
-    source, now = seg.sound_header(series), datetime.now()
-    images = [_reference(header) for header in series.headers]
+    source = seg.sound_header(series)
+    images = [write.reference(header) for header in series.headers]
     digests = [write.mask_digest(labels == n) for n in (1, 2)]
     made_of = (series.fingerprint, parameters, *digests, "structures")
-    ds = Dataset()
-    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds = seg.new_object(
+        source,
+        made_of,
+        ImplicitVRLittleEndian,  # no limit of 64 KB for a contour
+        "StructureSet",
+        SOPClassUID=RTStructureSetStorage,
+        SeriesNumber=write.offset_series_number(source, 3 * write.SERIES_NUMBER_OFFSET),
+        Modality="RTSTRUCT",
+        OperatorsName="",
+        StructureSetLabel="HEADREST",
+        StructureSetDescription=parameters[:1024],
+        ApprovalStatus="UNAPPROVED",
+    )
     for keyword in (*seg.TYPE_2, "StudyDescription", "StudyInstanceUID", "FrameOfReferenceUID"):
         setattr(ds, keyword, source.get(keyword, ""))
     ds.PatientName = str(series.headers[0].get("PatientName", ""))
-    ds.SOPClassUID, ds.SOPInstanceUID = RTStructureSetStorage, write.derived_uid(*made_of)
-    ds.Modality, ds.SeriesInstanceUID = "RTSTRUCT", write.derived_uid(*made_of, "series")
-    ds.SeriesNumber = write.offset_series_number(source, 3 * write.SERIES_NUMBER_OFFSET)
-    ds.SeriesDescription = write.appended(source, "SeriesDescription", " ", "headrest", 64)
-    ds.Manufacturer = ds.ManufacturerModelName = "headrest"
-    ds.SoftwareVersions, ds.OperatorsName, ds.InstanceNumber = __version__, "", 1
-    ds.StructureSetLabel, ds.StructureSetDescription = "HEADREST", parameters[:1024]
-    for kind in ("StructureSet", "InstanceCreation"):
-        setattr(ds, f"{kind}Date", now.strftime("%Y%m%d"))
-        setattr(ds, f"{kind}Time", now.strftime("%H%M%S"))
-    ds.ApprovalStatus = "UNAPPROVED"
     ds.ReferencedFrameOfReferenceSequence = [_frame(source, images)]
     ds.StructureSetROISequence, ds.ROIContourSequence = [], []
     ds.RTROIObservationsSequence = []
@@ -91,9 +87,6 @@ def _structure_set(series, labels, parameters):
         ds.StructureSetROISequence.append(roi)
         ds.ROIContourSequence.append(contour)
         ds.RTROIObservationsSequence.append(observation)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # no limit of 64 KB for a contour
-    ds.file_meta.ImplementationClassUID = write.IMPLEMENTATION_UID
     return ds
 
 
@@ -143,10 +136,4 @@ def _frame(source, images):
     )
     return write.item(
         FrameOfReferenceUID=source.FrameOfReferenceUID, RTReferencedStudySequence=[study]
-    )
-
-
-def _reference(header):
-    return write.item(
-        ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID
     )

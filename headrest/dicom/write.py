@@ -13,16 +13,15 @@ import numpy as np
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
-from pydicom.uid import UID, CTImageStorage, generate_uid
+from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DSfloat
 from tqdm.auto import tqdm
 
 from headrest.dicom.codecs import output_syntax, set_pixels
 from headrest.dicom.frames import frame_source
-from headrest.dicom.header import quiet, read_header
+from headrest.dicom.header import drop_private_elements, number, quiet, read_header, text
 from headrest.dicom.nifti import encode_like_source
-from headrest.dicom.series import Series
-from headrest.dicom.values import drop_private_elements, number, text
+from headrest.dicom.series import Series, check_shape
 from headrest.hounsfield import AIR
 from headrest.util import __version__
 from headrest.util.errors import HeadrestError
@@ -109,9 +108,7 @@ def write_derived_series(
     >>> bool((derived.hu[series.hu > 1000] == -1000).all())
     True
     """
-    if np.shape(removed) != series.stored.shape:
-        shapes = f"a mask of {np.shape(removed)} for slices of {series.stored.shape}"
-        raise HeadrestError(f"{folder}: not written: {shapes}")
+    check_shape(removed, series, f"{folder}: not written: ")
     refuse_array(series)
     if series.image is not None:
         stored = np.stack([_filled(series, removed, i) for i in range(len(series))])
@@ -132,7 +129,10 @@ def write_derived_series(
                 _describe_derivation(derived, series, i, parameters, now)
                 if drop_private:
                     drop_private_elements(derived)
-                _renew_file_meta(derived, compress)
+                syntax = output_syntax(series.headers[i].file_meta.TransferSyntaxUID, compress)
+                derived.file_meta = file_meta(syntax)
+                derived.file_meta.ImplementationVersionName = f"HEADREST_{__version__}"[:16]
+                derived.preamble = bytes(128)  # a preamble can carry a program
                 set_pixels(derived, _filled(series, removed, i))
                 encoded = io.BytesIO()
                 derived.save_as(encoded, enforce_file_format=True)
@@ -215,10 +215,7 @@ def _derive(series, i, made_of, now):
     derived.SeriesNumber = offset_series_number(source, SERIES_NUMBER_OFFSET)
     derived.SeriesDescription = appended(source, "SeriesDescription", " ", "headrest removed", 64)
     derived.ImageType = ["DERIVED", *_image_type_rest(source)]
-    local = _local(source, now)
-    for kind in ("InstanceCreation", "Content"):
-        setattr(derived, f"{kind}Date", local.strftime("%Y%m%d"))
-        setattr(derived, f"{kind}Time", local.strftime("%H%M%S"))
+    set_times(derived, _local(source, now), "InstanceCreation", "Content")
     if "RescaleSlope" not in source:  # given by the user
         derived.RescaleSlope = DSfloat(series.slopes[i], auto_format=True)
         derived.RescaleIntercept = DSfloat(series.intercepts[i], auto_format=True)
@@ -285,23 +282,31 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
     return item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
 
 
+def reference(header: Dataset) -> Dataset:
+    """Make an item that refers to the object of a header."""
+    return item(
+        ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID
+    )
+
+
 def source_image(source: Dataset) -> Dataset:
     """Item of Source Image Sequence (0008,2112) that refers to a slice, or to its frame."""
-    image = copy.deepcopy(frame_source(source)) or Dataset()
-    image.setdefault("ReferencedSOPClassUID", source.SOPClassUID)
-    image.setdefault("ReferencedSOPInstanceUID", source.SOPInstanceUID)
+    image = copy.deepcopy(frame_source(source)) or reference(source)
     purpose = code("121322", "DCM", "Source image for image processing operation")
     image.PurposeOfReferenceCodeSequence = [purpose]
     image.SpatialLocationsPreserved = "YES"
     return image
 
 
-def _renew_file_meta(derived, compress):
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
-    meta.TransferSyntaxUID = output_syntax(derived.file_meta.TransferSyntaxUID, compress)
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
-    meta.ImplementationVersionName = f"HEADREST_{__version__}"[:16]
-    derived.file_meta = meta
-    derived.preamble = bytes(128)  # a preamble can carry a program
+def file_meta(syntax: UID) -> FileMetaDataset:
+    """Make file meta information; pydicom adds class and UID when the file is written."""
+    return FileMetaDataset(
+        item(TransferSyntaxUID=syntax, ImplementationClassUID=IMPLEMENTATION_UID)
+    )
+
+
+def set_times(dataset: Dataset, time: datetime, *kinds: str) -> None:
+    """Set the date and time attributes of these kinds."""
+    for kind in kinds:
+        setattr(dataset, f"{kind}Date", time.strftime("%Y%m%d"))
+        setattr(dataset, f"{kind}Time", time.strftime("%H%M%S"))

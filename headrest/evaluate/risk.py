@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from headrest.dicom.arrays import series_from_array
-from headrest.dicom.series import Series
+from headrest.dicom.series import Series, series_from_array
 from headrest.hounsfield import FLOOR, PATIENT, SUPPORT
 from headrest.phantom import Study, render, sample_parameters
 from headrest.segment.bound import (

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from headrest.dicom.header import text
 from headrest.dicom.series import Series
-from headrest.dicom.values import text
 from headrest.hounsfield import DENSE_HU
 from headrest.segment.components import find_components
 from headrest.segment.morphology import open_mask

@@ -13,10 +13,9 @@ from tqdm.auto import tqdm
 from headrest.clean.report import REPORT_FILE
 from headrest.dicom import Series, SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
-from headrest.dicom.header import quiet
+from headrest.dicom.header import quiet, text
 from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
-from headrest.dicom.nifti import is_nifti
-from headrest.dicom.values import text
+from headrest.dicom.series import is_nifti
 from headrest.dicom.write import is_derived
 from headrest.hounsfield import IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import synthesize
