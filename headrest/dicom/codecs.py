@@ -47,7 +47,11 @@ def check_frame(header: Dataset, syntax: UID) -> bool:
         raise HeadrestError("its compressed pixel data are cut short; copy the file again")
     if frame[end:].strip(b"\0"):
         header.PixelData = encapsulate([frame[:end]])
-    *declared, bits, signed, lossy = _declared(segments, syntax)
+    try:
+        *declared, bits, signed, lossy = CODECS[syntax].parse(segments)
+    except (KeyError, IndexError, ZeroDivisionError, struct.error) as error:
+        reason = f"its pixel data are no {CODECS[syntax].name} image, or damaged"
+        raise HeadrestError(reason) from error
     # The first bytes may occur inside an image by chance, but not after an end marker.
     another = re.search(END_OF_IMAGE + b".?\0*" + re.escape(frame[:3]), frame, re.DOTALL)
     if declared != [header.Rows, header.Columns, 1] or another:
@@ -76,15 +80,6 @@ def _segments(frame):
     return found, at
 
 
-def _declared(segments, syntax):
-    """Rows, columns, samples, bits, signed, lossy of a compressed image."""
-    kind, _, parse, _ = CODECS[syntax]
-    try:
-        return parse(segments)
-    except (KeyError, IndexError, ZeroDivisionError, struct.error) as error:
-        raise HeadrestError(f"its pixel data are no {kind} image, or damaged") from error
-
-
 def _jpeg_2000(found):
     _, *box, samples, depth, dx, dy = struct.unpack_from(">H8IHBBB", found[SIZ])
     x1, y1, x0, y0, tile_x, tile_y = box[:6]
@@ -109,6 +104,7 @@ def _jpeg(found):
 class Codec(NamedTuple):
     """A codec: its name, plugin of pydicom, parser of segments, and lossless output syntax.
 
+    `parse` returns rows, columns, samples, bits, signed, lossy of a compressed image.
     pydicom alone takes any installed plugin, and some crash the process on a damaged file. For JPEG
     it has only such plugins, or GPL ones: imagecodecs decodes it. No encoder writes HTJ2K.
     """
@@ -240,9 +236,8 @@ def set_pixels(derived: Dataset, words: np.ndarray) -> None:
     if syntax.is_encapsulated:
         _compress(derived, words, syntax)
         return
-    if syntax == uid.ExplicitVRBigEndian:
-        words = words.astype(words.dtype.newbyteorder(">"))
-    derived.add_new("PixelData", "OW", words.tobytes())
+    order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
+    derived.add_new("PixelData", "OW", words.astype(words.dtype.newbyteorder(order)).tobytes())
 
 
 def _compress(derived, words, syntax):

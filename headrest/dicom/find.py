@@ -58,13 +58,7 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     folder : path
         A single file, or a folder that is searched with all its subfolders. File names do not
         matter. Symbolic links to folders and the references of a DICOMDIR are not followed.
-    acquisition : int, optional
-        Keep only images with this Acquisition Number (0020,0012).
-
-    Returns
-    -------
-    FolderContents
-        Its `warnings` count localizers, captures, other modalities and files that are not DICOM.
+    acquisition : int, optional, keep only images with this Acquisition Number (0020,0012).
 
     Raises
     ------

@@ -180,10 +180,8 @@ def common_value(images: Sequence[Image], attribute: str) -> Image:
 
 
 def _pixel_spacing(images):
-    for image in images:
-        if not image.pixel_spacing:
-            reason = "PixelSpacing is missing or malformed; export it again"
-            raise HeadrestError(f"{image.path}: {reason}")
+    for lost in [image.path for image in images if not image.pixel_spacing]:
+        raise HeadrestError(f"{lost}: PixelSpacing is missing or malformed; export it again")
     common_value(images, "matrix")
     spacing = common_value(images, "pixel_spacing").pixel_spacing
     if not PIXEL_SPACING_RANGE_MM[0] <= min(spacing) <= max(spacing) <= PIXEL_SPACING_RANGE_MM[1]:

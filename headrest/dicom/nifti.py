@@ -30,13 +30,11 @@ def read_nifti(source: Any) -> Series:
 
     Parameters
     ----------
-    source : path (.nii, .nii.gz), or nibabel image
-        One volume in HU after scl_slope and scl_inter.
+    source : path (.nii, .nii.gz), or nibabel image, of one volume in HU after scl_slope, scl_inter.
 
     Returns
     -------
-    Series
-        Axes swapped and flipped to axial slices as in DICOM; nothing is resampled.
+    Series, axes swapped and flipped to axial slices as in DICOM; nothing is resampled.
 
     Raises
     ------
@@ -207,12 +205,9 @@ def write_nifti(
     values : array (slices, rows, columns)
         bool or uint8 for labels, int16 or float for HU and probabilities; (columns, rows, slices)
         in the file for a series from DICOM.
-    path : path
-        Written atomically; compressed where it ends in .gz.
-    parameters : str
-        How the values were made, for the description (80 bytes).
-    resample : bool
-        Write an even, upright grid in place of the native one.
+    path : path, written atomically; compressed where it ends in .gz.
+    parameters : str, how the values were made, for the description (80 bytes).
+    resample : bool, write an even, upright grid in place of the native one.
 
     Raises
     ------
@@ -275,10 +270,9 @@ def _new_image(values, affine, sheared):
 def _resampled(series, values):
     """Values of an uneven or tilted series on an even grid without shear, and its affine in LPS.
 
-    The grid has the directions and the pixel spacing of the slices, and their median distance.
-    Slices of a tilted gantry are shifted within their plane, and the grid is widened to hold all.
-    uint8 takes the nearest voxel, others are interpolated linearly. Beyond the slices they are 0
-    (labels, probabilities) or the lowest value (int16: HU).
+    The grid has the directions and the pixel spacing of the slices, and their median distance; it
+    holds all slices, shifted within their plane if tilted. uint8 takes the nearest voxel, others
+    are interpolated linearly. Beyond the slices: 0, or the lowest value of int16 (HU).
     """
     steps = series.steps_mm
     offsets = (series.positions - series.positions[0]) @ np.linalg.inv(steps)

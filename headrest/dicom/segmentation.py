@@ -77,16 +77,12 @@ def write_segmentation(
 
     Parameters
     ----------
-    series : Series
-        The source. Required attributes that its headers lack are added empty.
+    series : Series, the source. Required attributes that its headers lack are added empty.
     labels : uint8 array (slices, rows, columns): 0, 1 support, 2 patient
         Or a bool array of the support, which gives one segment.
-    path : path
-        Written atomically. The same labels with the same parameters get the same UIDs.
-    parameters : str
-        How the labels were made.
-    family : (value, scheme, meaning)
-        Code of the family of the algorithm.
+    path : path, written atomically. The same labels and parameters get the same UIDs.
+    parameters : str, how the labels were made.
+    family : (value, scheme, meaning), code of the family of the algorithm.
     kind : str
         "BINARY", which every viewer reads, or "LABELMAP" (DICOM 2024c): one frame per slice, whose
         values are the numbers of the segments.

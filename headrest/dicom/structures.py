@@ -35,10 +35,8 @@ def write_structures(
     ----------
     series : Series
     labels : uint8 array (slices, rows, columns): 0, 1 support, 2 patient
-    path : path
-        Written atomically. The same labels with the same parameters get the same UIDs.
-    parameters : str
-        How the labels were made.
+    path : path, written atomically. The same labels and parameters get the same UIDs.
+    parameters : str, how the labels were made.
 
     Raises
     ------

@@ -35,8 +35,6 @@ SERIES_NUMBER_OFFSET = 1000
 CLEANED_IMAGE = "cleaned.nii.gz"
 """The derived image of a series from NIfTI."""
 
-DESCRIPTION_TAGS = {int(Tag("DerivationDescription"))}
-
 DERIVATION = "Support removed by headrest"
 """Part of Derivation Description (0008,2111) of each derived slice."""
 
@@ -73,8 +71,7 @@ def write_derived_series(
     Parameters
     ----------
     series : Series
-        From NIfTI: one file `cleaned.nii.gz` is written, with the affine, data type and header of
-        its source.
+        From NIfTI, one file `cleaned.nii.gz` is written, with affine, data type and header kept.
     removed : bool array (slices, rows, columns)
         Filled with -1000 HU, or with the nearest value that can be stored; see `fill_hu`.
     folder : path
@@ -87,8 +84,7 @@ def write_derived_series(
     compress : bool
         Compress losslessly with the codec of the source; see `headrest.dicom.codecs`. The UIDs
         stay the same. Without it slices are uncompressed.
-    drop_private : bool
-        Delete private elements (PS3.5 7.8), which may name the patient.
+    drop_private : bool, delete private elements (PS3.5 7.8), which may name the patient.
 
     Raises
     ------
@@ -158,7 +154,8 @@ def is_derived(path: Path) -> bool:
     """Whether a file is a slice that `write_derived_series` wrote."""
     try:
         with quiet():
-            header = read_header(path, DESCRIPTION_TAGS, DESCRIPTION_TAGS)
+            tags = {int(Tag("DerivationDescription"))}
+            header = read_header(path, tags, tags)
             return header is not None and DERIVATION in text(header, "DerivationDescription")
     except Exception:  # a damaged header makes pydicom raise any exception; the reader refuses it
         return False
@@ -176,14 +173,13 @@ def fill_hu(series: Series, i: int) -> float:
 
 def _fill(series, i):
     """Stored value of `fill_hu`."""
-    air = (AIR - series.intercepts[i]) / series.slopes[i]
-    if series.stored.dtype.kind == "f":
+    air, dtype = (AIR - series.intercepts[i]) / series.slopes[i], series.stored.dtype
+    if dtype.kind == "f":
         return air
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     if series.headers:
         bits, signed = series.headers[i].BitsStored, series.headers[i].PixelRepresentation
-        low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    else:
-        low, high = np.iinfo(series.stored.dtype).min, np.iinfo(series.stored.dtype).max
+        low, high = -signed << (bits - 1), (1 << (bits - signed)) - 1
     return min(max(round(air), low), high)
 
 
@@ -214,7 +210,9 @@ def _derive(series, i, made_of, now):
     derived.SeriesInstanceUID = derived_uid(*made_of)
     derived.SeriesNumber = offset_series_number(source, SERIES_NUMBER_OFFSET)
     derived.SeriesDescription = appended(source, "SeriesDescription", " ", "headrest removed", 64)
-    derived.ImageType = ["DERIVED", *_image_type_rest(source)]
+    kinds = source.get("ImageType") or ""
+    rest = [] if isinstance(kinds, str) else list(kinds[1:])
+    derived.ImageType = ["DERIVED", *(rest or ["PRIMARY", "AXIAL"])]
     set_times(derived, _local(source, now), "InstanceCreation", "Content")
     if "RescaleSlope" not in source:  # given by the user
         derived.RescaleSlope = DSfloat(series.slopes[i], auto_format=True)
@@ -241,12 +239,6 @@ def appended(source: Dataset, keyword: str, between: str, text: str, longest: in
 def offset_series_number(source: Dataset, more: int) -> int:
     """Series Number plus an offset, within the range of an IS: 1 to 2**31 - 1."""
     return min(max(int(number(source, "SeriesNumber") or 0) + more, 1), 2**31 - 1)
-
-
-def _image_type_rest(source):
-    value = source.get("ImageType") or []
-    rest = [] if isinstance(value, str) else list(value[1:])
-    return rest or ["PRIMARY", "AXIAL"]
 
 
 def _describe_derivation(derived, series, i, parameters, now):
