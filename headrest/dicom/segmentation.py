@@ -16,7 +16,6 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
 from pydicom.valuerep import DSfloat, validate_value
 
 from headrest.dicom import write
-from headrest.dicom.frames import frame_source
 from headrest.dicom.header import has_place, number
 from headrest.dicom.mask import BODY, HEADREST, MANUALLY_CORRECTED
 from headrest.dicom.series import Series, check_shape
@@ -112,11 +111,7 @@ def save_object(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they may quote the patient's name
                 encoded = io.BytesIO()
-                made = make()
-                frames = {h.SOPInstanceUID: frame_source(h) for h in series.headers}
-                if any(frames.values()):
-                    _refer_to_frames(made, frames)
-                made.save_as(encoded, enforce_file_format=True)
+                make().save_as(encoded, enforce_file_format=True)
             temporary.write_bytes(encoded.getvalue())
         except OSError:
             raise
@@ -214,8 +209,10 @@ def _segments(count, binary, parameters, family):
 
 def _describe_frames(ds, series, source, segments):
     """Add references, functional groups and dimensions; 0 segments: frames hold all of them."""
-    references = [reference(header) for header in series.headers]
-    own = item(SeriesInstanceUID=series.uid, ReferencedInstanceSequence=references)
+    files = {one.ReferencedSOPInstanceUID: one for one in map(reference, series.headers)}
+    for one in files.values():
+        one.pop("ReferencedFrameNumber", None)
+    own = item(SeriesInstanceUID=series.uid, ReferencedInstanceSequence=list(files.values()))
     ds.ReferencedSeriesSequence = [own]
     pixel, orientation = item(SliceThickness=source.SliceThickness), Dataset()
     gaps = abs(np.diff(series.positions @ np.cross(*series.orientation.reshape(2, 3))))
@@ -254,20 +251,6 @@ def _describe_frames(ds, series, source, segments):
             tag_for_keyword, words
         )
         ds.DimensionIndexSequence.append(dimension)
-
-
-def _refer_to_frames(dataset, frames):
-    """Replace references to single-frame headers by references to the frames they came from."""
-    for element in [element for element in dataset if element.VR == "SQ"]:
-        for one in element.value:
-            if source := frames.get(one.get("ReferencedSOPInstanceUID")):
-                one.update(source)
-            _refer_to_frames(one, frames)
-        if element.keyword == "ReferencedInstanceSequence":
-            files = {one.ReferencedSOPInstanceUID: one for one in element.value}
-            element.value = list(files.values())
-            for one in element.value:
-                one.pop("ReferencedFrameNumber", None)
 
 
 def made_by(parameters: str) -> str:

@@ -275,15 +275,15 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 def reference(header: Dataset) -> Dataset:
-    """Make an item that refers to the object of a header."""
-    return item(
+    """Make an item that refers to the image of a header, or to the frame it was made from."""
+    return copy.deepcopy(frame_source(header)) or item(
         ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID
     )
 
 
 def source_image(source: Dataset) -> Dataset:
     """Item of Source Image Sequence (0008,2112) that refers to a slice, or to its frame."""
-    image = copy.deepcopy(frame_source(source)) or reference(source)
+    image = reference(source)
     purpose = code("121322", "DCM", "Source image for image processing operation")
     image.PurposeOfReferenceCodeSequence = [purpose]
     image.SpatialLocationsPreserved = "YES"
