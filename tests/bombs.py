@@ -41,14 +41,9 @@ def header_of(path, syntax):
     return parts(write_slice(path, make_slice(TransferSyntaxUID=syntax)))[0]
 
 
-def raw(path):
-    """65535 x 65535 x 2147483647 pixels, it says."""
-    sizes = {"Rows": 65535, "Columns": 65535, "NumberOfFrames": 2**31 - 1}
-    write_slice(path, make_slice(**sizes))
-
-
-def wide_raw(path):
-    write_slice(path, make_slice(Rows=65535, Columns=65535))
+def raw(**sizes):
+    """As many pixels, it says."""
+    return lambda path: write_slice(path, make_slice(**sizes))
 
 
 def sparse(path):
@@ -106,8 +101,8 @@ def elements(start, content=b"", times=1, end=b"", size=None):
 
 BOMBS = {
     "30-deflate": deflate,
-    "31-raw": raw,
-    "31-wide": wide_raw,
+    "31-raw": raw(Rows=65535, Columns=65535, NumberOfFrames=2**31 - 1),
+    "31-wide": raw(Rows=65535, Columns=65535),
     "31-sparse": sparse,
     "32-rle": rle,
     "32-rle-runs": rle_runs,
@@ -128,12 +123,11 @@ LARGE = ("30-deflate", "32-rle-runs", "33-jpeg-2000", "34-nested", "35-claims")
 """Those that the usual way of reading is tried on as well."""
 
 
-def ours(path):
-    return read_series(path)
-
-
 def usual(path):
     return dcmread(path).pixel_array
+
+
+READERS = {"ours": read_series, "usual": usual}
 
 
 def measured(read, path):
@@ -175,8 +169,8 @@ def main(folder, *names):
     for name in names or BOMBS:
         path = Path(folder, name)
         BOMBS[name](path)
-        for read in (ours, usual) if name in LARGE else (ours,):
-            print(json.dumps({"bomb": name, "read": read.__name__, **measured(read, path)}))
+        for who, read in READERS.items() if name in LARGE else [("ours", read_series)]:
+            print(json.dumps({"bomb": name, "read": who, **measured(read, path)}))
             sys.stdout.flush()
         path.unlink()
 

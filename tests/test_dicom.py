@@ -61,13 +61,6 @@ def test_a_default_rescale_replaces_a_missing_one_and_never_a_damaged_one(tmp_pa
         assert "--default-rescale" not in said  # it would not help
 
 
-def test_warns_of_signed_values_declared_unsigned_in_12_bits(tmp_path):
-    make_series(tmp_path, 1, stored=head_hu(), **TWELVE)
-    series = read_series(tmp_path)
-    assert series.hu.min() >= -1024
-    assert series.warnings
-
-
 def test_keeps_half_hu_after_a_slice_of_integer_hu(tmp_path):
     stored = np.full((64, 64), 2053)
     make_series(tmp_path, stored=stored, RescaleSlope=lambda n: 1 if n == 1 else 1.5)
@@ -329,22 +322,6 @@ def test_the_option_named_in_a_refusal_works(tmp_path, lost, make):
 def test_refuses_neither_position_nor_number(tmp_path, number):
     make_series(tmp_path, ImagePositionPatient=None, InstanceNumber=number)
     assert "InstanceNumber" in refusal(tmp_path, by_instance_number=True)
-
-
-def two_acquisitions(folder):
-    make_series(folder / "a", hu=numbered, AcquisitionNumber=1)
-    again = {"SOPInstanceUID": lambda n: uid("again", n), "AcquisitionNumber": 2}
-    make_series(folder / "b", hu=lambda n: numbered(n + 5), **again)
-
-
-def test_chooses_one_acquisition_of_several(tmp_path):
-    two_acquisitions(tmp_path)
-    text = refusal(tmp_path)
-    assert "AcquisitionNumber 1" in text
-    assert "AcquisitionNumber 2" in text
-    assert "acquisition=" in text
-    assert peaks(read_series(tmp_path, acquisition=2)) == [60, 70, 80]
-    assert "7" in refusal(tmp_path, acquisition=7)
 
 
 def test_separates_acquisitions_whose_slices_alternate(tmp_path):

@@ -99,15 +99,6 @@ def test_reads_hu_and_geometry_of_each_frame(tmp_path):
     assert series.frames == (5, 4, 3, 2, 1)
 
 
-def test_applies_the_rescale_of_each_frame(tmp_path):
-    def rescale(n):
-        return {"PixelValueTransformation": {"RescaleSlope": n / 2, "RescaleIntercept": -99 * n}}
-
-    ds = enhanced(rescale, lambda n: np.full((64, 64), 100 * n))
-    series = read_series(written(tmp_path, ds))
-    assert [image[0, 0] for image in series.hu] == [50 * n * n - 99 * n for n in DESCENDING]
-
-
 def test_hu_and_geometry_are_those_of_simpleitk_and_highdicom(tmp_path):
     sitk, highdicom = pytest.importorskip("SimpleITK"), pytest.importorskip("highdicom")
     path = written(tmp_path, enhanced(height))  # SimpleITK does not sort frames

@@ -92,7 +92,7 @@ def of_passes(passes=TIMES):
 def test_separates_images_that_share_positions(tmp_path, changes):
     repeated(tmp_path, **changes)
     assert sorted(map(peaks, loaded(tmp_path))) == of_passes(changes.get("passes", TIMES))
-    assert "choose one stack" in refusal(tmp_path)
+    assert "choose one stack of the series by stack=..., or acquisition=..." in refusal(tmp_path)
     assert len(read_series(tmp_path, stack=TIMES)) == SLICES
 
 
@@ -149,6 +149,7 @@ def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
     assert {report.folder for report in again} == folders
     (report,) = clean_tree(tmp_path / "in", tmp_path / "one", method="kmeans", acquisition=2)
     assert peaks(read_series(tmp_path / "one" / report.folder)) == [101, 102, 103, 104]
+    assert "Acquisition Number 7" in refusal(tmp_path / "in", acquisition=7)
 
 
 # Acquisitions that share a boundary slice.

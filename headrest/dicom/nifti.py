@@ -61,7 +61,8 @@ def read_nifti(source: Any) -> Series:
     except HeadrestError as error:
         raise HeadrestError(f"{source}: {error}" if is_path else str(error)) from error.__cause__
     files = (Path(source),) if is_path else ()
-    return volume_series(stored, *_grid(image, axes, raw.shape), *rescale, files=files, image=image)
+    grid = _grid(image, axes, raw.shape)
+    return volume_series(stored, grid, *rescale, files=files, image=image)
 
 
 def _load(path):

@@ -241,18 +241,10 @@ def fingerprint_of_files(
 
 
 def volume_series(
-    stored: np.ndarray,
-    positions: np.ndarray,
-    orientation: np.ndarray,
-    spacing_mm: tuple[float, float, float],
-    tilt_deg: float = 0.0,
-    slope: float = 1.0,
-    intercept: float = 0.0,
-    **source: Any,
+    stored: np.ndarray, grid: tuple, slope: float = 1.0, intercept: float = 0.0, **source: Any
 ) -> Series:
-    """Make a series without DICOM headers, with one rescale; `source` has its file and image."""
+    """Make a series without DICOM headers; `grid` is positions, orientation, spacing and tilt."""
     rescale = np.full(len(stored), slope), np.full(len(stored), intercept)
-    grid = positions, orientation, spacing_mm, tilt_deg
     return Series((), stored, *rescale, (None,) * len(stored), *grid, (), **source)
 
 
@@ -301,7 +293,7 @@ def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
         )
     check_volume(stored)
     positions = np.outer(np.arange(len(stored)) * spacing[0], [0, 0, 1.0])
-    return volume_series(stored, positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing)
+    return volume_series(stored, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing, 0.0))
 
 
 def _checked_spacing(spacing_mm):
