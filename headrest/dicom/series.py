@@ -1,4 +1,4 @@
-"""One axial CT series: its files, and in memory."""
+"""One axial CT series: its files, in memory, or made from an array of HU."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
