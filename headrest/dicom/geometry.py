@@ -117,11 +117,11 @@ def is_same(one: Image, other: Image, *attributes: str) -> bool:
 
 def order_slices(
     slices: Sequence[Any], by_instance_number: bool = False
-) -> tuple[list[Any], dict[str, Any], list[str]]:
+) -> tuple[list[Any], tuple, list[str]]:
     """Sort slices along their normal (PS3.3 C.7.6.2.1.1): slices, their grid, and warnings.
 
-    Slices have an `image` and a `header`. `by_instance_number` accepts some without position or
-    orientation, in the order of Instance Number.
+    Slices have an `image` and a `header`; the grid is positions, orientation, spacing and tilt.
+    `by_instance_number` accepts some without position or orientation, in the order of that number.
     """
     images = [one.image for one in slices]
     if by_instance_number and not all(i.position and i.orientation for i in images):
@@ -139,9 +139,7 @@ def order_slices(
     tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0)))) * (-1 if axes[5] > 0 else 1)
     if abs(tilt) > 0.5:
         notes.append(f"slices tilted by {tilt:.1f} degrees; the native grid is kept")
-    spacing_mm = (distance, *spacing)
-    grid = {"positions": positions, "orientation": orientation, "spacing_mm": spacing_mm}
-    return slices, grid | {"tilt_deg": tilt}, notes
+    return slices, (positions, orientation, (distance, *spacing), tilt), notes
 
 
 def _refuse_lost(image):
@@ -224,5 +222,4 @@ def _by_instance_number(slices):
     positions = np.outer(np.arange(len(slices)) * thickness, [0, 0, 1.0])
     notes = ["no position: sorted by InstanceNumber, head and feet may be swapped"]
     spacing_mm = (thickness, *_pixel_spacing([one.image for one in slices]))
-    grid = {"positions": positions, "spacing_mm": spacing_mm, "tilt_deg": 0.0}
-    return slices, grid | {"orientation": np.array([1.0, 0, 0, 0, 1, 0])}, notes
+    return slices, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing_mm, 0.0), notes

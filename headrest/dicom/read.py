@@ -149,18 +149,10 @@ def load_series(
             places = [(s.image.path, s.image.frame) for s in (*slices, *repeated)]
             files, frames = zip(*places, *unused)
             _, headers, stored, slopes, intercepts, padding_hu, _ = zip(*slices)
-            return Series(
-                headers=headers,
-                stored=np.stack(stored),
-                slopes=np.array(slopes),
-                intercepts=np.array(intercepts),
-                padding_hu=padding_hu,
-                warnings=tuple(notes),
-                files=files[: len(slices)],
-                unused=files[len(slices) :],
-                frames=frames if any(frames[: len(slices)]) else (),
-                **grid,
-            )
+            count, rescale = len(slices), (np.array(slopes), np.array(intercepts))
+            values = headers, np.stack(stored), *rescale, padding_hu, *grid, tuple(notes)
+            frames = frames if any(frames[:count]) else ()
+            return Series(*values, files[:count], files[count:], frames)
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
