@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, make_slice, uid, write_slice
-from factories import converted
+from factories import clean_tree, converted
 from makers import (
     BIG,
     ENCODERS,
@@ -28,7 +28,7 @@ from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage as CAPTURE
 
-from headrest import HeadrestError, clean_tree, read_series
+from headrest import HeadrestError, read_series
 from headrest.dicom import find_series, load_series, write_derived_series, write_segmentation
 from headrest.dicom.nifti import affine_of
 from headrest.dicom.write import item
@@ -188,7 +188,7 @@ def test_phases_of_one_file_are_stacks_with_folders_of_their_own(tmp_path):
     found = find_series(tmp_path / "in").series
     assert [peaks(load_series(files)) for files in found] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
     assert len({files.fingerprint() for files in found}) == 2
-    reports = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    reports = clean_tree(tmp_path / "in", tmp_path / "out")
     folders = [tmp_path / "out" / report.folder for report in reports]
     assert [peaks(read_series(folder)) for folder in folders] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
 
@@ -336,7 +336,7 @@ def test_the_segmentation_refers_to_the_right_frames(tmp_path):
 
 def test_cleans_a_legacy_converted_series_as_its_source_and_only_once(tmp_path):
     folders = legacy(tmp_path / "in")
-    reports = [clean_tree(f, tmp_path / f.name, method="kmeans")[0] for f in folders]
+    reports = [clean_tree(f, tmp_path / f.name)[0] for f in folders]
     single, multi = (
         read_series(tmp_path / folder.name / report.folder)
         for folder, report in zip(folders, reports)
@@ -345,7 +345,7 @@ def test_cleans_a_legacy_converted_series_as_its_source_and_only_once(tmp_path):
     assert (single.hu != read_series(folders[0]).hu).any()
     (slice_file, *_) = (tmp_path / "legacy" / reports[1].folder).glob("*.dcm")
     before = slice_file.stat().st_mtime_ns
-    clean_tree(folders[1], tmp_path / "legacy", method="kmeans")
+    clean_tree(folders[1], tmp_path / "legacy")
     assert slice_file.stat().st_mtime_ns == before
 
 

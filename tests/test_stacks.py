@@ -9,6 +9,7 @@ import random
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, make_slice, uid, write_slice
+from factories import clean_tree, run_clean
 from makers import TILT, dicomdir, of_size, peaks, refusal, with_peak
 from pydicom import dcmread
 from pydicom.uid import (
@@ -17,8 +18,7 @@ from pydicom.uid import (
     XRayRadiationDoseSRStorage,
 )
 
-from headrest import HeadrestError, clean_tree, read_series
-from headrest.__main__ import main
+from headrest import HeadrestError, read_series
 from headrest.dicom import find_series, load_series
 
 TILTED = {
@@ -139,15 +139,15 @@ def test_refuses_images_at_one_position_that_no_attribute_separates(tmp_path, ch
 
 def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
     repeated(tmp_path / "in", 2, **SEPARATED["acquisition"])
-    reports = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    reports = clean_tree(tmp_path / "in", tmp_path / "out")
     assert [report.error for report in reports] == ["", ""]
     folders = {report.folder for report in reports}
     derived = [read_series(tmp_path / "out" / folder) for folder in folders]
     assert sorted(map(peaks, derived)) == [[1, 2, 3, 4], [101, 102, 103, 104]]
     assert len({series.uid for series in derived}) == 2
-    again = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    again = clean_tree(tmp_path / "in", tmp_path / "out")
     assert {report.folder for report in again} == folders
-    (report,) = clean_tree(tmp_path / "in", tmp_path / "one", method="kmeans", acquisition=2)
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "one", acquisition=2)
     assert peaks(read_series(tmp_path / "one" / report.folder)) == [101, 102, 103, 104]
     assert "Acquisition Number 7" in refusal(tmp_path / "in", acquisition=7)
 
@@ -223,7 +223,7 @@ def test_separates_stacks_of_another_grid(tmp_path, changes):
     repeated(tmp_path / "a", 1, slices=5)
     repeated(tmp_path / "b", 1, slices=3, **changes)
     assert [len(series) for series in loaded(tmp_path)] == [5, 3]
-    reports = clean_tree(tmp_path, tmp_path.with_name("out"), method="kmeans")
+    reports = clean_tree(tmp_path, tmp_path.with_name("out"))
     assert [(report.slices, report.error) for report in reports] == [(5, ""), (3, "")]
 
 
@@ -237,9 +237,7 @@ def test_skips_bolus_monitoring_and_cleans_the_rest(tmp_path):
     make_series(tmp_path / "in" / "head", 5)
     monitoring(tmp_path / "in" / "bolus")
     lines = []
-    (report,) = clean_tree(
-        tmp_path / "in", tmp_path / "out", 1, None, lines.append, method="kmeans"
-    )
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "out", 1, None, lines.append)
     assert (report.slices, report.error) == (5, "")
     said = [line for line in lines if "at one position, no volume" in str(line)]
     first = f"skipped bolus{os.sep}001.dcm and 11 more (Monitoring)"
@@ -266,8 +264,7 @@ def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, ca
     )
     series("segmentation", n=1, SOPClassUID=SegmentationStorage, Modality="SEG")
     monitoring(tmp_path / "in" / "bolus")
-    command = ["clean", str(tmp_path / "in"), str(tmp_path / "out"), "--method", "kmeans"]
-    assert main(command) == 0
+    assert run_clean(tmp_path / "in", tmp_path / "out") == 0
     shown = "".join(capsys.readouterr())
     reasons = {
         "localizer": "localizer, not a slice",
@@ -313,10 +310,9 @@ def test_refuses_a_series_with_a_damaged_member_unless_it_may_be_missing(tmp_pat
     assert len(series) == 4
     assert path.name in " ".join(series.warnings)
     assert len(read_series(tmp_path / "in", uid("other"))) == 3
-    command = ["clean", str(tmp_path / "in"), str(tmp_path / "out"), "--method", "kmeans"]
-    assert main(command) == 1
+    assert run_clean(tmp_path / "in", tmp_path / "out") == 1
     assert f",{path}," in (tmp_path / "out" / "failures.csv").read_text()
-    assert main([*command, "--allow-missing"]) == 0
+    assert run_clean(tmp_path / "in", tmp_path / "out", "--allow-missing") == 0
 
 
 def two_series_in_one_folder(folder, member, names="{:02d}.dcm"):
@@ -333,7 +329,7 @@ def test_a_damaged_header_refuses_only_the_series_that_it_may_belong_to(tmp_path
     damaged, whole = ("series", "other") if member < 6 else ("other", "series")
     assert path.name in refusal(tmp_path / "in", series_uid=uid(damaged))
     assert len(read_series(tmp_path / "in", uid(whole))) == 5
-    reports = clean_tree(tmp_path / "in", tmp_path / "out", method="kmeans")
+    reports = clean_tree(tmp_path / "in", tmp_path / "out")
     assert sorted(bool(report.error) for report in reports) == [False, True]
 
 
@@ -344,8 +340,7 @@ def test_a_damaged_header_beside_complete_series_is_a_warning(tmp_path):
         assert len(series) == count
         assert f"skipped {path.name}: " in " ".join(series.warnings)
         assert "no series beside it lacks a slice" in " ".join(series.warnings)
-    command = ["clean", str(tmp_path / "in"), str(tmp_path / "out"), "--method", "kmeans"]
-    assert main(command) == 0
+    assert run_clean(tmp_path / "in", tmp_path / "out") == 0
 
 
 def test_a_damaged_header_among_series_of_few_slices_refuses_them(tmp_path):
