@@ -29,6 +29,9 @@ BACKGROUND, SUPPORT, PATIENT, NOT_SUPPORT, IGNORE_LABEL = 0, 1, 2, 3, 255
 `NOT_SUPPORT` is background or patient, which a mask of the support alone leaves open.
 Losses and metrics ignore the rest: mixtures, support that reads like air, tubes and wires."""
 
+DENSE_LABEL = 64
+"""Added to the labels of voxels above `DENSE_HU` in training: `headrest.train.losses`."""
+
 INPUT_LOW_HU, INPUT_HIGH_HU = -1024.0, 600.0
 """Range of the network's input, to which HU are clipped. Air, foam, plastic, skin and the edge of
 bone lie between; metal counts as bone."""

@@ -141,17 +141,6 @@ def test_sampled_changes_stay_within_their_ranges():
         assert np.mean([getattr(c, name) for c in sampled]) == pytest.approx(share, abs=0.03)
 
 
-def test_labels_of_dense_voxels_alone(hu, labels):
-    """The air around a shifted slice is ignored too; the control: it is background."""
-    options = (labels, np.arange(N), 4, SIDE)
-    dense, control = (Batches(hu, *options, dense_only=one) for one in (True, False))
-    for (x, y), (_, all_labels) in zip(dense.epoch(0), control.epoch(0)):
-        is_dense = x[..., 0] > scale(np.array(-500.0))
-        assert (y[~is_dense] == 255).all()
-        assert np.array_equal(y[is_dense], all_labels[is_dense])
-        assert not (all_labels == 255).any()
-
-
 def test_half_resolution_has_four_times_the_slices_of_a_quarter_of_the_pixels(hu, labels):
     full = Batches(hu, labels, np.arange(N), 2, 20)
     half = Batches(hu, labels, np.arange(N), 2, 10, half_resolution=True)

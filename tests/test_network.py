@@ -234,3 +234,24 @@ def test_losses_leave_unknown_labels_open():
     changed = np.where((labels == 255)[..., None], 9 * logits, logits)
     losses = [float(cross_entropy_and_dice(labels, z)) for z in (logits, changed)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_patient_near_the_support_weighs_five_times_in_the_loss(classes):
+    """A dense pixel that is taken for support: beside the support, far away, and not dense."""
+    from headrest.train.losses import cross_entropy_and_dice
+
+    labels = np.full((1, 96, 96), 2, np.uint8)
+    labels[:, 40:44, 40:44] = 1
+    sure = np.eye(classes, dtype=np.float32)[labels % classes] * 9
+
+    def loss_with_an_error(row, column, dense=True):
+        logits = sure.copy()
+        logits[0, row, column] = np.eye(classes)[1] * 9
+        return float(cross_entropy_and_dice(labels + np.uint8(64 * dense), logits))
+
+    correct = float(cross_entropy_and_dice(labels + np.uint8(64), sure))
+    near, far = (loss_with_an_error(*at) - correct for at in ((46, 46), (90, 90)))
+    faint = float(cross_entropy_and_dice(labels, sure))
+    faint = loss_with_an_error(90, 90, dense=False) - faint
+    assert near > 2.5 * far > 2.5 * faint > 0

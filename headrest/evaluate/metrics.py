@@ -264,7 +264,6 @@ def evaluate_slices(
     data: Any,
     indices: ArrayLike,
     labels: str = "truth",
-    dense_only: bool = False,
 ) -> SliceCounts:
     """Compare the predictions of a network with labels.
 
@@ -274,7 +273,6 @@ def evaluate_slices(
     data : headrest.train.dataset.TrainingSet
     indices : int array (n,), slices that the network was not trained on.
     labels : str, name of the labels.
-    dense_only : bool, whether pixels up to `DENSE_HU` are left out.
     """
     from headrest.segment.unet import output_size  # needs Keras
 
@@ -286,8 +284,6 @@ def evaluate_slices(
         found = slice_probability(model, data.hu[chosen]) >= 0.5
         label = crop(target[chosen], size)
         known = label != IGNORE_LABEL
-        if dense_only:
-            known &= crop(data.hu[chosen], size) > DENSE_HU
         counts.append(count_slices(label == SUPPORT, found, known))
     return SliceCounts(indices, data.states[labels][indices], *np.concatenate(counts, 1))
 

@@ -13,9 +13,7 @@ import numpy as np
 from PIL import Image
 
 from headrest.hounsfield import (
-    DENSE_HU,
     FLOOR,
-    IGNORE_LABEL,
     INPUT_HIGH_HU,
     INPUT_LOW_HU,
     scale,
@@ -190,7 +188,6 @@ class Batches:
     augment: bool = True
     slices_per_epoch: int | None = None  # None: each of `indices` once
     half_resolution: bool = False
-    dense_only: bool = False  # whether labels up to `DENSE_HU` are ignored
 
     def __post_init__(self) -> None:
         available = min(len(self.indices), self.slices_per_epoch or len(self.indices))
@@ -240,8 +237,6 @@ class Batches:
             hu = scale(hu)
         else:
             hu, label = augment(hu, label, change, noise)
-        if self.dense_only:
-            label = np.where(hu > scale(DENSE_HU), label, IGNORE_LABEL)
         x[...], y[...] = hu, crop(label, self.output_size)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.metrics import evaluate_slices, slice_probability
+from headrest.hounsfield import DENSE_HU, DENSE_LABEL, scale
 from headrest.segment.export import set_exported_weights
 from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
@@ -27,7 +28,7 @@ from headrest.train.checkpoints import (
 )
 from headrest.train.dataset import TrainingSet
 from headrest.train.losses import LOSSES, OPTIMIZERS, choose
-from headrest.util.arrays import fit_to_matrix
+from headrest.util.arrays import crop, fit_to_matrix
 from headrest.util.backend import keras
 from headrest.util.errors import HeadrestError
 from headrest.util.files import lock_folder
@@ -165,12 +166,10 @@ class _Session:
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
         self.model = start_network(settings)
-        # A trained network of two classes separates the patient from all else, air too.
-        dense = settings.start_from is not None and self.model.output_shape[-1] == 2
         self.settings = settings = _complete(settings, self.model)
         source = (data.hu, target, training, settings.batch_size)
         options = (settings.augment, settings.slices_per_epoch)
-        self.batches = Batches(*source, output_size(self.model, size), *options, dense_only=dense)
+        self.batches = Batches(*source, output_size(self.model, size), *options)
         if settings.half_resolution_epochs:
             half = output_size(self.model, size // 2)
             self.half_batches = replace(self.batches, output_size=half, half_resolution=True)
@@ -224,6 +223,7 @@ class _Session:
         batches, losses = self.half_batches if half else self.batches, []
         for x, y in batches.epoch(epoch_seed(self.settings.seed, number)):
             self.model.reset_metrics()  # or Keras returns the mean since the start
+            y = y + DENSE_LABEL * (crop(x[..., 0], y.shape[1]) > scale(DENSE_HU)).astype(np.uint8)
             losses.append(float(self.model.train_on_batch(x, y)))
             first = self.history[0]["loss"] if self.history else losses[0]
             converges = losses[-1] <= DIVERGED * first  # false for NaN
@@ -238,8 +238,7 @@ class _Session:
         return float(np.mean(losses))
 
     def _evaluate(self):
-        chosen = (self.held_out, self.reference, self.batches.dense_only)
-        counts = evaluate_slices(self.model, self.data, *chosen)
+        counts = evaluate_slices(self.model, self.data, self.held_out, self.reference)
         groups = {f"dice_{name}": counts.scores(name)["dice"] for name in ("free", "touching")}
         return counts.scores() | groups
 

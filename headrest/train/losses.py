@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from headrest.hounsfield import BACKGROUND, NOT_SUPPORT, PATIENT, SUPPORT
+from headrest.hounsfield import BACKGROUND, DENSE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
 from headrest.util.backend import keras, ops
 from headrest.util.errors import HeadrestError
 
@@ -17,6 +17,11 @@ loss too, which falls as its last false pixels go."""
 CROSS_ENTROPY_WEIGHT = 1.5
 """Weight of the cross entropy beside the Dice loss."""
 
+NEAR_WEIGHT, NEAR_STEP, NEAR_STEPS = 5.0, 8, 5
+"""Weight of dense patient near the support, within some 20 pixels: the maximum of `NEAR_STEPS`
+squares of `NEAR_STEP` pixels. Without it, networks took ears that lie in foam for foam. As the
+weights at borders of O. Ronneberger et al., arXiv:1505.04597."""
+
 MUON_STEPS = 500
 """Longest training at the full learning rate of Muon. In a training of 5,400 steps in batches of
 32 the loss rose again after a thousand at 3e-3; one of 1,500 converged at 1.5e-3."""
@@ -28,8 +33,9 @@ RMS = 0.2
 def cross_entropy(labels: Any, logits: Any) -> Any:
     """Softmax cross entropy, averaged over pixels: the loss of 2018.
 
-    Labels are (batch, rows, columns) of `headrest.hounsfield`; `IGNORE_LABEL` does not count.
-    Logits are (batch, rows, columns, classes); with two classes the patient is background.
+    Labels are (batch, rows, columns) of `headrest.hounsfield`, with or without `DENSE_LABEL`;
+    `IGNORE_LABEL` does not count. Logits are (batch, rows, columns, classes); with two classes the
+    patient is background.
 
     Examples
     --------
@@ -44,7 +50,8 @@ def cross_entropy_and_dice(labels: Any, logits: Any) -> Any:
     """Cross entropy, and the Dice loss of support and patient; arguments as of `cross_entropy`.
 
     Support fills 2 % of a slice: with cross entropy alone, training stays for long where all is
-    background. Source: F. Milletari et al., V-Net, 3DV 2016, arXiv:1606.04797.
+    background. Source: F. Milletari et al., V-Net, 3DV 2016, arXiv:1606.04797. The same of dense
+    voxels alone is added: foam has many voxels, and what may not be removed is dense.
     """
     z, true, either, log_total = _prepare(labels, logits)
     losses = []
@@ -54,7 +61,34 @@ def cross_entropy_and_dice(labels: Any, logits: Any) -> Any:
         both = ops.sum(probability + is_class, (1, 2))
         losses.append(1 - ops.mean((2 * shared + DICE_SMOOTHING) / (both + DICE_SMOOTHING)))
     entropy = _cross_entropy(z, true, either, log_total)
-    return CROSS_ENTROPY_WEIGHT * entropy + sum(losses) / len(losses)
+    loss = CROSS_ENTROPY_WEIGHT * entropy + sum(losses) / len(losses)
+    return loss / 2 + _dense_loss(ops.cast(labels, "int32") // DENSE_LABEL, z, true, either)
+
+
+def _dense_loss(flags, z, true, either):
+    """Cross entropy and Dice loss of what is not patient, among dense voxels."""
+    patient, other, logit = true[BACKGROUND], true[SUPPORT], z[SUPPORT] - z[BACKGROUND]
+    if len(z) > 2:
+        patient, other = true[PATIENT] + either, true[BACKGROUND] + true[SUPPORT]
+        logit = ops.logaddexp(z[BACKGROUND], z[SUPPORT]) - z[PATIENT]
+    dense = ops.cast(flags == 1, logit.dtype)
+    patient, other = dense * patient, dense * other
+    weight = other + patient * (1 + (NEAR_WEIGHT - 1) * _near(true[SUPPORT]))
+    entropy = ops.sum(weight * (ops.softplus(logit) - logit * other))
+    probability = weight * ops.sigmoid(logit)
+    shared, both = (ops.sum(v, (1, 2)) for v in (probability * other, probability + other))
+    dice = ops.mean((2 * shared + DICE_SMOOTHING) / (both + DICE_SMOOTHING))
+    return CROSS_ENTROPY_WEIGHT * entropy / (ops.sum(patient + other) + 1e-6) + 1 - dice
+
+
+def _near(mask):
+    """Pixels near a mask, on the grid of `NEAR_STEP`."""
+    rows, columns = mask.shape[1:]
+    for size, step in ((NEAR_STEP, NEAR_STEP), (NEAR_STEPS, 1)):
+        mask = ops.max_pool(mask[..., None], size, step, "same")[..., 0]
+    for axis in (1, 2):
+        mask = ops.repeat(mask, NEAR_STEP, axis)
+    return mask[:, :rows, :columns]
 
 
 def _prepare(labels, logits):
@@ -62,6 +96,7 @@ def _prepare(labels, logits):
     the summed exponentials of the logits."""
     # The gradient of indexing pads with zeros: it took a tenth of TensorFlow's training step.
     z = [ops.squeeze(one, -1) for one in ops.split(logits, logits.shape[-1], -1)]
+    labels = ops.cast(labels, "int32") % DENSE_LABEL
     true = [ops.cast(labels == value, logits.dtype) for value in (BACKGROUND, SUPPORT, PATIENT)]
     either = ops.cast(labels == NOT_SUPPORT, logits.dtype)
     if len(z) == 2:

@@ -25,7 +25,7 @@ RELEASE_SETTINGS = Settings(
     learning_rate=1e-3,
     batch_size=16,
 )
-"""Settings of the pretrained network, but for the held-out patients and its two classes."""
+"""Settings of a network from seeds alone, but for the held-out patients."""
 
 RELEASE_HELD_OUT = 0.03
 """Share of the patients, the first ones, that are held out."""
