@@ -102,15 +102,17 @@ def test_no_subnormal_numbers_are_stored():
     assert found[0].max() == 0
 
 
-def test_what_is_dense_and_not_patient_is_support():
-    """At the edge of a bright support a voxel is mostly air, and the network says background."""
+@pytest.mark.parametrize(("probabilities", "support"), [((0.3, 0.1), 0.75), ((0.05, 0.15), 0.25)])
+def test_what_is_dense_is_support_or_patient(probabilities, support):
+    """At an edge a voxel is mostly air, and the network says background."""
     hu = np.full((1, 512, 512), -1000.0)
     hu[0, 100:200] = -400
-    found, _ = series_probability(
-        hu, SPACING_MM, lambda x: np.stack([0.25 + 0 * x, 0.125 + 0 * x], axis=1)
-    )
-    assert (found[0, 100:200] == 0.875).all()
-    assert (found[0, 200:] == 0.25).all()
+    found = series_probability(
+        hu, SPACING_MM, lambda x: np.stack([p + 0 * x for p in probabilities], axis=1)
+    )[:, 0]
+    assert found[0, 100:200] == pytest.approx(support, abs=1e-3)
+    assert found[1, 100:200] == pytest.approx(1 - support, abs=1e-3)
+    assert (found[:, :100] == np.float16(probabilities)[:, None, None]).all()
 
 
 def test_finds_foam_and_with_two_classes_what_is_visible():

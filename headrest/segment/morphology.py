@@ -87,21 +87,6 @@ def count_neighbours(mask: np.ndarray) -> np.ndarray:
     return count
 
 
-def count_around(mask: np.ndarray) -> np.ndarray:
-    """Count the pixels of a mask in 3 x 3 around each pixel: uint8 array (rows, columns).
-
-    Pixels beyond the edges are those at the edges.
-
-    Examples
-    --------
-    >>> count_around(np.array([[True, False, False]]))
-    array([[6, 3, 0]], dtype=uint8)
-    """
-    wide = np.pad(mask.view(np.uint8), 1, "edge")
-    rows = wide[:-2] + wide[1:-1] + wide[2:]
-    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-
-
 def partial_volume_boundary(
     mask: np.ndarray,
     hu: np.ndarray,

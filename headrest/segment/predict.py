@@ -52,8 +52,8 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     Returns
     -------
     float16 array (2, slices, rows, columns), 0 to 1: support and patient. Above `DENSE_HU`, where
-    no background is, the support has what the patient has not. What a network of support alone
-    takes for support is none up to `VISIBLE_HU`; the rest is patient.
+    no background is, these are scaled to a sum of 1: a network takes edges for background. What a
+    network of support alone takes for support is none up to `VISIBLE_HU`; the rest is patient.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     --------
     >>> hu = np.full((1, 40, 30), 100.0)
     >>> def network(scaled):
-    ...     return np.stack([0.25 * np.ones_like(scaled)] * 2, axis=1)
+    ...     return np.stack([0.3 * np.ones_like(scaled), 0.1 * np.ones_like(scaled)], axis=1)
     >>> series_probability(hu, (5, 8, 8), network).max((1, 2, 3)).tolist()
     [0.75, 0.25]
     """
@@ -81,7 +81,10 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
         mean /= 2
         found[:, i] = mean
     for one, support, patient in zip(hu, *found):
-        np.subtract(1, patient, out=support, where=one > DENSE_HU)
+        dense = one > DENSE_HU
+        s, p = (v[dense].astype(np.float32) for v in (support, patient))
+        support[dense] = s / np.maximum(s + p, MIN_PROBABILITY)
+        patient[dense] = 1 - support[dense]
     return found
 
 

@@ -1,3 +1,3 @@
 """Parts that every folder uses, and the version: part of derived UIDs and of folder names."""
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
