@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,8 +69,7 @@ class Output(NamedTuple):
 
     def is_in(self, folder: Path) -> bool:
         """Whether the file of a series in this folder is there, and not empty."""
-        path = self.path(folder)
-        return path.is_file() and path.stat().st_size > 0
+        return self.path(folder).is_file() and self.path(folder).stat().st_size > 0
 
     def write_for(self, folder: Path, result: Result, temporary: Path | None = None) -> None:
         """Write the file of a series in this folder, which is still the temporary one if given."""
@@ -80,18 +80,6 @@ class Output(NamedTuple):
         self.write(result, path)
 
 
-def _write_segmentation(kind, result, path):
-    of_kmeans = result.parameters.startswith("method=kmeans")
-    family = segmentation.CLUSTER_ANALYSIS if of_kmeans else segmentation.ARTIFICIAL_INTELLIGENCE
-    segmentation.write_segmentation(
-        result.series, result.labels, path, result.parameters, family, kind
-    )
-
-
-def _write_nifti(values, resample, result, path):
-    write_nifti(result.series, values(result), path, result.parameters, resample)
-
-
 def _why_not_placed(series):
     return "" if series.image is not None else segmentation.why_no_segmentation(series)
 
@@ -100,37 +88,38 @@ def _why_no_probability(series):
     return why_no_nifti(series) or ("its slices are tilted" if is_sheared(series) else "")
 
 
-def _nifti(file, values, why_not=why_no_nifti, resample=False):
-    return Output(file, "nibabel", why_not, partial(_write_nifti, values, resample))
+def _nifti(name, values, why_not=why_no_nifti, resample=False):
+    def write(result, path):
+        write_nifti(result.series, values(result), path, result.parameters, resample)
+
+    return Output(f"{name}.nii.gz", "nibabel", why_not, write)
 
 
-def _segmentation(file, kind):
-    write = partial(_write_segmentation, kind)
-    return Output(file, "pydicom", segmentation.why_no_segmentation, write)
+def _masks(name, package, write_masks):
+    def write(result, path):
+        write_masks(result.series, result.labels, path, result.parameters)
 
+    return Output(f"masks/{{}}-{name}.dcm", package, segmentation.why_no_segmentation, write)
+
+
+def _write_segmentation(series, labels, path, parameters, kind="BINARY"):
+    of_kmeans = parameters.startswith("method=kmeans")
+    family = segmentation.CLUSTER_ANALYSIS if of_kmeans else segmentation.ARTIFICIAL_INTELLIGENCE
+    segmentation.write_segmentation(series, labels, path, parameters, family, kind)
+
+
+_write_labelmap = partial(_write_segmentation, kind="LABELMAP")
 
 OUTPUTS = {
-    "segmentation": [_segmentation("masks/{}-segmentation.dcm", "BINARY")],
-    "labelmap": [_segmentation("masks/{}-labelmap.dcm", "LABELMAP")],
-    "structures": [
-        Output(
-            "masks/{}-structures.dcm",
-            "contourpy",
-            segmentation.why_no_segmentation,
-            lambda r, path: write_structures(r.series, r.labels, path, r.parameters),
-        )
-    ],
-    "nifti": [
-        _nifti("headrest.nii.gz", lambda result: result.labels),
-        _nifti("cleaned.nii.gz", lambda result: result.hu),
-    ],
+    "segmentation": [_masks("segmentation", "pydicom", _write_segmentation)],
+    "labelmap": [_masks("labelmap", "pydicom", _write_labelmap)],
+    "structures": [_masks("structures", "contourpy", write_structures)],
+    "nifti": [_nifti("headrest", attrgetter("labels")), _nifti("cleaned", attrgetter("hu"))],
     "nifti_resample": [
-        _nifti("headrest-resampled.nii.gz", lambda r: r.labels, _why_not_placed, True),
-        _nifti("cleaned-resampled.nii.gz", lambda r: r.hu, _why_not_placed, True),
+        _nifti("headrest-resampled", attrgetter("labels"), _why_not_placed, resample=True),
+        _nifti("cleaned-resampled", attrgetter("hu"), _why_not_placed, resample=True),
     ],
-    "probability": [
-        _nifti("probability.nii.gz", lambda result: result.support.probability, _why_no_probability)
-    ],
+    "probability": [_nifti("probability", attrgetter("support.probability"), _why_no_probability)],
     "pictures": [
         Output(
             SLICE_PICTURES,

@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import accumulate
 from pathlib import Path
@@ -107,7 +108,7 @@ def write_page(
     reports = read_results(destination) if reports is None else reports
     if not reports:
         raise HeadrestError(f"{destination}: holds no cleaned series")
-    reports = sorted(reports, key=_urgency)
+    reports = sorted(reports, key=lambda r: -np.inf if r.bound_ml is None else -r.bound_ml)
     share = max(PICTURE_BYTES // len(reports), PREVIEW_BYTES)
     rows = [
         _row(number, report, destination, identifiers, share)
@@ -115,10 +116,6 @@ def write_page(
     ]
     with atomic_file(out) as temporary:
         temporary.write_text(_page(rows, identifiers), encoding="utf-8")
-
-
-def _urgency(report):
-    return -np.inf if report.bound_ml is None else -report.bound_ml
 
 
 def check_place(out: str | Path) -> None:
@@ -183,15 +180,10 @@ def _content_hash(text, tag):
 
 
 def _duration(seconds):
-    """Format seconds.
-
-    >>> [_duration(seconds) for seconds in (7.4, 605, 7380)]
-    ['7 s', '10 min', '2 h 3 min']
-    """
     hours, minutes = divmod(round(seconds) // 60, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{round(seconds)} s"
+    if not hours:
+        return f"{minutes} min" if minutes else f"{round(seconds)} s"
+    return f"{hours} h {minutes} min"
 
 
 def _row(number, report, destination, identifiers, share):
@@ -220,11 +212,8 @@ def _row(number, report, destination, identifiers, share):
 
 def _notes(report, identifiers, pictures):
     kept = ", and left" if report.method == "kmeans" else ""
-    notes = [
-        f"{flag} in {ranges(numbers)}{kept if flag == 'touching' else ''}"
-        for flag, numbers in report.flags.items()
-        if numbers
-    ]
+    flags = [(flag, ranges(numbers)) for flag, numbers in report.flags.items() if numbers]
+    notes = [f"{flag} in {text}{kept if flag == 'touching' else ''}" for flag, text in flags]
     notes += [w for w in report.warnings if identifiers or not w.startswith("skipped ")]
     if not pictures and not report.error:
         burned_in = any(w.startswith("burned-in annotation") for w in report.warnings)
@@ -236,24 +225,21 @@ def _pictures(folder, flags):
     """The pictures of a series, the flagged ones first: list of dict."""
     found = []
     for path in sorted((folder / PREVIEW_FOLDER).glob("*.webp")):
-        try:
-            coded, number = path.read_bytes(), int(path.stem)
-            width, height = Image.open(io.BytesIO(coded)).size
-        except (OSError, ValueError):
-            continue  # not a picture of headrest
-        reasons = [flag for flag, numbers in flags.items() if number in numbers]
-        found.append(
-            {
-                "number": number,
-                "flags": reasons,
-                "large": bool({"touching", "uncertain"}.intersection(reasons)),
-                "bytes": len(coded),
-                "data": base64.b64encode(coded).decode(),
-                "width": width,
-                "height": height,
-            }
-        )
+        with suppress(OSError, ValueError):  # not a picture of headrest
+            coded = path.read_bytes()
+            picture = _picture(path.stem, flags, data=coded)
+            large = bool({"touching", "uncertain"}.intersection(picture["flags"]))
+            found.append({**picture, "large": large, "bytes": len(coded)})
     return sorted(found, key=lambda picture: not picture["large"])
+
+
+def _picture(name, flags, **coded):
+    """Content of a picture named by the number of its slice; its layers are of one size."""
+    number = int(name)
+    width, height = Image.open(io.BytesIO(next(iter(coded.values())))).size
+    reasons = [flag for flag, numbers in flags.items() if number in numbers]
+    layers = {layer: base64.b64encode(one).decode() for layer, one in coded.items()}
+    return {"number": number, "flags": reasons, "width": width, "height": height, **layers}
 
 
 def _slices(folder, report, room):
@@ -262,40 +248,27 @@ def _slices(folder, report, room):
         with ZipFile(folder / SLICE_PICTURES) as file:
             names = sorted(name for name in file.namelist() if name.endswith(".jpg"))
             step = -(-sum(one.file_size for one in file.infolist()) // max(room, 1))
-            return [_layers(file, name, report.flags) for name in names[step // 2 :: step]]
+            return [
+                _picture(
+                    name.removesuffix(".jpg"),
+                    report.flags,
+                    before=file.read(name),
+                    masks=file.read(name.replace(".jpg", "-masks.png")),
+                    after=file.read(name.replace(".jpg", "-after.png")),
+                )
+                for name in names[step // 2 :: step]
+            ]
     except (OSError, BadZipFile, KeyError, ValueError):
         return []  # not a file of headrest, or none was asked for
-
-
-def _layers(file, name, flags):
-    base = name.removesuffix(".jpg")
-    coded = [file.read(one) for one in (name, f"{base}-masks.png", f"{base}-after.png")]
-    before, masks, after = (base64.b64encode(one).decode() for one in coded)
-    number = int(base)
-    reasons = [flag for flag, numbers in flags.items() if number in numbers]
-    width, height = Image.open(io.BytesIO(coded[0])).size
-    return {
-        "number": number,
-        "flags": reasons,
-        "before": before,
-        "masks": masks,
-        "after": after,
-        "width": width,
-        "height": height,
-    }
 
 
 def _names(report, folder):
     """Identifiers of a series, from its first file: dict of str to str."""
     names = {"from": report.source}
-    if folder is None:
-        return names
-    try:
-        path = min(folder.glob("*.dcm"), default=None)
-        if path is None:  # from NIfTI, which names no patient
-            return names
-        header = dcmread(path, stop_before_pixels=True, specific_tags=list(IDENTIFIERS))
-        names |= {label: str(header.get(key, "")) for key, label in IDENTIFIERS.items()}
-    except Exception:  # a damaged file makes pydicom raise any exception
-        names["patient"] = "cannot be read"
+    for path in sorted(folder.glob("*.dcm") if folder else [])[:1]:  # NIfTI names no patient
+        try:
+            header = dcmread(path, stop_before_pixels=True, specific_tags=list(IDENTIFIERS))
+            names |= {label: str(header.get(key, "")) for key, label in IDENTIFIERS.items()}
+        except Exception:  # a damaged file makes pydicom raise any exception
+            names["patient"] = "cannot be read"
     return {label: value for label, value in names.items() if value}

@@ -2,15 +2,18 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
 from PIL import Image, ImageColor
+from scipy.ndimage import binary_erosion
 
 from headrest.dicom import Series
 from headrest.dicom.header import text
 from headrest.hounsfield import AIR, DENSE_HU, WIDE, window
+from headrest.segment.morphology import bounding_box
 from headrest.util.files import atomic_file
 from headrest.util.report import PATIENT_COLOR, SUPPORT_COLOR
 
@@ -56,7 +59,7 @@ def write_previews(
         return
     large = (flags["uncertain"], flags["touching"])
     numbers = choose_slices(len(series), large, flags["nothing found"])
-    box = _box([(series.hu[n - 1] > DENSE_HU) | removed[n - 1] for n in numbers])
+    box = _box((series.hu[n - 1] > DENSE_HU) | removed[n - 1] for n in numbers)
     (folder / PREVIEW_FOLDER).mkdir()
     for n in numbers:
         side = LARGE if any(n in group for group in large) else SMALL
@@ -102,13 +105,7 @@ def _spread(numbers, count):
 
 def _box(masks):
     """Rows and columns, with a margin, in which any of these has anything."""
-    found = np.any(masks, axis=0)
-    ends = []
-    for axis in (1, 0):
-        at = np.flatnonzero(found.any(axis))
-        first, last = (at[0], at[-1]) if len(at) else (0, found.shape[1 - axis])
-        ends.append(slice(max(first - MARGIN, 0), last + MARGIN + 1))
-    return tuple(ends)
+    return bounding_box(reduce(np.logical_or, masks), MARGIN)
 
 
 def triptych(
@@ -139,8 +136,7 @@ def triptych(
 
 def outline(mask: np.ndarray) -> np.ndarray:
     """Pixels of a bool mask (rows, columns) with a neighbour that is not of it."""
-    wide = np.pad(mask, 1)
-    return mask & ~(wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:])
+    return mask & ~binary_erosion(mask)
 
 
 def _grey(hu, size):
@@ -164,7 +160,7 @@ def write_slices(path: Path, series: Series, removed: np.ndarray, patient: np.nd
     0001.jpg is the slice before, 0001-masks.png the outlines of `removed` and of the patient, and
     0001-after.png covers the removed voxels in black.
     """
-    box = _box([(hu > DENSE_HU) | mask for hu, mask in zip(series.hu, removed)])
+    box = _box((hu > DENSE_HU) | mask for hu, mask in zip(series.hu, removed))
     step = -(-max(series.hu[0][box].shape) // STEP_SIDE)
     box = tuple(slice(one.start, one.stop, step) for one in box)
     with atomic_file(path) as temporary, ZipFile(temporary, "w") as file:
