@@ -1,6 +1,7 @@
 """A small valid CT slice that tests change, and the folder of the real scans."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ CANARY = "CANARY"
 
 SIDE = 64
 
-POSIX_ONLY = ["faults.py", "fuzz.py", "endurance.py"]
+POSIX_ONLY = ["faults.py", "fuzz.py"]
 collect_ignore = POSIX_ONLY if os.name == "nt" else []
 """Scripts that cannot be imported under Windows; their tests are skipped there."""
 
@@ -138,6 +139,12 @@ def make_series(folder, n=3, **changes):
         )
         for number in range(1, n + 1)
     ]
+
+
+def process_mb(field="VmHWM"):
+    """Memory of this process: VmRSS now, VmHWM at its peak (ru_maxrss begins with the parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+)", status)[1]) / 1024
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""Kills, full disks and crowds while series are cleaned, each in a process of its own.
+"""Kills, full disks, crowds and long runs while series are cleaned, in a process of their own.
 
-`python tests/faults.py kills|disk|crowd FOLDER [--careless]` prints one line of JSON. Careless is
-how files are often written: straight into their place. It shows what the tests can see.
+`python tests/faults.py kills|disk|crowd|endurance FOLDER [careless]` prints one line of JSON.
+Careless is a control: files are written straight into their place, and series are kept in memory.
 """
 
 import json
@@ -18,11 +18,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from conftest import make_series
-from factories import contents, other_series, timeless
+from conftest import head_hu, make_series, process_mb
+from factories import clean_series, contents, other_series, timeless
 from tqdm import tqdm
 
-from headrest import HeadrestError, clean_tree
+from headrest import HeadrestError, clean_tree, read_series
 from headrest.segment.support import METHODS, Support
 
 KILLS, OFFSETS, CROWD = 100, 20, 8
@@ -172,8 +172,25 @@ def crowd(folder, source, wanted):
     }
 
 
+def endurance(folder, keep):
+    """Clean a series 12 times; see by how much the process grew from the third on."""
+    kept, sizes = [], []
+    make_series(
+        folder / "scan", 10, hu=head_hu().repeat(2, 0).repeat(2, 1), PixelSpacing=[1.75] * 2
+    )
+    for n in range(12):
+        series = read_series(folder / "scan")
+        clean_series(series, folder / f"out-{n}")
+        kept += [(series, series.hu)] * bool(keep)
+        sizes.append(process_mb("VmRSS"))
+    return {"peak": process_mb(), "growth": sizes[-1] - sizes[2]}
+
+
 def main(what, folder, careless=""):
     folder = Path(folder)
+    if what == "endurance":
+        print(json.dumps(endurance(folder, careless)))
+        return
     make_source(folder / "source")
     with patch.dict(METHODS, kmeans=quick):
         clean(folder / "source", folder / "wanted")

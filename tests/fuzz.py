@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from conftest import CANARY, make_slice
-from endurance import peak_mb
+from conftest import process_mb as peak_mb
 from makers import ENCODERS, NATIVE, encoded
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import ExplicitVRLittleEndian

@@ -25,19 +25,19 @@ from headrest.dicom import header
 from headrest.train import checkpoints as frames
 
 pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
-HERE = Path(__file__).parent
+FAULTS = Path(__file__).with_name("faults.py")
 
 
-def output_of(script, *arguments):
-    """Output of a script in its own process, without the threads of this one."""
-    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+def output_of(*arguments):
+    """Output of faults.py in its own process, without the threads of this one."""
+    command = [sys.executable, str(FAULTS), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 @pytest.mark.slow
 def test_100_kills_leave_no_damaged_output(tmp_path):
-    found = output_of("faults.py", "kills", tmp_path)
+    found = output_of("kills", tmp_path)
     assert (found["killed"], found["corrupt"]) == (100, 0)
     assert (found["errors"], found["left"]) == ([], [])
     assert found["identical"]
@@ -46,12 +46,12 @@ def test_100_kills_leave_no_damaged_output(tmp_path):
 
 @pytest.mark.slow
 def test_kills_damage_output_without_atomic_writes(tmp_path):
-    assert output_of("faults.py", "kills", tmp_path, "careless")["corrupt"] > 0
+    assert output_of("kills", tmp_path, "careless")["corrupt"] > 0
 
 
 @pytest.mark.slow
 def test_a_full_disk_leaves_no_partial_file(tmp_path):
-    found = output_of("faults.py", "disk", tmp_path)
+    found = output_of("disk", tmp_path)
     assert len(found["outcomes"]) == 20
     assert [one for one in found["outcomes"] if one[1:] != [0, 0]] == []
     assert found["room"] == []
@@ -59,20 +59,20 @@ def test_a_full_disk_leaves_no_partial_file(tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_leaves_partial_files_without_atomic_writes(tmp_path):
-    found = output_of("faults.py", "disk", tmp_path, "careless")
+    found = output_of("disk", tmp_path, "careless")
     assert any(left for _, _, left in found["outcomes"])
 
 
 @pytest.mark.slow
 def test_seven_of_eight_runs_into_one_folder_are_refused(tmp_path):
-    found = output_of("faults.py", "crowd", tmp_path)
+    found = output_of("crowd", tmp_path)
     assert (found["complete"], found["refused"]) == (1, 7)
     assert found["identical"]
 
 
 @pytest.mark.slow
 def test_more_runs_work_in_one_folder_without_locks(tmp_path):
-    assert output_of("faults.py", "crowd", tmp_path, "careless")["refused"] < 7
+    assert output_of("crowd", tmp_path, "careless")["refused"] < 7
 
 
 def test_works_on_shares_without_locks_and_folder_flushes(tmp_path, monkeypatch):
@@ -97,8 +97,10 @@ def test_works_on_shares_without_locks_and_folder_flushes(tmp_path, monkeypatch)
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")
 def test_memory_stays_constant_over_many_series(tmp_path):
-    size = ("--slices", 10, "--matrix", 128, "--times", 12)
-    found, leaking = (output_of("endurance.py", *size, *more) for more in ((), ("--leak",)))
+    found, leaking = (
+        output_of("endurance", tmp_path / name, *more)
+        for name, more in (("all", ()), ("kept", ["careless"]))
+    )
     assert found["growth"] < 5 < leaking["growth"]
     assert found["peak"] < 500
 
