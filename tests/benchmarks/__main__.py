@@ -13,8 +13,7 @@ import argparse
 import os
 from multiprocessing import get_context
 
-from lines import LINES, rows
-from measure import ROW
+from lines import LINES, ROW, measure
 
 from headrest.util.report import machine
 
@@ -40,8 +39,7 @@ def main() -> None:
     # A process for each line: the peak memory of a child counts that of its parent (execve(2)).
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for name in options.lines or QUICK:
-            for row in pool.apply(rows, (name, options)):
-                print(row.text(name), flush=True)
+            print(*pool.apply(measure, (name, options)), sep="\n", flush=True)
 
 
 if __name__ == "__main__":
