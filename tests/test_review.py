@@ -86,7 +86,7 @@ def test_manifest_names_weights_and_lists_slices():
 
 
 def bounded(monkeypatch, bound_ml):
-    def find(series, **_):
+    def find(series, *_):
         return replace(find_support(series, "kmeans"), bound_ml=bound_ml)
 
     monkeypatch.setattr(cleaning, "find_support", find)
