@@ -24,18 +24,9 @@ COLUMNS = ("series", "file", "reason")
 class Failures:
     """Table of failures, written atomically whenever it changes.
 
-    One row per series: a hash of its Series Instance UID, the file or folder, the reason; and one
-    for each file that belongs to no series. The row of a series is deleted once it is cleaned,
-    and an empty table leaves no file.
-
-    Parameters
-    ----------
-    path : path of the table, which need not exist.
-
-    Raises
-    ------
-    HeadrestError
-        Where a file of that name is something else.
+    One row per series, until it is cleaned: a hash of its Series Instance UID, the file or folder,
+    the reason; and one for each file that belongs to no series. An empty table leaves no file.
+    Raises HeadrestError where a file of that name is something else.
     """
 
     def __init__(self, path: str | Path):
@@ -43,10 +34,7 @@ class Failures:
         self.rows = _read(self.path) if self.path.exists() else {}
 
     def begin(
-        self,
-        source: str | Path,
-        series: Iterable[SeriesFiles],
-        broken: Iterable[HeadrestError],
+        self, source: Path, series: Iterable[SeriesFiles], broken: Iterable[HeadrestError]
     ) -> None:
         """Delete the rows of a source that a search no longer found, and add its broken files."""
         known = {series_hash(files) for files in series}
@@ -74,14 +62,10 @@ class Failures:
 
     def write(self) -> None:
         """Write the whole table; raises HeadrestError where that fails."""
-        if not self.rows:
+        if self.rows:
+            _write_csv(self.path, [COLUMNS, *self.rows.values()])
+        else:
             self.path.unlink(missing_ok=True)
-            return
-        with (
-            atomic_file(self.path) as temporary,
-            open(temporary, "w", encoding="utf-8", newline="") as file,
-        ):
-            csv.writer(file).writerows([COLUMNS, *self.rows.values()])
 
 
 def read_results(destination: str | Path) -> list[Report]:
@@ -105,16 +89,18 @@ def write_manifest(destination: str | Path) -> None:
     """
     rows = [manifest_row(report) for report in read_results(destination)]
     document = {"headrest": __version__, "series": rows}
-    path = Path(destination, MANIFEST)
-    with atomic_file(path.with_suffix(".json")) as temporary:
+    with atomic_file(Path(destination, f"{MANIFEST}.json")) as temporary:
         temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    cells = ([_cell(value) for value in row.values()] for row in rows)
+    _write_csv(Path(destination, f"{MANIFEST}.csv"), [manifest_row(Report(source="")), *cells])
+
+
+def _write_csv(path, rows):
     with (
-        atomic_file(path.with_suffix(".csv")) as temporary,
+        atomic_file(path) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
-        table = csv.DictWriter(file, list(manifest_row(Report(source=""))))
-        table.writeheader()
-        table.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        csv.writer(file).writerows(rows)
 
 
 def manifest_row(report: Report) -> dict[str, Any]:

@@ -122,11 +122,6 @@ class CleanOptions:
         return str(Path(self.mask).absolute())
 
     @property
-    def finding(self) -> dict[str, Any]:
-        """Keywords of `headrest.find_support`."""
-        return {name: getattr(self, name) for name in ("method", "weights", "provider")}
-
-    @property
     def description(self) -> str:
         """How the support is found, as additional outputs record it."""
         if self.mask is not None:

@@ -47,14 +47,9 @@ class Result(NamedTuple):
 class Output(NamedTuple):
     """A file that is written with the slices on request.
 
-    Attributes
-    ----------
-    file : str
-        Path below the folder of the series; with {}, the name of that folder, beside it. No DICOM
-        but the slices lies in the folder, so that every reader finds one CT series there.
-    package : str, the package that writes it.
-    why_not : callable(series) -> str, why a series cannot have it, or empty.
-    write : callable(result, path), writes the whole file or nothing.
+    `file` is its path below the folder of the series; with {}, the name of that folder, beside it:
+    no DICOM but the slices lies in the folder, so that every reader finds one CT series there.
+    `why_not` says why a series cannot have it, or is empty; `write` writes all of it or nothing.
     """
 
     file: str

@@ -4,19 +4,14 @@ import re
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from headrest.clean.options import CleanOptions
 from headrest.clean.outputs import Result, possible_outputs
 from headrest.clean.preview import write_previews
-from headrest.clean.report import (
-    REVIEW,
-    Report,
-    complete_report,
-    existing_result,
-    save_report,
-)
+from headrest.clean.report import REVIEW, Report, complete_report, existing_result, save_report
 from headrest.dicom import Series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
 from headrest.dicom.header import text
@@ -86,7 +81,7 @@ def clean_with_options(
     began = time.monotonic()
     refuse_array(series)
     outputs, warnings = possible_outputs(series, options.outputs)
-    warnings += [*(_left_uncompressed(series) if options.compress else []), *_not_air(series)]
+    warnings += _compromises(series, options.compress)
     name = options.folder_name(series.fingerprint)
     if report := existing_result(destination, name, options.accept):
         folder = Path(destination, report.folder)
@@ -132,7 +127,7 @@ def clean_with_options(
 def _result(series, options):
     """The support of a series and the voxels to fill."""
     if options.mask is None:
-        support = find_support(series, **options.finding)
+        support = find_support(series, options.method, options.weights, options.provider)
     else:
         support = support_from_mask(series, as_mask(options.mask, series))
     if not options.probability:
@@ -157,12 +152,12 @@ def _delete_incomplete(folder):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _left_uncompressed(series):
-    names = left_uncompressed(header.file_meta.TransferSyntaxUID for header in series.headers)
-    return [f"left uncompressed: {name} cannot be written" for name in sorted(names)]
-
-
-def _not_air(series):
-    fills = [fill_hu(series, i) for i in range(len(series))]
-    off = [hu for hu, slope in zip(fills, series.slopes) if abs(hu - AIR) > abs(slope)]
-    return [f"the fill value reads as {off[0]:.0f} HU: -1000 cannot be stored"] if off else []
+def _compromises(series, compress):
+    """Warnings of syntaxes that cannot be written, and of a fill value that is not air."""
+    syntaxes = [header.file_meta.TransferSyntaxUID for header in series.headers if compress]
+    names = sorted(left_uncompressed(syntaxes))
+    warnings = [f"left uncompressed: {name} cannot be written" for name in names]
+    for hu, slope in zip(map(partial(fill_hu, series), range(len(series))), series.slopes):
+        if abs(hu - AIR) > abs(slope):
+            return [*warnings, f"the fill value reads as {hu:.0f} HU: -1000 cannot be stored"]
+    return warnings

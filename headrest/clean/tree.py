@@ -105,7 +105,10 @@ def clean_tree(
         contents = _contents(source, chosen)
         derived = [files for files in contents.series if is_derived(files.files[0])]
         series = [files for files in contents.series if files not in derived]
-        warnings = [*contents.warnings, *_skipped(derived, source)]
+        warnings = [*contents.warnings]
+        if derived:
+            first = plain(_name(derived[0], source))
+            warnings.append(f"skipped {len(derived)} series, {first} first: derived by headrest")
         if not series and not contents.broken:
             listed = "; ".join(warnings) or "the folder is empty"
             raise HeadrestError(f"{source}: no axial CT series found ({listed})")
@@ -133,25 +136,11 @@ def _contents(source, options):
     return contents
 
 
-def _skipped(derived, source):
-    if not derived:
-        return []
-    first = plain(_name(derived[0], source))
-    return [f"skipped {len(derived)} series, {first} first: derived by headrest"]
-
-
 def _refuse_early(source, destination):
-    """Refuse before any computing what would fail after it."""
     if not os.path.exists(source):
         raise HeadrestError(f"{source}: there is no such folder or file")
     if destination.resolve().is_relative_to(source.resolve()):
         raise HeadrestError(f"{destination}: lies inside {source}; choose a folder beside it")
-    try:
-        destination.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HeadrestError(f"{destination}: cannot be made ({error.strerror})") from error
-    if not os.access(destination, os.W_OK):
-        raise HeadrestError(f"{destination}: cannot be written to")
 
 
 def _engine(jobs, scheduler):
