@@ -82,11 +82,7 @@ def read_results(destination: str | Path) -> list[Report]:
 
 
 def write_manifest(destination: str | Path) -> None:
-    """Write manifest.json and manifest.csv: one row for each series in a destination.
-
-    They are made from the reports beside the series and from failures.csv, so they hold the
-    results of earlier runs too. Raises HeadrestError where they cannot be written.
-    """
+    """Write manifest.json and manifest.csv: each series of a destination, of earlier runs too."""
     rows = [manifest_row(report) for report in read_results(destination)]
     document = {"headrest": __version__, "series": rows}
     with atomic_file(Path(destination, f"{MANIFEST}.json")) as temporary:
@@ -104,10 +100,7 @@ def _write_csv(path, rows):
 
 
 def manifest_row(report: Report) -> dict[str, Any]:
-    """Row of the manifest: dict of column to str, int, float, None or list.
-
-    Volumes are in ml; "touching", "uncertain" and "nothing found" list numbers of slices.
-    """
+    """Row of the manifest; "touching", "uncertain" and "nothing_found" list numbers of slices."""
     weights = re.search(r"weights=(\w+)", report.options)
     return {
         "status": report.status,
@@ -156,14 +149,11 @@ def file_and_reason(error: str) -> tuple[str, str]:
 
 def _named_file(files, error):
     """The file of the series that an error names, or their folder; and the reason."""
-    for path in files.files:
-        if error.startswith(f"{plain(path)}: "):
-            return plain(os.path.abspath(path)), error[len(plain(path)) + 2 :]
-    for message in files.damaged[:1]:  # the reader names the first damaged file
-        file, _ = file_and_reason(message)
-        if file and error.startswith(f"{file}: "):
-            return plain(os.path.abspath(file)), error[len(file) + 2 :]
-    return plain(os.path.abspath(files.files[0].parent)), error
+    file, reason = file_and_reason(error)
+    damaged = (file_and_reason(message)[0] for message in files.damaged)
+    if file not in {*map(plain, files.files), *damaged}:
+        file, reason = files.files[0].parent, error
+    return plain(os.path.abspath(file)), reason
 
 
 def _read(path):

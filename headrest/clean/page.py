@@ -85,23 +85,13 @@ def write_page(
     reports: Sequence[Report] | None = None,
     identifiers: bool = False,
 ) -> None:
-    """Write one HTML page about cleaned series; it loads nothing from outside.
+    """Write one HTML page about cleaned series into `out`; it loads nothing from outside.
 
-    Parameters
-    ----------
-    destination : path of the cleaned series.
-    out : path, .html; replaced if it exists.
-    reports : list of Report, optional
-        As `clean_tree` returned them; otherwise those found in the destination. The page shows
-        those without a bound on the patient removed first, then those of the highest.
-    identifiers : bool
-        Name source folders, files that failed, and patients. Otherwise a series is identified
-        by its number and by its folder in the destination.
-
-    Raises
-    ------
-    HeadrestError
-        Where the destination holds no series, or the page cannot be written.
+    `reports` are those of `clean_tree`, or all in the destination; the page shows those without a
+    bound on the patient removed first, then those of the highest. With `identifiers` it names
+    source folders, files that failed, and patients; otherwise a series has its number and its
+    folder in the destination. Raises HeadrestError where the destination holds no series, or the
+    page cannot be written.
     """
     check_place(out)
     destination = Path(destination)
@@ -130,12 +120,8 @@ def check_place(out: str | Path) -> None:
 def without_names(error: str) -> str:
     """Delete the files from a reason: folders and files are often named after the patient.
 
-    Examples
-    --------
     >>> without_names("/archive/DOE^JOHN/1.dcm: RescaleSlope is 0, so every pixel would ...")
     'RescaleSlope is 0, so every pixel would ...'
-    >>> without_names("/archive/1.dcm and DOE.dcm lie at one position; keep the right one")
-    'two files lie at one position; keep the right one'
     """
     if pair := re.search(r" (lie at one position|share a SOP Instance UID).*", error):
         return f"two files{pair[0]}"

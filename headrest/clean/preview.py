@@ -51,10 +51,7 @@ def write_previews(
     patient: np.ndarray,
     flags: Mapping[str, Sequence[int]],
 ) -> None:
-    """Write small pictures of some slices into a folder `preview`, unless `why_no_pictures`.
-
-    `flags` are those of `headrest.clean.report.Report`; uncertain and touching slices are larger.
-    """
+    """Write small pictures of some slices, larger ones of uncertain and touching slices."""
     if why_no_pictures(series):
         return
     large = (flags["uncertain"], flags["touching"])
@@ -109,10 +106,9 @@ def triptych(
     spacing_mm: Sequence[float],
     side: int,
 ) -> Image.Image:
-    """Render a slice three times, side by side: before, with masks, and after.
+    """Render a slice (rows, columns) before, with the masks and after, side by side.
 
-    The masks are `removed` in orange and the outline of the patient in green; arrays are (rows,
-    columns). `side` is the longer side of one slice in pixels; the aspect is that of `spacing_mm`.
+    `side` is the longer side of one slice in pixels; the aspect is that of `spacing_mm`.
     """
     size_mm = np.multiply(hu.shape, spacing_mm)
     height, width = np.maximum(np.rint(side * size_mm / size_mm.max()), 1).astype(int).tolist()

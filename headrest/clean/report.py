@@ -107,10 +107,7 @@ def save_report(folder: Path, report: Report) -> None:
 
 
 def complete_report(folder: Path) -> Report | None:
-    """Read the report in a folder; None where it or a slice is missing, or a slice was cut off.
-
-    Raises HeadrestError where the report is damaged.
-    """
+    """Read the report in a folder; None where it or a slice is missing, or a slice was cut off."""
     if not (folder / REPORT_FILE).exists():
         return None
     report, slice_bytes = _read(folder / REPORT_FILE)
@@ -127,8 +124,7 @@ def existing_result(
 ) -> Report | None:
     """Read the report of the complete result of a series, in the destination or below `REVIEW`.
 
-    A result that now belongs to the other place, as `accept` says of its bound, is moved there
-    with its masks. Raises HeadrestError where the report is damaged, or it cannot be moved.
+    If `accept` says of its bound that it belongs to the other place, it is moved there first.
     """
     places = (Path(destination), Path(destination, REVIEW))
     for place in places:
@@ -155,9 +151,8 @@ def _move(place, right, name):
 def read_reports(destination: str | Path) -> list[Report]:
     """Read the reports of all series in a destination, by source; damaged ones have an `error`."""
     reports = []
-    for path in sorted(Path(destination).glob(f"*/{REPORT_FILE}")) + sorted(
-        Path(destination, REVIEW).glob(f"*/{REPORT_FILE}")
-    ):
+    places = (Path(destination), Path(destination, REVIEW))
+    for path in (path for place in places for path in place.glob(f"*/{REPORT_FILE}")):
         folder = path.parent.relative_to(destination).as_posix()
         try:
             reports.append(replace(_read(path)[0], folder=folder))

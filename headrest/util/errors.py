@@ -18,22 +18,15 @@ class HeadrestError(Exception):
 def plain(text: object) -> str:
     r"""Escape everything in a text that a terminal would not print as one line.
 
-    Examples
-    --------
     >>> plain("scan\n\x1b[2J\udcff")
     'scan\\n\\x1b[2J\\udcff'
     """
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(c if _is_printable(c) else ascii(c)[1:-1] for c in text)
+    return "".join(c if _is_printable(c) else ascii(c)[1:-1] for c in str(text))
 
 
 def counted(n: int, noun: str) -> str:
     """Write a number with its noun.
 
-    Examples
-    --------
     >>> counted(1, "slice"), counted(2, "slice")
     ('1 slice', '2 slices')
     """

@@ -82,11 +82,11 @@ def _replace(path, name):
 
 @contextmanager
 def lock_folder(folder: str | Path) -> Iterator[None]:
-    """Lock a folder for this process, and remove stale files from it.
+    """Lock a folder, which is created if needed, for this process, and remove stale files from it.
 
-    The folder is created if needed. The system releases the lock when the process ends, killed
-    or not. On a network share without locks nothing is locked or removed. Raises a HeadrestError if
-    another process has locked it, or it cannot be written.
+    The system releases the lock when the process ends, killed or not. On a network share without
+    locks nothing is locked or removed. Raises a HeadrestError if another process has locked it, or
+    it cannot be written.
     """
     folder = Path(folder)
     try:
