@@ -13,7 +13,7 @@ from factories import clean_series, converted, run_clean
 from pydicom import dcmread
 
 from headrest import HeadrestError, read_series
-from headrest.clean.outputs import OUTPUTS
+from headrest.clean.options import OUTPUTS
 from headrest.clean.report import REPORT_FILE
 from headrest.dicom import write_segmentation
 from headrest.dicom.nifti import write_nifti

@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headrest.clean.options import CleanOptions
-from headrest.clean.outputs import Result, possible_outputs
+from headrest.clean.options import CleanOptions, Result, possible_outputs
 from headrest.clean.preview import write_previews
 from headrest.clean.report import REVIEW, Report, complete_report, existing_result, save_report
 from headrest.dicom import Series, write_derived_series
