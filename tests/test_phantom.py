@@ -15,7 +15,6 @@ import pytest
 from scipy import ndimage
 
 from headrest.phantom import (
-    EFFECTS,
     SUPPORTS,
     read_truth,
     render,
@@ -30,6 +29,7 @@ from headrest.phantom.positioning import Layout
 from headrest.phantom.scanner import scan
 from headrest.phantom.scene import Frame, Scene, View, Window
 from headrest.phantom.shapes import box, capsule, cylinder, ellipsoid, sphere
+from headrest.phantom.study import effects
 from headrest.phantom.support_shapes import Piece
 from headrest.phantom.supports import CATALOGUE, Kind, sample_support
 from headrest.util.errors import HeadrestError
@@ -221,9 +221,9 @@ def test_limbs_yield_to_rigid_supports_and_soft_supports_to_limbs(is_rigid):
 
 def test_every_support_and_effect_occurs_in_two_hundred_patients(sampled):
     supports = Counter(name for d in sampled for name in d["supports"])
-    effects = Counter(name for d in sampled for name in d["effects"])
+    occurring = Counter(name for d in sampled for name in d["effects"])
     assert not set(SUPPORTS) - set(supports)
-    assert not set(EFFECTS) - set(effects)
+    assert not set(effects(sampled[0])) - set(occurring)
 
 
 def test_new_support_takes_one_shape_and_one_row(monkeypatch):

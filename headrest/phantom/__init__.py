@@ -3,15 +3,12 @@
 from headrest.phantom.chest_limbs import limb_center
 from headrest.phantom.dicom import read_truth, synthesize_patients, write_dicom
 from headrest.phantom.materials import LIVING
-from headrest.phantom.study import EFFECT_TESTS as _EFFECT_TESTS
 from headrest.phantom.study import Study, render, sample_parameters, synthesize
 from headrest.phantom.supports import CATALOGUE as _CATALOGUE
 
 SUPPORTS = tuple(_CATALOGUE)
-EFFECTS = tuple(_EFFECT_TESTS)
 
 __all__ = [
-    "EFFECTS",
     "LIVING",
     "SUPPORTS",
     "Study",

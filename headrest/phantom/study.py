@@ -1,8 +1,7 @@
 """A synthetic study: sample all parameters, render the patient on supports, and scan it."""
 
 import dataclasses
-from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -29,96 +28,84 @@ STREAMS = ("anatomy", "supports", "protocol", "scanner", "foreign_objects", "lim
 """Each part has a random stream of its own, so that a new part does not change the others."""
 
 
-def _has_metal(p):
-    metal = {"wires", "electrodes", "staples", "earrings"} & set(p["foreign_objects"]["present"])
-    return bool(metal) or _has_fillings(p) or bool(METAL_SUPPORTS & set(p["supports"]))
+METAL = {"wires", "electrodes", "staples", "earrings", "bolts", "skull_clamp", "cables"}
+"""Foreign objects and supports of metal."""
 
 
-def _has_fillings(p):
-    return p["kind"] in ("adult", "old") and p["anatomy"]["face"]["fillings"] > 0
-
-
-def _field_mm(p):
-    return p["protocol"]["pixel_mm"] * p["protocol"]["matrix"]
-
-
-def _has_ear(p, shape):
-    if p["kind"] not in LIVING:
-        return False
-    return any(p["anatomy"]["ears"][side]["shape"] == shape for side in ("left", "right"))
-
-
-def _has_foreign_object(name, p):
-    return name in p["foreign_objects"]["present"]
-
-
-def _has_contact(kind, p):
-    return p["contact_kind"] == kind
-
-
-def _has_support_effect(name, p):
-    return name in supports.support_effects(p["support_parameters"])
-
-
-METAL_SUPPORTS = {"bolts", "skull_clamp", "cables"}
-
-EFFECT_TESTS: dict[str, Callable[[Parameters], bool]] = {
-    "soft_kernel": lambda p: p["scanner"]["kernel"] == "soft",
-    "bone_kernel": lambda p: p["scanner"]["kernel"] == "bone",
-    "very_soft_kernel": lambda p: p["scanner"]["very_soft"],
-    "noisy_sharp_kernel": lambda p: p["scanner"]["noisy_sharp"],
-    "low_dose": lambda p: p["scanner"]["low_dose"],
-    "rings": lambda p: p["scanner"]["rings"],
-    "cupping": lambda p: p["scanner"]["hardening"] > 0.4 and p["kind"] in LIVING,
-    "metal_streaks": _has_metal,
-    "gantry_tilt": lambda p: p["protocol"]["tilt"] != 0,
-    "uneven_gaps": lambda p: p["protocol"]["uneven"],
-    "thin_slices": lambda p: p["protocol"]["thickness_mm"] < 1.5,
-    "thick_slices": lambda p: p["protocol"]["thickness_mm"] >= 5,
-    "padding_tagged": lambda p: p["protocol"]["tagged"],
-    "padding_untagged": lambda p: (
-        p["protocol"]["padding"] != "none" and not p["protocol"]["tagged"]
-    ),
-    "padding_ringing": lambda p: p["protocol"]["lossy_ratio"] > 0,
-    "no_padding": lambda p: p["protocol"]["padding"] == "none",
-    "truncation": lambda p: _field_mm(p) < 200,
-    "off_center": lambda p: p["protocol"]["is_off_center"],
-    "wide_field": lambda p: _field_mm(p) > 300,
-    "head_and_neck": lambda p: p["protocol"]["with_neck"],
-    "matrix_256": lambda p: p["protocol"]["matrix"] == 256,
-    "matrix_768": lambda p: p["protocol"]["matrix"] == 768,
-    "prone": lambda p: p["protocol"]["prone"],
-    "upside_down": lambda p: p["protocol"]["upside_down"],
-    "mirrored": lambda p: p["protocol"]["mirrored"],
-    "hu_offset": lambda p: p["protocol"]["offset"] != 0,
-    "slices_without_head": lambda p: p["protocol"]["above_mm"] > p["protocol"]["step_mm"],
-    "child": lambda p: p["kind"] == "child",
-    "newborn": lambda p: p["kind"] == "child" and p["anatomy"]["width"] < 0.7,
-    "old": lambda p: p["kind"] == "old",
-    "plastic_skull": lambda p: p["kind"] == "plastic",
-    "plastic_stand": lambda p: p["anatomy"].get("phantom", {}).get("stand", "none") != "none",
-    "water_cylinder": lambda p: p["kind"] == "water",
-    "turned_head": lambda p: abs(p["anatomy"]["turn_deg"]) > 15,
-    "craniotomy": lambda p: p["kind"] in LIVING and bool(p["anatomy"]["skull"]["craniotomy"]),
-    "brain_lesion": lambda p: p["kind"] in LIVING and bool(p["anatomy"]["brain"]["lesion"]),
-    "fillings": _has_fillings,
-    "ear_flattened": lambda p: _has_ear(p, "flattened"),
-    "ear_folded": lambda p: _has_ear(p, "folded"),
-    "ear_folded_forward": lambda p: _has_ear(p, "forward"),
-    "ear_protruding": lambda p: (
-        p["kind"] in LIVING and p["anatomy"]["ears"]["left"]["protrusion_deg"] > 30
-    ),
-    "one_ear_higher": lambda p: abs(p["anatomy"]["lean_deg"]) > 6,
-    "shoulder_tips": lambda p: p["kind"] in LIVING and p["anatomy"]["neck"]["has_tips"],
-    "limbs": lambda p: bool(p["limbs"]),
-    **{name: partial(_has_foreign_object, name) for name in plastic.FOREIGN_OBJECTS},
-    **{
-        f"contact_{k}": partial(_has_contact, k) for k, weight in supports.CONTACT.items() if weight
-    },
-    **{name: partial(_has_support_effect, name) for name in supports.SUPPORT_EFFECTS},
-    "no_support": lambda p: not p["supports"],
-}
-"""The names of what may occur besides the supports, and whether it does in sampled parameters."""
+def effects(p: Parameters) -> dict[str, Any]:
+    """Names of what may occur besides the supports, and whether it does in sampled parameters."""
+    kind, anatomy, protocol, scanner = (p[n] for n in ("kind", "anatomy", "protocol", "scanner"))
+    is_living, present = kind in LIVING, p["foreign_objects"]["present"]
+    fillings = kind in ("adult", "old") and anatomy["face"]["fillings"] > 0
+    shapes = [anatomy["ears"][side]["shape"] for side in ("left", "right")] if is_living else []
+    field_mm, padding = protocol["pixel_mm"] * protocol["matrix"], protocol["padding"]
+    listed = p["support_parameters"]["list"]
+    foams = [one for one in listed if one["name"] in supports.FOAMS]
+    masks = [one for one in listed if one["name"] == "thermoplastic_mask"]
+    return {
+        "soft_kernel": scanner["kernel"] == "soft",
+        "bone_kernel": scanner["kernel"] == "bone",
+        "very_soft_kernel": scanner["very_soft"],
+        "noisy_sharp_kernel": scanner["noisy_sharp"],
+        "low_dose": scanner["low_dose"],
+        "rings": scanner["rings"],
+        "cupping": scanner["hardening"] > 0.4 and is_living,
+        "metal_streaks": fillings or METAL & {*present, *p["supports"]},
+        "gantry_tilt": protocol["tilt"] != 0,
+        "uneven_gaps": protocol["uneven"],
+        "thin_slices": protocol["thickness_mm"] < 1.5,
+        "thick_slices": protocol["thickness_mm"] >= 5,
+        "padding_tagged": protocol["tagged"],
+        "padding_untagged": padding != "none" and not protocol["tagged"],
+        "padding_ringing": protocol["lossy_ratio"] > 0,
+        "no_padding": padding == "none",
+        "truncation": field_mm < 200,
+        "off_center": protocol["is_off_center"],
+        "wide_field": field_mm > 300,
+        "head_and_neck": protocol["with_neck"],
+        "matrix_256": protocol["matrix"] == 256,
+        "matrix_768": protocol["matrix"] == 768,
+        "prone": protocol["prone"],
+        "upside_down": protocol["upside_down"],
+        "mirrored": protocol["mirrored"],
+        "hu_offset": protocol["offset"] != 0,
+        "slices_without_head": protocol["above_mm"] > protocol["step_mm"],
+        "child": kind == "child",
+        "newborn": kind == "child" and anatomy["width"] < 0.7,
+        "old": kind == "old",
+        "plastic_skull": kind == "plastic",
+        "plastic_stand": anatomy.get("phantom", {}).get("stand", "none") != "none",
+        "water_cylinder": kind == "water",
+        "turned_head": abs(anatomy["turn_deg"]) > 15,
+        "craniotomy": is_living and anatomy["skull"]["craniotomy"],
+        "brain_lesion": is_living and anatomy["brain"]["lesion"],
+        "fillings": fillings,
+        "ear_flattened": "flattened" in shapes,
+        "ear_folded": "folded" in shapes,
+        "ear_folded_forward": "forward" in shapes,
+        "ear_protruding": is_living and anatomy["ears"]["left"]["protrusion_deg"] > 30,
+        "one_ear_higher": abs(anatomy["lean_deg"]) > 6,
+        "shoulder_tips": is_living and anatomy["neck"]["has_tips"],
+        "limbs": p["limbs"],
+        **{name: name in present for name in plastic.FOREIGN_OBJECTS},
+        **{
+            f"contact_{k}": p["contact_kind"] == k for k, share in supports.CONTACT.items() if share
+        },
+        "bead_foam": any(one["grain_hu"] > 15 for one in foams),
+        "bright_foam": any(one["foam_hu"] > -850 and not one["cover_mm"] for one in foams),
+        "bare_foam": any(not one["cover_mm"] for one in foams),
+        "thin_cover": any(0 < one["cover_mm"] < 1.5 for one in foams),
+        "double_cover": any(
+            one["loose_mm"] > 0 and one["name"] not in supports.SINGLE_COVER for one in foams
+        ),
+        "foam_teeth": any(
+            one["name"] == "egg_crate" or one.get("teeth_mm", 0) > 0 for one in foams
+        ),
+        "mask_closed": any(one["mask_top"] > 100 for one in masks),
+        "mask_solid": any(one["hole"] < 0.3 for one in masks),
+        "mask_wings": any(one["wings"] != "none" for one in masks),
+        "no_support": not p["supports"],
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +150,10 @@ def sample_parameters(
 
     Returns a dict that JSON can hold; "supports" and "effects" name what occurs.
     """
+    if region not in ("head", "chest"):
+        raise HeadrestError(f"region is 'head' or 'chest', not {region!r}")
+    if isinstance(contact, str) and contact not in supports.CONTACT:
+        raise HeadrestError(f"contact is one of {sorted(supports.CONTACT)}, not {contact!r}")
     seeds = np.random.SeedSequence(seed).spawn(len(STREAMS))
     rngs = {name: np.random.default_rng(one) for name, one in zip(STREAMS, seeds)}
     kind = "chest" if region == "chest" else choose(rngs["anatomy"], KIND_WEIGHTS)
@@ -182,19 +173,11 @@ def sample_parameters(
     p["limbs"] = limbs if has_limbs else []
     p["supports"] = [one["name"] for one in p["support_parameters"]["list"]]
     p["contact_kind"] = p["support_parameters"]["contact"]
-    p["effects"] = [name for name, occurs in EFFECT_TESTS.items() if occurs(p)]
+    p["effects"] = [name for name, occurs in effects(p).items() if occurs]
     return p
 
 
-def synthesize(
-    seed: int,
-    *,
-    matrix: int | None = None,
-    slices: int | None = None,
-    region: str = "head",
-    contact: bool | str | None = None,
-    with_limbs: bool = False,
-) -> Study:
+def synthesize(seed: int, **options: Any) -> Study:
     """Sample and scan one synthetic patient on a support.
 
     Parameters
@@ -221,14 +204,7 @@ def synthesize(
     >>> np.unique(study.labels)
     array([  0,   1,   2, 255], dtype=uint8)
     """
-    if region not in ("head", "chest"):
-        raise HeadrestError(f"region is 'head' or 'chest', not {region!r}")
-    if isinstance(contact, str) and contact not in supports.CONTACT:
-        raise HeadrestError(f"contact is one of {sorted(supports.CONTACT)}, not {contact!r}")
-    parameters = sample_parameters(
-        seed, matrix=matrix, slices=slices, region=region, contact=contact, with_limbs=with_limbs
-    )
-    return render(parameters)
+    return render(sample_parameters(seed, **options))
 
 
 def render(parameters: Parameters) -> Study:

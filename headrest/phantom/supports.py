@@ -80,6 +80,11 @@ CATALOGUE = {
 MAIN_WEIGHTS = {name: kind.main for name, kind in CATALOGUE.items() if kind.main} | {"none": 0.04}
 PAD_WEIGHTS = {name: kind.pad for name, kind in CATALOGUE.items() if kind.pad} | {"none": 0.1}
 
+SINGLE_COVER = {"covered_shell", "border_arc"}
+FOAMS = {*PAD_WEIGHTS, "temple_wedges", "arm_cushions", *SINGLE_COVER}
+FOAMS -= {"gel_pad", "rolled_towel", "none"}
+"""Supports of foam, and those of them that have no second, loose cover."""
+
 CHEST_EXTRA = {
     "mattress": 0.45,
     "arm_cushions": 0.3,
@@ -208,36 +213,3 @@ def sample_chest_supports(rng: Generator, contact: bool | str | None = None) -> 
     if kind == "touch" and "mattress" not in extra:
         supports[-1]["gap_mm"] = NO_GAP_MM
     return {"contact": kind, "list": sorted(supports, key=lambda p: CATALOGUE[p["name"]].is_rigid)}
-
-
-FOAMS = {*PAD_WEIGHTS, "temple_wedges", "arm_cushions", "covered_shell", "border_arc"} - {
-    "gel_pad",
-    "rolled_towel",
-    "none",
-}
-NET_MASKS = {"thermoplastic_mask"}
-
-SUPPORT_EFFECTS: dict[str, tuple[set[str], Callable[[Parameters], bool]]] = {
-    "bead_foam": (FOAMS, lambda p: p["grain_hu"] > 15),
-    "bright_foam": (FOAMS, lambda p: p["foam_hu"] > -850 and not p["cover_mm"]),
-    "bare_foam": (FOAMS, lambda p: not p["cover_mm"]),
-    "thin_cover": (FOAMS, lambda p: 0 < p["cover_mm"] < 1.5),
-    "double_cover": (FOAMS - {"covered_shell", "border_arc"}, lambda p: p["loose_mm"] > 0),
-    "foam_teeth": (
-        {"egg_crate", "foam_cup"},
-        lambda p: p["name"] == "egg_crate" or p["teeth_mm"] > 0,
-    ),
-    "mask_closed": (NET_MASKS, lambda p: p["mask_top"] > 100),
-    "mask_solid": (NET_MASKS, lambda p: p["hole"] < 0.3),
-    "mask_wings": (NET_MASKS, lambda p: p["wings"] != "none"),
-}
-"""What may occur in a support besides its kind: in which kinds, and whether it does."""
-
-
-def support_effects(parameters: Parameters) -> set[str]:
-    """Names of `SUPPORT_EFFECTS` that occur in the parameters of `sample_supports`."""
-    return {
-        name
-        for name, (kinds, occurs) in SUPPORT_EFFECTS.items()
-        if any(p["name"] in kinds and occurs(p) for p in parameters["list"])
-    }
