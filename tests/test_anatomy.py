@@ -7,7 +7,7 @@ from scipy import ndimage
 from headrest.phantom import chest_limbs, ears_neck, head, plastic, sample_parameters
 from headrest.phantom.materials import sample
 from headrest.phantom.scanner import scan
-from headrest.phantom.scene import Frame, Scene
+from headrest.phantom.scene import Frame, Scene, Window
 
 
 def section(z, half_mm=260.0, step_mm=1.0):
@@ -20,7 +20,7 @@ def window(z, half_mm=128.0):
     """An empty window of a slab 4 mm thick, pixels of 2 mm."""
     n = int(half_mm)
     frame = Frame((-half_mm, -half_mm, z - 2.0), np.diag([2.0, 2.0, 4.0])[::-1], (2, n, n))
-    return Scene((1, n, n)).window(frame)
+    return Window(Scene((1, n, n)), frame)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_inside_of_an_ear_folded_forward_is_darker_than_its_skin(adult):
         n = 256
         frame = Frame((-128.0, -128.0, -39.0), np.diag([1.0, 1.0, 1.0])[::-1], (2, n, n))
         scene = Scene((1, n, n))
-        ears_neck.paint_ears(scene.window(frame).view, ears, 50.0)
+        ears_neck.paint_ears(Window(scene, frame), ears, 50.0)
         darkest[hu] = scene.hu[scene.patient > 0.99].min()
     assert darkest[-280.0] < -120 < darkest[60.0]
 

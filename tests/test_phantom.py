@@ -27,7 +27,7 @@ from headrest.phantom.chest_limbs import paint_limbs
 from headrest.phantom.materials import sample
 from headrest.phantom.positioning import Layout
 from headrest.phantom.scanner import scan
-from headrest.phantom.scene import Frame, Scene, View, Window
+from headrest.phantom.scene import Frame, Scene, Window
 from headrest.phantom.shapes import box, capsule, cylinder, ellipsoid, sphere
 from headrest.phantom.study import effects
 from headrest.phantom.support_shapes import Piece
@@ -60,7 +60,7 @@ def volume(shape, thickness_mm, slabs=3, tilt_deg=0.0, pixel_mm=0.8, matrix=100)
     for number in range(-12, 13):
         origin = normal * thickness_mm * (number - 0.5) - down * half - np.array([half, 0, 0])
         scene = Scene((slabs, matrix, matrix))
-        window = scene.window(Frame(origin, steps, (slabs + 1, matrix, matrix)))
+        window = Window(scene, Frame(origin, steps, (slabs + 1, matrix, matrix)))
         window.paint_support(window.share(shape(window.points)), 100.0)
         total += float(scene.support.mean(0).sum()) * pixel_mm**2 * thickness_mm
     return total
@@ -84,7 +84,7 @@ def test_painted_volumes_are_the_analytic_ones(thickness_mm, tilt_deg):
 
 def test_a_layer_thinner_than_a_voxel_keeps_its_volume():
     scene = Scene((1, 64, 64))
-    window = scene.window(Frame((-31.5, -31.5, 0), np.eye(3)[::-1], (2, 64, 64)))
+    window = Window(scene, Frame((-31.5, -31.5, 0), np.eye(3)[::-1], (2, 64, 64)))
     outer = cylinder(window.points, (0.2, 0.3, 0), 20.0)
     share = window.between(outer + 0.3, outer)
     assert share.sum() == pytest.approx(np.pi * (20**2 - 19.7**2), rel=0.02)
@@ -208,8 +208,8 @@ def test_limbs_yield_to_rigid_supports_and_soft_supports_to_limbs(is_rigid):
         scene = Scene((1, n, n))
         half = np.zeros((1, n, n), np.float32)
         half[:, : n // 2] = share
-        scene.window(frame).paint_support(half, 100.0, is_rigid)
-        paint_limbs(View(scene, frame), [limb])
+        Window(scene, frame).paint_support(half, 100.0, is_rigid)
+        paint_limbs(Window(scene, frame), [limb])
         shapes[name] = scene
     alone, met = (shapes[name].patient for name in ("alone", "met"))
     assert alone[:, : n // 2].sum() > 50

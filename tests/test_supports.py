@@ -7,7 +7,7 @@ from scipy import ndimage
 from headrest.hounsfield import SUPPORT
 from headrest.phantom import SUPPORTS, render, sample_parameters
 from headrest.phantom.positioning import Layout, _paint_piece
-from headrest.phantom.scene import Frame, Scene
+from headrest.phantom.scene import Frame, Scene, Window
 from headrest.phantom.shapes import cells, sheet
 from headrest.phantom.support_shapes import Piece
 from headrest.phantom.supports import (
@@ -114,7 +114,7 @@ def test_loose_cover_is_a_second_sheet_around_the_foam():
 def test_sheet_thinner_than_a_pixel_keeps_its_volume():
     def amount(thin_mm):
         scene = Scene((1, 64, 64))
-        window = scene.window(Frame((-31.5, -31.5, 0), np.eye(3)[::-1], (2, 64, 64)))
+        window = Window(scene, Frame((-31.5, -31.5, 0), np.eye(3)[::-1], (2, 64, 64)))
         distance = sheet(window.points[0] + 0 * window.points[1] - 0.3, 0.2)
         _paint_piece(window, Piece(distance, -500.0, thin_mm=thin_mm), False)
         return float(scene.support.sum()) / 64

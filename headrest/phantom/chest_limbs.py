@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import Parameters, happens, sample, tissue_ranges
-from headrest.phantom.scene import View, Window
+from headrest.phantom.scene import Window
 from headrest.phantom.shapes import (
     Array,
     Points,
@@ -247,12 +247,12 @@ def limb_center(limb: Parameters, z: float) -> Array | None:
     return (middle + far * along)[:2] if abs(far) < limb["half_mm"] * limb["size"] else None
 
 
-def paint_limbs(view: View, limbs: Sequence[Parameters]) -> None:
+def paint_limbs(whole: Window, limbs: Sequence[Parameters]) -> None:
     """Paint limbs in a slice; they yield to rigid supports, and to a head painted later."""
     for limb in limbs:
         reach = limb["half_mm"] * limb["size"] + 60
         middle = _limb_middle(limb)
-        window = view.crop(middle - reach, middle + reach)
+        window = whole.crop(middle - reach, middle + reach)
         if window is not None:
             _paint_limb(window, limb)
 

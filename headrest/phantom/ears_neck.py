@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import TISSUE, Parameters, happens, sample, tissue_ranges
-from headrest.phantom.scene import View, Window, within
+from headrest.phantom.scene import Window, within
 from headrest.phantom.shapes import (
     Array,
     Points,
@@ -221,10 +221,10 @@ def shoulder_tips(points: Points, head: Parameters) -> Array:
     return ellipsoid(tip, (neck["tip_x"], neck["tip_y"], 0), [axes[name] for name in "xyz"])
 
 
-def paint_neck(view: View, head: Parameters) -> None:
+def paint_neck(whole: Window, head: Parameters) -> None:
     """Paint spine, airway and vessels below the skull, and the bones of the shoulders."""
-    _inside_neck(view, head["neck"])
-    wide = view.crop((-260, -100, -330), (260, 170, head["neck"]["shoulder_z"] + 30))
+    _inside_neck(whole, head["neck"])
+    wide = whole.crop((-260, -100, -330), (260, 170, head["neck"]["shoulder_z"] + 30))
     if wide is not None:
         _shoulder_bones(wide, head)
 

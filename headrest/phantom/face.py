@@ -7,7 +7,7 @@ from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import MATERIAL, Parameters, happens, sample, tissue_ranges
-from headrest.phantom.scene import View, within
+from headrest.phantom.scene import Window, within
 from headrest.phantom.shapes import (
     capsule,
     chain,
@@ -50,11 +50,12 @@ def sample_face(rng: Generator, age: str) -> Parameters:
     return face
 
 
-def paint_face(view: View, head: Parameters) -> None:
-    """Paint the face from bone to air, inside the patient only."""
-    view = view._replace(inside_only=True)
+def paint_face(window: Window, head: Parameters) -> None:
+    """Paint the face from bone to air anywhere in the slice, inside the patient only."""
+    whole = Window(window.scene, window.frame)
+    whole.inside_only = True
     for paint in (_maxilla, _mandible, _mouth, _teeth, _orbit, _zygoma, _maxillary_sinus, _nose):
-        paint(view, head["face"] | {"chin_mm": head["chin_mm"]})
+        paint(whole, head["face"] | {"chin_mm": head["chin_mm"]})
 
 
 @within((-48, -105, -125), (48, -20, -25))

@@ -225,9 +225,10 @@ def paint(window: Window, skin: Array, head: Parameters) -> None:
         _soft_tissue(inner, skin, head)
         cavity = skull_brain.paint_skull(inner, skin, head)
         skull_brain.paint_brain(inner, cavity, head)
-    paint_face(window.view, head)
-    ears_neck.paint_neck(window.view, head)
-    ears_neck.paint_ears(window.view, head["ears"], head["tissue"]["skin"])
+    paint_face(window, head)
+    whole = Window(window.scene, window.frame)
+    ears_neck.paint_neck(whole, head)
+    ears_neck.paint_ears(whole, head["ears"], head["tissue"]["skin"])
 
 
 def _soft_tissue(window, skin, head):

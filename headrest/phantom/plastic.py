@@ -16,7 +16,7 @@ from headrest.hounsfield import AIR
 from headrest.phantom import head, skull_brain
 from headrest.phantom.face import paint_face
 from headrest.phantom.materials import LIVING, MATERIAL, Parameters, happens, sample
-from headrest.phantom.scene import Scene, View, Window
+from headrest.phantom.scene import Scene, Window
 from headrest.phantom.shapes import (
     Array,
     Points,
@@ -121,7 +121,7 @@ def paint(window: Window, skin: Array, p: Parameters) -> None:
     inner = Window(scratch, window.frame, *window.at[1:])
     cavity = skull_brain.paint_skull(inner, head.skin_distance(window.points, p), p)
     if phantom["has_face"] == "yes":
-        paint_face(View(scratch, window.frame), p)
+        paint_face(inner, p)
     solid = np.clip((scratch.hu[window.at] - AIR) / (phantom["hu"] - AIR), 0, 1)
     solid *= window.share(box(window.points, (0, -5, 0), (92, 110, 150)))
     if phantom["cut_mm"] > 0:  # the slit where the calvaria comes off

@@ -7,7 +7,7 @@ import numpy as np
 from headrest.hounsfield import AIR
 from headrest.phantom import chest_limbs, ears_neck, head, plastic, scanner
 from headrest.phantom.materials import Parameters
-from headrest.phantom.scene import Frame, Scene, View, Window
+from headrest.phantom.scene import Frame, Scene, Window
 from headrest.phantom.shapes import cells, waves
 from headrest.phantom.supports import CATALOGUE, NO_GAP_MM, PAD_WEIGHTS
 
@@ -52,18 +52,13 @@ class Layout:
                 x, y = (-float(v) for v in self.middle[:2])
                 p |= {"x": x, "y": y, "field_mm": field}
         self.has_wraps = any(_position(p) == "around" for p in self.supports)
-        if self.anatomy is head:
-            self._press_ears(ears)
-
-    def _press_ears(self, ears):
-        """Squeeze the ears, given as points of the table frame, where supports need their room."""
-        pushed = _squeeze(self.supports, ears)
-        pushed = pushed[::-1] if self.protocol["prone"] else pushed
-        x = (ears @ self.to_patient.T)[:, 0]
-        tips = [float((side * x).max()) for side in (1, -1)]
-        limits = [t - p / self.patient["width"] for t, p in zip(tips, pushed)]
-        pressed = ears_neck.press(self.patient["ears"], tips, limits)
-        self.patient = self.patient | {"ears": pressed}
+        if self.anatomy is head:  # supports squeeze the ears where they need their room
+            pushed = _squeeze(self.supports, ears)[:: -1 if self.protocol["prone"] else 1]
+            x = (ears @ self.to_patient.T)[:, 0]
+            tips = [float((side * x).max()) for side in (1, -1)]
+            limits = [t - p / self.patient["width"] for t, p in zip(tips, pushed)]
+            pressed = ears_neck.press(self.patient["ears"], tips, limits)
+            self.patient = self.patient | {"ears": pressed}
 
     def frames(self, index: int) -> tuple[Frame, Frame]:
         """Frame of the table with both faces of a slice, and of the patient with all its planes."""
@@ -81,36 +76,34 @@ class Layout:
         """True HU and shares of a slice, float32 arrays (rows, columns)."""
         table, frame = self.frames(index)
         scene = Scene((frame.shape[0] - 1, *frame.shape[1:]))
-        window, skin = self._patient_window(scene, frame)
-        around = window and Window(scene, table, *window.at[1:])
-        faces = self._skin_on_faces(window, skin) if self.has_wraps and window else None
-        _paint_supports(scene.window(table), around, faces, self.supports, self.middle)
-        chest_limbs.paint_limbs(View(scene, frame), self.parameters["limbs"])
+        middle_z = float((frame.origin + 0.5 * np.array(frame.shape) @ frame.steps)[2])
+        low, high = self.anatomy.bounding_box(self.patient, middle_z)
+        room = np.array([50.0, 50.0, 15.0] if self.has_wraps else [18.0, 18.0, 5.0])
+        window = Window(scene, frame).crop(low - room, high + room)
+        around = faces = None
+        if window is not None:
+            skin = self.anatomy.skin_distance(window.points, self.patient)
+        if window is not None and self.has_wraps:
+            around, outside = Window(scene, table, *window.at[1:]), skin.copy()
+            if self.anatomy is head:
+                ears_neck.include_ears(window, outside, self.patient["ears"])
+            faces = outside[[0, -1]] * np.float32(self.scale)  # in mm, to skin or ear
+        _paint_supports(Window(scene, table), around, faces, self.supports, self.middle)
+        chest_limbs.paint_limbs(Window(scene, frame), self.parameters["limbs"])
         if window is not None:
             self.anatomy.paint(window, skin, self.patient)
             plastic.paint_foreign_objects(window, skin, self.parameters["foreign_objects"])
         return {n: getattr(scene, n).mean(0) for n in ("hu", "support", "patient", "ignore")}
 
-    def _patient_window(self, scene, frame):
-        """Window around the patient and its wraps, and the distance to the skin there."""
-        middle_z = float((frame.origin + 0.5 * np.array(frame.shape) @ frame.steps)[2])
-        low, high = self.anatomy.bounding_box(self.patient, middle_z)
-        room = np.array([50.0, 50.0, 15.0] if self.has_wraps else [18.0, 18.0, 5.0])
-        window = scene.window(frame, low - room, high + room)
-        return window, window and self.anatomy.skin_distance(window.points, self.patient)
-
-    def _skin_on_faces(self, window, skin):
-        """Distance in mm to skin or ear on both faces of a slice."""
-        skin = skin.copy()
-        if self.anatomy is head:
-            ears_neck.include_ears(window, skin, self.patient["ears"])
-        return skin[[0, -1]] * np.float32(self.scale)
-
 
 def _place_supports(supports, head_points, ear_points):
     """Sampled supports with their positions; points (n, 3) of the skin are in the table frame."""
-    pads = [p for p in supports["list"] if p["name"] in PAD_WEIGHTS]
-    under = max([_pad_room(p) for p in pads], default=0.0)
+    under = 0.0  # height in mm of the pads between head and head holder
+    for p in supports["list"]:
+        if p["name"] in PAD_WEIGHTS:
+            wraps = _position(p) == "around"
+            thick = p["thick_mm"] + p["gap_mm"] if wraps else p["thick_mm"] * 0.75 - p["into_mm"]
+            under = max(under, thick, 2.0)
     both = np.concatenate([head_points, ear_points])
     low = float(both[:, 1].max())
     placed = []
@@ -123,18 +116,13 @@ def _place_supports(supports, head_points, ear_points):
             meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
         p["x"] = 0.0 if support["into_ear_mm"] else support["shift_mm"]
         if _position(p) == "below":
-            p["y"] = _raise(p, meets, under)
+            gap = p["gap_mm"] + (under if p["name"] not in PAD_WEIGHTS else 0)
+            gap += p.get("drop_mm", 0) * (under > 0 or p["gap_mm"] > 0)
+            p["y"] = _approach(p, "y", meets, 200.0, -60.0, gap)
         if _position(p) == "sides":
             p |= _push_in(p, head_points, both)
         placed.append(p)
     return _align_with_couch(placed)
-
-
-def _pad_room(p):
-    """Height in mm of a pad between head and head holder."""
-    if _position(p) == "around":
-        return max(p["thick_mm"] + p["gap_mm"], 2.0)
-    return max(p["thick_mm"] * 0.75 - p["into_mm"], 2.0)
 
 
 def _position(p):
@@ -153,27 +141,15 @@ def _half_width(p, head_points, ear_points):
     return max(half + 1, ears - p["into_ear_mm"])
 
 
-def _raise(p, points, under):
-    """Height at which a support meets the head, a pad or its gap, from below."""
-    gap = p["gap_mm"] + (under if p["name"] not in PAD_WEIGHTS else 0)
-    gap += p.get("drop_mm", 0) * (under > 0 or p["gap_mm"] > 0)
-    return _approach(lambda y: _nearest(p | {"y": y}, points), 200.0, -60.0, gap)
-
-
 def _push_in(p, head_points, both):
     """Positions of the two side parts: beside the head, or pressing the ears against it."""
-    found = {}
+    found, far = {}, p | {"left": 400.0, "right": 400.0}
     for name, side in (("left", 1), ("right", -1)):
-
-        def stop(points, gap, name=name, side=side):
-            points = points[side * points[:, 0] > 15]
-            far = p | {"left": 400.0, "right": 400.0}
-            return _approach(lambda at: _nearest(far | {name: at}, points), 160.0, 20.0, gap)
-
-        free = stop(both, max(p["gap_mm"], NO_GAP_MM))
-        found[name] = free
+        near, gap = both[side * both[:, 0] > 15], max(p["gap_mm"], NO_GAP_MM)
+        found[name] = free = _approach(far, name, near, 160.0, 20.0, gap)
         if p["into_ear_mm"] or p["presses_head"]:
-            skin = stop(head_points, 0.0)
+            near = head_points[side * head_points[:, 0] > 15]
+            skin = _approach(far, name, near, 160.0, 20.0, 0.0)
             pressed = skin - p["press_mm"]
             found[name] = pressed if p["presses_head"] else max(free - p["into_ear_mm"], skin)
         found[f"squeeze_{name}"] = round(max(free - found[name], 0.0), 3)
@@ -195,21 +171,21 @@ def _squeeze(placed, ear_points):
     return pushed
 
 
-def _nearest(p, points):
-    """Least distance of a support from points (n, 3) of the table frame."""
-    near = _local_points(points.T[:, None, None, :].astype(np.float32), p)
-    pieces = CATALOGUE[p["name"]].shape(*near, p)
-    return min((float(piece.distance.min()) for piece in pieces), default=99.0)
+def _approach(p, key, points, far, close, gap):
+    """Value of p[key] at which a support comes within `gap` mm of points (n, 3) of the table frame,
+    by bisection; negative gaps sink in."""
+    near = points.T[:, None, None, :].astype(np.float32)
 
+    def touches(at):
+        moved = p | {key: at}
+        pieces = CATALOGUE[p["name"]].shape(*_local_points(near, moved), moved)
+        return any(float(piece.distance.min()) < max(gap, NO_GAP_MM) for piece in pieces)
 
-def _approach(nearest, far, close, gap):
-    """Position where `nearest` falls to `gap` mm, by bisection; negative gaps sink in."""
-    touch = max(gap, NO_GAP_MM)
-    low = next((at for at in np.arange(far, close, -5.0) if nearest(at) < touch), close)
+    low = next((at for at in np.arange(far, close, -5.0) if touches(at)), close)
     high = low + 5
     for _ in range(8):
         middle = (low + high) / 2
-        low, high = (middle, high) if nearest(middle) < touch else (low, middle)
+        low, high = (middle, high) if touches(middle) else (low, middle)
     return round(float(high) + min(gap - NO_GAP_MM, 0), 3)
 
 

@@ -6,10 +6,12 @@ surface that slopes through a thick slice is blurred over the distance it travel
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from headrest.hounsfield import AIR
 from headrest.phantom.shapes import Array, Points, Vector
@@ -61,17 +63,6 @@ class Frame(NamedTuple):
         made = [m.reshape(1, 1, 1) if m.ndim == 0 else m for m in made]
         return made if self.warp is None else self.warp(made)
 
-    def bounds(self, low: Vector, high: Vector) -> tuple[slice, slice] | None:
-        """Row and column slices that contain a box, or None if the slice misses it."""
-        corners = np.array([[(low, high)[b >> a & 1][a] for a in range(3)] for b in range(8)])
-        index = (corners - self.origin) @ np.linalg.inv(self.steps)
-        first, last = np.floor(index.min(0)).astype(int), np.ceil(index.max(0)).astype(int) + 1
-        if (first >= np.array(self.shape)).any() or (last <= 0).any():
-            return None
-        starts, stops = np.maximum(first, 0)[1:], np.minimum(last, self.shape)[1:]
-        rows, columns = (slice(int(a), int(b)) for a, b in zip(starts, stops))
-        return rows, columns
-
 
 class Scene:
     """HU and shares of one slice, float32 arrays (slabs, rows, columns)."""
@@ -80,38 +71,16 @@ class Scene:
         self.hu = np.full(shape, AIR, np.float32)
         self.patient, self.support, self.ignore, self.rigid = np.zeros((4, *shape), np.float32)
 
-    def window(self, frame: Frame, low: Vector = (), high: Vector = ()) -> "Window | None":
-        """The part of the slice that contains a box (all of it without a box), or None."""
-        if not len(low):
-            return Window(self, frame, slice(None), slice(None))
-        bounds = frame.bounds(low, high)
-        return None if bounds is None else Window(self, frame, *bounds)
-
-
-class View(NamedTuple):
-    """A scene seen from a frame, to paint anywhere in the slice."""
-
-    scene: Scene
-    frame: Frame
-    inside_only: bool = False
-
-    def crop(self, low: Vector, high: Vector) -> "Window | None":
-        """The window that contains a box of the frame, or None."""
-        window = self.scene.window(self.frame, low, high)
-        if window is not None:
-            window.inside_only = self.inside_only
-        return window
-
 
 class Window:
-    """A rectangle of a scene with the points of one frame; everything is painted in windows."""
+    """A rectangle of a scene in one frame, all of it by default; all is painted in windows."""
 
     def __init__(
         self,
         scene: Scene,
         frame: Frame,
-        rows: slice,
-        columns: slice,
+        rows: slice = slice(None),
+        columns: slice = slice(None),
         parent: "Window | None" = None,
     ):
         self.scene, self.frame, self.parent = scene, frame, parent
@@ -120,9 +89,13 @@ class Window:
         self.at = (slice(None), self.rows, self.columns)
         self.pixel_mm = float(np.linalg.norm(frame.steps[1:], axis=1).mean())
         self.inside_only: bool = parent is not None and parent.inside_only
-        self.points: Points = (
-            frame.points(rows, columns) if parent is None else [self.take(v) for v in parent.points]
-        )
+
+    @functools.cached_property
+    def points(self) -> Points:
+        """x, y, z, as of `Frame.points`; taken from the parent where it has computed its own."""
+        if self.parent is None or "points" not in vars(self.parent):
+            return self.frame.points(self.rows, self.columns)
+        return [self.take(v) for v in self.parent.points]
 
     def take(self, array: Array) -> Array:
         """The part of an array of the parent window in this window; axes of length one stay."""
@@ -136,25 +109,26 @@ class Window:
 
     def crop(self, low: Vector, high: Vector) -> "Window | None":
         """The part of this window that contains a box of its frame, or None."""
-        bounds = self.frame.bounds(low, high)
-        if bounds is None:
-            return None
+        corners = np.array(list(itertools.product(*zip(low, high))))
+        index = (corners - self.frame.origin) @ np.linalg.inv(self.frame.steps)
+        first, last = np.floor(index.min(0)).astype(int), np.ceil(index.max(0)).astype(int) + 1
         rows, columns = (
-            slice(max(b.start, own.start), min(b.stop, own.stop))
-            for b, own in zip(bounds, (self.rows, self.columns))
+            slice(max(int(a), own.start), min(int(b), own.stop))
+            for a, b, own in zip(first[1:], last[1:], (self.rows, self.columns))
         )
-        if rows.start >= rows.stop or columns.start >= columns.stop:
+        is_empty = rows.start >= rows.stop or columns.start >= columns.stop
+        if is_empty or first[0] >= self.frame.shape[0] or last[0] <= 0:
             return None
         return Window(self.scene, self.frame, rows, columns, self)
 
     def crop_to(self, mask: Any) -> "Window | None":
         """The part of this window around the True pixels of a mask (rows, columns), or None."""
-        if not mask.any():
+        found = ndimage.find_objects(mask.astype(np.uint8))
+        if not found:
             return None
-        found = map(np.flatnonzero, (mask.any(1), mask.any(0)))
         rows, columns = (
-            slice(own.start + int(f[0]), own.start + int(f[-1]) + 1)
-            for own, f in zip((self.rows, self.columns), found)
+            slice(own.start + part.start, own.start + part.stop)
+            for own, part in zip((self.rows, self.columns), found[0])
         )
         return Window(self.scene, self.frame, rows, columns, self)
 
@@ -184,11 +158,6 @@ class Window:
         """Points with the right side mirrored to the left, for symmetric solids."""
         x, y, z = self.points
         return [abs(x), y, z]
-
-    @property
-    def view(self) -> View:
-        """The whole slice in the frame of this window."""
-        return View(self.scene, self.frame)
 
     def mirrored(self, side: int) -> Points:
         """Points with the right side (`side` -1) mirrored to the left."""
