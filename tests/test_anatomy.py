@@ -26,7 +26,7 @@ def window(z, half_mm=128.0):
 @pytest.fixture(scope="module")
 def adult():
     """The parameters of an adult without raised shoulders."""
-    parameters = head.sample_head(np.random.default_rng(5), "adult")
+    parameters = head.sample_patient(np.random.default_rng(5), "adult")
     parameters["neck"] |= {"has_tips": False}
     return parameters
 
@@ -113,7 +113,7 @@ def test_hair_and_bandages_are_neither_support_nor_patient(name):
 
 
 def test_stand_of_a_plastic_skull_belongs_to_the_phantom():
-    p = plastic.sample_plastic(np.random.default_rng(2), "plastic")
+    p = plastic.sample_patient(np.random.default_rng(2), "plastic")
     inserts = {"count": 0, "neck_mm": 0.0, "tubes": 0, "block": "no", "stand_mm": 60.0}
     shares = {}
     for stand in ("none", "plate"):
@@ -126,7 +126,7 @@ def test_stand_of_a_plastic_skull_belongs_to_the_phantom():
 
 @pytest.mark.parametrize("arms", ["up", "down", "belly"])
 def test_arms_of_a_chest_are_beside_above_or_on_the_trunk(arms):
-    chest = chest_limbs.sample_chest(np.random.default_rng(1), "chest")
+    chest = chest_limbs.sample_patient(np.random.default_rng(1), "chest")
     chest |= {"arms": arms, "shoulder_z": 90.0, "arm_x": 220.0, "arm_y": 0.0, "arm_mm": 40.0}
     along = np.arange(-300, 300, 2)
     levels = {

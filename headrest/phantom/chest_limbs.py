@@ -16,13 +16,11 @@ from headrest.phantom.scene import Window
 from headrest.phantom.shapes import (
     Array,
     Points,
-    Vector,
     capsule,
     cylinder,
     ellipsoid,
     intersection,
     smooth_union,
-    surface_points,
     union,
     waves,
 )
@@ -60,6 +58,12 @@ LIMB_RANGES = {
     "fat_mm": (0.5, 9.0),
     "tissue": tissue_ranges("skin", "fat", "muscle", "cortical", "marrow"),
 }
+BOX = (-300, -200, -400), (300, 160, 400)
+"""Corners of the box that contains a chest, in mm."""
+
+SKIN_BOX = (-240, -190, -100), (240, 140, 100)
+"""Corners of the box in which supports meet it."""
+
 ACROSS = 0.3
 """Share of limbs that run across the head, not along it."""
 
@@ -77,14 +81,9 @@ LIMB_BONES = {
 """Position of the bones along the breadth, and their radius, in mm."""
 
 
-def sample_chest(rng: Generator, kind: str) -> Parameters:
+def sample_patient(rng: Generator, kind: str) -> Parameters:
     """Sample a chest."""
     return sample(rng, CHEST_RANGES)
-
-
-def bounding_box(chest: Parameters, z: float) -> tuple[Vector, Vector]:
-    """Corners of the box that contains a chest."""
-    return (-300, -200, -400), (300, 160, 400)
 
 
 def _column(points, x, y, half_x, half_y):
@@ -126,12 +125,6 @@ def _arms(chest):
         return [(shoulder, (chest["arm_x"] - 20, 0, top + 220), thick, thick - 4)]
     forearm = (elbow, (38, -138, top - 215), thick - 8, 22)
     return [(shoulder, elbow, thick, thick - 5), *([forearm] if chest["arms"] == "belly" else [])]
-
-
-def skin_points(chest: Parameters) -> tuple[Array, Array]:
-    """Points (n, 3) on the skin, and no points of ears."""
-    low, high = (-240, -190, -100), (240, 140, 100)
-    return surface_points(lambda p: skin_distance(p, chest), low, high, 6), np.zeros((0, 3))
 
 
 def paint(window: Window, skin: Array, chest: Parameters) -> None:

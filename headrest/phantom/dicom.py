@@ -37,9 +37,10 @@ def _number(value):
     return f"{value:.6f}".rstrip("0").rstrip(".")[:16]
 
 
-def _set_patient_and_study(ds, study):
+def _slice_dataset(study, index):
+    p, ds = study.parameters, Dataset()
     ds.SpecificCharacterSet = "ISO_IR 100"
-    ds.PatientName, ds.PatientID = "Synthetic^Phantom", f"synthetic-{study.parameters['seed']:06d}"
+    ds.PatientName, ds.PatientID = "Synthetic^Phantom", f"synthetic-{p['seed']:06d}"
     ds.PatientBirthDate = ds.PatientSex = ds.ReferringPhysicianName = ds.AccessionNumber = ""
     ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", "synthetic, no patient"
     ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20000101"
@@ -48,10 +49,6 @@ def _set_patient_and_study(ds, study):
     ds.StudyDescription, ds.SeriesDescription = "Synthetic CT", "headrest phantom"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(study, "study"), _uid(study, "series")
     ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = _uid(study, "frame"), ""
-
-
-def _set_scanner(ds, study):
-    p = study.parameters
     ds.Modality, ds.SOPClassUID = "CT", CTImageStorage
     ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
     ds.DerivationDescription = "Computed by headrest.phantom from random parameters"
@@ -61,6 +58,14 @@ def _set_scanner(ds, study):
     ds.KVP, ds.ConvolutionKernel = "120", p["scanner"]["kernel"].upper()
     ds.GantryDetectorTilt = _number(study.tilt)
     ds.SliceThickness = _number(p["protocol"]["thickness_mm"])
+    ds.SOPInstanceUID, ds.InstanceNumber = _uid(study, "slice", index), index + 1
+    ds.ImagePositionPatient = [_number(value) for value in study.positions[index]]
+    ds.ImageOrientationPatient = [_number(value) for value in study.orientation]
+    _set_pixels(ds, study, index)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = PHANTOM_IMPLEMENTATION_UID
+    return ds
 
 
 def _set_pixels(ds, study, index):
@@ -81,22 +86,6 @@ def _set_pixels(ds, study, index):
     if is_tagged:
         ds.add_new("PixelPaddingValue", "US" if unsigned else "SS", value - intercept)
     ds.PixelData = (study.hu[index].astype(np.int32) - intercept).astype("<i2").tobytes()
-
-
-def _slice_dataset(study, index):
-    ds = Dataset()
-    _set_patient_and_study(ds, study)
-    _set_scanner(ds, study)
-    _set_pixels(ds, study, index)
-    ds.SOPInstanceUID, ds.InstanceNumber = _uid(study, "slice", index), index + 1
-    ds.ImagePositionPatient = [_number(value) for value in study.positions[index]]
-    ds.ImageOrientationPatient = [_number(value) for value in study.orientation]
-    ds.file_meta = meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = PHANTOM_IMPLEMENTATION_UID
-    return ds
 
 
 def write_dicom(study: Study, folder: str | Path) -> Path:

@@ -8,7 +8,6 @@ a spine, an airway and vessels; the shoulders have bones and the tips of lungs.
 import functools
 import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import Generator
@@ -137,15 +136,6 @@ def _before_pressing(x, ear):
     start = ear["limit_mm"] - 9
     slope = np.float32((ear["tip_mm"] - start) / 9)
     return start + (x - start) * np.where(x > start, slope, np.float32(1))
-
-
-def press(ears: Parameters, tips_mm: Sequence[float], limits_mm: Sequence[float]) -> Parameters:
-    """Ears with their tips (left, right) pressed to limits, both x in mm of the head frame."""
-    pressed = dict(ears)
-    for name, tip, limit in zip(("left", "right"), tips_mm, limits_mm):
-        if tip > limit:
-            pressed[name] = ears[name] | {"tip_mm": round(tip, 3), "limit_mm": round(limit, 3)}
-    return pressed
 
 
 @within((50, -62, -100), (120, 80, 20), sided=True)

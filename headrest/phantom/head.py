@@ -63,7 +63,7 @@ HEAD_PARTS = {
 }
 
 
-def sample_head(rng: Generator, age: str) -> Parameters:
+def sample_patient(rng: Generator, age: str) -> Parameters:
     """Sample a living head; `age` is "adult", "old" or "child"."""
     head, child = sample(rng, HEAD_RANGES), sample(rng, CHILD_RANGES)
     common = sample(rng, {"common": CHILD_SIZE})["common"]
@@ -132,10 +132,6 @@ def _nose(points, head):
     return smooth_union(smooth_union(ridge, body, 12), wings, 8)
 
 
-def _jaw(points, _head):
-    return capsule(_half(points), (48, -14, -88), (24, -70, -114), 15)
-
-
 def _chin(points, head):
     return ellipsoid(points, (0, -70 - head["chin_mm"] / 2, -114), (34, 28, 20))
 
@@ -145,14 +141,14 @@ def _nape(points, head):
 
 
 FEATURES = (
-    _Feature(-128, -5, 20, 22, lambda p, head: ellipsoid(p, (0, -42, -62), (62, 48, 66))),
+    _Feature(-128, -5, 20, 22, lambda p, _: ellipsoid(p, (0, -42, -62), (62, 48, 66))),
     _Feature(-110, -10, 60, 20, _temples),
     _Feature(-112, -28, 10, 16, _cheeks),
-    _Feature(-52, -16, -60, 9, lambda p, head: ellipsoid(_half(p), (31, -78, -33), (17, 17, 15))),
+    _Feature(-52, -16, -60, 9, lambda p, _: ellipsoid(_half(p), (31, -78, -33), (17, 17, 15))),
     _Feature(-72, -18, -70, 8, _nose),
-    _Feature(-105, -72, -70, 10, lambda p, head: ellipsoid(p, (0, -86, -88), (25, 14, 15))),
+    _Feature(-105, -72, -70, 10, lambda p, _: ellipsoid(p, (0, -86, -88), (25, 14, 15))),
     _Feature(-138, -95, -38, 14, _chin),
-    _Feature(-130, -70, 5, 14, _jaw),
+    _Feature(-130, -70, 5, 14, lambda p, _: capsule(_half(p), (48, -14, -88), (24, -70, -114), 15)),
     _Feature(-105, -20, 999, 20, _nape),
     _Feature(-400, -50, 999, 22, ears_neck.neck_distance),
 )

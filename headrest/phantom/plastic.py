@@ -20,14 +20,12 @@ from headrest.phantom.scene import Scene, Window
 from headrest.phantom.shapes import (
     Array,
     Points,
-    Vector,
     box,
     capsule,
     chain,
     cylinder,
     intersection,
     sphere,
-    surface_points,
     waves,
 )
 
@@ -56,6 +54,12 @@ PLASTIC_RANGES = {
 SOFT_PARTS = ("fat", "muscle", "eye", "lens", "eye_wall", "mucus", "gland")
 """Parts of a face that are air in a plastic skull."""
 
+BOX = (-112, -128, -180), (112, 118, 112)
+"""Corners of the box that contains a phantom, in mm."""
+
+SKIN_BOX = (-110, -125, -120), (110, 120, 115)
+"""Corners of the box in which supports meet it."""
+
 ACRYLIC_HU, ROD_HU = 120.0, (-1000, -100, 120, 340, 900)
 
 FOREIGN_RANGES = {
@@ -76,9 +80,9 @@ FOREIGN_RANGES = {
 }
 
 
-def sample_plastic(rng: Generator, kind: str) -> Parameters:
+def sample_patient(rng: Generator, kind: str) -> Parameters:
     """Sample a phantom with the shape of a head; `kind` is "plastic" or "water"."""
-    p = head.sample_head(rng, "adult") | {"kind": kind, "phantom": sample(rng, PLASTIC_RANGES)}
+    p = head.sample_patient(rng, "adult") | {"kind": kind, "phantom": sample(rng, PLASTIC_RANGES)}
     hu, skull, face = p["phantom"]["hu"], p["skull"], p["face"]
     p["tissue"] = dict.fromkeys(p["tissue"], AIR)
     plastic_hu = dict.fromkeys(skull["hu"], hu)
@@ -92,22 +96,11 @@ def sample_plastic(rng: Generator, kind: str) -> Parameters:
     return p
 
 
-def bounding_box(p: Parameters, z: float) -> tuple[Vector, Vector]:
-    """Corners of the box that contains a phantom."""
-    return (-112, -128, -180), (112, 118, 112)
-
-
 def skin_distance(points: Points, p: Parameters) -> Array:
     """Distance to the outside of the skull bone, or of the cylinder."""
     if p["kind"] == "water":
         return cylinder(points, (0, 0, -20), p["phantom"]["radius_mm"], p["phantom"]["length_mm"])
     return skull_brain.vault(points, p, p["scalp_mm"])
-
-
-def skin_points(p: Parameters) -> tuple[Array, Array]:
-    """Points (n, 3) on the outside, and no points of ears."""
-    low, high = (-110, -125, -120), (110, 120, 115)
-    return surface_points(lambda q: skin_distance(q, p), low, high, 6.0), np.zeros((0, 3))
 
 
 def paint(window: Window, skin: Array, p: Parameters) -> None:

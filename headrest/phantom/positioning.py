@@ -8,7 +8,7 @@ from headrest.hounsfield import AIR
 from headrest.phantom import chest_limbs, ears_neck, head, plastic, scanner
 from headrest.phantom.materials import Parameters
 from headrest.phantom.scene import Frame, Scene, Window
-from headrest.phantom.shapes import cells, waves
+from headrest.phantom.shapes import cells, surface_points, waves
 from headrest.phantom.supports import CATALOGUE, NO_GAP_MM, PAD_WEIGHTS
 
 NECK_Z = -62.0
@@ -44,7 +44,13 @@ class Layout:
         self.scale = float(np.mean(size[:2]))
         self.middle = np.array([self.protocol["x_mm"], self.protocol["y_mm"], 0.0])
         to_table = np.linalg.inv(self.to_patient)
-        skin, ears = (points @ to_table.T for points in self.anatomy.skin_points(self.patient))
+        if self.anatomy is head:
+            skin, ears = head.skin_points(self.patient)
+        else:
+            skin_distance, ears = self.anatomy.skin_distance, np.zeros((0, 3))
+            box = self.anatomy.SKIN_BOX
+            skin = surface_points(lambda points: skin_distance(points, self.patient), *box, 6.0)
+        skin, ears = skin @ to_table.T, ears @ to_table.T
         self.supports = _place_supports(parameters["support_parameters"], skin, ears)
         for p in self.supports:
             if _position(p) == "border":
@@ -56,8 +62,11 @@ class Layout:
             pushed = _squeeze(self.supports, ears)[:: -1 if self.protocol["prone"] else 1]
             x = (ears @ self.to_patient.T)[:, 0]
             tips = [float((side * x).max()) for side in (1, -1)]
-            limits = [t - p / self.patient["width"] for t, p in zip(tips, pushed)]
-            pressed = ears_neck.press(self.patient["ears"], tips, limits)
+            pressed = dict(self.patient["ears"])
+            for name, tip, push in zip(("left", "right"), tips, pushed):
+                limit = tip - push / self.patient["width"]
+                both = {"tip_mm": round(tip, 3), "limit_mm": round(limit, 3)}
+                pressed[name] = pressed[name] | (both if tip > limit else {})
             self.patient = self.patient | {"ears": pressed}
 
     def frames(self, index: int) -> tuple[Frame, Frame]:
@@ -77,7 +86,10 @@ class Layout:
         table, frame = self.frames(index)
         scene = Scene((frame.shape[0] - 1, *frame.shape[1:]))
         middle_z = float((frame.origin + 0.5 * np.array(frame.shape) @ frame.steps)[2])
-        low, high = self.anatomy.bounding_box(self.patient, middle_z)
+        box = (
+            head.bounding_box(self.patient, middle_z) if self.anatomy is head else self.anatomy.BOX
+        )
+        low, high = box
         room = np.array([50.0, 50.0, 15.0] if self.has_wraps else [18.0, 18.0, 5.0])
         window = Window(scene, frame).crop(low - room, high + room)
         around = faces = None

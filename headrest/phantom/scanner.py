@@ -154,41 +154,40 @@ def scan(
     rng = np.random.default_rng([scanner["seed"], index])
     error, strength = _projection_errors(truth, scanner, pixel_mm, rng)
     error = np.where(truth > 2000, np.maximum(error, 0), error)
-    image = _blur(np.minimum(truth, 6000) + error, scanner, pixel_mm)
+    frequency, transfer = _transfer(truth.shape, scanner, pixel_mm)
+    image = fft.irfft2(fft.rfft2(np.minimum(truth, 6000) + error) * transfer, s=truth.shape)
     image += scanner["lift_hu"] * np.clip(image * (-1 / 1000), 0, 1)
-    image += _noise(strength, scanner, pixel_mm, thickness_mm, rng)
+    spectrum = np.sqrt(frequency + 0.02) * transfer
+    image += _noise(strength, scanner, spectrum, thickness_mm, rng)
     if scanner["rings"]:
         image += _rings(truth.shape, scanner)
     return image
 
 
-def _frequencies(shape, pixel_mm):
+def _transfer(shape, scanner, pixel_mm):
+    """Spatial frequencies of an image, and the modulation transfer of the kernel at them: a
+    Gaussian with a lift of the middle frequencies."""
     down, across = fft.fftfreq(shape[0], pixel_mm), fft.rfftfreq(shape[1], pixel_mm)
-    return np.hypot(down[:, None], across[None]).astype(np.float32)
-
-
-def _transfer(frequency, scanner):
-    """Modulation transfer of the kernel: a Gaussian with a lift of the middle frequencies."""
+    frequency = np.hypot(down[:, None], across[None]).astype(np.float32)
     bone = "bone_" if scanner["kernel"] == "bone" else ""
     fwhm, edge = scanner[f"{bone}fwhm_mm"], scanner[f"{bone}edge"]
     spot = np.exp(-((np.pi * fwhm * frequency) ** 2) / (4 * np.log(2)))
-    return spot * (1 + edge * (frequency * fwhm * 2) ** 2)
-
-
-def _blur(image, scanner, pixel_mm):
-    spectrum = fft.rfft2(image) * _transfer(_frequencies(image.shape, pixel_mm), scanner)
-    return fft.irfft2(spectrum, s=image.shape)
+    return frequency, spot * (1 + edge * (frequency * fwhm * 2) ** 2)
 
 
 def _projection_errors(truth, scanner, pixel_mm, rng):
     """Streaks, dark bands and cupping in HU, and the relative strength of noise."""
-    small = _downsample(truth)
+    small = truth
+    while small.shape[0] >= 2 * PROJECTED_SIZE:  # average blocks of four pixels
+        small = 0.25 * (small[::2, ::2] + small[1::2, ::2] + small[::2, 1::2] + small[1::2, 1::2])
     small = ndimage.zoom(small, PROJECTED_SIZE / small.shape[0], order=1)
     mm = pixel_mm / (PROJECTED_SIZE / truth.shape[0])
     dense = np.maximum(1 + small / 1000, 0)
     parts = [dense, np.maximum(small - 150, 0) / 1000, np.maximum(small - 2600, 0) / 1000]
     total, bone, metal = _project(np.stack(parts), mm) * WATER_PER_MM
-    errors = scanner["hardening"] * (_bone_error(total, bone) + _metal_error(metal, rng))
+    # Beyond the water correction, bone makes line integrals too small.
+    bone_error = -0.045 * bone * (total + 0.6 * bone) / (1 + 0.05 * bone**2 + 0.02 * bone)
+    errors = scanner["hardening"] * (bone_error + _metal_error(metal, rng))
     photons = np.exp(-np.minimum(total + METAL_EXCESS * metal, 14.0))
     noise = rng.standard_normal(total.shape, np.float32) * np.sqrt(1 / photons)
     starved = noise * 4e-4 * scanner["starvation"]
@@ -203,11 +202,6 @@ def _projection_errors(truth, scanner, pixel_mm, rng):
     return ndimage.zoom(error, zoom, order=1), ndimage.zoom(strength, zoom, order=1)
 
 
-def _bone_error(total, bone):
-    """Line integrals that bone makes too small, beyond the water correction."""
-    return -0.045 * bone * (total + 0.6 * bone) / (1 + 0.05 * bone**2 + 0.02 * bone)
-
-
 def _metal_error(metal, rng):
     """Metal lets few photons through, and every view has an error of its own."""
     true = (1 + METAL_EXCESS) * metal
@@ -215,17 +209,8 @@ def _metal_error(metal, rng):
     return seen - true + 0.12 * true * rng.standard_normal((len(metal), 1), np.float32)
 
 
-def _downsample(truth):
-    """Average blocks of four pixels until the matrix is less than twice the projected one."""
-    while truth.shape[0] >= 2 * PROJECTED_SIZE:
-        truth = 0.25 * (truth[::2, ::2] + truth[1::2, ::2] + truth[::2, 1::2] + truth[1::2, 1::2])
-    return truth
-
-
-def _noise(strength, scanner, pixel_mm, thickness_mm, rng):
+def _noise(strength, scanner, spectrum, thickness_mm, rng):
     """Noise with the spectrum of filtered back-projection (ramp times kernel), weak in air."""
-    frequency = _frequencies(strength.shape, pixel_mm)
-    spectrum = np.sqrt(frequency + 0.02) * _transfer(frequency, scanner)
     white = fft.rfft2(rng.standard_normal(strength.shape, np.float32))
     noise = fft.irfft2(white * spectrum, s=strength.shape)
     noise *= 1 / max(float(noise.std()), 1e-6)
@@ -257,8 +242,8 @@ def compress_lossy(hu: np.ndarray, ratio: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _projection_matrices():
-    """Sparse matrix (pixels, views * bins), two detector bins per pixel and view; transposed."""
+def _projection_matrix():
+    """Sparse matrix (pixels, views * bins), two detector bins per pixel and view."""
     size = PROJECTED_SIZE
     y, x = np.mgrid[:size, :size].astype(np.float32) - (size - 1) / 2
     columns, weights = [], []
@@ -270,14 +255,12 @@ def _projection_matrices():
     pointers = np.arange(size * size + 1, dtype=np.int32) * 2 * ANGLES
     data = np.stack(weights, 1).astype(np.float32).ravel()
     shape = (size * size, ANGLES * BINS)
-    back = sparse.csr_matrix((data, np.stack(columns, 1).ravel(), pointers), shape=shape)
-    return back, back.T
+    return sparse.csr_matrix((data, np.stack(columns, 1).ravel(), pointers), shape=shape)
 
 
 def _project(images, pixel_mm):
     """Line integrals (n, views, bins) of images (n, size, size) of values per mm."""
-    _, forward = _projection_matrices()
-    empty = np.zeros(ANGLES * BINS, np.float32)
+    forward, empty = _projection_matrix().T, np.zeros(ANGLES * BINS, np.float32)
     lines = [forward @ one.ravel() if one.any() else empty for one in images]
     return np.stack(lines).reshape(len(images), ANGLES, BINS) * np.float32(pixel_mm)
 
@@ -292,5 +275,4 @@ def _reconstruct(lines, pixel_mm):
 
 def _back_project(lines):
     """Back-projection (size, size), summed over the views."""
-    back, _ = _projection_matrices()
-    return (back @ lines.ravel()).reshape(PROJECTED_SIZE, PROJECTED_SIZE)
+    return (_projection_matrix() @ lines.ravel()).reshape(PROJECTED_SIZE, PROJECTED_SIZE)

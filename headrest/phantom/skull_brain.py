@@ -151,20 +151,17 @@ def paint_skull(window: Window, skin: Array, head: Parameters) -> Array:
     foramina = waves(window.points, np.random.default_rng(seed + 6), 15, 6) if base.any() else 0
     shell = np.maximum(shell, 4 * (foramina - 1.9) - 8 * (1 - base))
     texture = waves(window.halfway, np.random.default_rng(seed + 1), 5, 9, 0.5)
-    hu = _bone_hu(cavity / bone, bone, texture, head["skull"]) - base * (250 + 130 * texture)
+    depth, hu = cavity / bone, head["skull"]["hu"]  # from 0 at the inner table to 1 at the outer
+    spongy = np.clip(1 - (abs(depth - 0.5) / head["skull"]["diploe_share"]) ** 4, 0, 1)
+    spongy = spongy * np.clip(bone - 3, 0, 1)
+    hu = hu["cortical"] + spongy * (hu["diploe"] - hu["cortical"] + 60 * texture)
+    hu = hu - base * (250 + 130 * texture)
     window.coat(cavity, shell, window.middle(hu))
     window.fill(cavity, head["tissue"]["fluid"])
     _temporal_bone(window, skin, head["skull"])
     if head["skull"]["frontal_sinus"] > 0.3:
         _frontal_sinus(window, skin, cavity, head["skull"])
     return cavity
-
-
-def _bone_hu(depth, bone, texture, skull):
-    """Tables outside, spongy diploe within; `depth` runs from 0 (inner table) to 1 (outer)."""
-    spongy = np.clip(1 - (abs(depth - 0.5) / skull["diploe_share"]) ** 4, 0, 1)
-    spongy, hu = spongy * np.clip(bone - 3, 0, 1), skull["hu"]
-    return hu["cortical"] + spongy * (hu["diploe"] - hu["cortical"] + 60 * texture)
 
 
 def _craniotomy(window, shell, hole):
@@ -215,7 +212,11 @@ def paint_brain(window: Window, cavity: Array, head: Parameters) -> None:
     rng = np.random.default_rng(brain["seed"])
     gap = 0.6 + 2.2 * brain["atrophy"] + 0.4 * waves(window.halfway, rng, 30, 4)
     surface = cavity + gap
-    depth, gyri = np.clip(-surface / 20, 0, 1), abs(_gyri(window.points, brain, rng))
+    x, y, z = window.points
+    reach = 70 / (np.sqrt(x * x + 0.6 * y * y + z * z) + 20)
+    # The zero level of this field is the sulci: sheets that run inwards from the surface.
+    gyri = abs(waves([x * reach, y * reach, z * reach], rng, brain["gyri_mm"], 9))
+    depth = np.clip(-surface / 20, 0, 1)
     sulci = (gyri - (0.15 + 0.24 * brain["atrophy"])) * (brain["gyri_mm"] / 6) + 1.6 * depth**2
     cortex = np.minimum(-surface - 3.2, sulci - 2.6 + 2 * depth)
     inside = window.share(surface)
@@ -230,13 +231,6 @@ def paint_brain(window: Window, cavity: Array, head: Parameters) -> None:
     _ventricles(window, brain)
     if brain["lesion"]:
         _lesion(window, cavity, brain["lesion"], brain["seed"])
-
-
-def _gyri(points, brain, rng):
-    """A field whose zero level is the sulci: sheets that run inwards from the surface."""
-    x, y, z = points
-    reach = 70 / (np.sqrt(x * x + 0.6 * y * y + z * z) + 20)
-    return waves([x * reach, y * reach, z * reach], rng, brain["gyri_mm"], 9)
 
 
 @within((-58, -45, -20), (58, 32, 26))

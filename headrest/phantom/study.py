@@ -9,17 +9,10 @@ from scipy import ndimage
 from headrest.hounsfield import AIR_LIKE_HU, BACKGROUND, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import chest_limbs, head, plastic, scanner, supports
 from headrest.phantom.materials import LIVING, Parameters, choose, happens
-from headrest.phantom.positioning import Layout
+from headrest.phantom.positioning import ANATOMY, Layout
 from headrest.util.errors import HeadrestError
 
 KIND_WEIGHTS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
-
-SAMPLERS = {
-    "chest": chest_limbs.sample_chest,
-    "plastic": plastic.sample_plastic,
-    "water": plastic.sample_plastic,
-}
-"""Functions that sample what is not a living head."""
 
 LIMBS = 0.04
 """Share of living heads with an arm or a hand beside them, where none is asked for."""
@@ -158,7 +151,7 @@ def sample_parameters(
     rngs = {name: np.random.default_rng(one) for name, one in zip(STREAMS, seeds)}
     kind = "chest" if region == "chest" else choose(rngs["anatomy"], KIND_WEIGHTS)
     p: Parameters = {"seed": int(seed), "region": region, "kind": kind}
-    p["anatomy"] = SAMPLERS.get(kind, head.sample_head)(rngs["anatomy"], kind)
+    p["anatomy"] = ANATOMY.get(kind, head).sample_patient(rngs["anatomy"], kind)
     vertex_mm = 97 * p["anatomy"]["height"]
     p["protocol"] = scanner.sample_protocol(rngs["protocol"], matrix, slices, vertex_mm, region)
     if kind == "chest":
@@ -228,22 +221,15 @@ def _scan_slice(layout, index):
         truth = {name: np.where(hidden, 0, share) for name, share in truth.items()}
     if protocol["lossy_ratio"]:
         hu = scanner.compress_lossy(hu, protocol["lossy_ratio"])
-    labels = _labels(truth)
-    dense, patient = (labels == SUPPORT) & (hu > DENSE_HU), labels == PATIENT
-    beside = ndimage.binary_dilation(dense, np.ones((3, 3), bool)) & patient
-    return {"hu": hu, "labels": labels, "contact": bool(beside.sum() >= 3)}
-
-
-def _labels(truth):
-    """Labels of a slice from the shares of support, patient and ignored objects, and HU of the
-    materials before the scan."""
     support, patient = truth["support"] >= 0.5, truth["patient"] >= 0.5
     labels = np.where(patient, PATIENT, BACKGROUND).astype(np.uint8)
     labels[(truth["support"] > 1 / 255) & ~patient] = IGNORE_LABEL
     labels[support] = SUPPORT
     labels[support & (truth["hu"] < AIR_LIKE_HU)] = IGNORE_LABEL
     labels[(truth["ignore"] >= 0.3) & ~support] = IGNORE_LABEL
-    return labels
+    dense, patient = (labels == SUPPORT) & (hu > DENSE_HU), labels == PATIENT
+    beside = ndimage.binary_dilation(dense, np.ones((3, 3), bool)) & patient
+    return {"hu": hu, "labels": labels, "contact": bool(beside.sum() >= 3)}
 
 
 def _oriented(p: Parameters, volumes: dict[str, np.ndarray]) -> Study:

@@ -152,18 +152,6 @@ def sample_supports(
         kind = "gap" if not contact else other if kind == "gap" else kind
     main, pad = choose(rng, MAIN_WEIGHTS), choose(rng, PAD_WEIGHTS)
     extra = [name for name, k in CATALOGUE.items() if k.extra and happens(rng, k.extra)]
-    names = [n for n in dict.fromkeys(_with_contact(kind, main, pad, extra)) if n != "none"]
-    if with_couch and not {"curved_couch", "flat_couch"} & set(names):
-        names.append("curved_couch")
-    is_dense = contact not in (None, False)
-    supports = [sample_support(rng, name, kind, is_dense) for name in names]
-    if happens(rng, 0.1) and kind == "gap":
-        supports = []
-    return {"contact": kind, "list": sorted(supports, key=lambda p: CATALOGUE[p["name"]].is_rigid)}
-
-
-def _with_contact(kind, main, pad, extra):
-    """Replace supports where the kind of contact needs another one."""
     if kind == "touch":
         main, pad = "u_shell" if main in ("none", "pedestal") else main, "none"
     if kind == "sunk" and pad in ("none", "rolled_towel", "mattress"):
@@ -172,7 +160,15 @@ def _with_contact(kind, main, pad, extra):
         main = "side_rails"
     if kind == "dense":
         pad = "gel_pad"
-    return [main, pad, *extra, *(["brow_strap"] if kind == "strap" else [])]
+    chosen = [main, pad, *extra, *(["brow_strap"] if kind == "strap" else [])]
+    names = [name for name in dict.fromkeys(chosen) if name != "none"]
+    if with_couch and not {"curved_couch", "flat_couch"} & set(names):
+        names.append("curved_couch")
+    is_dense = contact not in (None, False)
+    supports = [sample_support(rng, name, kind, is_dense) for name in names]
+    if happens(rng, 0.1) and kind == "gap":
+        supports = []
+    return {"contact": kind, "list": sorted(supports, key=lambda p: CATALOGUE[p["name"]].is_rigid)}
 
 
 def sample_support(rng: Generator, name: str, contact: str, is_dense: bool = False) -> Parameters:
