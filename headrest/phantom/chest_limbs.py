@@ -281,7 +281,11 @@ def _paint_limb(whole, limb):
         for axis in _limb_axes(limb)
     )
     size, beyond = np.float32(limb["size"]), abs(along) - limb["half_mm"]
-    skin = np.maximum(_limb_skin(u, v, limb["part"]), beyond) * size
+    if limb["part"] == "hand":  # four fingers side by side
+        skin = union(*(cylinder([u, v, 0 * u], (at, 0, 0), 9) for at, _ in LIMB_BONES["hand"]))
+    else:
+        skin = _column([u, v, u], 0, 0, *HALF_LIMB_MM[limb["part"]])
+    skin = np.maximum(skin, beyond) * size
     window, tissue = whole.crop_to((skin < 2).any(0)), limb["tissue"]
     if window is None:
         return
@@ -295,10 +299,3 @@ def _paint_limb(whole, limb):
         bone = np.maximum(bone * size, skin + 2)
         window.fill(bone, tissue["cortical"])
         window.fill(bone + 2.6, tissue["marrow"])
-
-
-def _limb_skin(u, v, part):
-    """Distance to the skin: an ellipse, or four fingers side by side."""
-    if part == "hand":
-        return union(*(cylinder([u, v, 0 * u], (at, 0, 0), 9) for at, _ in LIMB_BONES[part]))
-    return _column([u, v, u], 0, 0, *HALF_LIMB_MM[part])

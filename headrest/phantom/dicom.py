@@ -166,18 +166,13 @@ def _write_patient(seed, folder, options):
     target = folder / f"synthetic-{seed:06d}"
     if not target.exists():
         return write_dicom(synthesize(seed, **options), target)
-    if not _is_complete(target, seed, options):
+    try:
+        existing = json.loads((target / PARAMETERS_FILE).read_text())
+    except (OSError, ValueError):
+        existing = None
+    wanted = json.loads(json.dumps(sample_parameters(seed, **options)))
+    if not isinstance(existing, dict) or not wanted.items() <= existing.items():
         raise HeadrestError(
             f"{target}: made with other options or by another version; choose another folder"
         )
     return target
-
-
-def _is_complete(target, seed, options):
-    """Whether a folder contains this patient, by its sampled parameters."""
-    try:
-        existing = json.loads((target / PARAMETERS_FILE).read_text())
-    except (OSError, ValueError):
-        return False
-    wanted = json.loads(json.dumps(sample_parameters(seed, **options)))
-    return isinstance(existing, dict) and wanted.items() <= existing.items()

@@ -95,7 +95,11 @@ def sample_neck(rng: Generator, age: str) -> Parameters:
 def ear_distance(points: Points, ear: Parameters) -> Array:
     """Distance to a left pinna: its bent section along the height, the helix and the lobe."""
     x, y, z = points
-    x, height = _before_pressing(x, ear), ear["height_mm"]
+    if "limit_mm" in ear:  # a support pressed the outer part to the head: where tissue was before
+        start = ear["limit_mm"] - 9
+        slope = np.float32((ear["tip_mm"] - start) / 9)
+        x = start + (x - start) * np.where(x > start, slope, np.float32(1))
+    height = ear["height_mm"]
     if ear["shape"] == "forward":
         return _leaf([x, y, z], ear)
     tall = (z + 38) / height
@@ -127,15 +131,6 @@ def _leaf(points, ear):
     plate = smooth_intersection(abs(out) - half, outline, 2)
     stalk = capsule(points, (62, 6, -42), (level, 6, -42), ear["stalk_mm"] + 1, ear["stalk_mm"])
     return smooth_union(plate, stalk, 4)
-
-
-def _before_pressing(x, ear):
-    """Where tissue at x was before a support pressed the outer part of the ear to the head."""
-    if "limit_mm" not in ear:
-        return x
-    start = ear["limit_mm"] - 9
-    slope = np.float32((ear["tip_mm"] - start) / 9)
-    return start + (x - start) * np.where(x > start, slope, np.float32(1))
 
 
 @within((50, -62, -100), (120, 80, 20), sided=True)

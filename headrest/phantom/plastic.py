@@ -17,17 +17,7 @@ from headrest.phantom import head, skull_brain
 from headrest.phantom.face import paint_face
 from headrest.phantom.materials import LIVING, MATERIAL, Parameters, happens, sample
 from headrest.phantom.scene import Scene, Window
-from headrest.phantom.shapes import (
-    Array,
-    Points,
-    box,
-    capsule,
-    chain,
-    cylinder,
-    intersection,
-    sphere,
-    waves,
-)
+from headrest.phantom.shapes import Array, Points, box, capsule, chain, cylinder, sphere, waves
 
 PLASTIC_RANGES = {
     "hu": MATERIAL["plastic_skull"],
@@ -157,7 +147,8 @@ def _paint_stand(window, phantom):
     plate = box([x, y, z], (0, 4, level), (wide, wide, 5))
     if phantom["stand"] == "pillars":
         pillar = cylinder([abs(x), abs(y - 4), z], (wide - 12, wide - 12, 0), 7)
-        plate = np.minimum(plate, intersection(pillar, z + 20, level - z))
+        pillar = np.maximum(pillar, np.maximum(z + 20, level - z))
+        plate = np.minimum(plate, pillar)
     window.paint_patient(window.share(plate), phantom["resin"], yields=True)
 
 
@@ -245,7 +236,7 @@ def _bandage(window, skin, p):
 def _nasal_cannula(window, skin, p):
     _x, y, z = window.points
     tube = np.sqrt((skin - 2.4) ** 2 + (z + 64 - 0.28 * (y + 100)) ** 2) - 2.2
-    tube = intersection(tube, y - 6, z + 20)
+    tube = np.maximum(np.maximum(tube, y - 6), z + 20)
     window.paint_ignored(window.share(tube) * _free(window), p["silicone"])
     window.paint_ignored(window.share(tube + 1) * _free(window), AIR)
 

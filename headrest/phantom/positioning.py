@@ -169,10 +169,8 @@ def _push_in(p, head_points, both):
 
 
 def _squeeze(placed, ear_points):
-    """Distance in mm by which rigid supports push the tips of the ears (left, right) in.
-
-    The part of an ear that is not pushed in is flattened against the support.
-    """
+    """Distance in mm by which rigid supports push the tips of the ears (left, right) in; the rest is
+    flattened against the support."""
     pushed = [0.0, 0.0]
     for p in placed:
         here = [p.get("squeeze_left", 0.0), p.get("squeeze_right", 0.0)]
@@ -228,11 +226,8 @@ def _local_points(points, p):
 
 
 def _paint_supports(whole, around, skin, placed, middle):
-    """Paint all supports, the soft ones first.
-
-    `whole` and `around` are windows of the table frame on the slice and around the patient, `skin`
-    is the distance to the skin in `around`, `middle` the table position of the patient's origin.
-    """
+    """Paint supports in windows of the table frame on the slice and around the patient, in which
+    `skin` is the distance to the skin; `middle` is the table position of the patient's origin."""
     for p in placed:
         kind = CATALOGUE[p["name"]]
         window = around if kind.position == "around" else whole

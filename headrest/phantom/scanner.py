@@ -125,15 +125,6 @@ def first_voxel(protocol: Parameters, index: int) -> np.ndarray:
     return np.array([-half, 0, protocol["z_mm"][index]]) - down * half
 
 
-def outside_view(protocol: Parameters) -> np.ndarray | None:
-    """Mask (rows, columns) of the pixels outside the circular field of view; None if unpadded."""
-    if protocol["padding"] == "none":
-        return None
-    middle = (protocol["matrix"] - 1) / 2
-    along = np.arange(protocol["matrix"]) - middle
-    return np.hypot(along[:, None], along[None]) > middle + 0.7
-
-
 def sample_scanner(rng: Generator) -> Parameters:
     """Sample a reconstruction kernel, a dose and the strength of artefacts."""
     scanner = sample(rng, SCANNER_RANGES)
@@ -232,13 +223,6 @@ def _rings(shape, scanner):
     count = int(radius.max()) + 2
     cells = rng.standard_normal(count) * (rng.random(count) < 0.12) * scanner["rings_hu"]
     return np.interp(radius, np.arange(count), cells).astype(np.float32)
-
-
-def compress_lossy(hu: np.ndarray, ratio: float) -> np.ndarray:
-    """A slice (rows, columns) int16 after lossy JPEG 2000: it rings at the edge of the padding."""
-    from openjpeg.utils import decode, encode_array
-
-    return decode(encode_array(hu, compression_ratios=[ratio], use_mct=False))
 
 
 @lru_cache(maxsize=1)

@@ -7,16 +7,7 @@ the skin in mm.
 import numpy as np
 
 from headrest.phantom.materials import Parameters
-from headrest.phantom.shapes import (
-    Array,
-    box,
-    channel,
-    ellipsoid,
-    intersection,
-    sheet,
-    union,
-    waves,
-)
+from headrest.phantom.shapes import Array, box, channel, ellipsoid, intersection, sheet, waves
 from headrest.phantom.support_shapes import Piece, ends
 
 
@@ -217,6 +208,6 @@ def thermoplastic_mask(x: Array, y: Array, z: Array, skin: Array, p: Parameters)
         wing = box([half, y, z], (side + 18, p["behind_y"], 0), (22, p["mask_mm"] * 0.6, None))
         post = box([half, y, z], (side + 32, p["behind_y"] + 45, 0), (3.5, 45, None), 1)
         gaps = 8 - abs(np.mod(z, 50) - 25)
-        mount = intersection(union(wing, intersection(post, gaps)), abs(z) - 90, 4 - skin)
+        mount = intersection(np.minimum(wing, np.maximum(post, gaps)), abs(z) - 90, 4 - skin)
         pieces.append(Piece(mount, p["mask_hu"]))
     return pieces

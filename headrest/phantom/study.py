@@ -205,40 +205,11 @@ def render(parameters: Parameters) -> Study:
     layout = Layout(parameters)
     slices = [_scan_slice(layout, i) for i in range(len(parameters["protocol"]["z_mm"]))]
     volumes = {name: np.stack([one[name] for one in slices]) for name in slices[0]}
-    return _oriented(parameters | {"supports_placed": layout.supports}, volumes)
-
-
-def _scan_slice(layout, index):
-    """Arrays of one slice as in `Study`."""
-    protocol = layout.protocol
-    truth = layout.paint_slice(index)
-    sizes_mm = protocol["pixel_mm"], protocol["thickness_mm"]
-    image = scanner.scan(truth["hu"], layout.parameters["scanner"], *sizes_mm, index)
-    hu = np.clip(np.rint(image + protocol["offset"]), -1024, 3071).astype(np.int16)
-    hidden = scanner.outside_view(protocol)
-    if hidden is not None:
-        hu[hidden] = int(protocol["padding"])
-        truth = {name: np.where(hidden, 0, share) for name, share in truth.items()}
-    if protocol["lossy_ratio"]:
-        hu = scanner.compress_lossy(hu, protocol["lossy_ratio"])
-    support, patient = truth["support"] >= 0.5, truth["patient"] >= 0.5
-    labels = np.where(patient, PATIENT, BACKGROUND).astype(np.uint8)
-    labels[(truth["support"] > 1 / 255) & ~patient] = IGNORE_LABEL
-    labels[support] = SUPPORT
-    labels[support & (truth["hu"] < AIR_LIKE_HU)] = IGNORE_LABEL
-    labels[(truth["ignore"] >= 0.3) & ~support] = IGNORE_LABEL
-    dense, patient = (labels == SUPPORT) & (hu > DENSE_HU), labels == PATIENT
-    beside = ndimage.binary_dilation(dense, np.ones((3, 3), bool)) & patient
-    return {"hu": hu, "labels": labels, "contact": bool(beside.sum() >= 3)}
-
-
-def _oriented(p: Parameters, volumes: dict[str, np.ndarray]) -> Study:
-    """Store the slices as the scanner did: upright, upside down or mirrored."""
-    protocol = p["protocol"]
+    p, protocol = parameters | {"supports_placed": layout.supports}, layout.protocol
     across, down, _normal = scanner.image_axes(protocol)
     count, last = len(protocol["z_mm"]), (protocol["matrix"] - 1) * protocol["pixel_mm"]
     positions = np.stack([scanner.first_voxel(protocol, index) for index in range(count)])
-    flips = []
+    flips = []  # the scanner stores slices upright, upside down or mirrored
     if protocol["upside_down"]:
         flips.append(1)
         positions, down = positions + last * down, -down
@@ -263,3 +234,31 @@ def _oriented(p: Parameters, volumes: dict[str, np.ndarray]) -> Study:
         padding=(padding, bool(protocol["tagged"])),
         parameters=p,
     )
+
+
+def _scan_slice(layout, index):
+    """Arrays of one slice as in `Study`."""
+    protocol = layout.protocol
+    truth = layout.paint_slice(index)
+    sizes_mm = protocol["pixel_mm"], protocol["thickness_mm"]
+    image = scanner.scan(truth["hu"], layout.parameters["scanner"], *sizes_mm, index)
+    hu = np.clip(np.rint(image + protocol["offset"]), -1024, 3071).astype(np.int16)
+    if protocol["padding"] != "none":  # outside the circular field of view
+        middle = (protocol["matrix"] - 1) / 2
+        along = np.arange(protocol["matrix"]) - middle
+        hidden = np.hypot(along[:, None], along[None]) > middle + 0.7
+        hu[hidden] = int(protocol["padding"])
+        truth = {name: np.where(hidden, 0, share) for name, share in truth.items()}
+    if ratio := protocol["lossy_ratio"]:  # JPEG 2000 rings at the edge of the padding
+        from openjpeg.utils import decode, encode_array
+
+        hu = decode(encode_array(hu, compression_ratios=[ratio], use_mct=False))
+    support, patient = truth["support"] >= 0.5, truth["patient"] >= 0.5
+    labels = np.where(patient, PATIENT, BACKGROUND).astype(np.uint8)
+    labels[(truth["support"] > 1 / 255) & ~patient] = IGNORE_LABEL
+    labels[support] = SUPPORT
+    labels[support & (truth["hu"] < AIR_LIKE_HU)] = IGNORE_LABEL
+    labels[(truth["ignore"] >= 0.3) & ~support] = IGNORE_LABEL
+    dense, patient = (labels == SUPPORT) & (hu > DENSE_HU), labels == PATIENT
+    beside = ndimage.binary_dilation(dense, np.ones((3, 3), bool)) & patient
+    return {"hu": hu, "labels": labels, "contact": bool(beside.sum() >= 3)}
