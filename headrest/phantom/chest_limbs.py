@@ -98,7 +98,8 @@ def skin_distance(points: Points, chest: Parameters) -> Array:
     uneven = waves([x, y, 0.3 * z], np.random.default_rng(chest["seed"]), 120, 3)
     uneven = chest["uneven_mm"] * uneven
     front, back = _column(points, 0, -6, 158, 100), _column(points, 0, 34, 146, 64)
-    trunk = smooth_union(front, back, 40) + uneven + _narrowing(z, top)
+    narrowing = 0.016 * np.maximum(z - top, 0) ** 2  # in mm, above the shoulders
+    trunk = smooth_union(front, back, 40) + uneven + narrowing
     if breast > 4:
         hang = 10 + 0.6 * breast
         axes = (52 + hang, 26 + breast, 74)
@@ -110,11 +111,6 @@ def skin_distance(points: Points, chest: Parameters) -> Array:
     for arm in _arms(chest):
         trunk = smooth_union(trunk, capsule(half, *arm), 4)
     return trunk
-
-
-def _narrowing(z, top):
-    """Distance in mm by which the trunk narrows above the shoulders."""
-    return 0.016 * np.maximum(z - top, 0) ** 2
 
 
 def _arms(chest):
@@ -138,7 +134,7 @@ def paint(window: Window, skin: Array, chest: Parameters) -> None:
     gland = ellipsoid(half, (84, -92, -10), (36, 26, 44)) + 9 * waves(window.halfway, rng, 26, 6)
     window.fill(np.maximum(gland, skin + 7), 25, 0.8)
     cage = _column(window.points, 0, 2, 142 - 0.6 * fat, 92 - 0.6 * fat)
-    cage = cage + _narrowing(z, chest["shoulder_z"] - 35)
+    cage = cage + 0.016 * np.maximum(z - (chest["shoulder_z"] - 35), 0) ** 2
     back = union(_column(half, 30, 84, 28, 17), _column(half, 96, 58, 52, 30))
     top = chest["shoulder_z"]
     girdle = capsule(half, (12, 34, top + 6), (140, 38, top - 14), 36, 38)
@@ -245,9 +241,33 @@ def paint_limbs(whole: Window, limbs: Sequence[Parameters]) -> None:
     for limb in limbs:
         reach = limb["half_mm"] * limb["size"] + 60
         middle = _limb_middle(limb)
-        window = whole.crop(middle - reach, middle + reach)
-        if window is not None:
-            _paint_limb(window, limb)
+        part = whole.crop(middle - reach, middle + reach)
+        if part is None:
+            continue
+        offset = [p - np.float32(m) for p, m in zip(part.points, middle)]
+        u, v, along = (
+            sum(o * np.float32(a / limb["size"]) for o, a in zip(offset, axis))
+            for axis in _limb_axes(limb)
+        )
+        size, beyond = np.float32(limb["size"]), abs(along) - limb["half_mm"]
+        if limb["part"] == "hand":  # four fingers side by side
+            skin = union(*(cylinder([u, v, 0 * u], (at, 0, 0), 9) for at, _ in LIMB_BONES["hand"]))
+        else:
+            skin = _column([u, v, u], 0, 0, *HALF_LIMB_MM[limb["part"]])
+        skin = np.maximum(skin, beyond) * size
+        window, tissue = part.crop_to((skin < 2).any(0)), limb["tissue"]
+        if window is None:
+            continue
+        skin, u, v, beyond = (window.take(field) for field in (skin, u, v, beyond))
+        window.paint_patient(window.share(skin), tissue["skin"], yields=True)
+        window.inside_only = True
+        window.fill(skin + 1.8, tissue["fat"])
+        window.fill(skin + 2.5 + limb["fat_mm"], tissue["muscle"])
+        for at, radius in LIMB_BONES[limb["part"]]:
+            bone = np.maximum(cylinder([u, v, 0 * u], (at, 0, 0), radius), beyond + 4)
+            bone = np.maximum(bone * size, skin + 2)
+            window.fill(bone, tissue["cortical"])
+            window.fill(bone + 2.6, tissue["marrow"])
 
 
 def _limb_middle(limb):
@@ -272,30 +292,3 @@ def _limb_axes(limb):
     v = np.cross(along, u)
     cos, sin = np.cos(turn), np.sin(turn)
     return np.stack([cos * u + sin * v, cos * v - sin * u, along])
-
-
-def _paint_limb(whole, limb):
-    offset = [p - np.float32(m) for p, m in zip(whole.points, _limb_middle(limb))]
-    u, v, along = (
-        sum(o * np.float32(a / limb["size"]) for o, a in zip(offset, axis))
-        for axis in _limb_axes(limb)
-    )
-    size, beyond = np.float32(limb["size"]), abs(along) - limb["half_mm"]
-    if limb["part"] == "hand":  # four fingers side by side
-        skin = union(*(cylinder([u, v, 0 * u], (at, 0, 0), 9) for at, _ in LIMB_BONES["hand"]))
-    else:
-        skin = _column([u, v, u], 0, 0, *HALF_LIMB_MM[limb["part"]])
-    skin = np.maximum(skin, beyond) * size
-    window, tissue = whole.crop_to((skin < 2).any(0)), limb["tissue"]
-    if window is None:
-        return
-    skin, u, v, beyond = (window.take(field) for field in (skin, u, v, beyond))
-    window.paint_patient(window.share(skin), tissue["skin"], yields=True)
-    window.inside_only = True
-    window.fill(skin + 1.8, tissue["fat"])
-    window.fill(skin + 2.5 + limb["fat_mm"], tissue["muscle"])
-    for at, radius in LIMB_BONES[limb["part"]]:
-        bone = np.maximum(cylinder([u, v, 0 * u], (at, 0, 0), radius), beyond + 4)
-        bone = np.maximum(bone * size, skin + 2)
-        window.fill(bone, tissue["cortical"])
-        window.fill(bone + 2.6, tissue["marrow"])

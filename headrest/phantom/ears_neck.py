@@ -209,16 +209,34 @@ def shoulder_tips(points: Points, head: Parameters) -> Array:
 def paint_neck(whole: Window, head: Parameters) -> None:
     """Paint spine, airway and vessels below the skull, and the bones of the shoulders."""
     _inside_neck(whole, head["neck"])
-    wide = whole.crop((-260, -100, -330), (260, 170, head["neck"]["shoulder_z"] + 30))
-    if wide is not None:
-        _shoulder_bones(wide, head)
+    window = whole.crop((-260, -100, -330), (260, 170, head["neck"]["shoulder_z"] + 30))
+    if window is None:
+        return
+    half, neck, hu = window.half, head["neck"], head["neck"]["hu"]
+    top, wide = neck["shoulder_z"], neck["shoulder_mm"]
+    skin = neck_distance(window.points, head)
+    bones = union(
+        capsule(half, (18, -12, top - 42), (wide * 0.75, 35, top - 25), 6),
+        ellipsoid(half, (wide * 0.86, 40, top - 52), (24, 24, 24)),
+        capsule(half, (wide * 0.45, 92, top - 50), (wide * 0.75, 70, top - 20), 5),
+    )
+    bones = np.maximum(bones, skin + 5)
+    window.fill(bones, hu["cortical"] * 0.7)
+    window.fill(bones + 3, hu["marrow"] + 120)
+    lung = ellipsoid(half, (52, 40, top - 95), (38, 45, 55))
+    window.fill(np.maximum(lung, skin + 18), LUNG_TIP_HU)
 
 
 @within((-32, -90, -280), (32, 110, -50))
 def _inside_neck(window, neck):
     _spine(window, neck)
-    _airway(window, neck)
-    z = window.points[2]
+    x, y, z = window.points
+    wide = neck["airway_mm"] * (1 + 0.2 * np.sin(z / 11))
+    airway = np.sqrt((x / 1.4) ** 2 + (y + 14 + 0.05 * (z + 90)) ** 2) - wide
+    airway = np.maximum(airway, z + 62)
+    larynx = intersection(airway - 6, -airway - 1, abs(z + 155) - 18)
+    window.fill(larynx, 110)
+    window.fill(airway, AIR)
     vessels = union(cylinder(window.half, (25, 0, 0), 3.5), cylinder(window.half, (29, 6, 0), 5.5))
     window.fill(np.maximum(vessels, z + 68), neck["hu"]["blood"])
 
@@ -239,30 +257,3 @@ def _spine(window, neck):
     window.fill(bone + 2.2, hu["marrow"] + 150)
     window.fill(np.maximum(cylinder([x, y, z], (0, 29, 0), 7.5), z + 60), hu["fluid"] + 5)
     window.fill(np.maximum(cylinder([x, y, z], (0, 29, 0), 5), z + 56), 35)
-
-
-def _airway(window, neck):
-    """Pharynx and trachea with the larynx around it."""
-    x, y, z = window.points
-    wide = neck["airway_mm"] * (1 + 0.2 * np.sin(z / 11))
-    tube = np.sqrt((x / 1.4) ** 2 + (y + 14 + 0.05 * (z + 90)) ** 2) - wide
-    tube = np.maximum(tube, z + 62)
-    window.fill(intersection(tube - 6, -tube - 1, abs(z + 155) - 18), 110)
-    window.fill(tube, AIR)
-
-
-def _shoulder_bones(window, head):
-    """Clavicles, shoulder blades, heads of the humeri and the lung tips."""
-    half, neck, hu = window.half, head["neck"], head["neck"]["hu"]
-    top, wide = neck["shoulder_z"], neck["shoulder_mm"]
-    skin = neck_distance(window.points, head)
-    bones = union(
-        capsule(half, (18, -12, top - 42), (wide * 0.75, 35, top - 25), 6),
-        ellipsoid(half, (wide * 0.86, 40, top - 52), (24, 24, 24)),
-        capsule(half, (wide * 0.45, 92, top - 50), (wide * 0.75, 70, top - 20), 5),
-    )
-    bones = np.maximum(bones, skin + 5)
-    window.fill(bones, hu["cortical"] * 0.7)
-    window.fill(bones + 3, hu["marrow"] + 120)
-    lung = ellipsoid(half, (52, 40, top - 95), (38, 45, 55))
-    window.fill(np.maximum(lung, skin + 18), LUNG_TIP_HU)

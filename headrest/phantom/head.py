@@ -6,7 +6,7 @@ near (+-66, 6, -40), the chin near (0, -88, -118). A sampled size per axis and a
 patient of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,16 +16,7 @@ from headrest.phantom import ears_neck, skull_brain
 from headrest.phantom.face import paint_face, sample_face
 from headrest.phantom.materials import Parameters, happens, sample, tissue_ranges
 from headrest.phantom.scene import Window
-from headrest.phantom.shapes import (
-    Array,
-    Points,
-    Vector,
-    capsule,
-    ellipsoid,
-    smooth_union,
-    surface_points,
-    waves,
-)
+from headrest.phantom.shapes import Points, capsule, ellipsoid, smooth_union, surface_points, waves
 
 HEAD_RANGES = {
     "width": (0.93, 1.09),
@@ -78,7 +69,7 @@ def sample_patient(rng: Generator, age: str) -> Parameters:
     return head | {name: sample_part(rng, age) for name, sample_part in HEAD_PARTS.items()}
 
 
-def rotation(head: Parameters) -> Array:
+def rotation(head: Parameters) -> np.ndarray:
     """Rotation (3, 3) from table to head, from nod (about x), turn (about z), lean (about y)."""
     nod, turn, lean = (np.deg2rad(head[name]) for name in ("nod_deg", "turn_deg", "lean_deg"))
     sin, cos = np.sin, np.cos
@@ -155,7 +146,7 @@ FEATURES = (
 TIPS = _Feature(-400, -70, 999, 5, ears_neck.shoulder_tips)
 
 
-def skin_distance(points: Points, head: Parameters) -> Array:
+def skin_distance(points: Points, head: Parameters) -> np.ndarray:
     """Distance to the skin of head and neck without the ears."""
     halfway = [v[v.shape[0] // 2][None] for v in points] if points[0].ndim == 3 else points
     bumps = waves(halfway, np.random.default_rng(head["warp_seed"] + 1), 50, 4)
@@ -181,7 +172,7 @@ def _rows_before(points, back):
     return (slice(None), slice(reach[0], reach[-1] + 1) if len(reach) else slice(0))
 
 
-def bounding_box(head: Parameters, z: float) -> tuple[Vector, Vector]:
+def bounding_box(head: Parameters, z: float) -> tuple[Sequence[float], Sequence[float]]:
     """Corners of the box that contains the skin in a slice at height z: wide at the shoulders."""
     neck = head["neck"]
     top = max(neck["shoulder_z"] + 60, neck["tip_z"] + 30 if neck["has_tips"] else -999)
@@ -189,7 +180,7 @@ def bounding_box(head: Parameters, z: float) -> tuple[Vector, Vector]:
     return (-wide, -128, -420), (wide, 140 if wide < 99 else 170, 112)
 
 
-def skin_points(head: Parameters) -> tuple[Array, Array]:
+def skin_points(head: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Points (n, 3) on the skin of head and neck, and (m, 3) on the ears, in head frame.
 
     A head lies on its support with shoulders raised or not: their tips are left out.
@@ -211,7 +202,7 @@ def skin_points(head: Parameters) -> tuple[Array, Array]:
     return surface_points(skin, (-95, -125, -110), (95, 115, 105), 4.5), np.concatenate(ears)
 
 
-def paint(window: Window, skin: Array, head: Parameters) -> None:
+def paint(window: Window, skin: np.ndarray, head: Parameters) -> None:
     """Paint a living head, from the skin inwards; `skin` is the distance to it on the planes."""
     inner = window.crop_to((skin < 2).any(0))
     if inner is not None:

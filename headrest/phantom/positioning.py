@@ -53,11 +53,11 @@ class Layout:
         skin, ears = skin @ to_table.T, ears @ to_table.T
         self.supports = _place_supports(parameters["support_parameters"], skin, ears)
         for p in self.supports:
-            if _position(p) == "border":
+            if CATALOGUE[p["name"]].position == "border":
                 field = self.protocol["pixel_mm"] * self.protocol["matrix"]
                 x, y = (-float(v) for v in self.middle[:2])
                 p |= {"x": x, "y": y, "field_mm": field}
-        self.has_wraps = any(_position(p) == "around" for p in self.supports)
+        self.has_wraps = any(CATALOGUE[p["name"]].position == "around" for p in self.supports)
         if self.anatomy is head:  # supports squeeze the ears where they need their room
             pushed = _squeeze(self.supports, ears)[:: -1 if self.protocol["prone"] else 1]
             x = (ears @ self.to_patient.T)[:, 0]
@@ -113,7 +113,7 @@ def _place_supports(supports, head_points, ear_points):
     under = 0.0  # height in mm of the pads between head and head holder
     for p in supports["list"]:
         if p["name"] in PAD_WEIGHTS:
-            wraps = _position(p) == "around"
+            wraps = CATALOGUE[p["name"]].position == "around"
             thick = p["thick_mm"] + p["gap_mm"] if wraps else p["thick_mm"] * 0.75 - p["into_mm"]
             under = max(under, thick, 2.0)
     both = np.concatenate([head_points, ear_points])
@@ -127,18 +127,14 @@ def _place_supports(supports, head_points, ear_points):
         if presses and "couch" not in p["name"] and "foot" in p:
             meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
         p["x"] = 0.0 if support["into_ear_mm"] else support["shift_mm"]
-        if _position(p) == "below":
+        if CATALOGUE[p["name"]].position == "below":
             gap = p["gap_mm"] + (under if p["name"] not in PAD_WEIGHTS else 0)
             gap += p.get("drop_mm", 0) * (under > 0 or p["gap_mm"] > 0)
             p["y"] = _approach(p, "y", meets, 200.0, -60.0, gap)
-        if _position(p) == "sides":
+        if CATALOGUE[p["name"]].position == "sides":
             p |= _push_in(p, head_points, both)
         placed.append(p)
     return _align_with_couch(placed)
-
-
-def _position(p):
-    return CATALOGUE[p["name"]].position
 
 
 def _half_width(p, head_points, ear_points):
@@ -169,14 +165,13 @@ def _push_in(p, head_points, both):
 
 
 def _squeeze(placed, ear_points):
-    """Distance in mm by which rigid supports push the tips of the ears (left, right) in; the rest is
-    flattened against the support."""
+    """Distance in mm by which rigid supports push the tips of the ears (left, right) in."""
     pushed = [0.0, 0.0]
     for p in placed:
         here = [p.get("squeeze_left", 0.0), p.get("squeeze_right", 0.0)]
         if p["into_ear_mm"] and p["name"] in ("u_shell", "trough"):
             here = [float((side * ear_points[:, 0]).max()) - p["half_width"] for side in (1, -1)]
-        flat = min(p["overlap_mm"], p.get("wall_mm", 0.0))
+        flat = min(p["overlap_mm"], p.get("wall_mm", 0.0))  # flattened against the support
         pushed = [max(a, b - flat) for a, b in zip(pushed, here)]
     return pushed
 

@@ -91,15 +91,6 @@ def sample_protocol(
     p["padding"] = choose(rng, PADDING_WEIGHTS)
     p["tagged"] = p["padding"] != "none" and happens(rng, 0.5)
     p["offset"] = round(p["hu_offset"]) if happens(rng, 0.4) else 0
-    _sample_positions(rng, p, slices, vertex_mm, jitter)
-    is_deep = p["padding"] in ("-1500", "-2000", "-3024")
-    is_lossy = happens(rng, 0.12) and is_deep
-    p["lossy_ratio"] = round(float(rng.uniform(8, 16)), 1) if is_lossy else 0.0
-    return p
-
-
-def _sample_positions(rng, p, slices, vertex_mm, jitter):
-    """Add the heights of the slices to a protocol."""
     step = max(p["thickness_mm"], 0.6)
     count = int(slices or np.clip(round(p["coverage_mm"] / step), 12, 40))
     step = p["coverage_mm"] / count if slices else step
@@ -109,6 +100,10 @@ def _sample_positions(rng, p, slices, vertex_mm, jitter):
     gaps = step * (1 + (p["gap_jitter"] if p["uneven"] else 0) * jitter[:count])
     p["z_mm"] = [round(float(v), 3) for v in start + np.concatenate([[0], np.cumsum(gaps[:-1])])]
     p["step_mm"] = round(step, 4)
+    is_deep = p["padding"] in ("-1500", "-2000", "-3024")
+    is_lossy = happens(rng, 0.12) and is_deep
+    p["lossy_ratio"] = round(float(rng.uniform(8, 16)), 1) if is_lossy else 0.0
+    return p
 
 
 def image_axes(protocol: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -175,10 +170,17 @@ def _projection_errors(truth, scanner, pixel_mm, rng):
     mm = pixel_mm / (PROJECTED_SIZE / truth.shape[0])
     dense = np.maximum(1 + small / 1000, 0)
     parts = [dense, np.maximum(small - 150, 0) / 1000, np.maximum(small - 2600, 0) / 1000]
-    total, bone, metal = _project(np.stack(parts), mm) * WATER_PER_MM
+    forward, empty = _projection_matrix().T, np.zeros(ANGLES * BINS, np.float32)
+    lines = np.stack([forward @ one.ravel() if one.any() else empty for one in parts])
+    lines = lines.reshape(-1, ANGLES, BINS) * np.float32(mm)
+    total, bone, metal = lines * WATER_PER_MM
     # Beyond the water correction, bone makes line integrals too small.
     bone_error = -0.045 * bone * (total + 0.6 * bone) / (1 + 0.05 * bone**2 + 0.02 * bone)
-    errors = scanner["hardening"] * (bone_error + _metal_error(metal, rng))
+    # Metal lets few photons through, and every view has an error of its own.
+    true = (1 + METAL_EXCESS) * metal
+    seen = 1.5 * (1 - np.exp(-true / 1.5))
+    metal_error = seen - true + 0.12 * true * rng.standard_normal((ANGLES, 1), np.float32)
+    errors = scanner["hardening"] * (bone_error + metal_error)
     photons = np.exp(-np.minimum(total + METAL_EXCESS * metal, 14.0))
     noise = rng.standard_normal(total.shape, np.float32) * np.sqrt(1 / photons)
     starved = noise * 4e-4 * scanner["starvation"]
@@ -191,13 +193,6 @@ def _projection_errors(truth, scanner, pixel_mm, rng):
     strength = np.sqrt(np.maximum(_back_project(1 / photons) / ANGLES, 0)).astype(np.float32)
     zoom = truth.shape[0] / PROJECTED_SIZE
     return ndimage.zoom(error, zoom, order=1), ndimage.zoom(strength, zoom, order=1)
-
-
-def _metal_error(metal, rng):
-    """Metal lets few photons through, and every view has an error of its own."""
-    true = (1 + METAL_EXCESS) * metal
-    seen = 1.5 * (1 - np.exp(-true / 1.5))
-    return seen - true + 0.12 * true * rng.standard_normal((len(metal), 1), np.float32)
 
 
 def _noise(strength, scanner, spectrum, thickness_mm, rng):
@@ -240,13 +235,6 @@ def _projection_matrix():
     data = np.stack(weights, 1).astype(np.float32).ravel()
     shape = (size * size, ANGLES * BINS)
     return sparse.csr_matrix((data, np.stack(columns, 1).ravel(), pointers), shape=shape)
-
-
-def _project(images, pixel_mm):
-    """Line integrals (n, views, bins) of images (n, size, size) of values per mm."""
-    forward, empty = _projection_matrix().T, np.zeros(ANGLES * BINS, np.float32)
-    lines = [forward @ one.ravel() if one.any() else empty for one in images]
-    return np.stack(lines).reshape(len(images), ANGLES, BINS) * np.float32(pixel_mm)
 
 
 def _reconstruct(lines, pixel_mm):
