@@ -85,11 +85,9 @@ class Layout:
         """True HU and shares of a slice, float32 arrays (rows, columns)."""
         table, frame = self.frames(index)
         scene = Scene((frame.shape[0] - 1, *frame.shape[1:]))
-        middle_z = float((frame.origin + 0.5 * np.array(frame.shape) @ frame.steps)[2])
-        box = (
-            head.bounding_box(self.patient, middle_z) if self.anatomy is head else self.anatomy.BOX
-        )
-        low, high = box
+        z = float((frame.origin + 0.5 * np.array(frame.shape) @ frame.steps)[2])
+        is_head = self.anatomy is head
+        low, high = head.bounding_box(self.patient, z) if is_head else self.anatomy.BOX
         room = np.array([50.0, 50.0, 15.0] if self.has_wraps else [18.0, 18.0, 5.0])
         window = Window(scene, frame).crop(low - room, high + room)
         around = faces = None
@@ -97,7 +95,7 @@ class Layout:
             skin = self.anatomy.skin_distance(window.points, self.patient)
         if window is not None and self.has_wraps:
             around, outside = Window(scene, table, *window.at[1:]), skin.copy()
-            if self.anatomy is head:
+            if is_head:
                 ears_neck.include_ears(window, outside, self.patient["ears"])
             faces = outside[[0, -1]] * np.float32(self.scale)  # in mm, to skin or ear
         _paint_supports(Window(scene, table), around, faces, self.supports, self.middle)
