@@ -58,12 +58,6 @@ LIMB_RANGES = {
     "fat_mm": (0.5, 9.0),
     "tissue": tissue_ranges("skin", "fat", "muscle", "cortical", "marrow"),
 }
-BOX = (-300, -200, -400), (300, 160, 400)
-"""Corners of the box that contains a chest, in mm."""
-
-SKIN_BOX = (-240, -190, -100), (240, 140, 100)
-"""Corners of the box in which supports meet it."""
-
 ACROSS = 0.3
 """Share of limbs that run across the head, not along it."""
 

@@ -44,12 +44,6 @@ PLASTIC_RANGES = {
 SOFT_PARTS = ("fat", "muscle", "eye", "lens", "eye_wall", "mucus", "gland")
 """Parts of a face that are air in a plastic skull."""
 
-BOX = (-112, -128, -180), (112, 118, 112)
-"""Corners of the box that contains a phantom, in mm."""
-
-SKIN_BOX = (-110, -125, -120), (110, 120, 115)
-"""Corners of the box in which supports meet it."""
-
 ACRYLIC_HU, ROD_HU = 120.0, (-1000, -100, 120, 340, 900)
 
 FOREIGN_RANGES = {

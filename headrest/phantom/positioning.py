@@ -17,6 +17,12 @@ NECK_Z = -62.0
 ANATOMY = {"chest": chest_limbs, "plastic": plastic, "water": plastic}
 """The modules of patients that are not a living head."""
 
+BOXES = {
+    chest_limbs: (((-300, -200, -400), (300, 160, 400)), ((-240, -190, -100), (240, 140, 100))),
+    plastic: (((-112, -128, -180), (112, 118, 112)), ((-110, -125, -120), (110, 120, 115))),
+}
+"""Corners of the box that contains such a patient, and of that in which supports meet it, in mm."""
+
 UNEVEN_HU = -550.0
 """Below it a support is foam or cloth, painted uneven and with creases in its cover."""
 
@@ -48,7 +54,7 @@ class Layout:
             skin, ears = head.skin_points(self.patient)
         else:
             skin_distance, ears = self.anatomy.skin_distance, np.zeros((0, 3))
-            box = self.anatomy.SKIN_BOX
+            box = BOXES[self.anatomy][1]
             skin = surface_points(lambda points: skin_distance(points, self.patient), *box, 6.0)
         skin, ears = skin @ to_table.T, ears @ to_table.T
         self.supports = _place_supports(parameters["support_parameters"], skin, ears)
@@ -87,7 +93,7 @@ class Layout:
         scene = Scene((frame.shape[0] - 1, *frame.shape[1:]))
         z = float((frame.origin + 0.5 * np.array(frame.shape) @ frame.steps)[2])
         is_head = self.anatomy is head
-        low, high = head.bounding_box(self.patient, z) if is_head else self.anatomy.BOX
+        low, high = head.bounding_box(self.patient, z) if is_head else BOXES[self.anatomy][0]
         room = np.array([50.0, 50.0, 15.0] if self.has_wraps else [18.0, 18.0, 5.0])
         window = Window(scene, frame).crop(low - room, high + room)
         around = faces = None
