@@ -27,10 +27,3 @@ def test_prints_each_figure_with_its_aim():
     assert threshold.endswith("CPU-ms/slice")
     assert ">= 50" in ratio
     assert ratio.split()[-1] in ("yes", "no")
-
-
-@pytest.mark.slow
-def test_refuses_an_unknown_line():
-    done = benchmarks("P0")
-    assert done.returncode == 2
-    assert "no line P0" in done.stderr

@@ -162,21 +162,6 @@ def test_partial_volume_boundary_is_below_the_threshold_and_not_beside_the_patie
     assert hu[around & ~label.mask & ~boundary & ~kept].max() < -900
 
 
-def test_partial_volume_boundary_in_the_bounding_box_is_that_of_the_whole_slice():
-    hu = blurred(with_shell(head())[0])
-    mask = label_slice(hu, SPACING).mask
-    wide = np.pad(mask, 60)
-    wide_hu = np.pad(hu, 60, mode="edge")
-    boundary = partial_volume_boundary(wide, wide_hu, SPACING, -500)[60:-60, 60:-60]
-    assert np.array_equal(boundary, partial_volume_boundary(mask, hu, SPACING, -500))
-    kept = ndimage.maximum_filter(np.uint8((hu > -500) & ~mask), 3) > 0
-    near = ndimage.maximum_filter(np.uint8(mask), 2 * round(1.5 / SPACING[0]) + 1) > 0
-    assert np.array_equal(
-        partial_volume_boundary(mask, hu, SPACING, -500), near & (hu <= -500) & ~kept
-    )
-    assert not partial_volume_boundary(np.zeros_like(mask), hu, SPACING, -500).any()
-
-
 @pytest.mark.parametrize("reach", [(1, 1), (2, 3), (5, 4), (40, 1)])
 def test_dilate_and_open_agree_with_scipy(reach):
     mask = np.random.default_rng(3).random((40, 33)) < 0.7

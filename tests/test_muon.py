@@ -59,12 +59,3 @@ def test_a_long_training_has_a_lower_rate():
     assert highest(steps=200, epochs=10) == pytest.approx(2e-3)
     assert highest(steps=200, epochs=10, learning_rate=3e-3) == 3e-3
     assert highest(steps=200, epochs=0) == 4e-3
-
-
-def test_is_deserialized_with_its_schedule():
-    made = muon(steps=10, epochs=2)
-    again = keras.optimizers.deserialize(keras.optimizers.serialize(made))
-    assert type(again) is Muon
-    assert (again.momentum, again.name) == (made.momentum, made.name)
-    curves = [one._learning_rate.get_config() for one in (again, made)]
-    assert curves[0] == curves[1]

@@ -54,10 +54,6 @@ def test_output_sizes_are_those_of_the_layers(arguments, size, out, bottom):
     assert layer_sizes(model, size)[down[-1]] == bottom
 
 
-def test_logits_have_no_activation():
-    assert build_unet("small").get_layer("logits").activation.__name__ == "linear"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "size", "nearest"),

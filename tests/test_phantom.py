@@ -16,7 +16,6 @@ from scipy import ndimage
 
 from headrest.phantom import (
     SUPPORTS,
-    read_truth,
     render,
     sample_parameters,
     synthesize,
@@ -24,7 +23,6 @@ from headrest.phantom import (
     write_dicom,
 )
 from headrest.phantom.chest_limbs import paint_limbs
-from headrest.phantom.materials import sample
 from headrest.phantom.positioning import Layout
 from headrest.phantom.scanner import scan
 from headrest.phantom.scene import Frame, Scene, Window
@@ -80,14 +78,6 @@ def test_painted_volumes_are_the_analytic_ones(thickness_mm, tilt_deg):
     }
     for expected, shape in analytic.items():
         assert volume(shape, thickness_mm, tilt_deg=tilt_deg) == pytest.approx(expected, rel=0.01)
-
-
-def test_a_layer_thinner_than_a_voxel_keeps_its_volume():
-    scene = Scene((1, 64, 64))
-    window = Window(scene, Frame((-31.5, -31.5, 0), np.eye(3)[::-1], (2, 64, 64)))
-    outer = cylinder(window.points, (0.2, 0.3, 0), 20.0)
-    share = window.between(outer + 0.3, outer)
-    assert share.sum() == pytest.approx(np.pi * (20**2 - 19.7**2), rel=0.02)
 
 
 @pytest.mark.slow
@@ -247,30 +237,44 @@ def test_options_of_one_part_do_not_change_the_others():
     assert plain["scanner"] == chosen["scanner"]
 
 
+def scanned_disc(radius, hu, size=128, pixel_mm=1.8, thickness_mm=5.0, insert=None, **changed):
+    """A disc in air as scanned with some settings, and the distance of pixels from its centre."""
+    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
+    truth = np.where(np.hypot(rows, columns) < radius, hu, -1000).astype(np.float32)
+    for side in (-1, 1) if insert else ():
+        truth[np.hypot(rows, columns - side * 30) < 3] = insert
+    scanner = sample_parameters(1)["scanner"] | changed
+    return scan(truth, scanner, pixel_mm, thickness_mm, 0), rows, columns
+
+
 def test_scanner_keeps_the_hu_of_water_and_air():
     ideal = dict.fromkeys(("hardening", "starvation", "rings", "lift_hu", "glow_hu"), 0)
-    scanner = sample_parameters(1)["scanner"] | ideal
-    rows, columns = np.mgrid[:128, :128] - 63.5
-    truth = np.where(np.hypot(rows, columns) < 45, 0, -1000).astype(np.float32)
-    image = scan(truth, scanner, 1.8, 5.0, 0)
-    inside, outside = np.hypot(rows, columns) < 38, np.hypot(rows, columns) > 54
-    assert abs(image[inside].mean()) < 2
-    assert abs(image[outside].mean() + 1000) < 3
+    image, rows, columns = scanned_disc(45, 0, **ideal)
+    assert abs(image[np.hypot(rows, columns) < 38].mean()) < 2
+    assert abs(image[np.hypot(rows, columns) > 54].mean() + 1000) < 3
 
 
 def test_metal_casts_dark_and_bright_streaks():
     exact = {"hardening": 1.0, "rings": False, "noise_hu": 0.1, "low_dose": False}
-    scanner = sample_parameters(1)["scanner"] | exact
-    rows, columns = np.mgrid[:192, :192] - 95.5
-    truth = np.where(np.hypot(rows, columns) < 70, 40, -1000).astype(np.float32)
-    clean = scan(truth, scanner, 1.2, 5.0, 0)
-    for side in (-1, 1):
-        truth[np.hypot(rows, columns - side * 30) < 3] = 8000
-    streaked = scan(truth, scanner, 1.2, 5.0, 0) - clean
+    exact |= {"size": 192, "pixel_mm": 1.2}
+    clean, rows, columns = scanned_disc(70, 40, **exact)
+    streaked = scanned_disc(70, 40, insert=8000, **exact)[0] - clean
     between = (abs(rows) < 2) & (abs(columns) < 20)
     away = (abs(columns) < 2) & (abs(rows) > 30) & (abs(rows) < 60)
     assert streaked[between].mean() < -20
     assert streaked[between].mean() < streaked[away].mean()
+
+
+def test_noise_of_a_very_sharp_kernel_is_strong_in_thin_slices():
+    def noise(thickness_mm, sharp=True):
+        settings = {"sharp_noise_hu": 100.0, "low_dose": False, "rings": False, "bone_noise": 2.0}
+        settings |= {"noisy_sharp": sharp, "kernel": "bone", "thickness_mm": thickness_mm}
+        image, rows, columns = scanned_disc(45, 0, **settings)
+        return image[np.hypot(rows, columns) < 30].std()
+
+    assert 70 < noise(1.25) < 130
+    assert noise(0.625) > 0.9 * noise(1.25) > 1.5 * noise(5.0)
+    assert noise(1.25, sharp=False) < 40
 
 
 def test_padding_is_outside_the_circular_field_of_view(studies):
@@ -285,18 +289,6 @@ def test_padding_is_outside_the_circular_field_of_view(studies):
                 assert np.array_equal(study.hu == value, outside)
         else:
             assert study.hu.min() >= -1024
-
-
-def test_samples_are_in_their_ranges():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        one = sample(
-            rng, {"a": (1.0, 2.0), "n": (3, 5), "w": ["x", "y"], "r": [(0.0, 1.0), (8.0, 9.0)]}
-        )
-        assert 1 <= one["a"] <= 2
-        assert one["n"] in (3, 4, 5)
-        assert one["w"] in "xy"
-        assert not 1 < one["r"] < 8
 
 
 def dciodvfy():
@@ -334,17 +326,6 @@ def test_other_readers_see_the_same_hounsfield_units(studies, tmp_path):
             assert np.array_equal(truth["contact"], study.contact)
 
 
-def test_reads_truth_and_refuses_a_file_of_an_older_version(studies, tmp_path):
-    folder = write_dicom(studies[0], tmp_path / "new")
-    truth = read_truth(folder)
-    for name in ("labels", "contact"):
-        assert np.array_equal(truth[name], getattr(studies[0], name))
-    truth["device"] = truth.pop("labels")
-    np.savez(folder / "truth.npz", **truth)
-    with pytest.raises(HeadrestError, match="synthesize the patient again"):
-        read_truth(folder)
-
-
 def test_same_seed_gives_same_uids(studies, tmp_path):
     first, again = (write_dicom(studies[0], tmp_path / name) for name in "ab")
     for path in sorted(first.glob("*.dcm")):
@@ -366,9 +347,7 @@ def test_complete_patients_are_kept_and_missing_ones_written(tmp_path):
     assert again == folders
     assert all(len(list(folder.glob("*.dcm"))) == 2 for folder in folders)
     after = [(folder / "truth.npz").stat().st_mtime_ns for folder in folders]
-    assert after[0] == stamps[0]
-    assert after[2] == stamps[2]
-    assert after[1] != stamps[1]
+    assert [a == b for a, b in zip(after, stamps)] == [True, False, True]
     assert not list(tmp_path.glob(".writing-*"))
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,25 +96,13 @@ def other_matrix(case):
     make_series(case / "cleaned", hu=np.full((32, 32), -1000))
 
 
-def one_array(case):
-    np.save(case / "one.npy", np.zeros(3))
-    (case / "one.npy").rename(case / "reference.npz")
-
-
-def cut(case, size):
-    path = case / "reference.npz"
-    path.write_bytes(path.read_bytes()[:size])
-
-
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
         (lose_a_slice, "1 of 3 slices are missing"),
         (other_scan, "reference"),
         (other_matrix, "slices of"),
-        (one_array, "damaged or missing"),
-        (partial(cut, size=2), "damaged or missing"),
-        (partial(cut, size=300), "damaged or missing"),
+        (lambda case: (case / "reference.npz").write_bytes(b"PK"), "damaged or missing"),
     ],
 )
 def test_refuses_what_cannot_be_compared(case, fault, words):

@@ -8,7 +8,7 @@ from headrest.hounsfield import SUPPORT
 from headrest.phantom import SUPPORTS, render, sample_parameters
 from headrest.phantom.positioning import Layout, _paint_piece
 from headrest.phantom.scene import Frame, Scene, Window
-from headrest.phantom.shapes import cells, sheet
+from headrest.phantom.shapes import sheet
 from headrest.phantom.support_shapes import Piece
 from headrest.phantom.supports import (
     CATALOGUE,
@@ -79,14 +79,6 @@ def test_beads_have_their_size_and_contrast(grain_mm):
     difference = (beads["hu"] - plain["hu"])[foam]
     assert 30 < difference.std() < 60
     assert abs(difference.mean()) < 10
-
-
-def test_cells_are_alike_within_their_size_and_not_beyond():
-    x = np.arange(0, 3000, 1.0, dtype=np.float32)[None, None]
-    field = cells([x, x * 0, x * 0], np.random.default_rng(0), 4.0)[0, 0]
-    near, far = (np.corrcoef(field[:-lag], field[lag:])[0, 1] for lag in (1, 12))
-    assert near > 0.7 > 0.3 > abs(far)
-    assert field.dtype == np.float32
 
 
 def test_thin_cover_of_foam_is_brighter_than_the_foam():

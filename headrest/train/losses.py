@@ -129,7 +129,6 @@ def adam(steps: int, epochs: int, learning_rate: float = 1.5e-3) -> keras.optimi
     return keras.optimizers.Adam(rate, clipnorm=1.0, name="adam")
 
 
-@keras.saving.register_keras_serializable("headrest")
 class Muon(keras.optimizers.Muon):
     """Keras' Muon for all weights; Keras leaves those that are no matrices to AdamW.
 
