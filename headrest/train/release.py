@@ -83,6 +83,9 @@ def make_weights(
     data = read_training_set(write_synthetic_set(folder, chosen, jobs))
     history = train(data, folder / "run", **asdict(settings))
     trained = patients - len(out)
+    # From the creation of the run's lock to its last epoch.
+    last = max(path.stat().st_mtime for path in (folder / "run" / "frames").glob("epoch_*"))
+    hours = (last - (folder / "run" / ".lock").stat().st_mtime) / 3600
     steps = settings.epochs * ((settings.slices_per_epoch or trained) // settings.batch_size)
     card = {
         "description": "background, support and patient in an axial CT slice of the head",
@@ -96,7 +99,7 @@ def make_weights(
             "real": 0,
         },
         "training": asdict(settings) | {"held_out": len(out), "trained": trained, "steps": steps},
-        "training_hours": round(_hours(folder / "run"), 2),
+        "training_hours": round(hours, 2),
         "machine": machine(),
         "results": {"held-out synthetic patients, network alone": history[-1]},
         "licence": "MIT",
@@ -129,9 +132,3 @@ def _shows_limbs(seed):
     centers = [limb_center(limb, protocol["z_mm"][0]) for limb in sampled["limbs"]]
     inside = any(at is not None and abs(at).max() < field_mm / 2 for at in centers)
     return inside and field_mm >= WIDE_FIELD_MM
-
-
-def _hours(run):
-    """From the creation of the run's lock to its last epoch."""
-    last = max(path.stat().st_mtime for path in (run / "frames").glob("epoch_*"))
-    return (last - (run / ".lock").stat().st_mtime) / 3600
