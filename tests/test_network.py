@@ -1,4 +1,4 @@
-"""U-Nets: sizes, parameters, initial weights, and the same results under every backend."""
+"""U-Nets, losses and Muon: sizes, weights, steps, and the same results under every backend."""
 
 import importlib.util
 import os
@@ -23,6 +23,8 @@ from headrest.segment.unet import (
     output_size,
     set_weights,
 )
+from headrest.train.losses import RMS, Muon, cross_entropy, cross_entropy_and_dice, muon
+from headrest.util.backend import keras, layers
 
 
 @pytest.mark.slow
@@ -129,8 +131,6 @@ def test_probability_is_the_softmax_of_the_logits():
 
 @pytest.mark.parametrize("step", [2, 4])
 def test_pixel_shuffle_is_a_transposed_convolution(step):
-    from headrest.util.backend import keras, layers
-
     rng = np.random.default_rng(step)
     x = rng.standard_normal((2, 6, 8, 5)).astype(np.float32)
     y = rng.standard_normal((2, 6 * step, 8 * step, 3)).astype(np.float32)
@@ -218,8 +218,6 @@ def test_trains_and_carries_weights_under_every_backend(backend, tmp_path):
 
 def test_losses_leave_unknown_labels_open():
     """A pixel that is background or patient gets the sum of both; ignored ones do not count."""
-    from headrest.train.losses import cross_entropy, cross_entropy_and_dice
-
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
     labels = rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), (2, 8, 8))
@@ -235,8 +233,6 @@ def test_losses_leave_unknown_labels_open():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_patient_near_the_support_weighs_five_times_in_the_loss(classes):
     """A dense pixel that is taken for support: beside the support, far away, and not dense."""
-    from headrest.train.losses import cross_entropy_and_dice
-
     labels = np.full((1, 96, 96), 2, np.uint8)
     labels[:, 40:44, 40:44] = 1
     sure = np.eye(classes, dtype=np.float32)[labels % classes] * 9
@@ -251,3 +247,56 @@ def test_patient_near_the_support_weighs_five_times_in_the_loss(classes):
     faint = float(cross_entropy_and_dice(labels, sure))
     faint = loss_with_an_error(90, 90, dense=False) - faint
     assert near > 2.5 * far > 2.5 * faint > 0
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e3])
+@pytest.mark.parametrize("shape", [(9, 4), (4, 9), (6, 6), (1, 7), (7, 1), (3, 3, 2, 5)])
+def test_sets_singular_values_to_about_one_and_changes_nothing_else(shape, scale):
+    gradient = np.random.default_rng(0).standard_normal(shape).astype(np.float32) * scale
+    kernel = keras.Variable(np.zeros(shape, np.float32))
+    Muon(1.0).apply([keras.ops.convert_to_tensor(gradient)], [kernel])
+    matrix = gradient.reshape(-1, shape[-1])
+    step = -keras.ops.convert_to_numpy(kernel).reshape(matrix.shape)
+    u, _, v = np.linalg.svd(matrix, full_matrices=False)
+    turned = u.T @ step @ v.T / (RMS * max(matrix.shape) ** 0.5)
+    values = np.diag(turned)
+    assert (values > 0.67).all()
+    assert (values < 1.15).all()
+    assert np.allclose(turned - np.diag(values), 0, atol=1e-4)
+
+
+def orthogonalize(matrix):
+    """Newton-Schulz iteration of K. Jordan, in float64, with the wide side as columns."""
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / (np.linalg.norm(x) + 1e-7)
+    for _ in range(0 if 1 in x.shape else 5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def test_five_steps_equal_those_of_numpy():
+    rng = np.random.default_rng(3)
+    start = [rng.standard_normal(shape) for shape in ((3, 3, 4, 8), (8,), (1, 1, 16, 6))]
+    variables = [keras.Variable(value.astype(np.float32)) for value in start]
+    expected, momenta = start, [np.zeros_like(value) for value in start]
+    optimizer = Muon(0.02)
+    for _ in range(5):
+        gradients = [rng.standard_normal(value.shape).astype(np.float32) for value in start]
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], variables)
+        momenta = [0.95 * m + g for m, g in zip(momenta, gradients)]
+        matrices = [(g + 0.95 * m).reshape(-1, g.shape[-1]) for m, g in zip(momenta, gradients)]
+        steps = [0.02 * RMS * max(m.shape) ** 0.5 * orthogonalize(m) for m in matrices]
+        expected = [value - step.reshape(value.shape) for value, step in zip(expected, steps)]
+    for variable, value in zip(variables, expected):
+        assert np.allclose(keras.ops.convert_to_numpy(variable), value, atol=1e-5)
+
+
+def test_a_long_training_has_a_lower_rate():
+    def highest(**chosen):
+        return muon(**chosen)._learning_rate.get_config()["warmup_target"]
+
+    assert highest(steps=50, epochs=10) == highest(steps=10, epochs=2) == 4e-3
+    assert highest(steps=200, epochs=10) == pytest.approx(2e-3)
+    assert highest(steps=200, epochs=10, learning_rate=3e-3) == 3e-3
+    assert highest(steps=200, epochs=0) == 4e-3
