@@ -14,7 +14,6 @@ from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
 from headrest.evaluate.baselines import BASELINES, outside_body_mask
 from headrest.evaluate.metrics import (
-    EVALUATION_BATCH,
     SliceCounts,
     count_slices,
     dice_from_counts,
@@ -181,23 +180,18 @@ def by_network(model: Any) -> Method:
 
     In the border band of a VALID network it finds nothing.
     """
-    return lambda series: np.concatenate(
-        [
-            _found(model, series.hu[start : start + EVALUATION_BATCH])
-            for start in range(0, len(series.hu), EVALUATION_BATCH)
-        ]
-    )
 
+    def find(series: Series) -> np.ndarray:
+        from headrest.segment.unet import layer_sizes  # needs Keras
 
-def _found(model, hu):
-    from headrest.segment.unet import layer_sizes  # needs Keras
+        shape = series.hu.shape[1:]
+        size = next(n for n in count(max(shape)) if layer_sizes(model, n))
+        seen = slice_probability(model, fit_to_matrix(series.hu, size, FLOOR))
+        lead = [(max(shape) - n) // 2 for n in shape]
+        rows, columns = (slice(start, start + n) for start, n in zip(lead, shape))
+        return fit_to_matrix(seen, max(shape), 0)[:, rows, columns] >= 0.5
 
-    size = next(n for n in count(max(hu.shape[1:])) if layer_sizes(model, n))
-    seen = fit_to_matrix(hu, size, FLOOR)
-    square = fit_to_matrix(slice_probability(model, seen), max(hu.shape[1:]), 0) >= 0.5
-    lead = [(n - m) // 2 for n, m in zip(square.shape[1:], hu.shape[1:])]
-    rows, columns = (slice(start, start + m) for start, m in zip(lead, hu.shape[1:]))
-    return square[:, rows, columns]
+    return find
 
 
 def _pretrained_alone(series):

@@ -243,7 +243,7 @@ class SliceCounts:
 
 
 def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
-    """Probability of support in a batch of slices.
+    """Probability of support in slices, which a network gets in batches of `EVALUATION_BATCH`.
 
     Parameters
     ----------
@@ -256,7 +256,8 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
     """
     from headrest.segment.unet import keras_probability  # needs Keras
 
-    return keras_probability(model)(scale(hu))[:, 0]
+    network, starts = keras_probability(model), range(0, len(hu), EVALUATION_BATCH)
+    return np.concatenate([network(scale(hu[k : k + EVALUATION_BATCH]))[:, 0] for k in starts])
 
 
 def evaluate_slices(
