@@ -69,44 +69,36 @@ def mutate(files, number):
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         at = rng.randrange(132, max(len(data), 134))
         end = max(at, min(at + rng.choice((1, 2, 4, 8, 30, 200)), len(data)))  # it may be cut
-        rng.choice(DAMAGES)(data, at, end, rng)
+        _damage(rng.choice(DAMAGES), data, at, end, rng)
     return bytes(data)
 
 
-def _flip(data, at, end, rng):
-    if at < len(data):
-        data[at] ^= 1 << rng.randrange(8)
+DAMAGES = "flip flip flip set set noise cut remove repeat move frame".split()
 
 
-def _set(data, at, end, rng):
-    for place in range(at, min(end, at + 4)):
-        data[place] = rng.choice(EXTREME)
-
-
-def _noise(data, at, end, rng):
-    data[at:end] = rng.randbytes(end - at)
-
-
-def _cut(data, at, end, rng):
-    del data[at if rng.random() < 0.3 else end :]
-
-
-def _remove(data, at, end, rng):
-    del data[at:end]
-
-
-def _repeat(data, at, end, rng):
-    data[at:at] = data[at:end] * rng.choice((1, 2, 50))
-
-
-def _move(data, at, end, rng):
+def _damage(kind, data, at, end, rng):
     piece = data[at:end]
-    del data[at:end]
-    to = rng.randrange(132, max(len(data), 134))
-    data[to:to] = piece
+    if kind == "flip" and at < len(data):
+        data[at] ^= 1 << rng.randrange(8)
+    elif kind == "set":
+        for place in range(at, min(end, at + 4)):
+            data[place] = rng.choice(EXTREME)
+    elif kind == "noise":
+        data[at:end] = rng.randbytes(end - at)
+    elif kind == "cut":
+        del data[at if rng.random() < 0.3 else end :]
+    elif kind == "repeat":
+        data[at:at] = piece * rng.choice((1, 2, 50))
+    elif kind in ("remove", "move"):
+        del data[at:end]
+        if kind == "move":
+            to = rng.randrange(132, max(len(data), 134))
+            data[to:to] = piece
+    elif kind == "frame":
+        _cut_frame(data, rng)
 
 
-def _cut_frame(data, at, end, rng):
+def _cut_frame(data, rng):
     """Shorten the last item of compressed pixels, and say so; with an end of image, at times."""
     start = data.rfind(b"\xfe\xff\x00\xe0") + 8
     size = int.from_bytes(data[start - 4 : start], "little")
@@ -114,9 +106,6 @@ def _cut_frame(data, at, end, rng):
         left = data[start : start + rng.randrange(2, size)] + rng.choice((b"", b"\xff\xd9"))
         left += b"\0" * (len(left) % 2)
         data[start - 4 : start + size] = len(left).to_bytes(4, "little") + left
-
-
-DAMAGES = (_flip, _flip, _flip, _set, _set, _noise, _cut, _remove, _repeat, _move, _cut_frame)
 
 
 def probe(path, number):
