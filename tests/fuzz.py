@@ -73,7 +73,7 @@ def mutate(files, number):
     return bytes(data)
 
 
-DAMAGES = "flip flip flip set set noise cut remove repeat move frame".split()
+DAMAGES = ["flip"] * 3 + ["set"] * 2 + ["noise", "cut", "remove", "repeat", "move", "frame"]
 
 
 def _damage(kind, data, at, end, rng):
