@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import UID, SegmentationStorage
 
 from headrest.dicom.header import has_place, quiet, text
 from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
@@ -23,7 +23,8 @@ BODY = ("38266002", "SCT", "Entire body")
 MANUALLY_CORRECTED = "manually corrected"
 """Begins the description of a mask that a person corrected."""
 
-SEGMENTATION_CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
+LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # PS3.4 Table B.5-1; pydicom lacks it
+SEGMENTATION_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)
 """SOP classes of a DICOM Segmentation: binary or fractional, and label map (PS3.4 B.5)."""
 
 SAME_GRID_SHARE = 0.1
@@ -149,19 +150,18 @@ def _from_nifti(path, series):
         limits = zip(nearest, values.shape)
         reached &= all(0 <= n.min() <= n.max() < size for n, size in limits)
         found[i] = values[tuple(nearest)] if reached else 0
-    if needs_resampling(series):
-        if not reached:
-            raise HeadrestError(
-                "another geometry: a resampled image must be as fine as the series, and reach all "
-                "its voxels: edit the DICOM Segmentation of --segmentation instead"
-            )
-        return found
-    if values.size != found.size:
+    resampled = needs_resampling(series)
+    if values.size != found.size and not resampled:
         check_shape(values.T, series, "another geometry: ")
     if not reached:
-        reason = "voxels lie outside; save the mask on the grid of the series"
-        raise HeadrestError(f"another geometry: {reason}")
-    _refuse_distance(apart)
+        raise HeadrestError(
+            "another geometry: a resampled image must be as fine as the series, and reach all "
+            "its voxels: edit the DICOM Segmentation of --segmentation instead"
+            if resampled
+            else "another geometry: voxels lie outside; save the mask on the grid of the series"
+        )
+    if not resampled:
+        _refuse_distance(apart)
     return found
 
 

@@ -17,7 +17,7 @@ from pydicom.valuerep import DSfloat, validate_value
 
 from headrest.dicom import write
 from headrest.dicom.header import has_place, number
-from headrest.dicom.mask import BODY, HEADREST, MANUALLY_CORRECTED
+from headrest.dicom.mask import BODY, HEADREST, LABEL_MAP_STORAGE, MANUALLY_CORRECTED
 from headrest.dicom.series import Series, check_shape
 from headrest.dicom.write import code, item, mask_digest, reference
 from headrest.util import __version__
@@ -26,7 +26,6 @@ from headrest.util.files import atomic_file
 
 PHYSICAL_OBJECT = ("260787004", "SCT", "Physical object")
 ANATOMICAL = ("123037004", "SCT", "Anatomical Structure")
-LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # PS3.4 Table B.5-1; pydicom lacks it
 SEGMENTS = (("Support", PHYSICAL_OBJECT, HEADREST), ("Patient", ANATOMICAL, BODY))
 BACKGROUND_SEGMENT = ("Background", *[("125040", "DCM", "Background")] * 2)
 """Name, category (PS3.16 CID 7150) and type of the segments 1 and 2, and of 0 in a label map."""

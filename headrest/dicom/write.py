@@ -106,19 +106,15 @@ def write_derived_series(
     """
     check_shape(removed, series, f"{folder}: not written: ")
     refuse_array(series)
-    if series.image is not None:
-        stored = np.stack([_filled(series, removed, i) for i in range(len(series))])
-        with atomic_folder(folder) as temporary:
-            (temporary / CLEANED_IMAGE).write_bytes(encode_like_source(series, stored))
-            if extra:
-                extra(temporary)
-        return
     if drop_private:
         parameters = f"{parameters}, private elements dropped".removeprefix(", ")
     now = datetime.now(timezone.utc)
-    made_of = (series.fingerprint, parameters, mask_digest(removed))
+    made_of = series.headers and (series.fingerprint, parameters, mask_digest(removed))
     with quiet(), atomic_folder(folder) as temporary:
-        rows = tqdm(range(len(series)), desc="writing", unit="slice", delay=2, leave=False)
+        if series.image is not None:
+            stored = np.stack([_filled(series, removed, i) for i in range(len(series))])
+            (temporary / CLEANED_IMAGE).write_bytes(encode_like_source(series, stored))
+        rows = tqdm(range(len(series.headers)), "writing", unit="slice", delay=2, leave=False)
         for i in rows:
             try:
                 derived = _derive(series, i, made_of, now)
