@@ -6,7 +6,6 @@ crash is found, named by its number, and passed over. `--first NUMBER` goes on a
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -125,14 +124,18 @@ def probe(path, number):
     return None if sound and text.isprintable() and CANARY not in text else f"{series!r} {text!r}"
 
 
-def _work(numbers, files, folder, at, report):
-    """In a child: probe each number; `at` says which one, for the parent of a dead child."""
+def _print_fault(number, fault):
+    print(f"mutation {number}: {fault}", flush=True)  # a fork would print what is not flushed again
+
+
+def _work(numbers, files, folder, state):
+    """In a child: probe each number; `state` is the number at work and the count of faults."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path = Path(folder, f"{os.getpid()}.dcm")
     before = peak_mb()
     for number in numbers:
-        at.value = number
+        state[0] = number
         path.write_bytes(mutate(files, number))
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal ends the process
         fault = probe(path, number)
@@ -141,8 +144,8 @@ def _work(numbers, files, folder, at, report):
             fault = f"took {peak_mb() - before:.0f} MB"
             before = peak_mb()
         if fault:
-            with report.open("a") as file:
-                file.write(json.dumps([number, fault]) + "\n")
+            state[1] += 1
+            _print_fault(number, fault)
     path.unlink()
 
 
@@ -151,30 +154,25 @@ class Child:
 
     def __init__(self, numbers, files, folder):
         context = multiprocessing.get_context("fork")
-        self.numbers, self.at = numbers, context.Value("q", numbers[0], lock=False)
-        self.report = Path(folder, f"{numbers[0]}.json")
-        work = (numbers, files, folder, self.at, self.report)
-        self.process = context.Process(target=_work, args=work)
+        self.numbers, self.state = numbers, context.Array("q", [numbers[0], 0], lock=False)
+        self.process = context.Process(target=_work, args=(numbers, files, folder, self.state))
         self.process.start()
 
     def outcome(self):
-        """Faults that were found, and the numbers that are left."""
+        """Count of faults, and the numbers that are left; the death of the process is a fault."""
         self.process.join()
-        code, lines = self.process.exitcode, ""
-        if self.report.exists():
-            lines = self.report.read_text()
-        faults = [tuple(json.loads(line)) for line in lines.splitlines()]
+        (number, faults), code = self.state, self.process.exitcode
         if not code:
             return faults, range(0)
         how = f"ended the process ({signal.Signals(-code).name if code < 0 else code})"
         slow = code == -signal.SIGPROF
-        faults.append((self.at.value, f"took more than {SECONDS} s" if slow else how))
-        return faults, range(self.at.value + 1, self.numbers[-1] + 1)
+        _print_fault(number, f"took more than {SECONDS} s" if slow else how)
+        return faults + 1, range(number + 1, self.numbers[-1] + 1)
 
 
 def fuzz(mutations, jobs=2, first=0):
-    """Probe mutations `first` to `first` + `mutations`; return [(number, fault), ...]."""
-    end, files, faults, running = first + mutations, seed_files(), [], []
+    """Probe mutations `first` to `first` + `mutations`; print each fault, return their count."""
+    end, files, faults, running = first + mutations, seed_files(), 0, []
     chunks = [range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)][::-1]
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder, tqdm(total=mutations) as bar:
         while chunks or running:
@@ -186,8 +184,6 @@ def fuzz(mutations, jobs=2, first=0):
                 found, rest = child.outcome()
                 chunks += [rest] if rest else []
                 bar.update(len(child.numbers) - len(rest))
-                for fault in found:
-                    tqdm.write(f"mutation {fault[0]}: {fault[1]}")
                 faults += found
     return faults
 
@@ -206,7 +202,7 @@ def main():
         print(read_series(path))
         return 0
     faults = fuzz(options.mutations, options.jobs, options.first)
-    print(f"{options.mutations} mutations, {len(faults)} faults")
+    print(f"{options.mutations} mutations, {faults} faults")
     return 1 if faults else 0
 
 

@@ -362,6 +362,12 @@ def special(folder, kind):
         place.symlink_to({"endless": "/dev/zero", "dangling": "nothing", "loop": "."}[kind])
 
 
+def made(folder, n=3, **changes):
+    """Write a series of n slices, and read it."""
+    make_series(folder, n, **changes)
+    return read_series(folder)
+
+
 def refusal(folder, **options):
     """Text of the refusal, which must name the place and never the patient."""
     with pytest.raises(HeadrestError) as caught:

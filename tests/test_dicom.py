@@ -28,6 +28,7 @@ from makers import (
     frame_of,
     items,
     jpeg,
+    made,
     odd,
     overlaid,
     peaks,
@@ -288,8 +289,7 @@ def numbered(number):
 @pytest.mark.parametrize("rising", [1, -1])
 def test_sorts_slices_along_their_normal(tmp_path, rising):
     place = {"ImagePositionPatient": lambda n: [-112, -112, 5 * rising * n]}
-    make_series(tmp_path, 4, hu=numbered, InstanceNumber=lambda n: (n * 3) % 5, **place)
-    series = read_series(tmp_path)
+    series = made(tmp_path, 4, hu=numbered, InstanceNumber=lambda n: (n * 3) % 5, **place)
     assert peaks(series) == [10, 20, 30, 40][::rising]
     assert (np.diff(series.positions[:, 2]) > 0).all()
 
@@ -337,8 +337,7 @@ def test_separates_acquisitions_whose_slices_alternate(tmp_path):
 def test_extent_of_a_slice_is_half_way_to_its_neighbours(tmp_path):
     thickness = {"SliceThickness": lambda n: "5" if n <= 3 else "10"}
     heights = [0, 5, 10, 20, 30, 70]  # two stacks; then three slices are missing
-    make_series(tmp_path, 6, ImagePositionPatient=lambda n: [0, 0, heights[n - 1]], **thickness)
-    series = read_series(tmp_path)
+    series = made(tmp_path, 6, ImagePositionPatient=lambda n: [0, 0, heights[n - 1]], **thickness)
     assert series.spacing_mm[0] == 10
     assert series.extent_mm.tolist() == [5, 5, 7.5, 10, 10, 10]
     make_series(tmp_path / "one", 1)

@@ -18,6 +18,7 @@ from makers import (
     JLS,
     RLE,
     TILT,
+    made,
     peaks,
     refusal,
     validator_errors,
@@ -353,8 +354,7 @@ def test_a_slice_that_names_another_conversion_refers_to_itself(tmp_path):
     """Only headers that this package expanded refer to a frame."""
     source = item(ReferencedSOPClassUID=EnhancedCTImageStorage, ReferencedFrameNumber=3)
     source.ReferencedSOPInstanceUID = uid("x")
-    make_series(tmp_path / "in", 1, ConversionSourceAttributesSequence=[source])
-    series = read_series(tmp_path / "in")
+    series = made(tmp_path / "in", 1, ConversionSourceAttributesSequence=[source])
     write_derived_series(series, series.hu == 120, tmp_path / "out")
     (source,) = dcmread(tmp_path / "out" / "0001.dcm").SourceImageSequence
     assert source.ReferencedSOPInstanceUID == uid("slice", 1)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import CANARY, make_series
+from conftest import CANARY
+from makers import made
 
 from headrest import HeadrestError, read_series
 from headrest.dicom.nifti import affine_of, is_sheared, needs_resampling, write_nifti
@@ -29,8 +30,7 @@ def a_mask(series):
 
 def save(tmp_path, **changes):
     """Write the NIfTI of a series with these changes; return series, mask and file."""
-    make_series(tmp_path / "scan", **changes)
-    series = read_series(tmp_path / "scan")
+    series = made(tmp_path / "scan", **changes)
     mask, path = a_mask(series), tmp_path / "headrest.nii.gz"
     write_nifti(series, mask, path, "method=test")
     return series, mask, path
@@ -117,8 +117,7 @@ def test_the_description_names_no_patient_and_a_rerun_writes_the_same_bytes(tmp_
     ids=["uneven", "one-slice-shifted"],
 )
 def test_refuses_series_without_an_affine(tmp_path, position, words):
-    make_series(tmp_path / "scan", 4, ImagePositionPatient=position)
-    series = read_series(tmp_path / "scan")
+    series = made(tmp_path / "scan", 4, ImagePositionPatient=position)
     with pytest.raises(HeadrestError, match=words):
         write_nifti(series, a_mask(series), tmp_path / "headrest.nii.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
@@ -156,8 +155,7 @@ def ramp(points):
 
 @every_grid
 def test_resampled_values_lie_where_they_did(tmp_path, changes):
-    make_series(tmp_path / "scan", 10, **changes)
-    series = read_series(tmp_path / "scan")
+    series = made(tmp_path / "scan", 10, **changes)
     assert needs_resampling(series)
     axes = series.orientation.reshape(2, 3)
     r, c = np.mgrid[:64, :64]
@@ -179,8 +177,7 @@ def test_resampled_values_lie_where_they_did(tmp_path, changes):
 
 @every_grid
 def test_resampled_labels_stay_labels(tmp_path, changes):
-    make_series(tmp_path / "scan", 10, **changes)
-    series = read_series(tmp_path / "scan")
+    series = made(tmp_path / "scan", 10, **changes)
     labels = np.zeros(series.stored.shape, np.uint8)
     labels[:, 20:30, 20:30], labels[:, 40:44] = 2, 1
     write_nifti(series, labels, tmp_path / "labels.nii.gz", resample=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import CANARY, make_series, uid
 from factories import timeless
-from makers import validator_errors
+from makers import made, validator_errors
 from pydicom import Dataset, dcmread
 from scipy import ndimage
 
@@ -54,14 +54,9 @@ def some_labels(series):
     return labels
 
 
-def made(tmp_path, **changes):
-    make_series(tmp_path / "scan", **changes)
-    return read_series(tmp_path / "scan")
-
-
 def segment(tmp_path, mask=a_mask, kind="BINARY", **changes):
     """Write the segmentation of a series with these changes; return series, mask and file."""
-    series = made(tmp_path, **changes)
+    series = made(tmp_path / "scan", **changes)
     mask, path = mask(series), tmp_path / "headrest.dcm"
     write_segmentation(series, mask, path, "method=test", kind=kind)
     return series, mask, path
@@ -240,7 +235,7 @@ def test_a_series_without_one_frame_of_reference_gets_one(tmp_path, others):
 
 
 def test_shows_no_name_and_keeps_the_headers(tmp_path, capfd, caplog, recwarn):
-    series = made(tmp_path, PatientName=CANARY)
+    series = made(tmp_path / "scan", PatientName=CANARY)
     before = [str(header) for header in series.headers]
     write_segmentation(series, a_mask(series), tmp_path / "headrest.dcm")
     assert [str(header) for header in series.headers] == before
@@ -251,7 +246,7 @@ def test_shows_no_name_and_keeps_the_headers(tmp_path, capfd, caplog, recwarn):
 
 @pytest.mark.parametrize("write", [write_segmentation, write_structures])
 def test_a_rerun_writes_the_same_and_other_parameters_make_other_uids(tmp_path, write):
-    series = made(tmp_path)
+    series = made(tmp_path / "scan")
     for name in ("one", "again", "other"):
         method = "method=other" if name == "other" else "method=test"
         write(series, some_labels(series), tmp_path / f"{name}.dcm", method)
@@ -291,7 +286,7 @@ def test_a_fault_leaves_no_file_and_no_name(tmp_path, monkeypatch, fault, words)
     def failing(*_, **__):
         raise fault
 
-    series = made(tmp_path)
+    series = made(tmp_path / "scan")
     monkeypatch.setattr(Dataset, "save_as", failing)
     with pytest.raises(HeadrestError, match=words) as caught:
         write_segmentation(series, a_mask(series), tmp_path / "headrest.dcm")
@@ -339,7 +334,7 @@ def _even_odd(vertices, x, y):
 
 @pytest.mark.parametrize("shape", ["even", "one-slice", "tilted-and-uneven", "oblong"])
 def test_contours_enclose_exactly_the_labelled_pixels(tmp_path, shape):
-    series, path = made(tmp_path, **SHAPES[shape]), tmp_path / "structures.dcm"
+    series, path = made(tmp_path / "scan", **SHAPES[shape]), tmp_path / "structures.dcm"
     labels = some_labels(series)
     write_structures(series, labels, path, "method=test")
     for n, roi in enumerate(dcmread(path).ROIContourSequence, 1):
@@ -349,7 +344,7 @@ def test_contours_enclose_exactly_the_labelled_pixels(tmp_path, shape):
 
 
 def test_types_names_and_references_of_structures_also_of_an_empty_one(tmp_path):
-    series, path = made(tmp_path, StudyDescription="Head"), tmp_path / "structures.dcm"
+    series, path = made(tmp_path / "scan", StudyDescription="Head"), tmp_path / "structures.dcm"
     write_structures(series, np.full(series.stored.shape, 2, np.uint8), path)
     ds = dcmread(path)
     types = [o.RTROIInterpretedType for o in ds.RTROIObservationsSequence]
