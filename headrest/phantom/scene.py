@@ -107,7 +107,7 @@ class Window:
         )
         return array[(slice(None), *spans)]
 
-    def crop(self, low: Vector, high: Vector) -> "Window | None":
+    def crop(self, low: Vector | Array, high: Vector | Array) -> "Window | None":
         """The part of this window that contains a box of its frame, or None."""
         corners = np.array(list(itertools.product(*zip(low, high))))
         index = (corners - self.frame.origin) @ np.linalg.inv(self.frame.steps)
