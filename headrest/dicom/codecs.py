@@ -236,8 +236,9 @@ def set_pixels(derived: Dataset, words: np.ndarray) -> None:
     if syntax.is_encapsulated:
         _compress(derived, words, syntax)
         return
-    order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
-    derived.add_new("PixelData", "OW", words.astype(words.dtype.newbyteorder(order)).tobytes())
+    if syntax == uid.ExplicitVRBigEndian:
+        words = words.astype(words.dtype.newbyteorder(">"))
+    derived.add_new("PixelData", "OW", words.tobytes())
 
 
 def _compress(derived, words, syntax):

@@ -86,7 +86,8 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
         files, frames = zip(*((image.path, image.frame) for image in stack.images))
         about = warnings, tuple(damaged[label]), frames if any(frames) else ()
         lacks_rescale = any(image.lacks_rescale for image in stack.images)
-        series.append(SeriesFiles(*label, files, stack.name, *about, lacks_rescale))
+        one = SeriesFiles(*label, files, stack.name, *about, lacks_rescale)  # type: ignore[call-arg]
+        series.append(one)
     return FolderContents(tuple(series), tuple(found.lines()), tuple(found.broken))
 
 

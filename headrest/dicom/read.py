@@ -152,7 +152,8 @@ def load_series(
             count, rescale = len(slices), (np.array(slopes), np.array(intercepts))
             values = headers, np.stack(stored), *rescale, padding_hu, *grid, tuple(notes)
             frames = frames if any(frames[:count]) else ()
-            return Series(*values, files[:count], files[count:], frames)
+            files, unused = files[:count], files[count:]
+            return Series(*values, files, unused, frames)  # type: ignore[call-arg]
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None

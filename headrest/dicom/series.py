@@ -245,7 +245,8 @@ def volume_series(
 ) -> Series:
     """Make a series without DICOM headers; `grid` is positions, orientation, spacing and tilt."""
     rescale = np.full(len(stored), slope), np.full(len(stored), intercept)
-    return Series((), stored, *rescale, (None,) * len(stored), *grid, (), **source)
+    values = (stored, *rescale, (None,) * len(stored), *grid)
+    return Series((), *values, (), **source)  # type: ignore[call-arg]
 
 
 def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
