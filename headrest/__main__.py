@@ -181,7 +181,10 @@ def _add_train(commands):
         "slices_per_epoch": {"type": _number(int, 1), "metavar": "N", "help": "default: all"},
         "half_resolution_epochs": {"type": _number(int, 0), "metavar": "N", "help": "first epochs"},
         "labels": {"metavar": "NAME", "help": "truth, kmeans, or other labels in DATA"},
-        "loss": {"choices": ("dice", "cross-entropy")},
+        "loss": {
+            "choices": ("dice", "dense", "cross-entropy"),
+            "help": "dice; dense with --start-from",
+        },
         "optimizer": {"choices": ("muon", "adam", "sgd")},
         "learning_rate": {"type": _number(float, 1e-12), "metavar": "X", "help": "the highest"},
         "batch_size": {"type": _number(int, 1), "metavar": "N", "help": "slices per step"},

@@ -23,7 +23,7 @@ from headrest.segment.unet import (
     output_size,
     set_weights,
 )
-from headrest.train.losses import RMS, Muon, cross_entropy, cross_entropy_and_dice, muon
+from headrest.train.losses import RMS, Muon, cross_entropy, cross_entropy_and_dice, dense_loss, muon
 from headrest.util.backend import keras, layers
 
 
@@ -240,11 +240,11 @@ def test_patient_near_the_support_weighs_five_times_in_the_loss(classes):
     def loss_with_an_error(row, column, dense=True):
         logits = sure.copy()
         logits[0, row, column] = np.eye(classes)[1] * 9
-        return float(cross_entropy_and_dice(labels + np.uint8(64 * dense), logits))
+        return float(dense_loss(labels + np.uint8(64 * dense), logits))
 
-    correct = float(cross_entropy_and_dice(labels + np.uint8(64), sure))
+    correct = float(dense_loss(labels + np.uint8(64), sure))
     near, far = (loss_with_an_error(*at) - correct for at in ((46, 46), (90, 90)))
-    faint = float(cross_entropy_and_dice(labels, sure))
+    faint = float(dense_loss(labels, sure))
     faint = loss_with_an_error(90, 90, dense=False) - faint
     assert near > 2.5 * far > 2.5 * faint > 0
 

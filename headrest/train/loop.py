@@ -256,11 +256,13 @@ def _check_data(hu, labels):
 
 def _complete(settings, model):
     """Settings with the defaults that depend on whether a run starts from trained weights."""
-    rate, average = settings.learning_rate, settings.average
+    rate, average, loss = settings.learning_rate, settings.average, settings.loss or "dice"
     if settings.start_from is not None:
+        loss = settings.loss or "dense"
         rate = FINE_TUNING_RATES.get(settings.optimizer) if rate is None else rate
         average = FINE_TUNING_AVERAGE if average is None else average
-    return replace(settings, preset=model.name, learning_rate=rate, average=average or 0.0)
+    changes = {"loss": loss, "learning_rate": rate, "average": average or 0.0}
+    return replace(settings, preset=model.name, **changes)
 
 
 def _check_same(stored, wanted, run):
