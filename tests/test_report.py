@@ -291,12 +291,20 @@ def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
 
 def test_refuses_an_unusable_page_name_before_the_run(tmp_path, capsys):
     make_series(tmp_path / "scan")
-    for place in ("page.txt", "absent/page.html", "scan"):
+    (tmp_path / "page.txt").touch()
+    for place in ("page.txt", "page.txt/page.html", "scan"):
         assert run_clean(tmp_path / "scan", tmp_path / "out", "--report", tmp_path / place) == 1
         assert capsys.readouterr().err.startswith("headrest: ")
         assert not (tmp_path / "out").exists()
     with pytest.raises(HeadrestError, match="holds no cleaned series"):
         write_page(tmp_path, tmp_path / "page.html")
+
+
+def test_the_page_may_lie_in_the_destination(tmp_path):
+    make_series(tmp_path / "scan")
+    path = tmp_path / "out" / "pages" / "page.html"
+    assert run_clean(tmp_path / "scan", tmp_path / "out", "--report", path) == 0
+    assert path.stat().st_size > 1000
 
 
 def test_command_writes_the_page_again_for_complete_series(tmp_path):

@@ -104,13 +104,14 @@ def write_page(
         _row(number, report, destination, identifiers, share)
         for number, report in enumerate(tqdm(reports, "report", delay=2, unit="series"), 1)
     ]
+    Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as temporary:
         temporary.write_text(_page(rows, identifiers), encoding="utf-8")
 
 
 def check_place(out: str | Path) -> None:
     """Raise a HeadrestError, before a long run, if the page could not be written after it."""
-    folder = Path(out).absolute().parent
+    folder = next(one for one in Path(out).absolute().parents if one.exists())
     if Path(out).suffix.lower() not in (".html", ".htm"):
         raise HeadrestError(f"{out}: choose a name that ends in .html")
     if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(out).is_dir():
