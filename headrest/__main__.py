@@ -244,8 +244,8 @@ def _add_make_weights(commands):
 def _make_weights(folder, patients, seed, jobs):
     """Train a network on one slice each of synthetic patients; write weights and model card.
 
-    If it is stopped, the same command continues after the last epoch. It takes
-    some hours on two cores.
+    If it is stopped, the same command continues after the last epoch. It takes some hours on two
+    cores.
     """
     from headrest.train.release import make_weights
 

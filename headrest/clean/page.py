@@ -104,8 +104,8 @@ def write_page(
         _row(number, report, destination, identifiers, share)
         for number, report in enumerate(tqdm(reports, "report", delay=2, unit="series"), 1)
     ]
-    Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as temporary:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(_page(rows, identifiers), encoding="utf-8")
 
 

@@ -92,8 +92,7 @@ def skin_distance(points: Points, chest: Parameters) -> Array:
     uneven = waves([x, y, 0.3 * z], np.random.default_rng(chest["seed"]), 120, 3)
     uneven = chest["uneven_mm"] * uneven
     front, back = _column(points, 0, -6, 158, 100), _column(points, 0, 34, 146, 64)
-    narrowing = 0.016 * np.maximum(z - top, 0) ** 2  # in mm, above the shoulders
-    trunk = smooth_union(front, back, 40) + uneven + narrowing
+    trunk = smooth_union(front, back, 40) + uneven + _narrowing(z, top)
     if breast > 4:
         hang = 10 + 0.6 * breast
         axes = (52 + hang, 26 + breast, 74)
@@ -105,6 +104,11 @@ def skin_distance(points: Points, chest: Parameters) -> Array:
     for arm in _arms(chest):
         trunk = smooth_union(trunk, capsule(half, *arm), 4)
     return trunk
+
+
+def _narrowing(z, top):
+    """Distance in mm by which the trunk narrows above the shoulders."""
+    return 0.016 * np.maximum(z - top, 0) ** 2
 
 
 def _arms(chest):
@@ -128,7 +132,7 @@ def paint(window: Window, skin: Array, chest: Parameters) -> None:
     gland = ellipsoid(half, (84, -92, -10), (36, 26, 44)) + 9 * waves(window.halfway, rng, 26, 6)
     window.fill(np.maximum(gland, skin + 7), 25, 0.8)
     cage = _column(window.points, 0, 2, 142 - 0.6 * fat, 92 - 0.6 * fat)
-    cage = cage + 0.016 * np.maximum(z - (chest["shoulder_z"] - 35), 0) ** 2
+    cage = cage + _narrowing(z, chest["shoulder_z"] - 35)
     back = union(_column(half, 30, 84, 28, 17), _column(half, 96, 58, 52, 30))
     top = chest["shoulder_z"]
     girdle = capsule(half, (12, 34, top + 6), (140, 38, top - 14), 36, 38)

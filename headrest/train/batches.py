@@ -12,12 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from headrest.hounsfield import (
-    FLOOR,
-    INPUT_HIGH_HU,
-    INPUT_LOW_HU,
-    scale,
-)
+from headrest.hounsfield import FLOOR, INPUT_HIGH_HU, INPUT_LOW_HU, scale
 from headrest.util.arrays import crop
 from headrest.util.errors import HeadrestError
 

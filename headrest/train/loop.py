@@ -256,9 +256,9 @@ def _check_data(hu, labels):
 
 def _complete(settings, model):
     """Settings with the defaults that depend on whether a run starts from trained weights."""
-    rate, average, loss = settings.learning_rate, settings.average, settings.loss or "dice"
+    rate, average, loss = settings.learning_rate, settings.average, settings.loss
+    loss = loss or ("dice" if settings.start_from is None else "dense")
     if settings.start_from is not None:
-        loss = settings.loss or "dense"
         rate = FINE_TUNING_RATES.get(settings.optimizer) if rate is None else rate
         average = FINE_TUNING_AVERAGE if average is None else average
     changes = {"loss": loss, "learning_rate": rate, "average": average or 0.0}

@@ -55,10 +55,7 @@ def cross_entropy_and_dice(labels: Any, logits: Any) -> Any:
     z, true, either, log_total = _prepare(labels, logits)
     losses = []
     for one, is_class, known in zip(z[SUPPORT:], true[SUPPORT:], (sum(true) + either, sum(true))):
-        probability = known * ops.exp(one - log_total)
-        shared = ops.sum(probability * is_class, (1, 2))
-        both = ops.sum(probability + is_class, (1, 2))
-        losses.append(1 - ops.mean((2 * shared + DICE_SMOOTHING) / (both + DICE_SMOOTHING)))
+        losses.append(_dice_loss(known * ops.exp(one - log_total), is_class))
     entropy = _cross_entropy(z, true, either, log_total)
     return CROSS_ENTROPY_WEIGHT * entropy + sum(losses) / len(losses)
 
@@ -78,11 +75,15 @@ def dense_loss(labels: Any, logits: Any) -> Any:
     patient, other = dense * patient, dense * other
     weight = other + patient * (1 + (NEAR_WEIGHT - 1) * _near(true[SUPPORT]))
     entropy = ops.sum(weight * (ops.softplus(logit) - logit * other))
-    probability = weight * ops.sigmoid(logit)
-    shared, both = (ops.sum(v, (1, 2)) for v in (probability * other, probability + other))
-    dice = ops.mean((2 * shared + DICE_SMOOTHING) / (both + DICE_SMOOTHING))
-    loss = CROSS_ENTROPY_WEIGHT * entropy / (ops.sum(patient + other) + 1e-6) + 1 - dice
+    loss = CROSS_ENTROPY_WEIGHT * entropy / (ops.sum(patient + other) + 1e-6)
+    loss = loss + _dice_loss(weight * ops.sigmoid(logit), other)
     return loss + cross_entropy_and_dice(labels, logits) / 2
+
+
+def _dice_loss(probability, is_class):
+    shared = ops.sum(probability * is_class, (1, 2))
+    both = ops.sum(probability + is_class, (1, 2))
+    return 1 - ops.mean((2 * shared + DICE_SMOOTHING) / (both + DICE_SMOOTHING))
 
 
 def _near(mask):

@@ -21,6 +21,7 @@ RELEASE_SETTINGS = Settings(
     epochs=40,
     slices_per_epoch=2400,
     half_resolution_epochs=24,
+    loss="dice",
     optimizer="muon",
     learning_rate=1e-3,
     batch_size=16,
