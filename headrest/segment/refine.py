@@ -45,7 +45,8 @@ support only from this mean probability on."""
 SINGLE_SLICE_MM, SINGLE_SLICE_SHARE, SINGLE_SLICE_PASSES = 15.0, 0.5, 2
 """A component is patient if more than this share of it is not support in both neighbouring slices,
 at this slice spacing or less: supports continue from slice to slice. A second pass finds what
-continues in a detection of the first: 0.43 ml of the skull of `philips-phantom`."""
+continues in a detection of the first: with the network of 0.8.0, 0.43 ml of the skull of
+`philips-phantom`."""
 
 COMPONENT_PROBABILITY = 0.4
 """Mean probability from which a component that is not connected to the patient is support. At 0.2
