@@ -8,8 +8,7 @@ from headrest.evaluate.metrics import dice, iou, lost_ml, residual_ml
 from headrest.hounsfield import rescale, window
 from headrest.segment.labels import label_series, label_slice
 from headrest.segment.support import crop_to_patient, find_support
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError, __version__
 
 __all__ = [
     "HeadrestError",

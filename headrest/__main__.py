@@ -11,8 +11,7 @@ from headrest.clean.page import clean_and_report, print_message
 from headrest.segment.pretrained import PROVIDERS
 from headrest.segment.support import METHODS
 from headrest.train.checkpoints import Settings
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError, __version__
 
 COMMANDS = """\
 clean:

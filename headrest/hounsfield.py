@@ -1,4 +1,4 @@
-"""Hounsfield units (HU): rescale, pixels outside the field of view, windows, network input."""
+"""Hounsfield units (HU): rescale, pixels outside the field of view, windows, input of networks."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -151,3 +151,34 @@ def scale(hu: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     scaled -= (INPUT_LOW_HU + INPUT_HIGH_HU) / 2
     scaled *= 2 / (INPUT_HIGH_HU - INPUT_LOW_HU)
     return scaled
+
+
+def fit_to_matrix(images: np.ndarray, matrix: int, fill: float) -> np.ndarray:
+    """Pad or crop images (..., rows, columns) around their centre to (..., matrix, matrix).
+
+    Examples
+    --------
+    >>> fit_to_matrix(np.ones((1, 2, 4)), 3, 0).sum(axis=2)
+    array([[3., 3., 0.]])
+    """
+    out = np.full((*images.shape[:-2], matrix, matrix), fill, images.dtype)
+    size = [min(n, matrix) for n in images.shape[-2:]]
+    out[_centre(out, size)] = images[_centre(images, size)]
+    return out
+
+
+def crop(masks: np.ndarray, size: int) -> np.ndarray:
+    """Crop the last two axes around their centre to (size, size): a view.
+
+    Examples
+    --------
+    >>> crop(np.arange(16).reshape(4, 4), 2)
+    array([[ 5,  6],
+           [ 9, 10]])
+    """
+    return masks[_centre(masks, (size, size))]
+
+
+def _centre(images, size):
+    first = [(whole - part) // 2 for whole, part in zip(images.shape[-2:], size)]
+    return (..., *(slice(start, start + part) for start, part in zip(first, size)))

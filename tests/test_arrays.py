@@ -12,9 +12,8 @@ import pytest
 from headrest import HeadrestError
 from headrest.segment.pretrained import load_pretrained
 from headrest.train.checkpoints import CHECKPOINT_FILES, read_checkpoint
-from headrest.util import arrays
-from headrest.util.arrays import read_arrays
-from headrest.util.files import sha256
+from headrest.util import files
+from headrest.util.files import read_arrays, sha256
 
 NAME = "down0_0/kernel"
 VALID = {NAME: np.ones((3, 3), np.float16)}
@@ -80,7 +79,7 @@ HOSTILE = {
 
 @pytest.fixture(params=HOSTILE)
 def hostile(request, tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "MAX_UNPACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1 << 20)
     path, ran = tmp_path / "model.npz", tmp_path / "ran"
     HOSTILE[request.param](path, ran)
     yield path

@@ -32,8 +32,7 @@ from headrest.train.checkpoints import (
     save_checkpoint,
 )
 from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
-from headrest.util.arrays import read_arrays
-from headrest.util.files import lock_folder
+from headrest.util.files import lock_folder, read_arrays
 
 pytest.importorskip("keras")
 from headrest.evaluate.metrics import evaluate_labels, evaluate_slices, slice_probability

@@ -28,7 +28,7 @@ from headrest.phantom.shapes import box, capsule, cylinder, ellipsoid, sphere
 from headrest.phantom.study import effects
 from headrest.phantom.support_shapes import Piece
 from headrest.phantom.supports import CATALOGUE, Kind, sample_support
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 SMALL = {"matrix": 96, "slices": 6}
 

@@ -21,7 +21,7 @@ from headrest.clean import preview
 from headrest.clean.manifest import read_results
 from headrest.clean.page import write_page
 from headrest.clean.report import Report
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 VOID = {"meta", "input", "img"}
 LINKS = {"src", "href", "srcset", "action", "data", "poster", "style"}

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from headrest import HeadrestError
-from headrest.hounsfield import IGNORE_LABEL, NOT_SUPPORT
+from headrest.hounsfield import IGNORE_LABEL, NOT_SUPPORT, fit_to_matrix
 from headrest.train.dataset import (
     LabelledStudy,
     read_training_set,
     slice_states,
     write_training_set,
 )
-from headrest.util.arrays import fit_to_matrix
 
 STATES = ["free", "touching", "absent"]
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from headrest.clean.report import Report, ranges, read_reports
 from headrest.dicom import SeriesFiles
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError, plain
+from headrest.util import HeadrestError, __version__, plain
 from headrest.util.files import atomic_file
 
 MANIFEST, FAILURES = "manifest", "failures.csv"

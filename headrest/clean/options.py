@@ -19,8 +19,7 @@ from headrest.dicom.structures import write_structures
 from headrest.dicom.write import fill_hu, mask_digest
 from headrest.hounsfield import PATIENT, SUPPORT
 from headrest.segment.support import Support, check_method, describe
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError, require
+from headrest.util import HeadrestError, __version__, require
 from headrest.util.files import sha256
 
 

@@ -22,8 +22,7 @@ from headrest.clean.manifest import file_and_reason, read_results
 from headrest.clean.preview import PREVIEW_BYTES, PREVIEW_FOLDER, SLICE_PICTURES
 from headrest.clean.report import REVIEW, Report, ranges
 from headrest.clean.tree import clean_tree
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError, __version__
 from headrest.util.files import atomic_file
 
 TEMPLATE = Path(__file__).with_name("page.html")

@@ -14,8 +14,8 @@ from headrest.dicom import Series
 from headrest.dicom.header import text
 from headrest.hounsfield import AIR, DENSE_HU, WIDE, window
 from headrest.segment.morphology import bounding_box
+from headrest.util import PATIENT_COLOR, SUPPORT_COLOR
 from headrest.util.files import atomic_file
-from headrest.util.report import PATIENT_COLOR, SUPPORT_COLOR
 
 PREVIEW_FOLDER = "preview"
 """In the folder of a series; holds 0012.webp for the slice 0012.dcm."""

@@ -10,8 +10,7 @@ import numpy as np
 
 from headrest.dicom.write import CLEANED_IMAGE
 from headrest.segment.morphology import ABSENT, TOUCHING
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError, counted, plain
+from headrest.util import HeadrestError, __version__, counted, plain
 
 REPORT_FILE = "cleaning.json"
 

@@ -20,7 +20,7 @@ from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy
 from headrest.segment.morphology import volume_ml
 from headrest.segment.support import find_support, outside_patient, support_from_mask
-from headrest.util.errors import HeadrestError, plain
+from headrest.util import HeadrestError, plain
 
 OWN_NAMES = re.compile(
     r"\d{4,}\.dcm|cleaning\.json|preview|\..*\.partial.*"

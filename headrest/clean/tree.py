@@ -19,7 +19,7 @@ from headrest.dicom.find import find_nifti
 from headrest.dicom.series import is_nifti
 from headrest.dicom.write import is_derived
 from headrest.segment.pretrained import load_ahead
-from headrest.util.errors import HeadrestError, plain
+from headrest.util import HeadrestError, plain
 from headrest.util.files import lock_destination
 from headrest.util.workers import check_address, run_on_cluster, run_unordered
 

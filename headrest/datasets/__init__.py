@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 from headrest.util.files import lock_folder, sha256
 
 REGISTRY = Path(__file__).with_name("registry")
@@ -51,7 +51,7 @@ def fetch(name: str) -> Path:
     --------
     >>> fetch("unknown")
     Traceback (most recent call last):
-    headrest.util.errors.HeadrestError: no scan 'unknown'; there is: ge-head, philips-phantom
+    headrest.util.HeadrestError: no scan 'unknown'; there is: ge-head, philips-phantom
     """
     if name not in PLACES:
         raise HeadrestError(f"no scan {name!r}; there is: {', '.join(PLACES)}")
@@ -96,7 +96,7 @@ def fetch_idc(name: str) -> Path:
     --------
     >>> fetch_idc("ge-head")
     Traceback (most recent call last):
-    headrest.util.errors.HeadrestError: no series 'ge-head'; see `python -m headrest fetch --list`
+    headrest.util.HeadrestError: no series 'ge-head'; see `python -m headrest fetch --list`
     """
     row = next((row for row in idc_series() if row["name"] == name), None)
     if row is None:
@@ -128,7 +128,7 @@ def idc_series() -> list[dict[str, str]]:
 
 def listing() -> str:
     """Table of all scans: name, scanner, slices, size, licence, source."""
-    from headrest.util.report import table
+    from headrest.util import table
 
     origin = ("BSD-2-Clause", "neurolabusc/dcm_qa_ct")
     rows = [

@@ -17,7 +17,7 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import UID
 
 from headrest.dicom.header import number
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
 SOF, SOS = 0xFFF7, 0xFFDA  # JPEG-LS, ISO/IEC 14495-1 Annex C

@@ -20,7 +20,7 @@ from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, text, val
 from headrest.dicom.pixels import CT_KEYWORDS, identify_ct
 from headrest.dicom.series import MAX_SHOWN, FolderContents, SeriesFiles, is_nifti
 from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
-from headrest.util.errors import HeadrestError, plain
+from headrest.util import HeadrestError, plain
 
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 """Values of Image Type (0008,0008) of images that are no slice."""

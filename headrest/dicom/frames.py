@@ -10,7 +10,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID, CTImageStorage, generate_uid
 
 from headrest.dicom.header import ENHANCED_CLASSES, number, numbers, text, value_of
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 MAX_FRAMES = 4096
 """Frames of one file at most: 2 GiB of slices of 512 x 512."""

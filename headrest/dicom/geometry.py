@@ -9,7 +9,7 @@ import numpy as np
 from pydicom import Dataset
 
 from headrest.dicom.header import PLACE, is_unit_pair, number, numbers, text
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 SAME_POSITION_MM = 0.01
 """Slices closer than this share a position."""

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 MAX_FILE_BYTES = 32 * 2**20
 """Bytes read from one file at most, after inflating; a slice of 2048 x 2048 has 8 MiB."""

@@ -12,8 +12,8 @@ from headrest.dicom.header import has_place, quiet, text
 from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
 from headrest.dicom.series import Series, check_shape, is_nifti
 from headrest.hounsfield import PATIENT, SUPPORT
-from headrest.util.arrays import read_arrays
-from headrest.util.errors import HeadrestError, require
+from headrest.util import HeadrestError, require
+from headrest.util.files import read_arrays
 
 HEADREST = ("706683002", "SCT", "Headrest")
 BODY = ("38266002", "SCT", "Entire body")

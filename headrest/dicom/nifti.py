@@ -11,8 +11,7 @@ from scipy import ndimage
 from headrest.dicom.header import has_place
 from headrest.dicom.pixels import check_volume
 from headrest.dicom.series import Series, check_shape, volume_series
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError, require
+from headrest.util import HeadrestError, __version__, require
 from headrest.util.files import atomic_file
 
 EVEN_GRID_MM = 0.05

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRBigEndian, UncompressedTransferSyntaxes
 from headrest.dicom.codecs import CODECS, check_frame, decode_frame, stored_padding
 from headrest.dicom.header import CT_CLASSES, ENHANCED_CLASSES, PLACE, number, text, value_of
 from headrest.hounsfield import AIR, DENSE_HU, PADDING_BELOW
-from headrest.util.errors import HeadrestError, plain
+from headrest.util import HeadrestError, plain
 
 MATRIX = ["Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel"]
 MATRIX += ["PixelRepresentation"]

@@ -21,7 +21,7 @@ from headrest.dicom.geometry import Image, describe_image, order_slices
 from headrest.dicom.header import quiet, read_header, text
 from headrest.dicom.nifti import read_nifti
 from headrest.dicom.series import CALL, Series, SeriesFiles, is_nifti, series_from_array
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 UNIQUE_IN_SERIES = {"PatientID": "two patients", "StudyInstanceUID": "two studies"}
 

@@ -20,8 +20,7 @@ from headrest.dicom.header import has_place, number
 from headrest.dicom.mask import BODY, HEADREST, LABEL_MAP_STORAGE, MANUALLY_CORRECTED
 from headrest.dicom.series import Series, check_shape
 from headrest.dicom.write import code, item, mask_digest, reference
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError, __version__
 from headrest.util.files import atomic_file
 
 PHYSICAL_OBJECT = ("260787004", "SCT", "Physical object")

@@ -14,7 +14,7 @@ from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM
 from headrest.dicom.header import number
 from headrest.dicom.pixels import check_volume
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
-from headrest.util.errors import HeadrestError, counted, plain
+from headrest.util import HeadrestError, counted, plain
 from headrest.util.files import sha256
 
 MAX_SHOWN = 64

@@ -27,7 +27,7 @@ from headrest.dicom.geometry import (
     Image,
     is_same,
 )
-from headrest.util.errors import plain
+from headrest.util import plain
 
 MIN_POSITIONS = 3
 """Of fewer positions, an attribute separates the images by chance too often."""

@@ -12,7 +12,7 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 from headrest.dicom import segmentation as seg
 from headrest.dicom import write
 from headrest.dicom.series import Series
-from headrest.util.errors import require
+from headrest.util import require
 
 STRUCTURES = {"SUPPORT": [213, 94, 0], "EXTERNAL": [0, 158, 115]}
 """RT ROI Interpreted Type (3006,00A4) of the labels 1 and 2, and the color of each. PS3.3 C.8.8.8:

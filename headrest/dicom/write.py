@@ -23,8 +23,7 @@ from headrest.dicom.header import drop_private_elements, number, quiet, read_hea
 from headrest.dicom.nifti import encode_like_source
 from headrest.dicom.series import Series, check_shape
 from headrest.hounsfield import AIR
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError, __version__
 from headrest.util.files import atomic_folder
 
 IMPLEMENTATION_UID = generate_uid(entropy_srcs=["headrest"])

@@ -38,7 +38,7 @@ def appearance(hu: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
 def compare_appearance(
     synthetic: Sequence[dict[str, float]], real: Mapping[str, dict[str, float]]
 ) -> dict[str, list]:
-    """Columns of `headrest.util.report.table`: 5, 50 and 95 % of synthetic studies, and real ones.
+    """Columns of `headrest.util.table`: 5, 50 and 95 % of synthetic studies, and real ones.
 
     Parameters
     ----------

@@ -21,15 +21,15 @@ from headrest.evaluate.metrics import (
     surface_distance_mm,
 )
 from headrest.evaluate.score import FAINT_HU, MIN_SUPPORT_PIXELS, reference_labels
-from headrest.hounsfield import DENSE_HU, FLOOR, IGNORE_LABEL, PATIENT, SUPPORT
+from headrest.hounsfield import DENSE_HU, FLOOR, IGNORE_LABEL, PATIENT, SUPPORT, fit_to_matrix
 from headrest.phantom import read_truth
 from headrest.segment.morphology import ABSENT, FREE, TOUCHING
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained
 from headrest.segment.refine import STEPS, SUPPORT_PROBABILITY, refine
 from headrest.segment.support import Support, find_support
-from headrest.util.arrays import fit_to_matrix, read_arrays
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
+from headrest.util.files import read_arrays
 
 BORDER_PX = 20
 """Border band: pixels along each edge of 512 x 512 that the VALID network cannot answer for."""

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, SUPPORT, scale
+from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, SUPPORT, crop, scale
 from headrest.segment.morphology import volume_ml
-from headrest.util.arrays import crop
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 if TYPE_CHECKING:
     import keras
@@ -224,7 +223,7 @@ class SliceCounts:
         return {name: float(value) if sums[-1] else None for name, value in scores.items()}
 
     def score_columns(self) -> dict[str, list]:
-        """Table of `headrest.util.report.table`: scores of all slices with support, and by state.
+        """Table of `headrest.util.table`: scores of all slices with support, and by state.
 
         "Dice, pooled" is over the pixels of all slices, "median" and ">= 0.95" over slices;
         "of nothing" is the accuracy of an empty mask.

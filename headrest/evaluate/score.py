@@ -7,8 +7,8 @@ import numpy as np
 from headrest.dicom import read_series
 from headrest.evaluate.metrics import count_slices, dice_from_counts
 from headrest.hounsfield import AIR, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
-from headrest.util.arrays import read_arrays
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
+from headrest.util.files import read_arrays
 
 LABEL_OUTSIDE, LABEL_PATIENT, LABEL_UNKNOWN = 0, 1, 2
 """Labels of a reference, see data/reference."""

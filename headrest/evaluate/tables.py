@@ -22,8 +22,7 @@ from headrest.evaluate.compare import (
 from headrest.evaluate.metrics import dice_from_counts
 from headrest.evaluate.score import MIN_SUPPORT_PIXELS
 from headrest.segment.pretrained import weights_hash
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError, __version__
 from headrest.util.files import atomic_file
 
 TABLE_GROUPS = ("all", "free", "touching")

@@ -11,9 +11,8 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from tqdm.auto import tqdm
 
 from headrest.phantom.study import Study, sample_parameters, synthesize
-from headrest.util.arrays import read_arrays
-from headrest.util.errors import HeadrestError
-from headrest.util.files import atomic_folder
+from headrest.util import HeadrestError
+from headrest.util.files import atomic_folder, read_arrays
 from headrest.util.workers import run_ordered
 
 PHANTOM_IMPLEMENTATION_UID = UID("2.25.291538721960341284512379043716925213771")

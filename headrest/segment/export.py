@@ -9,11 +9,9 @@ import numpy as np
 from headrest.hounsfield import INPUT_HIGH_HU, INPUT_LOW_HU
 from headrest.segment.pretrained import INPUT, OUTPUT, SCALING
 from headrest.segment.unet import PixelShuffle, get_weights, set_weights
-from headrest.util import __version__
-from headrest.util.arrays import check_finite
+from headrest.util import HeadrestError, __version__, require
 from headrest.util.backend import keras, layers
-from headrest.util.errors import HeadrestError, require
-from headrest.util.files import atomic_file, sha256
+from headrest.util.files import atomic_file, check_finite, sha256
 
 MAX_LOGIT = 60.0
 """Largest difference of logits: the exponential of more than 88 is no float32."""

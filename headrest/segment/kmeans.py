@@ -3,7 +3,7 @@
 import numpy as np
 
 from headrest.hounsfield import DENSE_HU, FLOOR
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 METAL_HU = 1500.0
 """HU above this count as this: otherwise metal gets a cluster of its own."""

@@ -7,7 +7,7 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 from headrest.hounsfield import DENSE_HU, FLOOR, VISIBLE_HU, scale
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 
 Network = Callable[[np.ndarray], np.ndarray]
 """Scaled slices, float32 (n, rows, columns) -> probabilities of support and patient, float32 (n, 2,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from headrest.hounsfield import INPUT_HIGH_HU, INPUT_LOW_HU
-from headrest.util.errors import HeadrestError
+from headrest.util import HeadrestError
 from headrest.util.files import sha256
 
 WEIGHTS = Path(__file__).with_name("weights")

@@ -22,7 +22,7 @@ from headrest.segment.morphology import (
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained, weights_hash
 from headrest.segment.refine import confidence, refine, states
-from headrest.util.errors import HeadrestError, require
+from headrest.util import HeadrestError, require
 
 SKIN_MM = 1.0
 """Voxels this near to the patient are kept when everything outside is blanked: the width of a soft

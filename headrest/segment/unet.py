@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from headrest.util.arrays import check_finite
+from headrest.util import HeadrestError
 from headrest.util.backend import keras, layers, ops
-from headrest.util.errors import HeadrestError
+from headrest.util.files import check_finite
 
 CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
 """3x3 convolutions of each level in the 2018 network (harsh1795/CNN-DICOM-Segmentation)."""

@@ -12,7 +12,7 @@ from headrest.evaluate.compare import Method, MethodCounts, read_patient
 from headrest.evaluate.risk import area_under_risk, bounds, calibrate, risk_coverage, share_within
 from headrest.segment.support import Support
 from headrest.show.figures import WIDTH_IN, montage, plt
-from headrest.util.report import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 MARKERS = "os^vDPX*<>hpd"
 

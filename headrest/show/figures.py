@@ -17,8 +17,8 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from headrest.hounsfield import IGNORE_LABEL, WIDE, window
-from headrest.util.report import OTHER_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
-from headrest.util.report import table as table  # notebooks print tables beside their figures
+from headrest.util import OTHER_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import table as table  # notebooks print tables beside their figures
 
 WIDTH_IN = 7.0
 """Width of every figure: 700 pixels at 100 dpi, the column of a notebook in an 800-pixel window."""

@@ -25,13 +25,7 @@ from headrest.segment.components import (
 )
 from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
 from headrest.show.figures import WIDTH_IN, overlay, plt
-from headrest.util.report import (
-    EXTRA_COLOR,
-    OTHER_COLOR,
-    PADDING_COLOR,
-    SECOND_COLOR,
-    SUPPORT_COLOR,
-)
+from headrest.util import EXTRA_COLOR, OTHER_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 CLASS_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "ambiguous": PADDING_COLOR}
 
@@ -140,7 +134,7 @@ def architecture(model: Any, size: int = 512) -> dict[str, list]:
 
     Returns
     -------
-    dict of columns for `headrest.util.report.table`: "block" (down0, down1, ..., up0), "size" (rows
+    dict of columns for `headrest.util.table`: "block" (down0, down1, ..., up0), "size" (rows
     and columns of its output), "features", "convolutions", "parameters".
 
     Examples

@@ -13,7 +13,7 @@ from headrest.dicom.series import Series
 from headrest.hounsfield import AIR, WIDE
 from headrest.segment.support import Support
 from headrest.show.figures import WIDTH_IN, image_sides, mark_sides_and_scale, montage, overlay, plt
-from headrest.util.report import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
 WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": (-850.0, 300.0)}
 """Center and width in HU. "air" shows foam, covers and linen: -1000 to -700 HU."""

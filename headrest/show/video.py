@@ -10,9 +10,8 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from headrest.hounsfield import WIDE, window
 from headrest.train.checkpoints import Frames, read_frames
-from headrest.util.errors import HeadrestError, require
+from headrest.util import EXTRA_COLOR, PADDING_COLOR, SUPPORT_COLOR, HeadrestError, require
 from headrest.util.files import atomic_file
-from headrest.util.report import EXTRA_COLOR, PADDING_COLOR, SUPPORT_COLOR
 
 FRAME_SIZE = (1920, 1080)
 """Width and height of a frame in pixels; H.264 needs even numbers."""

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from headrest.hounsfield import FLOOR, INPUT_HIGH_HU, INPUT_LOW_HU, scale
-from headrest.util.arrays import crop
-from headrest.util.errors import HeadrestError
+from headrest.hounsfield import FLOOR, INPUT_HIGH_HU, INPUT_LOW_HU, crop, scale
+from headrest.util import HeadrestError
 
 TRANSPOSED_SHARE, FLIPPED_ROWS_SHARE, FLIPPED_COLUMNS_SHARE = 1 / 12, 0.2, 0.5
 """Shares of slices with rows and columns exchanged (patient on the side), and flipped."""

@@ -13,9 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from headrest.util.arrays import READ_ERRORS, check_finite, read_arrays
-from headrest.util.errors import HeadrestError
-from headrest.util.files import atomic_file, atomic_folder, sha256
+from headrest.util import HeadrestError
+from headrest.util.files import (
+    READ_ERRORS,
+    atomic_file,
+    atomic_folder,
+    check_finite,
+    read_arrays,
+    sha256,
+)
 
 KEPT_CHECKPOINTS = 2
 """The newest, and the one before it in case the newest is damaged."""

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from headrest.hounsfield import BACKGROUND, FLOOR, IGNORE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
-from headrest.util.arrays import fit_to_matrix
-from headrest.util.errors import HeadrestError
+from headrest.hounsfield import (
+    BACKGROUND,
+    FLOOR,
+    IGNORE_LABEL,
+    NOT_SUPPORT,
+    PATIENT,
+    SUPPORT,
+    fit_to_matrix,
+)
+from headrest.util import HeadrestError
 from headrest.util.files import atomic_folder
 
 LABELS_NAME = re.compile(r"[A-Za-z0-9-]{1,40}")

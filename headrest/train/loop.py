@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.metrics import evaluate_slices, slice_probability
-from headrest.hounsfield import DENSE_HU, DENSE_LABEL, scale
+from headrest.hounsfield import DENSE_HU, DENSE_LABEL, crop, fit_to_matrix, scale
 from headrest.segment.export import set_exported_weights
 from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
@@ -28,9 +28,8 @@ from headrest.train.checkpoints import (
 )
 from headrest.train.dataset import TrainingSet
 from headrest.train.losses import LOSSES, OPTIMIZERS, choose
-from headrest.util.arrays import crop, fit_to_matrix
+from headrest.util import HeadrestError
 from headrest.util.backend import keras
-from headrest.util.errors import HeadrestError
 from headrest.util.files import lock_folder
 
 DIVERGED = 1e3

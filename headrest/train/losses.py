@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from headrest.hounsfield import BACKGROUND, DENSE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
+from headrest.util import HeadrestError
 from headrest.util.backend import keras, ops
-from headrest.util.errors import HeadrestError
 
 Choice = TypeVar("Choice")
 

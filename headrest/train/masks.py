@@ -21,7 +21,7 @@ from headrest.hounsfield import IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import synthesize
 from headrest.train.dataset import LabelledStudy, write_training_set
 from headrest.train.synthetic import SyntheticPatient
-from headrest.util.errors import HeadrestError, counted
+from headrest.util import HeadrestError, counted
 
 ENDINGS = re.compile(r"(\.nii|\.nii\.gz|\.npz|\.dcm)$", re.IGNORECASE)
 

@@ -12,9 +12,7 @@ from headrest.train.checkpoints import Settings
 from headrest.train.dataset import read_training_set
 from headrest.train.loop import load_network, train
 from headrest.train.synthetic import SyntheticPatient, write_synthetic_set
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError
-from headrest.util.report import machine
+from headrest.util import HeadrestError, __version__, machine
 
 RELEASE_SETTINGS = Settings(
     preset="wide",

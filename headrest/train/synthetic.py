@@ -15,10 +15,8 @@ from headrest.phantom import Study, synthesize
 from headrest.segment.labels import label_image, label_series
 from headrest.train.batches import SYNTHETIC
 from headrest.train.dataset import LabelledStudy, slice_states, write_training_set
-from headrest.util import __version__
-from headrest.util.arrays import read_arrays
-from headrest.util.errors import HeadrestError
-from headrest.util.files import atomic_file, lock_folder
+from headrest.util import HeadrestError, __version__
+from headrest.util.files import atomic_file, lock_folder, read_arrays
 from headrest.util.workers import run_ordered, run_unordered
 
 

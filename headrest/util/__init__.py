@@ -1,3 +1,113 @@
-"""Parts that every folder uses, and the version: part of derived UIDs and of folder names."""
+"""Parts that every folder uses: the version, HeadrestError, texts of messages, colours of figures.
+
+The version is part of derived UIDs and of folder names. Colours are distinguishable for
+colour-blind people: M. Okabe and K. Ito, Color Universal Design, 2008.
+"""
+
+import importlib.util
+import os
+import platform
+import unicodedata
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
 
 __version__ = "0.9.0"
+
+SUPPORT_COLOR = "#D55E00"
+PATIENT_COLOR = "#009E73"
+PADDING_COLOR = "#56B4E9"
+SECOND_COLOR = "#0072B2"
+EXTRA_COLOR = "#F0E442"
+OTHER_COLOR = "#8c8c8c"
+
+PACKAGES = (
+    *("numpy", "scipy", "scikit-learn", "pydicom", "matplotlib", "pillow", "onnxruntime", "keras"),
+    *("tensorflow", "tensorflow-cpu", "torch", "jax"),
+)
+
+
+class HeadrestError(Exception):
+    """Input that cannot be trusted, or a place that cannot be written.
+
+    The text names the file and the remedy, never a patient. Control characters, which file names
+    and header values may contain, are escaped.
+    """
+
+    def __init__(self, text: object = ""):
+        super().__init__("\n".join(map(plain, str(text).split("\n"))))
+
+
+def plain(text: object) -> str:
+    r"""Escape everything in a text that a terminal would not print as one line.
+
+    >>> plain("scan\n\x1b[2J\udcff")
+    'scan\\n\\x1b[2J\\udcff'
+    """
+    return "".join(c if _is_printable(c) else ascii(c)[1:-1] for c in str(text))
+
+
+def counted(n: int, noun: str) -> str:
+    """Write a number with its noun.
+
+    >>> counted(1, "slice"), counted(2, "slice")
+    ('1 slice', '2 slices')
+    """
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def require(package: str, advice: str = "") -> None:
+    """Raise HeadrestError with the line for pip, and the advice, if a package is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise HeadrestError(f"{package} is not installed: pip install {package}{advice}")
+
+
+def _is_printable(character):
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def table(columns: Mapping[str, Iterable], digits: int = 1) -> str:
+    """Write columns of one length as an aligned text table, floats with so many `digits`.
+
+    Examples
+    --------
+    >>> print(table({"slice": [1, 12], "ml": [0.5, 10.25]}))
+    slice    ml
+        1   0.5
+       12  10.2
+    """
+    cells = [[name, *(_cell(v, digits) for v in column)] for name, column in columns.items()]
+    widths = [max(map(len, column)) for column in cells]
+    rows = zip(*cells)
+    return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths)) for row in rows)
+
+
+def _cell(value, digits):
+    return f"{value:.{digits}f}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def machine() -> str:
+    """Describe the machine and the installed packages in three lines."""
+    cpu, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.exists():
+        names = [row for row in info.read_text().splitlines() if row.startswith("model name")]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    processors = ", ".join([cpu, f"{os.cpu_count()} cores", *_nvidia_models()])
+    python = f"{platform.system()}, Python {platform.python_version()}"
+    return "\n".join([processors, python, ", ".join(_versions())])
+
+
+def _versions():
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
+
+
+def _nvidia_models():
+    """Names of the NVIDIA GPUs, as the driver lists them on Linux."""
+    for path in Path("/proc/driver/nvidia/gpus").glob("*/information"):
+        rows = (row.partition(":") for row in path.read_text().splitlines())
+        yield from (value.strip() for name, _, value in rows if name.strip() == "Model")

@@ -3,7 +3,7 @@
 import os
 from contextlib import contextmanager
 
-from headrest.util.errors import require
+from headrest.util import require
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off without AVX-512, where it is 1.6x faster

@@ -1,4 +1,4 @@
-"""Atomic writes, locks on folders, and removal of stale files.
+"""Atomic writes, locks on folders, removal of stale files, arrays from untrusted files.
 
 A temporary path is named ``.NAME.PID.partial``, PID being the process that writes it. It gets its
 final name when it is complete and on the disk. Temporary paths of killed processes are stale.
@@ -6,16 +6,21 @@ final name when it is complete and on the disk. Temporary paths of killed proces
 
 import errno
 import hashlib
+import math
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headrest.util.errors import HeadrestError
+import numpy as np
+
+from headrest.util import HeadrestError
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """Errors of flock(2) on network shares without locks."""
@@ -37,6 +42,19 @@ DESTINATION_PATTERNS = (
     *(f"review/{pattern}" for pattern in RESULT_PATTERNS),
 )
 """Where a run of `clean` has its temporary paths: a destination may hold other files too."""
+
+MAX_UNPACKED_BYTES = 2**31
+"""Limit for all arrays of a file: twice the optimizer state of the largest network."""
+
+HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+READ_ERRORS = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError),
+    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
+"""Exceptions of NumPy and zipfile on damaged or hostile files."""
 
 
 @contextmanager
@@ -192,3 +210,39 @@ def _fsync(path):
             raise
     finally:
         os.close(handle)
+
+
+def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Read arrays of an .npz file, all or those of some names.
+
+    Raises a HeadrestError if the file is damaged, lacks a name, unpacks to more than
+    `MAX_UNPACKED_BYTES`, or holds anything but arrays of numbers or text: pickled objects can run
+    code.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
+            if sum(one.file_size for one in members.values()) > MAX_UNPACKED_BYTES:
+                raise HeadrestError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB")
+            if missing := sorted(set(names or ()) - set(members)):
+                raise HeadrestError(f"{path}: has no {missing[0]!r}; write the file again")
+            return {name: _read_array(archive, members[name]) for name in names or members}
+    except READ_ERRORS as error:
+        raise HeadrestError(f"{path}: damaged or missing ({type(error).__name__})") from error
+
+
+def _read_array(archive, member):
+    with archive.open(member) as file:  # its size is checked before memory is allocated
+        shape, _, dtype = HEADER_READERS[np.lib.format.read_magic(file)](file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or size != member.file_size - file.tell():
+            raise ValueError(member.filename)
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def check_finite(arrays: dict[str, np.ndarray], description: str) -> None:
+    """Raise HeadrestError if an array holds NaN or infinity."""
+    bad = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+    if bad:
+        raise HeadrestError(f"{description} that are not finite: {bad[0]} and {len(bad) - 1} more")

@@ -24,8 +24,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from headrest.util import __version__
-from headrest.util.errors import HeadrestError, require
+from headrest.util import HeadrestError, __version__, require
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 """Environment variables that set the number of threads of OpenMP and TensorFlow."""

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 
 from lines import LINES, ROW, measure
 
-from headrest.util.report import machine
+from headrest.util import machine
 
 QUICK = ("P1", "P2", "P3", "P4", "P7", "P8")
 
