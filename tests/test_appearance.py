@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.evaluate.appearance import appearance, compare_appearance
+from headrest.evaluate.score import appearance, compare_appearance
 
 Y, X = np.mgrid[:300, :300]
 

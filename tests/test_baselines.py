@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.evaluate.baselines import BASELINES, EROSION_MM, MIN_RUN_MM, outside_body_mask
+from headrest.evaluate.methods import BASELINES, EROSION_MM, MIN_RUN_MM, outside_body_mask
 from headrest.hounsfield import DENSE_HU
 
 SIZE, SPACING = 256, (0.9, 0.9)

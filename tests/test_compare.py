@@ -11,7 +11,7 @@ from scipy import stats
 
 from headrest import HeadrestError
 from headrest.evaluate import metrics
-from headrest.evaluate.bootstrap import difference, summary
+from headrest.evaluate.compare import difference, summary
 from headrest.hounsfield import IGNORE_LABEL
 from headrest.phantom import synthesize_patients
 from headrest.segment.support import Support
@@ -20,8 +20,8 @@ pytest.importorskip("keras", reason="needs Keras and a backend")
 
 from factories import method_counts
 
-from headrest.evaluate import compare as module
-from headrest.evaluate.compare import compare, methods, read_patient, read_scan
+from headrest.evaluate.compare import compare, read_patient, read_scan
+from headrest.evaluate.methods import by_network, methods
 
 SEEDS = (8301, 8302, 8303)
 TESTED = ("fixed ellipse", "row and column runs", "largest component", "K-Means + components")
@@ -201,7 +201,7 @@ def test_valid_network_finds_nothing_in_the_border_band(folders):
     kernel, bias = logits.get_weights()
     bias[1] = 9.0  # support everywhere
     logits.set_weights([0 * kernel, bias])
-    found = module.by_network(model)(series)
+    found = by_network(model)(series)
     lead = (256 - output_size(model, 256)) // 2
     inner = np.s_[:, lead:-lead, lead:-lead]
     assert found[inner].all()

@@ -1,33 +1,33 @@
-"""Methods side by side, on series with a known truth: synthetic patients, and scans with labels."""
+"""Methods side by side on series with a known truth, and 95 % intervals of their measures.
+
+Intervals are by bootstrap over patients. Slices of one patient are alike, so patients are resampled
+with replacement, each with all its slices: B. Efron and R. Tibshirani, An Introduction to the
+Bootstrap (1993), chapter 8.
+"""
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
-from headrest.evaluate.baselines import BASELINES, outside_body_mask
+from headrest.evaluate.methods import Method
 from headrest.evaluate.metrics import (
     SliceCounts,
     count_slices,
     dice_from_counts,
-    slice_probability,
+    scores_from_counts,
     surface_distance_mm,
 )
-from headrest.evaluate.score import FAINT_HU, MIN_SUPPORT_PIXELS, reference_labels
-from headrest.hounsfield import DENSE_HU, FLOOR, IGNORE_LABEL, PATIENT, SUPPORT, fit_to_matrix
+from headrest.evaluate.score import MIN_SUPPORT_PIXELS, reference_labels
+from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT, VISIBLE_HU
 from headrest.phantom import read_truth
 from headrest.segment.morphology import ABSENT, FREE, TOUCHING
-from headrest.segment.predict import series_probability
-from headrest.segment.pretrained import load_pretrained
-from headrest.segment.refine import STEPS, SUPPORT_PROBABILITY, refine
-from headrest.segment.support import Support, find_support
+from headrest.segment.support import Support
 from headrest.util import HeadrestError
 from headrest.util.files import read_arrays
 
@@ -37,14 +37,10 @@ BORDER_PX = 20
 SOLVED_DICE = 0.95
 """A slice is solved with this Dice or more and no patient voxel removed."""
 
-PRETRAINED, ALONE = "pretrained", "pretrained, no refinement"
-KMEANS, BODY_MASK, NOTHING = "K-Means + components", "body mask, 3-D", "nothing removed"
+RESAMPLES = 1000
+"""Enough for the percentiles of a 95 % interval: Efron and Tibshirani, section 13.3."""
 
-DENSE_ONLY = (KMEANS, BODY_MASK, *(name for name in BASELINES if name != NOTHING))
-"""Methods that find support above `DENSE_HU` only: read their figures of dense support."""
-
-Method = Callable[[Series], "Support | np.ndarray"]
-"""From a Series to a Support, or to the voxels to remove, a bool array (slices, rows, columns)."""
+INTERVAL_PERCENT = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ def read_scan(folder: str | Path, reference: str | Path) -> Case:
 @dataclass(frozen=True)
 class MethodCounts(SliceCounts):
     """Pixel counts of one method, further arrays (n,). Those of `SliceCounts` are of the support at
-    any HU; "dense" is above `DENSE_HU`, "faint" above `FAINT_HU`."""
+    any HU; "dense" is above `DENSE_HU`, "faint" above `VISIBLE_HU`."""
 
     names: np.ndarray  # of the Case of the slice
     kinds: np.ndarray  # of that Case
@@ -126,7 +122,7 @@ class MethodCounts(SliceCounts):
     border_found: np.ndarray
     border_shared: np.ndarray
     missed: np.ndarray  # support that is not removed
-    faint_true: np.ndarray  # support above `FAINT_HU`
+    faint_true: np.ndarray  # support above `VISIBLE_HU`
     faint_missed: np.ndarray
     lost: np.ndarray  # pixels of the patient that the method removes, unknown ones included
     voxel_ml: np.ndarray  # volume of a pixel
@@ -153,67 +149,6 @@ class MethodCounts(SliceCounts):
         true, dices = (self.dense_true, self.dense_dice()) if dense else (self.true, self.dice())
         shows = np.flatnonzero(true >= at_least)
         return shows[np.argsort(dices[shows], kind="stable")[:count]]
-
-
-def methods(networks: Mapping[str, Any] | None = None) -> dict[str, Method]:
-    """All methods by name, the pretrained network first, with further networks (keras.Model).
-
-    The functions of `BASELINES` and further networks see single slices.
-    """
-    return {
-        PRETRAINED: find_support,
-        ALONE: _pretrained_alone,
-        **{name: by_network(model) for name, model in (networks or {}).items()},
-        KMEANS: lambda series: find_support(series, "kmeans"),
-        BODY_MASK: lambda series: outside_body_mask(series.hu, series.spacing_mm),
-        **{name: by_slice(function) for name, function in BASELINES.items()},
-    }
-
-
-def by_slice(function: Callable) -> Method:
-    """Make a method of a function of `headrest.evaluate.baselines`."""
-    return lambda series: np.stack([function(hu, series.spacing_mm[1:]) for hu in series.hu])
-
-
-def by_network(model: Any) -> Method:
-    """Make a method of a keras.Model that sees single slices, without resampling.
-
-    In the border band of a VALID network it finds nothing.
-    """
-
-    def find(series: Series) -> np.ndarray:
-        from headrest.segment.unet import layer_sizes  # needs Keras
-
-        shape = series.hu.shape[1:]
-        size = next(n for n in count(max(shape)) if layer_sizes(model, n))
-        seen = slice_probability(model, fit_to_matrix(series.hu, size, FLOOR))
-        lead = [(max(shape) - n) // 2 for n in shape]
-        rows, columns = (slice(start, start + n) for start, n in zip(lead, shape))
-        return fit_to_matrix(seen, max(shape), 0)[:, rows, columns] >= 0.5
-
-    return find
-
-
-def _pretrained_alone(series):
-    found, _ = series_probability(series.hu, series.spacing_mm, load_pretrained())
-    return found >= SUPPORT_PROBABILITY
-
-
-def step_methods() -> dict[str, Method]:
-    """The pretrained network alone, and with one more step of the refinement each."""
-    kept: dict[str, Any] = {}  # of the last series
-
-    def method(steps: Sequence[str]) -> Method:
-        def find(series: Series) -> np.ndarray:
-            if kept.get("series") is not series:
-                found = series_probability(series.hu, series.spacing_mm, load_pretrained())
-                kept.update(series=series, probability=found)
-            return refine(kept["probability"], series.hu, series.spacing_mm, steps)[0]
-
-        return find
-
-    names = ("the network alone", *(f"+ {step}" for step in STEPS))
-    return {name: method(STEPS[:n]) for n, name in enumerate(names)}
 
 
 def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, MethodCounts]:
@@ -244,7 +179,7 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
 def _count(case, mask, removed, cpu_ms):
     """One row per slice, in the order of the fields of MethodCounts."""
     hu, spacing_mm, known, true = case.series.hu, case.series.spacing_mm, case.known, case.support
-    dense, faint = hu > DENSE_HU, hu > FAINT_HU
+    dense, faint = hu > DENSE_HU, hu > VISIBLE_HU
     dense_true, dense_found = true & dense, removed & dense & known
     inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
     counts = count_slices(true, mask, known)
@@ -264,3 +199,116 @@ def _count(case, mask, removed, cpu_ms):
         )
         for i in range(len(hu))
     ]
+
+
+def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each slice counts in each resample: float array (1 + samples, n), row 0 once each.
+
+    `names` has the patient of each slice, (n,). The seed is the same for two methods, so that their
+    differences are paired.
+
+    Examples
+    --------
+    >>> patient_weights(np.array(["a", "a", "b"]), samples=1).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+    patients, whose = np.unique(names, return_inverse=True)
+    n = len(patients)
+    resampled = np.random.default_rng(seed).multinomial(n, [1 / n] * n, samples)
+    return np.vstack([np.ones(len(names)), resampled[:, whose]])
+
+
+def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Measures of a method under m weightings (m, n) of its n slices, as by `patient_weights`.
+
+    Returns
+    -------
+    dict of str to float array (m,). Dice, IoU and accuracy are of all pixels together, `case_dice`
+    is the mean of the Dice of each patient; `all_background` is the accuracy of an empty mask; ml
+    are means per patient; `solved` is a share of slices; distance and CPU time are medians, the
+    distance over slices with a dense support. "dense" is above -500 HU, "faint" above -800 HU.
+    """
+
+    def parts(prefix: str, weight: np.ndarray = weights) -> list[np.ndarray]:
+        return [weight @ getattr(counts, prefix + name) for name in ("true", "found", "shared")]
+
+    def millilitres(pixels: np.ndarray) -> np.ndarray:
+        return weights @ (pixels * counts.voxel_ml) / patients
+
+    def residual(prefix: str, true: np.ndarray, missed: np.ndarray) -> dict[str, np.ndarray]:
+        all_ml, missed_ml = millilitres(true), millilitres(missed)
+        percent = 100 * np.divide(missed_ml, all_ml, out=0 * all_ml, where=all_ml > 0)
+        names = ("support_ml", "residual_ml", "residual_pct")
+        return dict(zip((prefix + name for name in names), (all_ml, missed_ml, percent)))
+
+    names, first, whose = np.unique(counts.names, return_index=True, return_inverse=True)
+    patients, per_case = len(names), np.eye(len(names))[whose].T
+    cases, shows = dice_from_counts(*parts("", per_case)), counts.dense_true > 0
+    sums, border = parts(""), parts("border_")
+    return {
+        **scores_from_counts(sums[0], sums[1], sums[2], weights @ counts.pixels),
+        "case_dice": weights[:, first] @ cases / weights[:, first].sum(1),
+        "dense_dice": dice_from_counts(*parts("dense_")),
+        "border_dice": dice_from_counts(*border),
+        "inner_dice": dice_from_counts(*(a - b for a, b in zip(sums, border))),
+        "distance_mm": _median(counts.distance_mm[shows], weights[:, shows]),
+        **residual("", counts.true, counts.missed),
+        **residual("faint_", counts.faint_true, counts.faint_missed),
+        **residual("dense_", counts.dense_true, counts.dense_true - counts.dense_shared),
+        "lost_ml": millilitres(counts.lost),
+        "solved": weights @ counts.solved() / weights.sum(1),
+        "dense_solved": weights @ counts.solved(dense=True) / weights.sum(1),
+        "cpu_ms": _median(counts.cpu_ms, weights),
+    }
+
+
+def _median(values, weights):
+    if not len(values):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[:, order], 1)
+    return values[order][(reached >= reached[:, -1:] / 2).argmax(1)]
+
+
+def summary(counts: MethodCounts, group: str | None = None) -> dict[str, list[float]]:
+    """Measures of a method with their intervals, over all slices or one group of them.
+
+    Returns
+    -------
+    dict of str to [value, low, high], one for each of `measures`, and "worst" and "dense_worst",
+    the Dice of the worst slice, which has no interval. NaN where the group has no slices.
+    """
+    chosen = counts if group is None else counts.take(counts.groups == group)
+    empty = not len(chosen.names)
+    shown = counts if empty else chosen  # an empty group takes the names of the measures from all
+    found = measures(shown, patient_weights(shown.names))
+    lowest = {
+        "worst": chosen.dice()[chosen.worst(1)],
+        "dense_worst": chosen.dense_dice()[chosen.worst(1, dense=True)],
+    }
+    intervals = {name: [np.nan] * 3 if empty else _interval(v) for name, v in found.items()}
+    return intervals | {
+        k: [float(v[0]) if len(v) else np.nan, np.nan, np.nan] for k, v in lowest.items()
+    }
+
+
+def _interval(values):
+    # No interpolation: between a finite and an infinite distance it gives NaN.
+    ends = np.percentile(values[1:], INTERVAL_PERCENT, method="inverted_cdf")
+    return [float(value) for value in (values[0], *ends)]
+
+
+def difference(
+    one: MethodCounts, other: MethodCounts, measure: str = "dice", group: str | None = None
+) -> list[float]:
+    """Difference of a measure, a key of `measures`, between two methods: [value, low, high].
+
+    It is `one` minus `other`, of the same slices, paired by patient; `group` is as for `summary`.
+    NaN where the group has no slices.
+    """
+    chosen = slice(None) if group is None else one.groups == group
+    one, other = one.take(chosen), other.take(chosen)
+    if not len(one.names):
+        return [np.nan] * 3
+    weights = patient_weights(one.names)
+    return _interval(measures(one, weights)[measure] - measures(other, weights)[measure])

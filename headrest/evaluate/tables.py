@@ -8,17 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from headrest.evaluate.bootstrap import summary
-from headrest.evaluate.compare import (
-    BODY_MASK,
-    DENSE_ONLY,
-    KMEANS,
-    NOTHING,
-    PRETRAINED,
-    SOLVED_DICE,
-    Case,
-    MethodCounts,
-)
+from headrest.evaluate.compare import SOLVED_DICE, Case, MethodCounts, summary
+from headrest.evaluate.methods import BODY_MASK, DENSE_ONLY, KMEANS, NOTHING, PRETRAINED
 from headrest.evaluate.metrics import dice_from_counts
 from headrest.evaluate.score import MIN_SUPPORT_PIXELS
 from headrest.segment.pretrained import weights_hash
@@ -70,7 +61,7 @@ README_COLUMNS = {
     "residual support, %": (("all", "residual_pct"), "{:.1f}"),
     "removed patient, ml": (("all", "lost_ml"), ML),
 }
-"""Columns of the tables: heading, measure of `headrest.evaluate.bootstrap.measures`, format."""
+"""Columns of the tables: heading, measure of `headrest.evaluate.compare.measures`, format."""
 
 DENSE_NOTE = "\\* finds support above -500 HU only: read its figures of dense support."
 

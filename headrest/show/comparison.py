@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from headrest.dicom.series import Series
-from headrest.evaluate.baselines import BASELINES
-from headrest.evaluate.compare import Method, MethodCounts, read_patient
+from headrest.evaluate.compare import MethodCounts, read_patient
+from headrest.evaluate.methods import BASELINES, Method
 from headrest.evaluate.risk import area_under_risk, bounds, calibrate, risk_coverage, share_within
 from headrest.segment.support import Support
 from headrest.show.figures import WIDTH_IN, montage, plt

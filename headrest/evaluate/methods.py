@@ -1,7 +1,7 @@
-"""Simple methods to compare the networks with.
+"""All methods that are compared: the networks, K-Means, and simple ones.
 
 Each function of `BASELINES` marks the support to remove: it takes a slice in HU, float array (rows,
-columns), and its spacing (y, x) in mm, and returns a bool array of pixels above `DENSE_HU`. The
+columns), and its spacing (y, x) in mm, and returns a bool array of pixels above `DENSE_HU`. Their
 constants gave the highest Dice of all that were tried on 60 synthetic patients that no test uses.
 
 Not compared: the removal of flat tables by a Hough transform in sagittal planes (Y.-M. Zhu et al.,
@@ -9,14 +9,22 @@ J Digit Imaging 25 (2012) 480), as head holders are not flat; and the trained bo
 tools, whose weights are not part of an offline installation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import DENSE_HU
+from headrest.dicom.series import Series
+from headrest.evaluate.metrics import slice_probability
+from headrest.hounsfield import DENSE_HU, FLOOR, fit_to_matrix
 from headrest.segment.components import find_components
 from headrest.segment.morphology import EIGHT, fill_holes, largest_component
+from headrest.segment.predict import series_probability
+from headrest.segment.pretrained import load_pretrained
+from headrest.segment.refine import STEPS, SUPPORT_PROBABILITY, refine
+from headrest.segment.support import Support, find_support
 
 TISSUE_MIN_HU = -120.0
 """Fat reads -100 HU; the fixed threshold takes darker pixels for plastic and foam."""
@@ -127,3 +135,73 @@ BASELINES = {
     "erode, keep, dilate": all_but_core,
     "convex hull": all_but_hull,
 }
+
+PRETRAINED, ALONE = "pretrained", "pretrained, no refinement"
+KMEANS, BODY_MASK, NOTHING = "K-Means + components", "body mask, 3-D", "nothing removed"
+
+DENSE_ONLY = (KMEANS, BODY_MASK, *(name for name in BASELINES if name != NOTHING))
+"""Methods that find support above `DENSE_HU` only: read their figures of dense support."""
+
+Method = Callable[[Series], "Support | np.ndarray"]
+"""From a Series to a Support, or to the voxels to remove, a bool array (slices, rows, columns)."""
+
+
+def methods(networks: Mapping[str, Any] | None = None) -> dict[str, Method]:
+    """All methods by name, the pretrained network first, with further networks (keras.Model).
+
+    The functions of `BASELINES` and further networks see single slices.
+    """
+    return {
+        PRETRAINED: find_support,
+        ALONE: _pretrained_alone,
+        **{name: by_network(model) for name, model in (networks or {}).items()},
+        KMEANS: lambda series: find_support(series, "kmeans"),
+        BODY_MASK: lambda series: outside_body_mask(series.hu, series.spacing_mm),
+        **{name: by_slice(function) for name, function in BASELINES.items()},
+    }
+
+
+def by_slice(function: Callable) -> Method:
+    """Make a method of a function of `BASELINES`."""
+    return lambda series: np.stack([function(hu, series.spacing_mm[1:]) for hu in series.hu])
+
+
+def by_network(model: Any) -> Method:
+    """Make a method of a keras.Model that sees single slices, without resampling.
+
+    In the border band of a VALID network it finds nothing.
+    """
+
+    def find(series: Series) -> np.ndarray:
+        from headrest.segment.unet import layer_sizes  # needs Keras
+
+        shape = series.hu.shape[1:]
+        size = next(n for n in count(max(shape)) if layer_sizes(model, n))
+        seen = slice_probability(model, fit_to_matrix(series.hu, size, FLOOR))
+        lead = [(max(shape) - n) // 2 for n in shape]
+        rows, columns = (slice(start, start + n) for start, n in zip(lead, shape))
+        return fit_to_matrix(seen, max(shape), 0)[:, rows, columns] >= 0.5
+
+    return find
+
+
+def _pretrained_alone(series):
+    found, _ = series_probability(series.hu, series.spacing_mm, load_pretrained())
+    return found >= SUPPORT_PROBABILITY
+
+
+def step_methods() -> dict[str, Method]:
+    """The pretrained network alone, and with one more step of the refinement each."""
+    kept: dict[str, Any] = {}  # of the last series
+
+    def method(steps: Sequence[str]) -> Method:
+        def find(series: Series) -> np.ndarray:
+            if kept.get("series") is not series:
+                found = series_probability(series.hu, series.spacing_mm, load_pretrained())
+                kept.update(series=series, probability=found)
+            return refine(kept["probability"], series.hu, series.spacing_mm, steps)[0]
+
+        return find
+
+    names = ("the network alone", *(f"+ {step}" for step in STEPS))
+    return {name: method(STEPS[:n]) for n, name in enumerate(names)}
