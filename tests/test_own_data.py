@@ -107,10 +107,30 @@ def test_find_support_takes_series_array_path_and_image(tmp_path):
     expected = find_support(series, "kmeans")
     assert expected.mask.any()
     folder, path, array = tmp_path / "scan", tmp_path / "head.nii.gz", series.hu
-    for data in (folder, path, str(path), image, series_from_array(array, (5, 3.5, 3.5))):
+    made_from = read_series(image), series_from_array(array, (5, 3.5, 3.5))
+    for data in (folder, path, str(path), image, *made_from):
         assert same(find_support(data, "kmeans"), expected)
     assert same(find_support(array, "kmeans", spacing_mm=np.array([5, 3.5, 3.5])), expected)
     assert find_support(str(folder / "01.dcm"), "kmeans").mask.shape == (1, 64, 64)
+
+
+def test_cleans_a_path_as_its_series(tmp_path):
+    series = made(tmp_path / "scan")
+    expected, report = (
+        clean_series(scan, tmp_path / name, method="kmeans")
+        for scan, name in ((series, "one"), (tmp_path / "scan", "two"))
+    )
+    assert report.folder == expected.folder
+    assert repr(report) == f"Report({report})"
+
+
+@pytest.mark.parametrize("use", [read_series, lambda data: clean_series(data, "out")])
+@pytest.mark.parametrize(
+    ("data", "message"), [(None, "expected a Series, a path"), (np.zeros((1, 4, 4)), "spacing")]
+)
+def test_refuses_what_is_no_series_with_the_remedy(use, data, message):
+    with pytest.raises(HeadrestError, match=message):
+        use(data)
 
 
 def head(*shape):
@@ -120,6 +140,7 @@ def head(*shape):
 
 
 MM = (5, 0.5, 0.5)
+NOISE = np.random.default_rng(0).normal(0, 20, (3, 64, 64))
 WRONG = {
     "list": ([[0, 1]], MM, "list: expected a Series, a path"),
     "2-D": (head(64, 64), MM, r"hu\[np.newaxis\]"),
@@ -128,6 +149,7 @@ WRONG = {
     "mask": (head(3, 64, 64) > 0, MM, "expected HU as int or float"),
     "nan": (np.where(head(3, 64, 64) < 0, np.nan, 40), MM, "np.nan_to_num"),
     "shifted": (head(3, 64, 64) + 1024, MM, "hu = values - 1024"),
+    "shifted-down": (head(3, 64, 64) - 1024 + NOISE, MM, r"hu = values \+ 1024"),
     "overflow": (head(3, 64, 64).astype(np.uint16), MM, "integer overflow"),
     "slices-last": (head(64, 64, 20), MM, r"hu.transpose\(2, 1, 0\)"),
     "no-spacing": (head(3, 64, 64), None, "needs its spacing in mm"),
@@ -137,6 +159,8 @@ WRONG = {
     "nan-spacing": (head(3, 64, 64), (np.nan, 1, 1), "must be positive"),
     "metres": (head(3, 64, 64), (5e-3, 5e-4, 5e-4), "metres"),
     "micrometres": (head(3, 64, 64), (5000, 500, 500), "micrometres"),
+    "centimetres": (head(3, 512, 512), (0.5, 0.05, 0.05), "would be 26 mm wide"),
+    "one-for-all": (head(3, 512, 512), (5, 5, 5), "would be 2560 mm wide"),
     "spacing-order": (head(3, 64, 64), (0.5, 0.5, 5), "order x, y, z"),
 }
 
@@ -405,6 +429,8 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         clean_series(series, tmp_path / "out", mask=mask[:2])
     with pytest.raises(HeadrestError, match="there is no such file"):
         clean_series(series, tmp_path / "out", mask="absent.nii.gz")
+    with pytest.raises(HeadrestError, match="a path, or an array of 0 and 1"):
+        clean_series(series, tmp_path / "out", mask=find_support(series, "kmeans"))
     with pytest.raises(HeadrestError, match="patient_only fills more"):
         clean_series(series, tmp_path / "out", mask=mask, patient_only=True)
 

@@ -74,6 +74,9 @@ class Report:
             "nothing found": [i for i, state in enumerate(self.states, 1) if state == ABSENT],
         }
 
+    def __repr__(self) -> str:
+        return f"Report({self})"
+
     def __str__(self) -> str:
         source = plain(self.source)
         if self.error:

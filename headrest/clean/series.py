@@ -15,6 +15,7 @@ from headrest.dicom import Series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
 from headrest.dicom.header import text
 from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask
+from headrest.dicom.read import as_series
 from headrest.dicom.write import fill_hu, refuse_array
 from headrest.hounsfield import AIR
 from headrest.segment.anatomy import other_anatomy
@@ -30,13 +31,13 @@ OWN_NAMES = re.compile(
 
 
 def clean_series(
-    series: Series, destination: str | Path, *, source: str = "", **options: Any
+    series: Any, destination: str | Path, *, source: str = "", **options: Any
 ) -> Report:
     """Write a derived series without its support.
 
     Parameters
     ----------
-    series : Series
+    series : Series, or a path or nibabel image, which `headrest.read_series` reads
     destination : path
         Gets one folder for the series, named by a hash of its files, with one DICOM file per
         slice and `cleaning.json`; for a series from NIfTI with `cleaned.nii.gz` and the labels
@@ -70,7 +71,7 @@ def clean_series(
     chosen = CleanOptions(**options)
     if chosen.acquisition is not None or chosen.reading != CleanOptions().reading:
         raise HeadrestError(f"acquisition, {', '.join(chosen.reading)}: pass them to read_series")
-    return clean_with_options(series, destination, chosen, source)
+    return clean_with_options(as_series(series), destination, chosen, source)
 
 
 def clean_with_options(

@@ -56,7 +56,7 @@ def read_nifti(source: Any) -> Series:
         image, raw, *rescale = _load(source) if is_path else _raw(source)
         axes = _to_axial(image)
         stored = np.ascontiguousarray(apply_orientation(raw, axes).T)
-        check_volume(np.array([stored.min(), stored.max()]) * rescale[0] + rescale[1])
+        check_volume(stored, *rescale)
     except HeadrestError as error:
         raise HeadrestError(f"{source}: {error}" if is_path else str(error)) from error.__cause__
     files = (Path(source),) if is_path else ()

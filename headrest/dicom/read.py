@@ -27,7 +27,7 @@ UNIQUE_IN_SERIES = {"PatientID": "two patients", "StudyInstanceUID": "two studie
 
 
 def read_series(
-    folder: str | Path,
+    folder: Any,
     series_uid: str | None = None,
     *,
     stack: int | None = None,
@@ -42,8 +42,8 @@ def read_series(
     ----------
     folder : path
         A single file, or a folder that is searched with all its subfolders; localizers,
-        captures and files that are not DICOM are skipped. Or a NIfTI file (.nii, .nii.gz), see
-        `headrest.dicom.nifti.read_nifti`.
+        captures and files that are not DICOM are skipped. Or NIfTI, a path (.nii, .nii.gz) or a
+        nibabel image, see `headrest.dicom.nifti.read_nifti`.
     series_uid : str, optional, where the folder holds several series.
     stack : int, optional, from 1, where the series holds several; see `headrest.dicom.stacks`.
     acquisition : int, optional, keep only images with this Acquisition Number (0020,0012).
@@ -70,6 +70,8 @@ def read_series(
     >>> read_series(get_testdata_file("CT_small.dcm")).hu.shape
     (1, 128, 128)
     """
+    if not isinstance(folder, (str, os.PathLike)):
+        return as_series(folder)
     if is_nifti(folder):
         return read_nifti(folder)
     contents = find_series(folder, acquisition)

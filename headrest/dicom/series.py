@@ -27,6 +27,10 @@ MAX_SLICE_SPACING_MM = 100.0
 """Largest plausible distance of two slices; above it, the number is no distance in mm."""
 
 
+FIELD_RANGE_MM = (30.0, 1500.0)
+"""Plausible width of a slice: no head is narrower, and no scanner reconstructs 1500 mm."""
+
+
 def is_nifti(path: str | Path) -> bool:
     """Whether a path is named as a NIfTI file: .nii or .nii.gz."""
     return str(path).lower().endswith((".nii", ".nii.gz"))
@@ -292,6 +296,11 @@ def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
             f"an array of shape {stored.shape}: slices last, in the order x, y, z? "
             "Expected (slices, rows, columns): hu.transpose(2, 1, 0)"
         )
+    field_mm = max(np.multiply(stored.shape[1:], spacing[1:]))
+    if not FIELD_RANGE_MM[0] <= field_mm <= FIELD_RANGE_MM[1]:
+        matrix = "{} x {}".format(*stored.shape[1:])
+        reason = f"slices of {matrix} pixels would be {field_mm:.0f} mm wide; expected mm per pixel"
+        raise HeadrestError(f"spacing_mm={spacing_mm}: {reason}; for example {CALL}")
     check_volume(stored)
     positions = np.outer(np.arange(len(stored)) * spacing[0], [0, 0, 1.0])
     return volume_series(stored, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing, 0.0))

@@ -1,3 +1,9 @@
-from headrest.show.scans import browse
+from typing import Any
 
-__all__ = ["browse"]
+
+def __getattr__(name: str) -> Any:  # the video needs no matplotlib
+    if name == "browse":
+        from headrest.show.scans import browse
+
+        return browse
+    raise AttributeError(name)
