@@ -16,7 +16,7 @@ pytest.importorskip("keras", reason="needs Keras and a backend")
 from factories import measured_series, method_counts
 
 from headrest.evaluate import tables as results
-from headrest.show.comparison import draw_bound, draw_risk_coverage, draw_trade_off
+from headrest.show.methods import draw_bound, draw_risk_coverage, draw_trade_off
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

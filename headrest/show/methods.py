@@ -1,9 +1,6 @@
-"""Figures of the methods: clusters and components of K-Means, and the levels of a network.
+"""Figures of methods: K-Means, components, networks (which load Keras), and their comparison."""
 
-Keras is loaded by the functions that take a network.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
+from headrest.evaluate.methods import BASELINES
+from headrest.evaluate.risk import area_under_risk, bounds, calibrate, risk_coverage, share_within
 from headrest.hounsfield import DENSE_HU
 from headrest.segment.components import (
     BONE_MEAN_HU,
@@ -36,6 +35,11 @@ BLOCK_COLORS = {"down": SECOND_COLOR, "up": SUPPORT_COLOR}
 
 SMALLEST_MM2 = 5.0
 """Smaller components are noise and are not drawn."""
+
+MARKERS = "os^vDPX*<>hpd"
+
+LABELLED = ("pretrained", "K-Means + components", "nothing removed")
+"""Methods named beside their point as well as in the legend."""
 
 
 def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -> Figure:
@@ -228,3 +232,79 @@ def _draw_block(axis, name, level, side, features):
 def _arrow(axis, start, end, dashed=False):
     style = {"linestyle": (0, (4, 3)), "color": OTHER_COLOR} if dashed else {"color": "0.4"}
     axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, **style))
+
+
+def draw_trade_off(summaries: Mapping) -> Figure:
+    """Plot removed patient against residual support, one point per method. Lower left is better.
+
+    `summaries` are those of `headrest.evaluate.tables.summarize`; free supports are above, touching
+    ones below, with 95 % intervals.
+    """
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
+    for axis, group in zip(axes, ("free", "touching")):
+        for marker, (name, groups) in zip(2 * MARKERS, summaries.items()):
+            _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
+        title = f"{group} support: removed patient, ml"
+        axis.set_xscale("symlog", linthresh=1)
+        axis.set_yscale("symlog", linthresh=0.1)
+        axis.set(title=title, xlim=(-0.1, 130), ylim=(-0.05, None))
+        axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+    axes[1].set_xlabel("residual support, %")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _point(axis, name, x, y, marker):
+    color = OTHER_COLOR if name in BASELINES else SECOND_COLOR
+    color = SUPPORT_COLOR if name.startswith("pretrained") else color
+    bars = [[[max(v - low, 0)], [max(high - v, 0)]] for v, low, high in (y, x)]
+    style = {"fmt": marker, "color": color, "elinewidth": 0.8, "alpha": 0.85}
+    axis.errorbar(x[0], y[0], *bars, label=name, **style)
+    if name in LABELLED:
+        side, offset = ("left", (6, 12)) if x[0] < 10 else ("right", (-8, 7 if y[0] else -11))
+        style = {"xytext": offset, "textcoords": "offset points", "ha": side, "fontsize": 9}
+        axis.annotate(name, (x[0], y[0]), color=color, **style)
+
+
+def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
+    """Plot the mean loss of the most confident slices against their share, per confidence.
+
+    `measured` are those of `headrest.evaluate.risk.measure_series`; removed patient is on the left,
+    residual support on the right. The legend gives the area under each curve; lower is better.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.4))
+    losses = {"lost_ml": "removed patient", "residual_ml": "residual support"}
+    for axis, (key, title) in zip(axes, losses.items()):
+        loss = np.concatenate([one[key] for one in measured])
+        for name in measured[0]["confidences"]:
+            confidence = np.concatenate([one["confidences"][name] for one in measured])
+            area = area_under_risk(confidence, loss)
+            axis.plot(*risk_coverage(confidence, loss), label=f"{name}: {area:.3g}")
+        axis.set(title=f"{title}, ml per slice", xlabel="share of slices kept")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8)
+    return figure
+
+
+def draw_bound(measured: Sequence[Mapping]) -> Figure:
+    """Plot the removed patient against its bound, and the share of series in which bounds hold.
+
+    `measured` as for `draw_risk_coverage`: bounds are calibrated on every second series, and
+    plotted for the others. Each series is on the left, with the bound of 95 % as a line; on the
+    right is the share for levels from 50 to 95 %.
+    """
+    tested, levels = measured[1::2], np.linspace(0.5, 0.95, 10)
+    lost = np.array([one["lost_ml"].sum() for one in tested])
+    found = [bounds(tested, calibrate(measured[::2], level)) for level in levels]
+    shares = [share_within(lost, one) for one in found]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 3.2))
+    left.plot(found[-1], lost, "o", markersize=3, color=SUPPORT_COLOR)
+    ends = [0, max(np.nanmax(found[-1], initial=0), lost.max(), 0.1)]
+    left.plot(ends, ends, color=OTHER_COLOR, linewidth=1)
+    left.set_xscale("symlog", linthresh=0.1)
+    left.set_yscale("symlog", linthresh=0.1)
+    left.set(xlabel="bound, ml", title="removed patient, ml")
+    right.plot(levels, shares, marker="o", color=SUPPORT_COLOR)
+    right.plot([0.5, 1], [0.5, 1], color=OTHER_COLOR, linewidth=1)
+    right.set(xlabel="level of the bound", title="share of series in which it holds")
+    return figure

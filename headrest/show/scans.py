@@ -1,7 +1,8 @@
-"""Figures of one series: a slice viewer, cleaned slices, a surface, the pipeline."""
+"""Figures of slices: a viewer, cleaned slices, a surface, the pipeline, the masks of methods."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from headrest.dicom.series import Series
+from headrest.evaluate.compare import MethodCounts, read_patient
+from headrest.evaluate.methods import Method
 from headrest.hounsfield import AIR, WIDE
 from headrest.segment.support import Support
 from headrest.show.figures import WIDTH_IN, image_sides, mark_sides_and_scale, montage, overlay, plt
@@ -238,3 +241,43 @@ def _histograms(axis, before, after):
     axis.set(xlabel="HU", title="pixels", yscale="log", ylim=(10, None), box_aspect=1)
     axis.locator_params(axis="x", nbins=4)
     axis.legend(loc="upper right")
+
+
+def draw_hardest(
+    compared: Mapping[str, MethodCounts], chosen: Mapping[str, Method], place: Path, count: int = 4
+) -> Figure:
+    """Show the slices with the lowest Dice of some methods: truth above, found support below.
+
+    Parameters
+    ----------
+    compared, chosen : results and functions of the methods, by name.
+    place : folder of the synthetic patients.
+    count : int, slices per method.
+    """
+    hu, masks, labels, titles = [], [], [], []
+    for name, counts in compared.items():
+        for k in counts.worst(count):
+            case, i = read_patient(place / counts.names[k]), counts.indices[k]
+            found = chosen[name](case.series)
+            mask = found.mask if isinstance(found, Support) else found
+            hu.append(case.series.hu[i])
+            masks.append((case.labels[i], mask[i]))
+            labels.append(f"{counts.dice()[k]:.2f}")
+        titles += ["", name, *[""] * len(labels)][: len(labels) - len(titles)]
+    return montage(
+        np.array(hu * 2),
+        [pair[n] for n in (0, 1) for pair in masks],
+        columns=len(hu),
+        step=3,
+        labels=labels + [""] * len(hu),
+        column_titles=titles,
+        row_titles=("truth", "found"),
+    )
+
+
+def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4) -> Figure:
+    """Show what each method would remove from the first slice of a series."""
+    found = [method(series) for method in chosen.values()]
+    masks = [one.removed[0] if isinstance(one, Support) else one[0] for one in found]
+    shown = np.repeat(series.hu[:1], len(masks), axis=0)
+    return montage(shown, masks, columns=columns, step=3, labels=list(chosen))
