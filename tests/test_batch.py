@@ -21,7 +21,7 @@ from pydicom import dcmread
 
 from headrest import HeadrestError, read_series
 from headrest.clean import tree as batch
-from headrest.clean.manifest import series_hash
+from headrest.clean.report import series_hash
 from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.util.files import lock_folder
 from headrest.util.workers import run_ordered, run_unordered

@@ -18,9 +18,8 @@ from PIL import Image
 
 from headrest import read_series
 from headrest.clean import preview
-from headrest.clean.manifest import read_results
 from headrest.clean.page import write_page
-from headrest.clean.report import Report
+from headrest.clean.report import Report, read_results
 from headrest.util import HeadrestError
 
 VOID = {"meta", "input", "img"}

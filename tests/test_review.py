@@ -14,8 +14,7 @@ from PIL import Image
 
 from headrest import HeadrestError, __version__, read_series
 from headrest.clean import series as cleaning
-from headrest.clean.manifest import manifest_row, read_results
-from headrest.clean.report import Report
+from headrest.clean.report import Report, manifest_row, read_results
 from headrest.segment.support import find_support
 
 

@@ -10,9 +10,15 @@ from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
-from headrest.clean.manifest import FAILURES, Failures, write_manifest
 from headrest.clean.options import CleanOptions
-from headrest.clean.report import REPORT_FILE, Report, existing_result
+from headrest.clean.report import (
+    FAILURES,
+    REPORT_FILE,
+    Failures,
+    Report,
+    existing_result,
+    write_manifest,
+)
 from headrest.clean.series import clean_with_options
 from headrest.dicom import FolderContents, SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
