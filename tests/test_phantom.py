@@ -23,8 +23,7 @@ from headrest.phantom import (
 from headrest.phantom.chest_limbs import paint_limbs
 from headrest.phantom.positioning import Layout
 from headrest.phantom.scanner import scan
-from headrest.phantom.scene import Frame, Scene, Window
-from headrest.phantom.shapes import box, capsule, cylinder, ellipsoid, sphere
+from headrest.phantom.scene import Frame, Scene, Window, box, capsule, cylinder, ellipsoid, sphere
 from headrest.phantom.study import effects
 from headrest.phantom.support_shapes import Piece
 from headrest.phantom.supports import CATALOGUE, Kind, sample_support

@@ -7,8 +7,7 @@ from scipy import ndimage
 from headrest.hounsfield import SUPPORT
 from headrest.phantom import SUPPORTS, render, sample_parameters
 from headrest.phantom.positioning import Layout, _paint_piece
-from headrest.phantom.scene import Frame, Scene, Window
-from headrest.phantom.shapes import sheet
+from headrest.phantom.scene import Frame, Scene, Window, sheet
 from headrest.phantom.support_shapes import Piece
 from headrest.phantom.supports import (
     CATALOGUE,

@@ -12,10 +12,10 @@ from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import Parameters, happens, sample, tissue_ranges
-from headrest.phantom.scene import Window
-from headrest.phantom.shapes import (
+from headrest.phantom.scene import (
     Array,
     Points,
+    Window,
     capsule,
     cylinder,
     ellipsoid,

@@ -14,10 +14,10 @@ from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import TISSUE, Parameters, happens, sample, tissue_ranges
-from headrest.phantom.scene import Window, within
-from headrest.phantom.shapes import (
+from headrest.phantom.scene import (
     Array,
     Points,
+    Window,
     capsule,
     chain,
     cylinder,
@@ -26,6 +26,7 @@ from headrest.phantom.shapes import (
     smooth_intersection,
     smooth_union,
     union,
+    within,
 )
 
 EAR_RANGES: Parameters = {

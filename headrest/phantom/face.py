@@ -7,8 +7,8 @@ from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import MATERIAL, Parameters, happens, sample, tissue_ranges
-from headrest.phantom.scene import Window, within
-from headrest.phantom.shapes import (
+from headrest.phantom.scene import (
+    Window,
     capsule,
     chain,
     ellipsoid,
@@ -18,6 +18,7 @@ from headrest.phantom.shapes import (
     sphere,
     union,
     waves,
+    within,
 )
 
 FACE_RANGES = {

@@ -15,8 +15,16 @@ from numpy.random import Generator
 from headrest.phantom import ears_neck, skull_brain
 from headrest.phantom.face import paint_face, sample_face
 from headrest.phantom.materials import Parameters, happens, sample, tissue_ranges
-from headrest.phantom.scene import Window
-from headrest.phantom.shapes import Points, capsule, ellipsoid, smooth_union, surface_points, waves
+from headrest.phantom.scene import (
+    Array,
+    Points,
+    Vector,
+    Window,
+    capsule,
+    ellipsoid,
+    smooth_union,
+    waves,
+)
 
 HEAD_RANGES = {
     "width": (0.93, 1.09),
@@ -200,6 +208,23 @@ def skin_points(head: Parameters) -> tuple[np.ndarray, np.ndarray]:
 
         ears.append(surface_points(ear, (60, -56, -84), (112, 64, 4), 2.5) * (side, 1, 1))
     return surface_points(skin, (-95, -125, -110), (95, 115, 105), 4.5), np.concatenate(ears)
+
+
+def surface_points(
+    distance: Callable[[Points], Array], low: Vector, high: Vector, step_mm: float
+) -> Array:
+    """Points (n, 3) on the surface of a solid in a box, about `step_mm` apart."""
+    axes = [np.arange(a, b, step_mm, dtype=np.float32) for a, b in zip(low, high)]
+    z, y, x = (grid.ravel() for grid in np.meshgrid(*axes[::-1], indexing="ij"))
+    away = distance([x, y, z])
+    found = abs(away) < 0.7 * step_mm
+    points, away = [v[found] for v in (x, y, z)], away[found]
+    slope = [
+        distance([v + (0.5 if n == axis else 0) for n, v in enumerate(points)]) - away
+        for axis in range(3)
+    ]
+    steep = 0.5 * away / np.maximum(sum(s * s for s in slope), 0.02)
+    return np.stack([v - steep * s for v, s in zip(points, slope)], 1)
 
 
 def paint(window: Window, skin: np.ndarray, head: Parameters) -> None:

@@ -16,8 +16,18 @@ from headrest.hounsfield import AIR
 from headrest.phantom import head, skull_brain
 from headrest.phantom.face import paint_face
 from headrest.phantom.materials import LIVING, MATERIAL, Parameters, happens, sample
-from headrest.phantom.scene import Scene, Window
-from headrest.phantom.shapes import Array, Points, box, capsule, chain, cylinder, sphere, waves
+from headrest.phantom.scene import (
+    Array,
+    Points,
+    Scene,
+    Window,
+    box,
+    capsule,
+    chain,
+    cylinder,
+    sphere,
+    waves,
+)
 
 PLASTIC_RANGES = {
     "hu": MATERIAL["plastic_skull"],

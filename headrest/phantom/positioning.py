@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from headrest.hounsfield import AIR
 from headrest.phantom import chest_limbs, ears_neck, head, plastic, scanner
 from headrest.phantom.materials import Parameters
-from headrest.phantom.scene import Frame, Scene, Window
-from headrest.phantom.shapes import cells, surface_points, waves
+from headrest.phantom.scene import Frame, Scene, Window, waves
 from headrest.phantom.supports import CATALOGUE, NO_GAP_MM, PAD_WEIGHTS
 
 NECK_Z = -62.0
@@ -55,7 +55,9 @@ class Layout:
         else:
             skin_distance, ears = self.anatomy.skin_distance, np.zeros((0, 3))
             box = BOXES[self.anatomy][1]
-            skin = surface_points(lambda points: skin_distance(points, self.patient), *box, 6.0)
+            skin = head.surface_points(
+                lambda points: skin_distance(points, self.patient), *box, 6.0
+            )
         skin, ears = skin @ to_table.T, ears @ to_table.T
         self.supports = _place_supports(parameters["support_parameters"], skin, ears)
         for p in self.supports:
@@ -254,8 +256,15 @@ def _paint_piece(whole, piece, is_rigid):
         thicker = 0.0 if is_rigid else np.clip(waves(window.halfway, rng, 25, 3), 0, 2)
         wall = wall * (1 + 0.5 * thicker)
     if piece.grain_hu:
-        hu = np.maximum(hu + piece.grain_hu * cells(window.halfway, rng, piece.grain_mm), AIR)
+        hu = np.maximum(hu + piece.grain_hu * _cells(window.halfway, rng, piece.grain_mm), AIR)
     window.paint_support(window.take(share), hu, is_rigid)
     if piece.wall_mm:
         distance = window.take(distance)
         window.coat(distance + wall, distance, piece.wall_hu, cover)
+
+
+def _cells(points, rng, size_mm):
+    """Random granular field of mean 0 and variance of about 1, as of beads of `size_mm`."""
+    grid = rng.standard_normal((48, 48, 48), np.float32) * 1.8
+    at = np.stack(np.broadcast_arrays(*(p * np.float32(1 / size_mm) for p in points)))
+    return ndimage.map_coordinates(grid, at, order=1, mode="grid-wrap")

@@ -9,10 +9,10 @@ from numpy.random import Generator
 
 from headrest.hounsfield import AIR
 from headrest.phantom.materials import TISSUE, Parameters, happens, sample, tissue_ranges
-from headrest.phantom.scene import Window, within
-from headrest.phantom.shapes import (
+from headrest.phantom.scene import (
     Array,
     Points,
+    Window,
     capsule,
     chain,
     ellipsoid,
@@ -22,6 +22,7 @@ from headrest.phantom.shapes import (
     sphere,
     union,
     waves,
+    within,
 )
 
 SKULL_RANGES = {

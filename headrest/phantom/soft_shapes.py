@@ -7,7 +7,7 @@ the skin in mm.
 import numpy as np
 
 from headrest.phantom.materials import Parameters
-from headrest.phantom.shapes import Array, box, channel, ellipsoid, intersection, sheet, waves
+from headrest.phantom.scene import Array, box, channel, ellipsoid, intersection, sheet, waves
 from headrest.phantom.support_shapes import Piece, ends
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrest.phantom.materials import Parameters
-from headrest.phantom.shapes import (
+from headrest.phantom.scene import (
     Array,
     box,
     capsule,
