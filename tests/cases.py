@@ -239,6 +239,7 @@ HANDLED = {
     "46-pixel-spacing-in-fewer-digits": (odd(PixelSpacing=["3.50004", "3.5"]), ""),
     "50-series-number-of-words": (whole(SeriesNumber=b"two "), ""),
     "one-slice": (whole(1), ""),
+    "one-kilometre-away": (at(1e6, 1e6 + 5, 1e6 + 10), ""),
     "implicit-vr": (whole(TransferSyntaxUID=IMPLICIT), ""),
     "deflated": (whole(TransferSyntaxUID=DEFLATED), ""),
     "big-endian": (whole(TransferSyntaxUID=BIG), ""),

@@ -58,6 +58,13 @@ def converted(folder, out):
     return pytest.importorskip("nibabel").load(made)
 
 
+def reoriented(image, codes):
+    """A nibabel image with its axes in another order, such as PIL."""
+    ways = pytest.importorskip("nibabel").orientations
+    now, wanted = ways.io_orientation(image.affine), ways.axcodes2ornt(codes)
+    return image.as_reoriented(ways.ornt_transform(now, wanted))
+
+
 APPEARANCE = {
     "pixel_mm": 0.5,
     "slice_mm": 5.0,

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import make_series, uid
+from factories import reoriented
 
 from headrest import HeadrestError, read_series
 from headrest.__main__ import main
@@ -40,9 +41,7 @@ def write_mask(path, series, values, codes="RAS"):
         np.savez(path, values)
         return
     image = nibabel.Nifti1Image(values.T.astype(np.uint8), affine_of(series))
-    now, wanted = nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(codes)
-    ornt = nibabel.orientations.ornt_transform(now, wanted)
-    nibabel.save(image.as_reoriented(ornt), path)
+    nibabel.save(reoriented(image, codes), path)
 
 
 @pytest.mark.parametrize(

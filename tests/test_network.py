@@ -248,22 +248,6 @@ def test_patient_near_the_support_weighs_five_times_in_the_loss(classes):
     assert near > 2.5 * far > 2.5 * faint > 0
 
 
-@pytest.mark.parametrize("scale", [1e-4, 1e3])
-@pytest.mark.parametrize("shape", [(9, 4), (4, 9), (6, 6), (1, 7), (7, 1), (3, 3, 2, 5)])
-def test_sets_singular_values_to_about_one_and_changes_nothing_else(shape, scale):
-    gradient = np.random.default_rng(0).standard_normal(shape).astype(np.float32) * scale
-    kernel = keras.Variable(np.zeros(shape, np.float32))
-    Muon(1.0).apply([keras.ops.convert_to_tensor(gradient)], [kernel])
-    matrix = gradient.reshape(-1, shape[-1])
-    step = -keras.ops.convert_to_numpy(kernel).reshape(matrix.shape)
-    u, _, v = np.linalg.svd(matrix, full_matrices=False)
-    turned = u.T @ step @ v.T / (RMS * max(matrix.shape) ** 0.5)
-    values = np.diag(turned)
-    assert (values > 0.67).all()
-    assert (values < 1.15).all()
-    assert np.allclose(turned - np.diag(values), 0, atol=1e-4)
-
-
 def orthogonalize(matrix):
     """Newton-Schulz iteration of K. Jordan, in float64, with the wide side as columns."""
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
@@ -276,12 +260,16 @@ def orthogonalize(matrix):
 
 def test_five_steps_equal_those_of_numpy():
     rng = np.random.default_rng(3)
-    start = [rng.standard_normal(shape) for shape in ((3, 3, 4, 8), (8,), (1, 1, 16, 6))]
+    shapes = ((3, 3, 4, 8), (8,), (1, 1, 16, 6), (1, 7), (7, 1), (6, 6))
+    start = [rng.standard_normal(shape) for shape in shapes]
     variables = [keras.Variable(value.astype(np.float32)) for value in start]
     expected, momenta = start, [np.zeros_like(value) for value in start]
     optimizer = Muon(0.02)
     for _ in range(5):
-        gradients = [rng.standard_normal(value.shape).astype(np.float32) for value in start]
+        gradients = [
+            rng.standard_normal(value.shape).astype(np.float32) * 10.0 ** (2 - n)
+            for n, value in enumerate(start)
+        ]
         optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], variables)
         momenta = [0.95 * m + g for m, g in zip(momenta, gradients)]
         matrices = [(g + 0.95 * m).reshape(-1, g.shape[-1]) for m, g in zip(momenta, gradients)]

@@ -3,15 +3,13 @@
 import numpy as np
 import pytest
 from conftest import CANARY
-from makers import made
+from makers import TILT_15, C, S, made
 
 from headrest import HeadrestError, read_series
 from headrest.dicom.nifti import affine_of, is_sheared, needs_resampling, write_nifti
 
 nibabel = pytest.importorskip("nibabel")
 
-C, S = (round(float(f(np.radians(15))), 6) for f in (np.cos, np.sin))
-TILT = {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]}
 UPRIGHT = {
     "even": {},
     "one-slice": {"n": 1},
@@ -19,7 +17,7 @@ UPRIGHT = {
     "thin-and-off-centre": {"ImagePositionPatient": lambda n: [7.5, -31.25, -3 + 0.625 * n]},
     "feet-first": {"ImagePositionPatient": lambda n: [-112, -112, -5.0 * n]},
     "roughly-rounded-axes": {"n": 1, "ImageOrientationPatient": [1, 0, 0, 0, 0.9272, -0.3746]},
-    "head-turned": TILT
+    "head-turned": TILT_15
     | {"ImagePositionPatient": lambda n: [-112, round(5 * n * S, 6), round(5 * n * C, 6)]},
 }
 
@@ -81,7 +79,7 @@ def test_mask_and_scan_have_the_same_position_for_simpleitk(tmp_path, changes):
 
 
 def test_a_tilted_gantry_gives_a_sheared_sform_only(tmp_path):
-    series, mask, path = save(tmp_path, **TILT)
+    series, mask, path = save(tmp_path, **TILT_15)
     image = nibabel.load(path)
     assert farthest_mm(image.affine, series) < 1e-3
     assert np.array_equal(image.get_fdata().T, mask)
@@ -144,7 +142,7 @@ def test_positions_of_real_scans_are_those_of_their_headers(scans, name, sheared
 PLACES = [0, 2, 5, 9, 14, 15, 20, 26, 27, 33]
 UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, float(PLACES[n - 1])]}
 every_grid = pytest.mark.parametrize(
-    "changes", [UNEVEN, TILT, TILT | UNEVEN], ids=["uneven", "tilted", "tilted-and-uneven"]
+    "changes", [UNEVEN, TILT_15, TILT_15 | UNEVEN], ids=["uneven", "tilted", "tilted-and-uneven"]
 )
 
 

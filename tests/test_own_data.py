@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_series
+from factories import reoriented
+from makers import TILT_15, C, S, made
 from pydicom import dcmread
 from pydicom.pixels import pack_bits
 
@@ -29,25 +31,11 @@ from headrest.segment.support import support_from_mask
 
 nibabel = pytest.importorskip("nibabel")
 
-C, S = (round(float(f(np.radians(15))), 6) for f in (np.cos, np.sin))
-
-
-def made(folder, n=6, **changes):
-    """A series of n slices that lie in a folder."""
-    make_series(folder, n, **changes)
-    return read_series(folder)
-
 
 def image_of(series, dtype=np.int16, slope=1.0, inter=0.0, codes="RAS"):
     """Nibabel image of a series, with its axes in another order."""
     values = ((series.hu.T.astype(float) - inter) / slope).astype(dtype)
     return reoriented(nibabel.Nifti1Image(values, affine_of(series)), codes)
-
-
-def reoriented(image, codes):
-    target = nibabel.orientations.axcodes2ornt(codes)
-    now = nibabel.orientations.io_orientation(image.affine)
-    return image.as_reoriented(nibabel.orientations.ornt_transform(now, target))
 
 
 def same(one, other):
@@ -202,13 +190,16 @@ def test_singular_damaged_or_missing_nifti_is_refused(tmp_path):
         read_series(tmp_path / "other.nii")
 
 
-def test_series_without_dicom_has_no_uid_but_a_fingerprint():
+def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_path):
     one, other = (series_from_array(head(3, 64, 64), (z, 0.5, 0.5)) for z in (5, 4))
     with pytest.raises(HeadrestError, match="made from array, not from DICOM"):
         one.uid  # noqa: B018
     assert one.fingerprint != other.fingerprint
     assert one.fingerprint == series_from_array(head(3, 64, 64), (5, 0.5, 0.5)).fingerprint
     assert repr(one).startswith("Series(3 slices of 64 x 64, 5.00 x 0.500 x 0.500 mm")
+    with pytest.raises(HeadrestError, match="no file to write"):
+        clean_series(one, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def load(path):
@@ -266,25 +257,14 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
     assert "mask.nii.gz" in (out / "failures.csv").read_text()
     assert len(list(out.glob("ct-*/headrest.nii.gz"))) == 2
     assert first.stat().st_mtime_ns == written
-
-
-def test_results_are_not_cleaned_again_as_source(tmp_path):
-    source = read_nifti(image_of(made(tmp_path / "scan", 2)))
-    clean_series(source, tmp_path / "out", method="kmeans")
     with pytest.raises(HeadrestError, match="no axial CT series found"):
-        clean_tree(tmp_path / "out", tmp_path / "again", method="kmeans")
+        clean_tree(out, tmp_path / "again", method="kmeans")
 
 
 def test_nifti_beside_dicom_is_left_alone(tmp_path):
     nibabel.save(image_of(made(tmp_path / "scan", 2)), tmp_path / "scan" / "head.nii.gz")
     (report,) = clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans")
     assert (tmp_path / "out" / report.folder / "0001.dcm").exists()
-
-
-def test_array_has_no_file_to_write(tmp_path):
-    with pytest.raises(HeadrestError, match="no file to write"):
-        clean_series(series_from_array(head(3, 64, 64), MM), tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
@@ -376,13 +356,12 @@ def test_labels_and_masks_of_a_run_can_be_applied_again(tmp_path, scan):
     assert np.array_equal(read_series(folder / "cleaned.nii.gz").hu, hu)
 
 
-TILT = {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]}
 UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, n**1.5]}
 
 
-@pytest.mark.parametrize("change", [TILT, UNEVEN], ids=["tilted", "uneven"])
+@pytest.mark.parametrize("change", [TILT_15, UNEVEN], ids=["tilted", "uneven"])
 def test_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change):
-    series = made(tmp_path / "scan", **change)
+    series = made(tmp_path / "scan", 6, **change)
     out = tmp_path / "out"
     report = clean_series(series, out, method="kmeans", nifti_resample=True)
     assert any("resampled to an even, upright grid" in warning for warning in report.warnings)
@@ -442,7 +421,7 @@ def test_segmentation_of_another_series_is_refused(tmp_path, scan):
         "positions": {"ImagePositionPatient": lambda n: [-112, -112, 5.0 * n + 2.5]},
         "spacing": {"PixelSpacing": [3.4, 3.5]},
         "frame": {"FrameOfReferenceUID": "1.2.3"},
-        "tilt": TILT,
+        "tilt": TILT_15,
     }
     for name, change in changes.items():
         write_segmentation(made(tmp_path / name, 5, **change), mask, tmp_path / f"{name}.dcm")
@@ -453,17 +432,6 @@ def test_segmentation_of_another_series_is_refused(tmp_path, scan):
     (tmp_path / "edited.dcm").write_bytes(b"no DICOM")
     with pytest.raises(HeadrestError, match="damaged, or no NIfTI or DICOM Segmentation"):
         clean_series(series, tmp_path / "out", mask=tmp_path / "edited.dcm")
-
-
-def test_segmentation_applies_to_a_tilted_uneven_series(tmp_path):
-    pytest.importorskip("highdicom")
-    places = {1: 0, 2: 5, 3: 12}
-    change = {"ImagePositionPatient": lambda n: [-112, -112, places[n]]}
-    series = made(tmp_path / "scan", 3, **change, **TILT)
-    mask = np.zeros(series.stored.shape, bool)
-    mask[1:, 20:30, 40] = mask[0, 26, 26] = True
-    write_segmentation(series, mask, tmp_path / "edited.dcm")
-    assert np.array_equal(read_mask(tmp_path / "edited.dcm", series), mask)
 
 
 def test_a_mask_is_of_one_series(tmp_path, scan):
@@ -506,11 +474,9 @@ def test_probability_is_written_as_float(tmp_path, scan):
     for options in ({"method": "kmeans"}, {"mask": mask}):
         with pytest.raises(HeadrestError, match="only the method network"):
             clean_series(series, tmp_path / "out", probability=True, **options)
-
-
-def test_tilted_series_has_no_probability_file(tmp_path):
-    series = made(tmp_path / "scan", 3, **TILT)
-    report = clean_series(series, tmp_path / "out", probability=True)
+    report = clean_series(
+        made(tmp_path / "tilted", 3, **TILT_15), tmp_path / "out", probability=True
+    )
     assert "no probability.nii.gz: its slices are tilted" in report.warnings
 
 
@@ -524,7 +490,7 @@ def uneven_tilted(folder):
     def place(n):
         return [-112, -112 + float(HEIGHTS[n - 1]) * S, float(HEIGHTS[n - 1]) * C]
 
-    return made(folder, len(HEIGHTS), ImagePositionPatient=place, **TILT)
+    return made(folder, len(HEIGHTS), ImagePositionPatient=place, **TILT_15)
 
 
 def in_cuboid(places, margin=0.0):

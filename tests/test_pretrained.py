@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -104,13 +105,15 @@ def test_exported_weights_are_read_back(tmp_path, classes):
             export.set_exported_weights(another, path)
 
 
-def test_refuses_to_export_valid_padding_and_infinite_weights(tmp_path):
+def test_refuses_to_export_valid_padding_infinite_weights_and_no_run(tmp_path, capsys):
     with pytest.raises(HeadrestError, match="VALID"):
         export.export_network(unet.build_unet("valid3"), tmp_path / "valid.onnx")
     model = unet.build_unet("small")
     model.weights[0].assign(np.full(model.weights[0].shape, 1e6))
     with pytest.raises(HeadrestError, match="finite"), np.errstate(over="ignore"):
         export.export_network(model, tmp_path / "infinite.onnx")
+    assert main(["export", str(tmp_path / "none"), str(tmp_path / "own.onnx")]) == 1
+    assert "no checkpoint" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -134,18 +137,34 @@ def keras_archive(path):
         archive.writestr("config.json", '{"class_name": "Lambda"}')
 
 
+def changed(change):
+    """A function that changes a network that is read and written by onnx."""
+
+    def damage(path):
+        onnx = pytest.importorskip("onnx")
+        model = onnx.load(path)
+        change(model, onnx)
+        path.write_bytes(model.SerializeToString())
+
+    return damage
+
+
+@changed
 def other_scaling(model, onnx):
     onnx.helper.set_model_props(model, {"input_hu": "-1000 1000"})
 
 
+@changed
 def other_input(model, onnx):
     model.graph.input[0].name = model.graph.node[0].input[0] = "image"
 
 
+@changed
 def unknown_operator(model, onnx):
     model.graph.node[1].op_type, model.graph.node[1].domain = "Run", "com.example"
 
 
+@changed
 def external_data(model, onnx):
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
@@ -162,36 +181,16 @@ def external_data(model, onnx):
         (partial(Path.write_text, data="no network"), "no ONNX file"),
         (keras_archive, "no ONNX file"),
         (Path.unlink, "cannot be read"),
-    ],
-)
-def test_refuses_a_file_of_another_kind(exported, damage, reason):
-    damage(exported)
-    with pytest.raises(HeadrestError, match=reason):
-        load_pretrained(exported)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
         (unknown_operator, "no ONNX file"),
         (external_data, "no ONNX file"),
         (other_scaling, "-1000 1000"),
         (other_input, "image"),
     ],
 )
-def test_refuses_a_network_of_another_kind(exported, change, reason):
-    onnx = pytest.importorskip("onnx")
-    model = onnx.load(exported)
-    change(model, onnx)
-    exported.write_bytes(model.SerializeToString())
+def test_refuses_a_file_or_a_network_of_another_kind(exported, damage, reason):
+    damage(exported)
     with pytest.raises(HeadrestError, match=reason):
         load_pretrained(exported)
-
-
-@pytest.mark.parametrize("provider", ["gpu", "coreml"])
-def test_refuses_a_provider_that_is_unknown_or_not_installed(exported, provider):
-    with pytest.raises(HeadrestError, match=f"no execution provider '{provider}'.*cpu"):
-        load_pretrained(exported, provider)
 
 
 @pytest.mark.parametrize(("value", "threads"), [("3", 3), ("5,2", 5), ("", None), ("many", None)])
@@ -237,7 +236,7 @@ def test_a_run_is_exported_and_cleans_a_series(tmp_path, capsys):
         (["--weights", "text.onnx"], "text.onnx: no ONNX file"),
         (["--weights", "missing.onnx"], "missing.onnx: cannot be read"),
         (["--weights", "text.onnx", "--method", "kmeans"], "'kmeans' has no weights"),
-        (["--provider", "coreml"], "no execution provider 'coreml'"),
+        (["--provider", "coreml"], "no execution provider 'coreml'.*cpu"),
     ],
 )
 def test_refuses_weights_that_cannot_be_used_before_any_series(
@@ -246,14 +245,8 @@ def test_refuses_weights_that_cannot_be_used_before_any_series(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.onnx").write_text("no network")
     assert main(["clean", get_testdata_file("CT_small.dcm"), "out", *options]) == 1
-    assert reason in capsys.readouterr().err
+    assert re.search(reason, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
-
-
-def test_refuses_to_export_a_folder_without_a_run(tmp_path, capsys):
-    assert main(["export", str(tmp_path / "none"), str(tmp_path / "own.onnx")]) == 1
-    assert "no checkpoint" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
 
 
 def test_uses_the_cpu_where_cuda_cannot_start(exported, monkeypatch):

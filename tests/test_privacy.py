@@ -48,7 +48,9 @@ def test_names_stay_in_the_headers(tmp_path, monkeypatch, messages):
     make_series("scan/good", **IDENTIFYING)
     make_series("scan/bad", **IDENTIFYING | other_series("bad", RescaleSlope=None))
     messages()
-    run_clean("scan", "out", "--report", "report.html")
+    outputs = ("--segmentation", "--labelmap", "--structures", "--nifti")
+    run_clean("scan", "out", "--report", "report.html", *outputs)
+    assert len(list(Path("out", "masks").glob("*.dcm"))) == 3
     series = read_series("scan/good")
     found = find_support(series, "kmeans")
     figures = (
@@ -64,7 +66,8 @@ def test_names_stay_in_the_headers(tmp_path, monkeypatch, messages):
     frames.keep_slices("run", series.hu, found.mask)
     assert CANARY not in messages() + repr(series)
     written = [path for path in Path().rglob("*") if path.is_file() and "scan" not in path.parts]
-    assert {path.suffix for path in written} >= {".dcm", ".json", ".html", ".png", ".svg", ".npz"}
+    kinds = {".dcm", ".json", ".html", ".png", ".svg", ".npz", ".gz"}
+    assert {path.suffix for path in written} >= kinds
     assert [p for p in written if p.suffix != ".dcm" and CANARY.encode() in p.read_bytes()] == []
 
 

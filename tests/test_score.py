@@ -129,4 +129,5 @@ def test_equals_the_scoring_script_of_the_references(scans, tmp_path, place):
     theirs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     found = score(scans / place, tmp_path, reference)
     assert {name: found[name] for name in theirs} == pytest.approx(theirs, abs=1e-3)
+    assert found["changed_outside_mask"] == 0
     assert found["faint_left_pct"] == 0 or found["dice_all"] < found["dice"]

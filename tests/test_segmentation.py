@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import CANARY, make_series, uid
 from factories import timeless
-from makers import made, validator_errors
+from makers import TILT_15, made, validator_errors
 from pydicom import Dataset, dcmread
 from scipy import ndimage
 
@@ -19,15 +19,13 @@ highdicom = pytest.importorskip("highdicom")
 pytest.importorskip("contourpy")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
-C, S = (round(float(f(np.radians(15))), 6) for f in (np.cos, np.sin))
-TILT = {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]}
 UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, round(5.0 * n**1.5, 3)]}
 SHAPES = {
     "even": {},
     "one-slice": {"n": 1},
-    "tilted": TILT,
+    "tilted": TILT_15,
     "uneven": UNEVEN,
-    "tilted-and-uneven": TILT | UNEVEN,
+    "tilted-and-uneven": TILT_15 | UNEVEN,
     "feet-first": {"ImagePositionPatient": lambda n: [-112, -112, -5.0 * n]},
     "signed": {"PixelRepresentation": 1, "RescaleIntercept": 0},
     "63-columns": {"hu": np.zeros((64, 63), int)},
@@ -113,7 +111,7 @@ def test_writes_empty_and_full_masks(tmp_path, fill):
 
 @every_kind
 def test_the_mask_reader_takes_the_support_and_never_the_patient(tmp_path, kind):
-    series, labels, path = segment(tmp_path, some_labels, kind)
+    series, labels, path = segment(tmp_path, some_labels, kind, **SHAPES["tilted-and-uneven"])
     assert np.array_equal(read_mask(path, series), labels == 1)
     ds = dcmread(path)
     for one in ds.SegmentSequence:
