@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import imagecodecs
@@ -356,11 +354,6 @@ def special(folder, kind):
     place = folder / "odd"
     if kind == "pipe":
         os.mkfifo(place)
-    elif kind == "socket":
-        # Its name may be short only, and that of a test's folder is long.
-        with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as end:
-            end.bind(f"{short}/odd")
-            os.rename(f"{short}/odd", place)
     else:
         place.symlink_to({"endless": "/dev/zero", "dangling": "nothing", "loop": "."}[kind])
 

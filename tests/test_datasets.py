@@ -54,12 +54,16 @@ def web(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_fetches_as_published_and_once(web, tmp_path):
+def test_fetches_as_published_and_once(web, tmp_path, capsys):
     folder = fetch("ge-head")
     assert folder == tmp_path / "cache" / "ge-head"
     assert len(read_series(folder)) == len(web.asked) == 4
     assert fetch("ge-head") == folder
+    assert main(["fetch", "ge-head"]) == 0
+    assert capsys.readouterr().out.strip() == str(folder)
     assert len(web.asked) == 4
+    assert main(["fetch", "unknown"]) == 1
+    assert "unknown" in capsys.readouterr().err
 
 
 def test_retries_a_dropped_connection(web, monkeypatch):
@@ -223,10 +227,3 @@ def test_command_lists_all_scans(capsys):
     assert main(["fetch", "--list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in ("ge-head", "philips-phantom", "idc-chest-03"))
-
-
-def test_command_fetches(web, capsys):
-    assert main(["fetch", "ge-head"]) == 0
-    assert capsys.readouterr().out.strip() == str(fetch("ge-head"))
-    assert main(["fetch", "unknown"]) == 1
-    assert "unknown" in capsys.readouterr().err

@@ -335,21 +335,6 @@ def test_the_segmentation_refers_to_the_right_frames(tmp_path):
     assert validator_errors("dciodvfy", tmp_path / "seg.dcm") == []
 
 
-def test_cleans_a_legacy_converted_series_as_its_source_and_only_once(tmp_path):
-    folders = legacy(tmp_path / "in")
-    reports = [clean_tree(f, tmp_path / f.name)[0] for f in folders]
-    single, multi = (
-        read_series(tmp_path / folder.name / report.folder)
-        for folder, report in zip(folders, reports)
-    )
-    assert np.array_equal(single.hu, multi.hu)
-    assert (single.hu != read_series(folders[0]).hu).any()
-    (slice_file, *_) = (tmp_path / "legacy" / reports[1].folder).glob("*.dcm")
-    before = slice_file.stat().st_mtime_ns
-    clean_tree(folders[1], tmp_path / "legacy")
-    assert slice_file.stat().st_mtime_ns == before
-
-
 def test_a_slice_that_names_another_conversion_refers_to_itself(tmp_path):
     """Only headers that this package expanded refer to a frame."""
     source = item(ReferencedSOPClassUID=EnhancedCTImageStorage, ReferencedFrameNumber=3)

@@ -65,7 +65,7 @@ def test_dcm2niix_gives_the_support_of_dicom(tmp_path, seed, tilted):
         assert same(find_support(dicom, method), find_support(path, method))
 
 
-@pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PSR", "SAL", "ILP", "IRP"])
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR", "ILP"])
 def test_every_orientation_gives_the_same_series_and_its_own_axes_back(tmp_path, codes):
     dicom = made(tmp_path)
     image = image_of(dicom, codes=codes)

@@ -41,7 +41,7 @@ def test_six_panels_show_the_steps_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("draw", [show_slices, montage])
-def test_masks_are_coloured(draw):
+def test_masks_and_classes_are_coloured(draw):
     hu = np.full((3, 8, 8), -300.0)
     figure = draw(hu, masks=np.arange(3)[:, None, None] + 0 * hu > 1)
     shown = np.concatenate([axis.images[0].get_array().reshape(-1, 3) for axis in figure.axes])
@@ -49,11 +49,7 @@ def test_masks_are_coloured(draw):
     coloured = np.ptp(shown, axis=1) > 0
     assert coloured.sum() / (coloured | grey).sum() == pytest.approx(1 / 3)
     plt.close(figure)
-
-
-def test_label_images_have_a_colour_per_class():
-    labels = np.array([[0, 1, 2, 255]], np.uint8)
-    colours = overlay(np.zeros((1, 4)), labels)[0]
+    colours = overlay(np.zeros((1, 4)), np.array([[0, 1, 2, 255]], np.uint8))[0]
     assert len(np.unique(colours, axis=0)) == 4
 
 

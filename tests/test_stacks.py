@@ -231,25 +231,11 @@ def monitoring(folder):
     repeated(folder, 12, 1, **where, **times)
 
 
-def test_skips_bolus_monitoring_and_cleans_the_rest(tmp_path):
-    make_series(tmp_path / "in" / "head", 5)
-    monitoring(tmp_path / "in" / "bolus")
-    lines = []
-    (report,) = clean_tree(tmp_path / "in", tmp_path / "out", 1, None, lines.append)
-    assert (report.slices, report.error) == (5, "")
-    said = [line for line in lines if "at one position, no volume" in str(line)]
-    first = f"skipped bolus{os.sep}001.dcm and 11 more (Monitoring)"
-    assert said == [f"{first}: 12 images at one position, no volume"]
-    monitoring(tmp_path / "bolus")
-    assert "12 images at one position" in refusal(tmp_path / "bolus")
-
-
 def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, capsys):
     def series(name, **changes):
         about = {"SeriesInstanceUID": uid(name), "SeriesDescription": name}
-        make_series(
-            tmp_path / "in" / name, **about, SOPInstanceUID=lambda n: uid(name, n), **changes
-        )
+        about["SOPInstanceUID"] = lambda n: uid(name, n)
+        make_series(tmp_path / "in" / name, **about, **changes)
 
     series("thin", n=6, ImagePositionPatient=lambda n: [-112, -112, 2.5 * n])
     series("thick", n=3)
@@ -257,9 +243,8 @@ def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, ca
     series("coronal", ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
     series("sagittal", ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
     series("dose screen", n=1, SOPClassUID=SecondaryCaptureImageStorage)
-    series(
-        "dose report", n=1, SOPClassUID=XRayRadiationDoseSRStorage, PixelData=None, Modality="SR"
-    )
+    report = {"SOPClassUID": XRayRadiationDoseSRStorage, "PixelData": None, "Modality": "SR"}
+    series("dose report", n=1, **report)
     series("segmentation", n=1, SOPClassUID=SegmentationStorage, Modality="SEG")
     monitoring(tmp_path / "in" / "bolus")
     assert run_clean(tmp_path / "in", tmp_path / "out") == 0
@@ -275,6 +260,8 @@ def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, ca
     }
     for description, reason in reasons.items():
         assert shown.count(f"({description}): {reason}") == 1, description
+    assert f"skipped bolus{os.sep}001.dcm and 11 more (Monitoring): " in shown
+    assert "12 images at one position" in refusal(tmp_path / "in" / "bolus")
     assert "6 slices" in shown
     assert "3 slices" in shown
 

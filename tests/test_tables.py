@@ -73,6 +73,9 @@ def test_tables_hold_the_measures(compared, tmp_path):
     nothing = next(line for line in text.splitlines() if "nothing" in line)
     assert "| none |" in nothing  # no detection, so no surface distance
     assert results.DENSE_NOTE not in text
+    free = {name: one.take(one.groups == "free") for name, one in compared.items()}
+    kept = results.write_results(tmp_path / "r.json", free, "quick")
+    assert "| 1.000 (1.000-1.000) | none |" in results.synthetic_table(kept)
 
 
 def test_methods_for_dense_support_bear_a_note(compared):
@@ -96,12 +99,6 @@ def test_columns_per_kind_border_and_case(compared):
     assert cases["residual support ml"] == [10, 30]
     border = results.border_columns(results.summarize(compared), compared)
     assert border["support in the border band %"] == [0, 0]
-
-
-def test_a_group_without_slices_shows_none(compared, tmp_path):
-    free = {name: one.take(one.groups == "free") for name, one in compared.items()}
-    kept = results.write_results(tmp_path / "r.json", free, "quick")
-    assert "| 1.000 (1.000-1.000) | none |" in results.synthetic_table(kept)
 
 
 def test_figures_can_be_drawn(compared, tmp_path):

@@ -64,12 +64,7 @@ def test_stores_labels_of_any_name_and_unknown_pixels(tmp_path):
     assert list(stored.states["kmeans"]) == STATES
     with pytest.raises(HeadrestError, match="choose from kmeans, manual"):
         stored.target("truth")
-
-
-def test_states_follow_from_labels_and_contact():
-    labels = np.array([[[1, 0]], [[1, 0]], [[0, IGNORE_LABEL]]])
-    assert slice_states(labels, [True, False, True]) == ["touching", "free", "absent"]
-    assert slice_states(labels) == ["unknown", "unknown", "absent"]
+    assert slice_states(manual[:2], [True, False]) == ["touching", "absent"]
 
 
 def test_refuses_contradictions_and_leaves_no_folder(tmp_path):
