@@ -246,7 +246,7 @@ def _make_weights(folder, patients, seed, jobs):
     If it is stopped, the same command continues after the last epoch. It takes some hours on two
     cores.
     """
-    from headrest.train.release import make_weights
+    from headrest.train.synthetic import make_weights
 
     card = make_weights(folder, patients, seed, jobs)
     print(f"{folder}: {card['parameters']} parameters, SHA-256 {card['sha256'][:12]}")

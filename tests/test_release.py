@@ -19,7 +19,7 @@ from headrest.train import synthetic
 from headrest.train.dataset import read_training_set
 from headrest.train.synthetic import SyntheticPatient, synthetic_studies, write_synthetic_set
 
-release = pytest.importorskip("headrest.train.release", reason="needs Keras and a backend")
+pytest.importorskip("headrest.util.backend", reason="needs Keras and a backend")
 PATIENTS = [
     SyntheticPatient(8400),
     SyntheticPatient(8401, "touch"),
@@ -81,7 +81,7 @@ def test_an_interrupted_synthetic_set_renders_only_the_missing_patients(folder, 
 def test_a_killed_synthetic_set_continues(tmp_path):
     """Killed at any moment, the same call ends with the same set, and leaves no other file."""
     code = (
-        "import sys; from headrest.train.release import choose_patients\n"
+        "import sys; from headrest.train.synthetic import choose_patients\n"
         "from headrest.train.synthetic import write_synthetic_set\n"
         "if __name__ == '__main__':\n"
         "    write_synthetic_set(sys.argv[1], choose_patients(12, 8500), 2, 64)\n"
@@ -140,36 +140,36 @@ def test_synthetic_studies_have_both_labels():
 @pytest.mark.slow
 def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
     small = {"preset": "small", "epochs": 2, "slices_per_epoch": 7}
-    settings = replace(release.RELEASE_SETTINGS, **small, half_resolution_epochs=1, batch_size=2)
-    card = release.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
+    settings = replace(synthetic.RELEASE_SETTINGS, **small, half_resolution_epochs=1, batch_size=2)
+    card = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     data = {"patients": 12, "pressed": 2, "limbs": 0, "first_seed": 10_000, "real": 0}
     assert card["data"] == data
     assert card["training"].items() >= {"held_out": 1, "trained": 11, "steps": 6}.items()
-    again = release.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
+    again = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     assert again == card
     with pytest.raises(HeadrestError, match="too few"):
-        release.make_weights(tmp_path / "few", patients=2, settings=settings)
+        synthetic.make_weights(tmp_path / "few", patients=2, settings=settings)
     assert not (tmp_path / "few").exists()
     with pytest.raises(HeadrestError, match="other patients"):
-        release.make_weights(tmp_path, patients=13, jobs=1, settings=settings)
+        synthetic.make_weights(tmp_path, patients=13, jobs=1, settings=settings)
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
 
 
 def test_chooses_patients_of_every_kind_in_turn():
-    patients = release.choose_patients(60, 500)
+    patients = synthetic.choose_patients(60, 500)
     assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
     plain = [one.seed for one in patients if not (one.contact or one.with_limbs)]
     assert plain == list(range(500, 546))
     assert len({one.seed for one in patients}) == 60
-    assert release.choose_patients(30, 500) == patients[:30]
+    assert synthetic.choose_patients(30, 500) == patients[:30]
     assert [n for n, one in enumerate(patients) if one.with_limbs] == [23, 48]
     for seed, _, with_limbs in (patients[23], patients[48]):
         sampled = sample_parameters(seed, with_limbs=with_limbs, matrix=512, slices=1)
         assert sampled["limbs"]
-        assert sampled["protocol"]["pixel_mm"] * 512 >= release.WIDE_FIELD_MM
+        assert sampled["protocol"]["pixel_mm"] * 512 >= synthetic.WIDE_FIELD_MM
     for seed, contact, _ in patients[4::5]:
         sampled = sample_parameters(seed, contact=contact, matrix=512, slices=1)
-        low, high = release.EARS_Z_MM
+        low, high = synthetic.EARS_Z_MM
         assert low <= sampled["protocol"]["z_mm"][0] <= high
         assert sampled["kind"] in ("adult", "old", "child")
 
@@ -177,7 +177,7 @@ def test_chooses_patients_of_every_kind_in_turn():
 @pytest.mark.slow
 def test_limbs_lie_in_the_field_of_view():
     gained_mm2 = []
-    for one in release.choose_patients(250, 10_000)[23::25]:
+    for one in synthetic.choose_patients(250, 10_000)[23::25]:
         sampled = sample_parameters(one.seed, with_limbs=True, matrix=64, slices=1)
         shown, hidden = render(sampled), render(sampled | {"limbs": []})
         more = shown.patient & ~hidden.patient
