@@ -14,7 +14,7 @@ from makers import TILT_15
 from pydicom import dcmread
 
 from headrest import HeadrestError, read_series
-from headrest.clean.options import OUTPUTS
+from headrest.clean.outputs import OUTPUTS
 from headrest.dicom import write_segmentation
 from headrest.dicom.nifti import write_nifti
 from headrest.dicom.structures import write_structures

@@ -117,7 +117,7 @@ def test_50_hostile_tags_write_nothing_outside(tmp_path):
 
 
 def test_folders_named_by_tags_would_escape(tmp_path, monkeypatch):
-    monkeypatch.setattr("headrest.clean.options.CleanOptions.folder_name", lambda *_: "../../x")
+    monkeypatch.setattr("headrest.clean.series.CleanOptions.folder_name", lambda *_: "../../x")
     make_series(tmp_path / "a" / "b" / "scan", 1)
     clean_tree(tmp_path / "a" / "b" / "scan", tmp_path / "a" / "b" / "out")
     assert sorted(os.listdir(tmp_path)) == ["a", "x"] or "x" in os.listdir(tmp_path / "a")

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from factories import clean_series, clean_tree, other_series, run_clean
 from PIL import Image
 
 from headrest import read_series
-from headrest.clean import preview
+from headrest.clean import outputs
 from headrest.clean.page import write_page
 from headrest.clean.report import Report, read_results
 from headrest.util import HeadrestError
@@ -74,27 +75,27 @@ def page_of(out, reports=None, **options):
 def finished(place, pictures=(), **fields):
     """Write a series as `clean_series` does."""
     report = Report(source="scan", folder=place.name, slices=3, states=("free",) * 3)
-    (place / preview.PREVIEW_FOLDER).mkdir(parents=True)
+    (place / outputs.PREVIEW_FOLDER).mkdir(parents=True)
     text = json.dumps({"headrest": "0", **report.__dict__, **fields})
     (place / "cleaning.json").write_text(text)
     for number, coded in dict(pictures).items():
-        (place / preview.PREVIEW_FOLDER / f"{number:04d}.webp").write_bytes(coded)
+        (place / outputs.PREVIEW_FOLDER / f"{number:04d}.webp").write_bytes(coded)
     return place
 
 
 OURS = "ct-0123456789ab"
 
 
-def picture(side=preview.LARGE, noise=0):
+def picture(side=outputs.LARGE, noise=0):
     """A picture of so many pixels, and its bytes as WebP."""
     hu = np.random.default_rng(0).normal(0, noise, (side, side))
-    return preview.triptych(hu, hu > 9e9, hu > 9e9, (1, 1), side)
+    return outputs.triptych(hu, hu > 9e9, hu > 9e9, (1, 1), side)
 
 
 @pytest.fixture(scope="module")
 def coded():
     """The bytes of a picture as large as a picture can be."""
-    return preview.encode_preview(picture()).ljust(preview.PREVIEW_BYTES, b"\0")
+    return outputs.encode_preview(picture()).ljust(outputs.PREVIEW_BYTES, b"\0")
 
 
 ONE_PLACE = {
@@ -240,7 +241,7 @@ def test_deletes_names_with_a_colon_from_reasons(tmp_path):
 def test_burned_in_text_prevents_pictures(run, page):
     (burned,) = (one for one in run[1] if one.source.endswith("burned"))
     assert burned.error == ""
-    assert not (run[0] / burned.folder / preview.PREVIEW_FOLDER).exists()
+    assert not (run[0] / burned.folder / outputs.PREVIEW_FOLDER).exists()
     assert "no pictures, because of that text" in page.words
 
 
@@ -275,10 +276,10 @@ def test_shows_a_damaged_report_as_failed(tmp_path, damage):
 
 
 def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
-    coded = preview.encode_preview(picture(preview.SMALL))
+    coded = outputs.encode_preview(picture(outputs.SMALL))
     finished(tmp_path / "elsewhere" / "ct-1", {1: coded})
     folder = finished(tmp_path / "out" / "ct-2", {1: b"RIFF", 2: coded}, folder="../elsewhere/ct-1")
-    (folder / preview.PREVIEW_FOLDER / "face.webp").write_bytes(coded)
+    (folder / outputs.PREVIEW_FOLDER / "face.webp").write_bytes(coded)
     assert [image["alt"][:7] for image in page_of(tmp_path / "out").every("img")] == ["Slice 2"]
     away = [Report(source="scan", folder="../elsewhere/ct-1")]
     assert page_of(tmp_path / "out", away).every("img") == []
@@ -324,7 +325,7 @@ def test_more_series_show_fewer_pictures_flagged_ones_first(tmp_path, monkeypatc
     for n in range(4):
         states = {"states": ["free", "free", "touching"]}
         finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), coded), **states)
-    monkeypatch.setattr("headrest.clean.page.PICTURE_BYTES", 3 * preview.PREVIEW_BYTES)
+    monkeypatch.setattr("headrest.clean.page.PICTURE_BYTES", 3 * outputs.PREVIEW_BYTES)
     page = page_of(tmp_path)
     assert [image["alt"][:7] for image in page.every("img")] == ["Slice 3"] * 4
     assert "8 pictures are left out" in page.words
@@ -345,7 +346,7 @@ CHOICES = {
 
 @pytest.mark.parametrize(("count", "flagged", "absent"), CHOICES.values(), ids=CHOICES)
 def test_chooses_flagged_slices_first(count, flagged, absent):
-    chosen = preview.choose_slices(count, flagged, absent)
+    chosen = outputs.choose_slices(count, flagged, absent)
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, 6)
     assert set(chosen) <= set(range(1, count + 1))
@@ -359,8 +360,8 @@ def test_picture_shows_before_removed_and_after():
     hu = np.full((80, 80), -1000.0)
     hu[10:40, 10:70], hu[60:70, 10:70] = 40, 200
     removed = hu == 200
-    drawn = np.asarray(preview.triptych(hu, removed, hu == 40, (1, 1), 80)).astype(int)
-    before, marked, after = (drawn[:, i * (80 + preview.GAP) :][:, :80] for i in range(3))
+    drawn = np.asarray(outputs.triptych(hu, removed, hu == 40, (1, 1), 80)).astype(int)
+    before, marked, after = (drawn[:, i * (80 + outputs.GAP) :][:, :80] for i in range(3))
     grey = round(255 * ((40 + 1000) / 1400))
     assert np.abs(before[20, 20] - grey).max() <= 1
     assert before[65, 40].min() > 200
@@ -379,15 +380,15 @@ def test_picture_shows_before_removed_and_after():
 @pytest.mark.parametrize(("row_mm", "rows"), [(2.0, 128), (1.0, 64)])
 def test_picture_keeps_the_aspect_of_pixels(row_mm, rows):
     flat = np.zeros((40, 80))
-    drawn = preview.triptych(flat, flat > 0, flat > 0, (row_mm, 1.0), 128)
-    assert drawn.size == (3 * 128 + 2 * preview.GAP, rows)
+    drawn = outputs.triptych(flat, flat > 0, flat > 0, (row_mm, 1.0), 128)
+    assert drawn.size == (3 * 128 + 2 * outputs.GAP, rows)
 
 
 def test_picture_stays_below_its_limit():
     noisy, coded = picture(noise=400), io.BytesIO()
     noisy.save(coded, "WEBP", quality=80)
-    assert coded.tell() > preview.PREVIEW_BYTES  # as it comes it would be
-    assert len(preview.encode_preview(noisy)) <= preview.PREVIEW_BYTES
+    assert coded.tell() > outputs.PREVIEW_BYTES  # as it comes it would be
+    assert len(outputs.encode_preview(noisy)) <= outputs.PREVIEW_BYTES
 
 
 # In a browser.
@@ -455,12 +456,13 @@ document.body.append(frame);
 
 @pytest.mark.slow
 def test_browser_filters_and_sorts_and_fits_a_phone(browse, tmp_path):
-    coded = preview.encode_preview(picture())
+    coded = outputs.encode_preview(picture())
     fields = {"states": ["touching", "free", "free"], "removed_ml": 5.5}
     finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
     series = read_series(make_series(tmp_path / "scan")[0].parent)
-    path = tmp_path / "ct-a" / preview.SLICE_PICTURES
-    preview.write_slices(path, series, series.hu > 100, series.hu > 0)
+    path = tmp_path / "ct-a" / outputs.SLICE_PICTURES
+    support = SimpleNamespace(patient=series.hu > 0)
+    outputs.write_slices(outputs.Result(series, support, series.hu > 100, ""), path)
     finished(tmp_path / OURS, removed_ml=40, warnings=["slices tilted", "w" * 300])
     finished(tmp_path / ("ct-c" + "c" * 200), removed_ml=7, error="x: damaged")
     source = page_of(tmp_path, identifiers=True).source

@@ -18,7 +18,7 @@ from PIL import Image
 from pydicom import dcmread
 from tqdm.auto import tqdm
 
-from headrest.clean.preview import PREVIEW_BYTES, PREVIEW_FOLDER, SLICE_PICTURES
+from headrest.clean.outputs import PREVIEW_BYTES, PREVIEW_FOLDER, SLICE_PICTURES
 from headrest.clean.report import REVIEW, Report, file_and_reason, ranges, read_results
 from headrest.clean.tree import clean_tree
 from headrest.util import HeadrestError, __version__

@@ -4,13 +4,13 @@ import os
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
-from headrest.clean.options import CleanOptions
 from headrest.clean.report import (
     FAILURES,
     REPORT_FILE,
@@ -19,8 +19,8 @@ from headrest.clean.report import (
     existing_result,
     write_manifest,
 )
-from headrest.clean.series import clean_with_options
-from headrest.dicom import FolderContents, SeriesFiles, find_series, load_series
+from headrest.clean.series import CleanOptions, clean_with_options
+from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
 from headrest.dicom.series import is_nifti
 from headrest.dicom.write import is_derived
@@ -77,7 +77,7 @@ def clean_tree(
     on_message : callable, optional
         Called with one line about each kind of file that was skipped, and with each Report as
         soon as it is there.
-    **options : see `headrest.clean.options.CleanOptions`.
+    **options : see `headrest.clean.series.CleanOptions`.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def _contents(source, options):
     """DICOM series, or NIfTI files where there are none."""
     contents = find_series(source, options.acquisition)
     if not contents.series and (images := find_nifti(source, REPORT_FILE)):
-        return FolderContents(images, (), contents.broken)
+        return replace(contents, series=images, warnings=())
     return contents
 
 

@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset
@@ -18,7 +19,7 @@ from headrest.dicom.frames import FRAME_KEYWORDS, frame_count, single_frames
 from headrest.dicom.geometry import IMAGE_KEYWORDS, describe_image, is_axial
 from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, text, value_of, why_not_dicom
 from headrest.dicom.pixels import CT_KEYWORDS, identify_ct
-from headrest.dicom.series import MAX_SHOWN, FolderContents, SeriesFiles, is_nifti
+from headrest.dicom.series import MAX_SHOWN, SeriesFiles, is_nifti
 from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
 from headrest.util import HeadrestError, plain
 
@@ -34,6 +35,19 @@ NEEDED_TAGS, HEADER_TAGS, FRAME_TAGS = (
 )
 
 DICOMDIR = "a DICOMDIR"
+
+
+@dataclass(frozen=True)
+class FolderContents:
+    """Result of `find_series`.
+
+    `warnings` are one line for each kind of file that was skipped, and for images that form no
+    volume; `broken` are damaged files of unknown series, and folders that cannot be opened.
+    """
+
+    series: tuple[SeriesFiles, ...]
+    warnings: tuple[str, ...]
+    broken: tuple[HeadrestError, ...]
 
 
 def find_nifti(source: str | Path, result_file: str) -> tuple[SeriesFiles, ...]:

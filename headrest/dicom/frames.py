@@ -106,8 +106,7 @@ def _copied(header, without=()):
     made.set_original_encoding(implicit, little, header.original_character_set)
     made.file_meta, made.preamble = header.file_meta, header.preamble
     for keyword in without:
-        if keyword in made:
-            del made[keyword]
+        made.pop(keyword, None)
     return made
 
 

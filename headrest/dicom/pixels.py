@@ -102,8 +102,7 @@ def _decoded(header):
             "decompress the file first, for instance with: dcmdjpeg IN OUT"
         )
     for table in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        if table in header:
-            del header[table]  # not needed for a single frame
+        header.pop(table, None)  # not needed for a single frame
     try:
         lossy = check_frame(header, syntax)
         pixels = decode_frame(header, syntax, correct_unused_bits=False)
@@ -137,8 +136,7 @@ def _native(header, byte_order):
             f"pixels need {expected}; the file is cut short or its header is wrong"
         )
     kind = byte_order + ("i2" if header.PixelRepresentation else "u2")
-    words = np.frombuffer(header.PixelData, kind, expected // 2)
-    return words.reshape(header.Rows, header.Columns)
+    return np.frombuffer(header.PixelData, kind, expected // 2).reshape(header.Rows, -1)
 
 
 def mask_to_bits_stored(raw: np.ndarray, header: Dataset) -> np.ndarray:

@@ -38,28 +38,17 @@ def is_nifti(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class SeriesFiles:
-    """The files of one axial CT series, or of one stack of it.
+    """The files of one axial CT series, or of one stack of it."""
 
-    Attributes
-    ----------
-    uid, number, description : Series Instance UID, Series Number, Series Description.
-    files : one per image; a multi-frame file is named once per frame.
-    stack : name of the stack, where the series has several; see `headrest.dicom.stacks`.
-    warnings : images that were left out, and how stacks were separated.
-    damaged : damaged files that may belong to the series, each with the reason.
-    frames : for multi-frame files the frame of each of `files`, from 1; 0 for a single-frame file.
-    lacks_rescale : whether a default rescale applies.
-    """
-
-    uid: str
-    number: str
-    description: str
-    files: tuple[Path, ...]
-    stack: str = ""
-    warnings: tuple[str, ...] = ()
-    damaged: tuple[str, ...] = ()
-    frames: tuple[int, ...] = ()
-    lacks_rescale: bool = False
+    uid: str  # Series Instance UID
+    number: str  # Series Number
+    description: str  # Series Description
+    files: tuple[Path, ...]  # one per image; a multi-frame file is named once per frame
+    stack: str = ""  # its name, where the series has several; see `headrest.dicom.stacks`
+    warnings: tuple[str, ...] = ()  # images that were left out, and how stacks were separated
+    damaged: tuple[str, ...] = ()  # damaged files that may belong to the series, with the reason
+    frames: tuple[int, ...] = ()  # of multi-frame files the frame of each of `files`, from 1; or 0
+    lacks_rescale: bool = False  # whether a default rescale applies
 
     def __str__(self) -> str:
         about = f"series {self.number or '?'}, {self.description or 'no description'}"
@@ -75,19 +64,6 @@ class SeriesFiles:
             return fingerprint_of_files("NIfTI", self.files)
         pairs = [default_rescale] if default_rescale is not None and self.lacks_rescale else []
         return fingerprint_of_files(self.uid, self.files, pairs, self.frames)
-
-
-@dataclass(frozen=True)
-class FolderContents:
-    """Result of `find_series`.
-
-    `warnings` are one line for each kind of file that was skipped, and for images that form no
-    volume; `broken` are damaged files of unknown series, and folders that cannot be opened.
-    """
-
-    series: tuple[SeriesFiles, ...]
-    warnings: tuple[str, ...]
-    broken: tuple[HeadrestError, ...]
 
 
 @dataclass(frozen=True)

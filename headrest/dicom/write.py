@@ -199,8 +199,7 @@ def _derive(series, i, made_of, now):
     source = series.headers[i]
     derived = _copied(source)
     for keyword in SOURCE_ONLY:
-        if keyword in derived:
-            del derived[keyword]
+        derived.pop(keyword, None)
     derived.SOPInstanceUID = derived_uid(source.SOPInstanceUID, *made_of)
     derived.SeriesInstanceUID = derived_uid(*made_of)
     derived.SeriesNumber = offset_series_number(source, SERIES_NUMBER_OFFSET)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headrest.dicom.read import as_series
+from headrest.dicom import as_series
 from headrest.dicom.series import Series
 from headrest.hounsfield import AIR, DENSE_HU, PATIENT, SUPPORT
 from headrest.segment.bound import bound_ml, expected_ml, measure_appearance, read_calibration
