@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from headrest.util import HeadrestError
+from headrest.util import HeadrestError, table
 from headrest.util.files import lock_folder, sha256
 
 REGISTRY = Path(__file__).with_name("registry")
@@ -128,8 +128,6 @@ def idc_series() -> list[dict[str, str]]:
 
 def listing() -> str:
     """Table of all scans: name, scanner, slices, size, licence, source."""
-    from headrest.util import table
-
     origin = ("BSD-2-Clause", "neurolabusc/dcm_qa_ct")
     rows = [
         ("ge-head", "GE HiSpeed Dual", "28", "15", *origin),
