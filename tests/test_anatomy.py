@@ -93,10 +93,11 @@ def test_hair_and_bandages_are_neither_support_nor_patient(name):
         foreign |= {"z": 30.0}
     plastic.paint_foreign_objects(whole, skin, foreign | {"present": [name]})
     scene = whole.scene
-    assert scene.ignore.sum() > 20
-    assert np.allclose(scene.support, before * (1 - scene.ignore), atol=1e-5)
-    assert scene.support[scene.ignore > 0.9].max() < 0.11
-    assert not (scene.ignore * (scene.patient > 0.999)).any()
+    assert scene.kept.sum() > 20
+    assert not scene.ignore.any()
+    assert np.allclose(scene.support, before * (1 - scene.kept), atol=1e-5)
+    assert scene.support[scene.kept > 0.9].max() < 0.11
+    assert not (scene.kept * (scene.patient > 0.999)).any()
 
 
 def test_stand_of_a_plastic_skull_belongs_to_the_phantom():

@@ -94,7 +94,7 @@ def test_arrays_have_equal_shapes_and_positions_ascend_along_the_normal(studies)
         assert study.positions.shape == (count, 3)
         assert study.contact.shape == (count,)
         assert study.labels.shape == study.hu.shape
-        assert set(np.unique(study.labels)) <= {0, 1, 2, 255}
+        assert set(np.unique(study.labels)) <= {0, 1, 2, 3, 255}
         json.dumps(study.parameters)
         row, column = np.reshape(study.orientation, (2, 3))
         assert (np.diff(study.positions @ np.cross(row, column)) > 0).all()
@@ -110,16 +110,18 @@ def test_labels_follow_the_shares_of_the_materials():
         study, layout = render(parameters), Layout(parameters)
         for i, labels in enumerate(study.labels):
             truth = layout.paint_slice(i)
-            support, patient, other = (truth[name] for name in ("support", "patient", "ignore"))
-            plain = other < 0.3
+            support, patient, kept = (truth[name] for name in ("support", "patient", "kept"))
+            assert (labels[(kept >= 0.3) & (support < 0.5)] == 3).all()
+            plain = (truth["ignore"] < 0.3) & (kept < 0.3)
             assert (labels[plain & (support < 0.002) & (patient < 0.5)] == 0).all()
             assert (labels[plain & (support < 0.5) & (patient >= 0.5)] == 2).all()
             air_like = truth["hu"] < -950
             assert (labels[(support >= 0.5) & ~air_like] == 1).all()
             assert (labels[(support >= 0.5) & air_like] == 255).all()
-            assert (labels[(support > 0.005) & (support < 0.5) & (patient < 0.5)] == 255).all()
+            mixed = (support > 0.005) & (support < 0.5) & (patient < 0.5)
+            assert (labels[mixed & (kept < 0.3)] == 255).all()
             seen |= set(np.unique(labels).tolist())
-    assert seen == {0, 1, 2, 255}
+    assert seen == {0, 1, 2, 3, 255}
 
 
 def test_head_without_shoulders_or_limbs_is_one_large_component_of_tissue(studies):

@@ -111,7 +111,8 @@ class Layout:
         if window is not None:
             self.anatomy.paint(window, skin, self.patient)
             plastic.paint_foreign_objects(window, skin, self.parameters["foreign_objects"])
-        return {n: getattr(scene, n).mean(0) for n in ("hu", "support", "patient", "ignore")}
+        shares = "hu", "support", "patient", "ignore", "kept"
+        return {name: getattr(scene, name).mean(0) for name in shares}
 
 
 def _place_supports(supports, head_points, ear_points):

@@ -182,7 +182,8 @@ class Scene:
 
     def __init__(self, shape: Sequence[int]):
         self.hu = np.full(shape, AIR, np.float32)
-        self.patient, self.support, self.ignore, self.rigid = np.zeros((4, *shape), np.float32)
+        shares = np.zeros((5, *shape), np.float32)
+        self.patient, self.support, self.rigid, self.ignore, self.kept = shares
 
 
 class Window:
@@ -310,9 +311,9 @@ class Window:
             self._add(name, share)
         self.paint(share, hu)
 
-    def paint_ignored(self, share: Array, hu: Any) -> None:
-        """Paint a foreign object, neither patient nor support: a tube, a wire, dense hair."""
-        self._add("ignore", share)
+    def paint_foreign(self, share: Array, hu: Any, kept: bool = False) -> None:
+        """Paint what is neither patient nor support: a tube or wire; `kept`: hair or a dressing."""
+        self._add("kept" if kept else "ignore", share)
         self.paint(share, hu)
 
     def _add(self, name, share):

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import AIR_LIKE_HU, BACKGROUND, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
+from headrest.hounsfield import (
+    AIR_LIKE_HU,
+    BACKGROUND,
+    DENSE_HU,
+    IGNORE_LABEL,
+    NOT_SUPPORT,
+    PATIENT,
+    SUPPORT,
+)
 from headrest.phantom import chest_limbs, head, plastic, scanner, supports
 from headrest.phantom.materials import LIVING, Parameters, choose, happens
 from headrest.phantom.positioning import ANATOMY, Layout
@@ -105,8 +113,8 @@ def effects(p: Parameters) -> dict[str, Any]:
 class Study:
     """A scan and its truth; slices ascend along the slice normal.
 
-    Labels are `BACKGROUND`, `SUPPORT`, `PATIENT` (inside the skin, internal air included) or
-    `IGNORE_LABEL`, see `headrest.hounsfield`.
+    Labels are `BACKGROUND`, `SUPPORT`, `PATIENT` (inside the skin, internal air included),
+    `NOT_SUPPORT` (dense hair, dressings) or `IGNORE_LABEL`, see `headrest.hounsfield`.
     """
 
     hu: np.ndarray  # int16 (slices, rows, columns), as stored, padding included
@@ -259,6 +267,7 @@ def _scan_slice(layout, index):
     labels[support] = SUPPORT
     labels[support & (truth["hu"] < AIR_LIKE_HU)] = IGNORE_LABEL
     labels[(truth["ignore"] >= 0.3) & ~support] = IGNORE_LABEL
+    labels[(truth["kept"] >= 0.3) & ~support] = NOT_SUPPORT
     dense, patient = (labels == SUPPORT) & (hu > DENSE_HU), labels == PATIENT
     beside = ndimage.binary_dilation(dense, np.ones((3, 3), bool)) & patient
     return {"hu": hu, "labels": labels, "contact": bool(beside.sum() >= 3)}
