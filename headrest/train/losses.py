@@ -61,12 +61,14 @@ def cross_entropy_and_dice(labels: Any, logits: Any) -> Any:
 
 
 def dense_loss(labels: Any, logits: Any) -> Any:
-    """Half of `cross_entropy_and_dice`, and the same of dense voxels alone: patient, or not.
+    """Half of `cross_entropy_and_dice`, and the same of dense voxels alone: patient, or not; and
+    the cross entropy of `NOT_SUPPORT` alone: support, or not.
 
-    What may not be removed is dense, and foam has many more voxels. For networks that are trained
-    further: from the start, one of 2018 stayed where it found nothing. Labels need `DENSE_LABEL`.
+    What may not be removed is dense, or hair, and foam has many more voxels. For networks that are
+    trained further: from the start, one of 2018 stayed where it found nothing. Labels need
+    `DENSE_LABEL`.
     """
-    z, true, either, _ = _prepare(labels, logits)
+    z, true, either, log_total = _prepare(labels, logits)
     patient, other, logit = true[BACKGROUND], true[SUPPORT], z[SUPPORT] - z[BACKGROUND]
     if len(z) > 2:
         patient, other = true[PATIENT] + either, true[BACKGROUND] + true[SUPPORT]
@@ -77,6 +79,8 @@ def dense_loss(labels: Any, logits: Any) -> Any:
     entropy = ops.sum(weight * (ops.softplus(logit) - logit * other))
     loss = CROSS_ENTROPY_WEIGHT * entropy / (ops.sum(patient + other) + 1e-6)
     loss = loss + _dice_loss(weight * ops.sigmoid(logit), other)
+    nothing = [0 * either] * len(z)
+    loss = loss + CROSS_ENTROPY_WEIGHT * _cross_entropy(z, nothing, either, log_total)
     return loss + cross_entropy_and_dice(labels, logits) / 2
 
 
