@@ -20,10 +20,9 @@ SPACING = (5.0, 1.0, 1.0)
 
 
 def both_of(probability, hu, spacing_mm=SPACING, without=()):
-    """Support and patient from a probability of support; what is dense besides is patient."""
+    """Support and patient from a probability of support, with all steps but some."""
     assert set(without) <= set(STEPS)
-    both = np.stack([probability, (1 - probability) * (hu > -500)])
-    return refine(both, hu, spacing_mm, [step for step in STEPS if step not in without])
+    return refine(probability, hu, spacing_mm, [step for step in STEPS if step not in without])
 
 
 def support_of(*arguments, **options):
@@ -143,7 +142,7 @@ def test_slices_filled_with_support_or_air(full):
     found, patient = both_of(np.full(hu.shape, float(full)), hu)
     assert (found == full).all()
     assert not patient.any()
-    assert full or states(found, patient, SPACING) == ("absent", "absent")
+    assert full or states(found, patient, hu, SPACING) == ("absent", "absent")
 
 
 @pytest.mark.parametrize("margin", [0, 1, 40])
@@ -182,7 +181,7 @@ def refined_blobs(seed):
     found, patient = both_of(probability, hu)
     boundary = [partial_volume_boundary(m, one, SPACING[1:], -500) for m, one in zip(found, hu)]
     arrays = [array.tobytes() for array in (found, patient, np.stack(boundary))]
-    return arrays, states(found, patient, SPACING), int(found.sum())
+    return arrays, states(found, patient, hu, SPACING), int(found.sum())
 
 
 def test_small_remnants_alone_are_no_support(hu, support, probability):
@@ -273,7 +272,9 @@ def test_states(hu, support):
     support[2] = support[1, :, 52:55] = False
     patient = fill_holes(largest_component(hu == 40), SPACING[1:])
     patient[0, 10:45, 51] = True
-    assert states(support, patient, SPACING) == ("touching", "free", "absent")
+    assert states(support, patient, hu, SPACING) == ("touching", "free", "absent")
+    hu[support] = -700  # foam
+    assert states(support, patient, hu, SPACING) == ("free", "free", "absent")
 
 
 def test_confidence_is_the_expected_dice():

@@ -186,7 +186,7 @@ def by_network(model: Any) -> Method:
 
 
 def _pretrained_alone(series):
-    found, _ = series_probability(series.hu, series.spacing_mm, load_pretrained())
+    found = series_probability(series.hu, series.spacing_mm, load_pretrained())
     return found >= SUPPORT_PROBABILITY
 
 

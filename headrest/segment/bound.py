@@ -9,7 +9,7 @@ exchangeable with synthetic ones.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def conformal_factor(losses: ArrayLike, expected: ArrayLike, level: float = LEVE
 
 
 def expected_ml(
-    probability: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float]
+    probability: Iterable[np.ndarray], mask: Iterable[np.ndarray], spacing_mm: Sequence[float]
 ) -> tuple[float, ...]:
     """Volume of a class that lies in a mask, as the probabilities expect it.
 
@@ -73,8 +73,8 @@ def expected_ml(
 
     Parameters
     ----------
-    probability : float array (slices, rows, columns), 0 to 1.
-    mask : bool array of that shape.
+    probability : float array (slices, rows, columns), 0 to 1, or an iterable of its slices.
+    mask : bool array of that shape, or an iterable of its slices.
     spacing_mm : (z, y, x) in mm.
 
     Returns

@@ -80,7 +80,7 @@ def refine(
 
     Parameters
     ----------
-    probability : float array (2, slices, rows, columns), 0 to 1, of support and patient, from
+    probability : float array (slices, rows, columns), 0 to 1, of support, from
         `headrest.segment.predict.series_probability`.
     hu : float array (slices, rows, columns), in HU.
     spacing_mm : (z, y, x) in mm.
@@ -94,7 +94,7 @@ def refine(
     """
     dense, support, patient = hu > DENSE_HU, np.zeros(hu.shape, bool), np.zeros(hu.shape, bool)
     box = bounding_box(dense, 1)
-    sure = probability[0][box]
+    sure = probability[box]
     support[box], patient[box] = _refine_dense(dense[box], sure, spacing_mm, steps)
     close = len(hu) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
     if "small remnants" in steps and close and _is_remnant(support, spacing_mm):
@@ -102,7 +102,7 @@ def refine(
         support[box], patient[box] = _refine_dense(dense[box], nothing, spacing_mm, ())
     del dense  # memory for the next step
     if "faint support" in steps and support.any():  # alone it may be hair
-        support |= _faint(support, patient, probability[0], hu)
+        support |= _faint(support, patient, probability, hu)
     return support, patient
 
 
@@ -200,40 +200,41 @@ def _is_remnant(found, spacing_mm):
 
 
 def states(
-    support: np.ndarray, patient: np.ndarray, spacing_mm: Sequence[float]
+    support: np.ndarray, patient: np.ndarray, hu: np.ndarray, spacing_mm: Sequence[float]
 ) -> tuple[str, ...]:
-    """Classify each slice: its support is free, touching the patient, or absent.
+    """Classify each slice: its dense support is free or touching the patient, or it has none.
 
     Parameters
     ----------
     support, patient : bool array (slices, rows, columns), as `refine` returns them.
+    hu : float array of that shape, in HU.
     spacing_mm : (z, y, x) in mm.
 
     Returns
     -------
-    tuple of str (slices,)
+    tuple of str (slices,): "free", also for foam alone, "touching", or "absent".
     """
     pixels = MIN_SUPPORT_MM2 / (spacing_mm[1] * spacing_mm[2])
-    return tuple(_state(*masks, pixels) for masks in zip(support, patient))
+    return tuple(_state(*slices, pixels) for slices in zip(support, patient, hu))
 
 
-def _state(support, patient, pixels):
+def _state(support, patient, hu, pixels):
     if np.count_nonzero(support) < pixels:
         return ABSENT
     box = bounding_box(support, 1)
-    contact = dilate(support[box], 0, (1, 1)) & patient[box]
+    contact = dilate(support[box] & (hu[box] > DENSE_HU), 0, (1, 1)) & patient[box]
     return TOUCHING if np.count_nonzero(contact) >= pixels else FREE
 
 
 def confidence(
-    probability: Iterable[np.ndarray], support: np.ndarray, spacing_mm: Sequence[float]
+    probability: Iterable[np.ndarray], support: Iterable[np.ndarray], spacing_mm: Sequence[float]
 ) -> tuple[float, ...]:
     """Compute the Dice expected in each slice, if the probabilities are calibrated.
 
     Parameters
     ----------
     probability : float array (slices, rows, columns), 0 to 1, or an iterable of its slices.
-    support : bool array of that shape, the segmentation.
+    support : bool array of that shape, the segmentation, or an iterable of its slices.
     spacing_mm : (z, y, x) in mm.
 
     Returns

@@ -38,7 +38,7 @@ class Support:
     mask : bool array (slices, rows, columns), the support; by K-Means, dense support only.
     boundary : bool array of that shape, the partial-volume boundary between support and air.
     patient : bool array of that shape, with the air that it encloses in each slice.
-    states : tuple of str, for each slice "free", "touching" or "absent", by dense support.
+    states : tuple of str, for each slice "free", "touching" (dense support) or "absent".
     confidence : tuple of float, for each slice the expected Dice of the dense support, 0 to 1;
         empty for a method without probabilities.
     probability : float16 array of that shape, 0 to 1, of support, or None for such a method.
@@ -143,7 +143,7 @@ def support_from_mask(series: Series, mask: np.ndarray) -> Support:
     Support, with an empty boundary and without confidence.
     """
     patient = patient_mask(series.hu, mask, series.spacing_mm)
-    found = states(mask, patient, series.spacing_mm)
+    found = states(mask, patient, series.hu, series.spacing_mm)
     return Support(mask, np.zeros_like(mask), patient, found)
 
 
@@ -179,24 +179,24 @@ def _network(series, weights=None, provider=None):
     mask, patient = refine(probability, hu, spacing_mm)
     boundary = _boundary(series, mask, [DENSE_HU] * len(series))
     removed, dense = mask | boundary, hu > DENSE_HU
-    lost_ml = expected_ml(probability[1], removed & dense, spacing_mm)
+    lost_ml = expected_ml((1 - p for p in probability), _both(removed, dense), spacing_mm)
     appearance = measure_appearance(hu, patient, spacing_mm)
     return Support(
         mask,
         boundary,
         patient,
-        states(mask & dense, patient, spacing_mm),
-        confidence(_masked(probability[0], dense), mask & dense, spacing_mm),
-        probability[0],
+        states(mask, patient, hu, spacing_mm),
+        confidence(map(np.multiply, probability, dense), _both(mask, dense), spacing_mm),
+        probability,
         lost_ml,
-        expected_ml(probability[0], ~removed, spacing_mm),
+        expected_ml(probability, (~one for one in removed), spacing_mm),
         bound_ml(lost_ml, appearance, read_calibration(weights_hash(weights))),
     )
 
 
-def _masked(probability, mask):
-    """Slices of a probability, 0 outside a mask; one at a time, to save memory."""
-    return (np.where(inside, p, p.dtype.type(0)) for p, inside in zip(probability, mask))
+def _both(*masks):
+    """What is in both masks, one slice at a time, to save memory."""
+    return map(np.logical_and, *masks)
 
 
 def _boundary(series, mask, thresholds):
