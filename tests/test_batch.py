@@ -453,14 +453,3 @@ def test_skips_series_that_headrest_derived(studies, tmp_path):
     assert re.fullmatch(r"skipped 3 series, in/cleaned/ct-\w+ first: derived by headrest", line)
     with pytest.raises(HeadrestError, match=r"no axial CT series found .* derived by headrest"):
         clean_tree(studies / "cleaned", tmp_path / "out")
-
-
-@posix
-def test_names_skipped_files_and_succeeds(studies, tmp_path, capsys):
-    (studies / "a" / "notes").symlink_to(tmp_path / "gone")
-    (studies / "a" / "notes.txt").write_text("seen")
-    write_slice(studies / "a" / "9.dcm", make_slice(9, ImageType=["ORIGINAL", "LOCALIZER"]))
-    assert run_clean(studies, tmp_path / "out") == 0
-    shown = capsys.readouterr().out
-    for line in ("notes: a broken link", "notes.txt: not DICOM", "9.dcm (Head): localizer"):
-        assert f"skipped a/{line}" in shown

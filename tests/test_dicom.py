@@ -352,12 +352,6 @@ def test_refuses_a_missing_folder(tmp_path):
 # Files from elsewhere.
 
 
-def test_refuses_the_blood_flow_map_of_a_scanner(tmp_path):
-    """Two frames of enhanced CT whose values are ml/100ml/s."""
-    shutil.copy(get_testdata_file("eCT_Supplemental.dcm", download=False), tmp_path)
-    assert "skipped eCT_Supplemental.dcm and 1 more: a colour map, no HU" in refusal(tmp_path)
-
-
 def test_finds_untagged_padding_and_tilt_of_a_real_slice(tmp_path):
     shutil.copy(get_testdata_file("J2K_pixelrep_mismatch.dcm"), tmp_path)
     series = read_series(tmp_path)

@@ -182,20 +182,17 @@ def test_nothing_loads_keras_or_matplotlib_before_it_is_needed():
 
 STEP = """
 import sys, numpy as np
-from headrest.segment.unet import build_unet, get_weights, set_weights
+from headrest.segment.unet import build_unet, set_weights
 from headrest.train.loop import compile_network
-model = build_unet("small", int(sys.argv[2]), convolutions=(1, 1, 1))
+model = build_unet("small", 1, convolutions=(1, 1, 1))
 x = np.random.default_rng(0).standard_normal((2, 64, 64, 1)).astype(np.float32)
 set_weights(model, dict(np.load(sys.argv[1])))
 logits = model.predict_on_batch(x)
 compile_network(model, steps=10, epochs=1)
-before = get_weights(model)
-loss = float(model.train_on_batch(x, (x[..., 0] > 1).astype(np.uint8)))
-half = x[:, :32, :32]
-assert np.isfinite(float(model.train_on_batch(half, (half[..., 0] > 1).astype(np.uint8))))
-after = get_weights(model)
-assert np.isfinite(loss) and any((before[k] != after[k]).any() for k in before)
-np.savez(sys.argv[3], logits=logits, loss=loss)
+for image in (x, x[:, :32, :32]):
+    assert np.isfinite(float(model.train_on_batch(image, (image[..., 0] > 1).astype(np.uint8))))
+assert (model.predict_on_batch(x) != logits).any()
+np.save(sys.argv[2], logits)
 """
 
 
@@ -206,13 +203,12 @@ def test_trains_and_carries_weights_under_every_backend(backend, tmp_path):
         pytest.skip(f"{backend} is not installed")
     model = build_unet("small", convolutions=(1, 1, 1))
     np.savez(tmp_path / "weights.npz", **get_weights(model))
-    arguments = [str(tmp_path / "weights.npz"), "1", str(tmp_path / "out.npz")]
+    command = [sys.executable, "-c", STEP, tmp_path / "weights.npz", tmp_path / "logits.npy"]
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    root = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", STEP, *arguments], check=True, env=environment, cwd=root)
+    subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[1])
     x = np.random.default_rng(0).standard_normal((2, 64, 64, 1)).astype(np.float32)
-    with np.load(tmp_path / "out.npz") as out:
-        assert np.allclose(out["logits"], model.predict_on_batch(x), atol=1e-4)
+    expected = model.predict_on_batch(x)
+    assert np.allclose(np.load(tmp_path / "logits.npy"), expected, atol=1e-4)
 
 
 def test_losses_leave_unknown_labels_open():

@@ -338,7 +338,6 @@ CHOICES = {
     "one-slice": (1, (), ()),
     "all": (6, (), ()),
     "two-flagged": (30, ([4, 5],), ()),
-    "all-flagged-one-urgent": (30, ([9], range(1, 31)), ()),
     "nothing-anywhere": (30, (), range(1, 31)),
     "both": (30, ([2],), range(20, 31)),
 }

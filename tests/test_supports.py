@@ -128,20 +128,6 @@ def test_net_mask_is_dashes_and_solid_mask_one_line():
     assert mask_components(hole=0.0)[0] < count / 3
 
 
-def test_closed_mask_covers_the_vertex_and_open_mask_does_not():
-    opened, closed = (mask_components(z_mm=88.0, mask_top=top, hole=0.3) for top in (80.0, 200.0))
-    assert opened[0] == 0 < closed[0]
-
-
-def test_wings_of_a_mask_are_on_the_stated_side():
-    for wings, left in (("left", True), ("right", False)):
-        truth = painted("thermoplastic_mask", wings=wings, hole=0.0)
-        none = painted("thermoplastic_mask", wings="none", hole=0.0)
-        columns = np.nonzero((truth["support"] - none["support"]) > 0.3)[1]
-        assert columns.size > 20
-        assert (columns > 128).all() == left
-
-
 def test_folded_cloth_has_layers_with_air_between_them():
     place = {"cloth_z": 150.0, "beside": 0.0, "from_y": -20.0}
     cloth = {"cloth_mm": 2.6, "layer_gap_mm": 2.5, "layers": 5, "cotton_hu": -600.0}

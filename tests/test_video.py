@@ -30,14 +30,6 @@ def kept(tmp_path_factory):
     return run
 
 
-def test_stored_frames_are_read_back(kept):
-    read = frames.read_frames(kept)
-    assert list(read.epoch) == [1, 2, 3]
-    assert np.allclose(read.dice, [0.3, 0.6, 0.9])
-    assert read.hu.dtype == np.int16
-    assert np.allclose(read.probability(2), 0.9 * read.labels, atol=1 / 255)
-
-
 @pytest.mark.slow
 def test_mp4_has_one_h264_frame_per_epoch(kept, tmp_path):
     path = tmp_path / "epochs.mp4"
