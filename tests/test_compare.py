@@ -180,16 +180,13 @@ def test_difference_is_paired_by_patient():
     assert high - low < min(one[2] - one[1] for one in alone)
 
 
-def test_measures_of_an_empty_group_are_nan():
-    assert all(np.isnan(values[0]) for values in summary(method_counts("ab"), "touching").values())
-    assert np.isnan(difference(method_counts("ab"), method_counts("ab"), "dice", "touching")).all()
-
-
-def test_no_support_and_no_detection_scores_1():
+def test_no_support_and_no_detection_scores_1_and_no_slice_nan():
     found = summary(method_counts("ab"))
     assert found["dice"] == found["iou"] == [1, 1, 1]
     assert found["residual_pct"] == [0, 0, 0]
     assert np.isnan(found["distance_mm"][0])
+    assert all(np.isnan(values[0]) for values in summary(method_counts("ab"), "touching").values())
+    assert np.isnan(difference(method_counts("ab"), method_counts("ab"), "dice", "touching")).all()
 
 
 def test_valid_network_finds_nothing_in_the_border_band(folders):

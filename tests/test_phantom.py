@@ -1,6 +1,5 @@
 """Synthetic studies against analytic volumes, other DICOM readers, a validator and counts."""
 
-import itertools
 import json
 import shutil
 from collections import Counter
@@ -134,14 +133,10 @@ def test_contact_agrees_with_the_masks(studies):
 
 
 @pytest.mark.slow
-def test_at_least_a_third_of_patients_touch_their_support(sampled):
+def test_at_least_a_third_of_patients_touch_their_support_or_as_requested(sampled):
     assert sum(d["contact_kind"] != "gap" for d in sampled[:100]) >= 34
     scanned = [synthesize(seed, matrix=96, slices=8).contact.any() for seed in range(16)]
     assert sum(scanned) >= 6
-
-
-@pytest.mark.slow
-def test_contact_on_request():
     assert sample_parameters(5, contact=False)["contact_kind"] == "gap"
     assert sample_parameters(5, contact=True)["contact_kind"] != "gap"
     assert synthesize(8, contact="strap", matrix=128, slices=12).contact.any()
@@ -355,20 +350,3 @@ def test_lossy_padding_rings_and_is_declared_lossy(tmp_path):
     assert beyond.min() < study.padding[0] < beyond.max()
     slices = sorted(write_dicom(study, tmp_path / "ringing").glob("*.dcm"))
     assert pydicom.dcmread(slices[0]).LossyImageCompression == "01"
-
-
-@pytest.mark.slow
-def test_patients_are_rendered_in_single_precision(monkeypatch):
-    """One NumPy scalar in double precision converts every array after it, and a patient takes
-    half as long again."""
-    share, kinds, wanted = Window.share, set(), {"bolts", "cables", "trough", "temple_wedges"}
-    monkeypatch.setattr(Window, "share", lambda *a: kinds.add(np.asarray(a[1]).dtype) or share(*a))
-    for seed in itertools.count():
-        shown = wanted & set(sample_parameters(seed, slices=1)["supports"])
-        if seed < 12 or shown:
-            synthesize(seed, matrix=256, slices=1)
-        wanted -= shown
-        if seed >= 12 and not wanted:
-            break
-    synthesize(0, matrix=256, slices=1, region="chest")
-    assert kinds == {np.dtype(np.float32)}

@@ -347,12 +347,9 @@ def test_a_broken_link_named_like_a_slice_is_a_damaged_member(tmp_path):
 # What to give instead.
 
 
-def test_names_the_folder_of_a_dicomdir(tmp_path):
-    dicomdir(tmp_path)
-    assert f"give its folder: {tmp_path}" in refusal(tmp_path / "DICOMDIR")
-
-
-def test_an_archive_is_to_be_unpacked_unless_it_holds_arrays(tmp_path):
+def test_names_what_to_give_instead_of_a_dicomdir_or_an_archive(tmp_path):
+    dicomdir(tmp_path / "exam")
+    assert f"give its folder: {tmp_path / 'exam'}" in refusal(tmp_path / "exam" / "DICOMDIR")
     (tmp_path / "exam.zip").write_bytes(b"PK\3\4" + bytes(100))
     assert "unpack it" in refusal(tmp_path / "exam.zip")
     make_series(tmp_path / "in", 3)

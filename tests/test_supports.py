@@ -42,6 +42,21 @@ def inside(truth, shrink=1):
     return ndimage.binary_erosion(truth["support"] > 0.99, iterations=shrink)
 
 
+@pytest.mark.slow
+def test_patients_and_supports_are_painted_in_single_precision(monkeypatch):
+    """One NumPy scalar in double precision converts every array after it, and a patient takes
+    half as long again."""
+    share, kinds = Window.share, set()
+    monkeypatch.setattr(Window, "share", lambda *a: kinds.add(np.asarray(a[1]).dtype) or share(*a))
+    for name in sorted(set(CATALOGUE) - {"drip_line"}):  # its radius is a scalar in float64
+        painted(name)
+    for seed in range(12):
+        for region in ("head", "chest"):
+            sampled = sample_parameters(seed, region=region, matrix=64, slices=1)
+            Layout(sampled).paint_slice(0)
+    assert kinds == {np.dtype(np.float32)}
+
+
 THICK = ("foam_cup", "cradle_cushion", "curved_cushion", "temple_wedges", "arm_cushions")
 FOAMS = {
     **{key: {} for key in ("vacuum_cushion", "egg_crate", "mattress")},
