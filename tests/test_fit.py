@@ -124,6 +124,8 @@ def test_labels_are_evaluated_above_the_threshold_of_dense_support():
     columns = counts.score_columns()
     assert columns["count"][0] == (counts.true > 0).sum()
     assert columns["Dice, pooled"][0] == counts.scores()["dice"]
+    only_foam = dataclasses.replace(tried, hu=np.full_like(data.hu, -800))
+    assert evaluate_labels(only_foam).score_columns()["count"] == [0, 0, 0]
 
 
 def test_unknown_pixels_are_no_support(tmp_path):

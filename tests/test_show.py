@@ -63,6 +63,15 @@ def test_montage_averages_pixels_and_separates_tiles():
     plt.close(figure)
 
 
+def test_labels_of_a_montage_fit_into_their_tiles():
+    figure = montage(np.zeros((4, 64, 64)), columns=4, labels=["pretrained, no refinement"] * 4)
+    figure.canvas.draw()
+    (axis,) = figure.axes
+    widths = [text.get_window_extent().width for text in axis.texts]
+    assert max(widths) < axis.get_window_extent().width / 4
+    plt.close(figure)
+
+
 def test_left_of_the_patient_is_marked():
     assert image_sides([1, 0, 0, 0, 1, 0]) == "RL"
     assert image_sides([-1, 0, 0, 0, 1, 0]) == "LR"

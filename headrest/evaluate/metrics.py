@@ -230,7 +230,7 @@ class SliceCounts:
         """
         columns: dict[str, list] = {"slices": ["all", "free", "touching"]}
         for group in columns["slices"]:
-            chosen = self.true > 0 if group == "all" else self.groups == group
+            chosen = (self.true > 0) & ((group == "all") | (self.groups == group))
             scores, each = self.scores(None if group == "all" else group), self.dice()[chosen]
             row: dict[str, Any] = {"count": len(each), "Dice, pooled": scores["dice"]}
             row |= {"median": np.median(each) if len(each) else None}

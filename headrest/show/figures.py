@@ -4,6 +4,7 @@ Every function draws on axes of its own and returns the figure; `save` stores it
 """
 
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ WIDTH_IN = 7.0
 
 SAVED_DPI = 150
 """Resolution of stored pictures: README shows them at about 800 pixels, and on dense screens."""
+
+LABEL_CHARACTERS = 96
+"""Characters of a label, at 9 points, that fit into the width of a figure."""
 
 SCALE_BAR_MM = 50
 
@@ -201,7 +205,8 @@ def montage(
     middles = (np.arange(len(row_titles)) + 0.5) * height
     axis.set_yticks(middles, row_titles, rotation=90, va="center")
     for (y, x), text in zip(corners, labels or []):
-        _write(axis, x + 0.04 * breadth, y + 0.04 * height, text, va="top")
+        lines = textwrap.fill(text, max(LABEL_CHARACTERS // columns, 8))
+        _write(axis, x + 0.04 * breadth, y + 0.04 * height, lines, va="top")
     return figure
 
 

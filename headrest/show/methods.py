@@ -114,8 +114,8 @@ def draw_components(components: dict[str, np.ndarray]) -> Figure:
         axis.scatter(*points, s=size, color=color, alpha=0.5, label=label, linewidths=0)
     _draw_limits(axis)
     axis.set(xlabel="mean of the component, HU", title="standard deviation, HU")
-    axis.set(xlim=(-520, 1100), ylim=(0, 620))
-    legend = axis.legend(loc="upper left", title="by the truth", alignment="left")
+    axis.set(xlim=(-520, None), ylim=(0, None))
+    legend = axis.legend(loc="lower right", title="by the truth", alignment="left")
     for handle in legend.legend_handles:
         handle.set_sizes([40])  # type: ignore[union-attr]
     return figure
@@ -127,10 +127,11 @@ def _draw_limits(axis: Axes) -> None:
     axis.add_patch(box)
     axis.text(left + 8, high - 8, "short plastic", fontsize=9, va="top")
     axis.axvline(DARK_HU, color="0.3", linestyle=":")
-    axis.text(DARK_HU - 8, 8, "darker than tissue", fontsize=9, ha="right")
+    top = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
+    axis.text(DARK_HU - 8, 0.98, "darker than tissue", ha="right", **top)
     axis.plot([BONE_MEAN_HU] * 2, [0, BONE_STD_HU], color="0.3", linestyle="--")
     axis.plot([-520, BONE_MEAN_HU], [BONE_STD_HU] * 2, color="0.3", linestyle="--")
-    axis.text(BONE_MEAN_HU + 8, 8, "bone", fontsize=9)
+    axis.text(BONE_MEAN_HU + 8, BONE_STD_HU - 8, "bone", fontsize=9, va="top")
 
 
 def architecture(model: Any, size: int = 512) -> dict[str, list]:

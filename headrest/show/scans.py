@@ -109,15 +109,14 @@ def draw_cleaned(
     masks : dict of method to bool array (slices, rows, columns), what it removes.
     slices : sequence of int, from 0, one row each.
     window : str, of `WINDOWS`.
-    margin_mm : float, shown around everything above `SURFACE_HU`.
+    margin_mm : float, shown around everything above `SURFACE_HU`, and all that is removed.
     """
-    chosen = series.hu[list(slices)]
-    solid = np.flatnonzero((chosen > SURFACE_HU).any(0))
+    chosen, removed = series.hu[list(slices)], list(masks.values())[-1]
+    solid = np.flatnonzero(((chosen > SURFACE_HU) | removed[list(slices)]).any(0))
     box = []
     for places, spacing in zip(np.unravel_index(solid, chosen.shape[1:]), series.spacing_mm[1:]):
         margin = round(margin_mm / spacing)
         box.append(slice(max(places.min() - margin, 0), places.max() + margin))
-    removed = list(masks.values())[-1]
     tiles, shown = [], []
     for i in slices:
         none = np.zeros(chosen.shape[1:], bool)
@@ -166,7 +165,7 @@ def draw_surface(
     for row, name in zip(axes, ("before", "after")):
         for axis in row:
             axis.set_axis_off()
-            axis.set_title(name)
+            axis.set_title(name, fontsize=16)  # README shows it at half width
     return figure
 
 
@@ -246,7 +245,7 @@ def _histograms(axis, before, after):
 def draw_hardest(
     compared: Mapping[str, MethodCounts], chosen: Mapping[str, Method], place: Path, count: int = 4
 ) -> Figure:
-    """Show the slices with the lowest Dice of some methods: truth above, found support below.
+    """Show the slices with the lowest Dice of some methods: a row of truth, one of found support.
 
     Parameters
     ----------
@@ -254,25 +253,21 @@ def draw_hardest(
     place : folder of the synthetic patients.
     count : int, slices per method.
     """
-    hu, masks, labels, titles = [], [], [], []
+    hu, masks, labels, rows = [], [], [], []
     for name, counts in compared.items():
+        pairs = []
         for k in counts.worst(count):
             case, i = read_patient(place / counts.names[k]), counts.indices[k]
             found = chosen[name](case.series)
             mask = found.mask if isinstance(found, Support) else found
             hu.append(case.series.hu[i])
-            masks.append((case.labels[i], mask[i]))
+            pairs.append((case.labels[i], mask[i]))
             labels.append(f"{counts.dice()[k]:.2f}")
-        titles += ["", name, *[""] * len(labels)][: len(labels) - len(titles)]
-    return montage(
-        np.array(hu * 2),
-        [pair[n] for n in (0, 1) for pair in masks],
-        columns=len(hu),
-        step=3,
-        labels=labels + [""] * len(hu),
-        column_titles=titles,
-        row_titles=("truth", "found"),
-    )
+        hu += hu[-len(pairs) :]
+        masks += [pair[n] for n in (0, 1) for pair in pairs]
+        labels += [""] * len(pairs)
+        rows += [f"{name}: truth", "found"]
+    return montage(np.array(hu), masks, count, step=3, labels=labels, row_titles=rows)
 
 
 def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4) -> Figure:
