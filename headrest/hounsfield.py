@@ -71,27 +71,13 @@ def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.nda
 
 
 def outside_field_of_view(hu: np.ndarray, padding: tuple[float, float] | None = None) -> np.ndarray:
-    """Find the pixels that were not measured.
+    """Find the pixels of a slice in HU that were not measured: bool array of its shape.
 
-    Parameters
-    ----------
-    hu : float array
-        One slice (rows, columns), in HU.
-    padding : (float, float), optional
-        Lowest and highest HU of Pixel Padding Value (0028,0120) and Pixel Padding Range
-        Limit (0028,0121), where the file has them.
+    `padding` is the lowest and highest HU of Pixel Padding Value (0028,0120) and Pixel Padding
+    Range Limit (0028,0121), where the file has them. The tag alone is not enough: some scanners pad
+    without it, and lossy compression changes the padding value. Therefore everything below
+    `PADDING_BELOW` counts as well.
 
-    Returns
-    -------
-    bool array of the shape of `hu`.
-
-    Notes
-    -----
-    The tag alone is not enough: some scanners pad without it, and lossy compression changes the
-    padding value. Therefore everything below `PADDING_BELOW` counts as well.
-
-    Examples
-    --------
     >>> outside_field_of_view(np.array([-3024.0, -1000.0, -1200.0, 40.0]), (-3024.0, -3024.0))
     array([ True, False,  True, False])
     """

@@ -177,8 +177,6 @@ def output_syntax(syntax: UID, compress: bool = False) -> UID:
     With `compress`, the lossless syntax of the same codec; otherwise, and for HTJ2K, which cannot
     be written, a compressed source becomes Explicit VR Little Endian.
 
-    Examples
-    --------
     >>> from pydicom.uid import JPEG2000
     >>> output_syntax(JPEG2000).name, output_syntax(JPEG2000, compress=True).name
     ('Explicit VR Little Endian', 'JPEG 2000 Image Compression (Lossless Only)')

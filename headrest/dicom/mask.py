@@ -107,8 +107,6 @@ def one_label(
     `patient`. Refuse other labels, and the patient alone: with all support erased from a label
     image, the patient must not be removed.
 
-    Examples
-    --------
     >>> one_label(np.array([0, 1, 2])), one_label(np.array([0, 7]))
     (array([False,  True, False]), array([False,  True]))
     """

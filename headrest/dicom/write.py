@@ -47,8 +47,6 @@ SOURCE_ONLY += ["ExtendedOffsetTable", "ExtendedOffsetTableLengths", "DataSetTra
 def derived_uid(*sources: object) -> UID:
     """Make the UID that follows from these sources and the version of headrest.
 
-    Examples
-    --------
     >>> derived_uid("1.2.3", "kmeans") == derived_uid("1.2.3", "kmeans")
     True
     """

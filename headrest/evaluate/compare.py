@@ -207,8 +207,6 @@ def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) 
     `names` has the patient of each slice, (n,). The seed is the same for two methods, so that their
     differences are paired.
 
-    Examples
-    --------
     >>> patient_weights(np.array(["a", "a", "b"]), samples=1).tolist()
     [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """

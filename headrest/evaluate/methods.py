@@ -63,8 +63,6 @@ def fixed_ellipse(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 def short_runs(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove pixels in short runs along their row or column.
 
-    Examples
-    --------
     >>> slice_hu = np.full((40, 40), -1000.0)
     >>> slice_hu[5:30, 5:30] = slice_hu[35, 5:30] = 40
     >>> int(short_runs(slice_hu, (1, 1)).sum())

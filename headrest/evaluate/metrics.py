@@ -97,8 +97,6 @@ def count_slices(true: np.ndarray, found: np.ndarray, known: np.ndarray) -> np.n
 def dice_from_counts(true: ArrayLike, found: ArrayLike, shared: ArrayLike) -> np.ndarray:
     """Dice from pixel counts of two masks and of their intersection, arrays of any one shape.
 
-    Examples
-    --------
     >>> dice_from_counts([2, 0], [1, 0], [1, 0]).round(3).tolist()
     [0.667, 1.0]
     """
@@ -181,8 +179,6 @@ def surface_distance_mm(
     outside the mask; pixels beyond the image are outside. D. P. Huttenlocher et al., IEEE PAMI 15
     (1993) 850.
 
-    Examples
-    --------
     >>> surface_distance_mm([[1, 0, 0, 0]], [[0, 0, 0, 1]], (1, 0.5))
     1.5
     """

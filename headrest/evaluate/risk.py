@@ -47,19 +47,10 @@ NEAR_MM = 5.0
 
 
 def risk_coverage(confidence: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean loss of the most confident results against their share.
+    """Coverage and risk, float arrays (n,): mean loss of the most confident results by their share.
 
-    Parameters
-    ----------
-    confidence : float array (n,), higher is surer.
-    loss : float array (n,)
+    Higher confidence (n,) is surer; results of equal confidence share their mean loss.
 
-    Returns
-    -------
-    coverage, risk : float arrays (n,); results of equal confidence share their mean loss.
-
-    Examples
-    --------
     >>> risk_coverage(np.array([0.9, 0.5]), np.array([0.0, 1.0]))[1].tolist()
     [0.0, 0.5]
     """
@@ -75,13 +66,7 @@ def area_under_risk(confidence: np.ndarray, loss: np.ndarray) -> float:
 
 
 def confidences(support: Support, spacing_mm: Sequence[float]) -> dict[str, np.ndarray]:
-    """Candidates for a confidence of each slice, higher is surer: float arrays (slices,).
-
-    Parameters
-    ----------
-    support : Support of the pretrained network.
-    spacing_mm : (z, y, x) in mm.
-    """
+    """Candidates for a confidence of each slice, higher is surer: float arrays (slices,)."""
     assert support.probability is not None
     entropy, contact = [], []
     for p, mask, patient in zip(support.probability, support.mask, support.patient):
@@ -101,16 +86,9 @@ def confidences(support: Support, spacing_mm: Sequence[float]) -> dict[str, np.n
 
 
 def measure_series(series: Series, labels: np.ndarray) -> dict[str, Any]:
-    """Find the support of a series with a known truth, and measure what that removes and leaves.
+    """Find the support of a series with known `labels`, and measure what that removes and leaves.
 
-    Parameters
-    ----------
-    series : Series
-    labels : uint8 array (slices, rows, columns), see `headrest.hounsfield`.
-
-    Returns
-    -------
-    dict of lost_ml and residual_ml, float arrays (slices,); `confidences`; expected_ml, tuple of
+    Returns lost_ml and residual_ml, float arrays (slices,); `confidences`; expected_ml, tuple of
     float; appearance, as `measure_appearance` returns it; bound_ml, as in `Support`.
     """
     support, spacing_mm = find_support(series), series.spacing_mm
@@ -127,13 +105,7 @@ def measure_series(series: Series, labels: np.ndarray) -> dict[str, Any]:
 
 
 def calibration_study(seed: int, slices: int = SLICES) -> Study:
-    """Synthesize a study of few slices: of even seeds spread over the scan, of odd ones neighbours.
-
-    Parameters
-    ----------
-    seed : int
-    slices : int
-    """
+    """Synthesize a study of few slices: spread over the scan (even seeds), or neighbours (odd)."""
     if seed % 2 == 0:
         return render(sample_parameters(seed, slices=slices))
     parameters = sample_parameters(seed)
@@ -195,16 +167,9 @@ def share_within(losses: np.ndarray, found: np.ndarray) -> float:
 
 
 def check_bounds(measured: Sequence[Mapping], splits: int = 50) -> dict[str, float]:
-    """Calibrate on one random half of some measured series, and test on the other.
+    """Calibrate on one random half of measured series and test on the other; means over `splits`.
 
-    Parameters
-    ----------
-    measured : sequence of dict of `measure_series`.
-    splits : int, their number; the figures are means over them.
-
-    Returns
-    -------
-    dict of the share of series in which the bound holds, the share that has one, the median bound
+    Returns the share of series in which the bound holds, the share that has one, the median bound
     and removed patient in ml, and the share of series that lose more than `LARGE_ML` whose bound
     says so.
     """
@@ -226,12 +191,8 @@ def write_calibration(
 ) -> dict[str, Any]:
     """Calibrate the pretrained network on synthetic patients, and store it beside the weights.
 
-    Parameters
-    ----------
-    patients : int, half with close slices and half with slices apart.
-    seed : int, of the first patient.
-    jobs : int, processes that render.
-    folder : path of the weights.
+    Half of the `patients` have close slices, half slices apart; `seed` is that of the first, and
+    `jobs` processes render them.
     """
     measured = measure_seeds(range(seed, seed + patients), jobs)
     calibration = {**calibrate(measured), "first_seed": seed, "checked": check_bounds(measured)}

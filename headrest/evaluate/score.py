@@ -31,18 +31,10 @@ MIN_PIXELS = 200
 def reference_labels(
     hu: np.ndarray, label: np.ndarray, tight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a real scan by its reference.
+    """Labels of a real scan in HU, by `label` and `label_tight` of its reference (data/reference).
 
-    Parameters
-    ----------
-    hu : float array (slices, rows, columns), in HU.
-    label, tight : uint8 arrays of that shape, the arrays of a reference, see data/reference.
-
-    Returns
-    -------
-    labels : uint8 array of that shape, see `headrest.hounsfield`. Outside the patient, all above
-        `VISIBLE_HU` is support; the rest, foam or air, is ignored.
-    patient : bool array of that shape, above `DENSE_HU`; the skin included, which `labels` ignores.
+    Outside the patient, all above `VISIBLE_HU` is support; the rest, foam or air, is ignored. The
+    second array is the patient above `DENSE_HU`, bool: skin included, which the labels ignore.
     """
     labels = np.full(hu.shape, IGNORE_LABEL, np.uint8)
     labels[label == LABEL_PATIENT] = PATIENT

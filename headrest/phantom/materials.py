@@ -248,8 +248,6 @@ def sample(rng: Generator, ranges: Mapping[str, Any]) -> Parameters:
     A pair of numbers is a uniform range (integers stay integers), a list is a choice (of words or
     of ranges), a dict is a table again.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> sample(np.random.default_rng(0), {"thickness_mm": (2.0, 2.0), "side": ["left"]})
     {'thickness_mm': 2.0, 'side': 'left'}

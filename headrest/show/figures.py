@@ -115,8 +115,6 @@ def image_sides(orientation: Sequence[float] | np.ndarray) -> str:
     Image Orientation (Patient) (0020,0037): the first three numbers point along the columns, and x
     increases to the left of the patient (DICOM PS3.3 C.7.6.2.1.1).
 
-    Examples
-    --------
     >>> image_sides((1, 0, 0, 0, 1, 0))
     'RL'
     """

@@ -47,8 +47,6 @@ def split_patients(
     others or more. Returns ascending indices of slices, two int arrays. Raises a HeadrestError if
     there are fewer than two patients, or the names leave one side empty.
 
-    Examples
-    --------
     >>> split_patients(np.array(["a", "a", "b", "b"]))
     (array([2, 3]), array([0, 1]))
     """

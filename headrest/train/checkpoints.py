@@ -77,12 +77,8 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint with the SHA-256 of its files, and remove all but the newest two.
 
     Keras' `BackupAndRestore` is no replacement: killed between its two files, it ends with other
-    weights without a warning; a cut or empty file of metadata raises JSONDecodeError.
-
-    Raises
-    ------
-    HeadrestError
-        If a number is not finite or the folder cannot be written. Earlier checkpoints remain.
+    weights without a warning; a cut or empty file of metadata raises JSONDecodeError. Raises a
+    HeadrestError if a number is not finite or the folder cannot be written; earlier ones remain.
     """
     check_finite(checkpoint.weights, "weights")
     check_finite(checkpoint.optimizer, "optimizer variables")

@@ -81,8 +81,6 @@ def slice_states(
     """States of slices: "absent" without support; "free" or "touching", by the contact of support
     and patient (bool per slice); "unknown" if that is not given.
 
-    Examples
-    --------
     >>> slice_states(np.array([[[0]], [[1]], [[1]]]), [False, False, True])
     ['absent', 'free', 'touching']
     """

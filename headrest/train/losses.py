@@ -37,8 +37,6 @@ def cross_entropy(labels: Any, logits: Any) -> Any:
     `IGNORE_LABEL` does not count. Logits are (batch, rows, columns, classes); with two classes the
     patient is background.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> round(float(cross_entropy(np.ones((1, 2, 2)), np.zeros((1, 2, 2, 2)))), 4)
     0.6931

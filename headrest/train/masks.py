@@ -217,8 +217,6 @@ def label_values(values: np.ndarray, path: str | Path) -> np.ndarray:
     2 patient and 255 ignored; or bool array of the support, where the values are 0 and one other,
     unless that is 2.
 
-    Examples
-    --------
     >>> label_values(np.array([0, 7]), "mask.nii"), label_values(np.array([0., 1, 2]), "mask.nii")
     (array([False,  True]), array([0, 1, 2], dtype=uint8))
     """

@@ -47,7 +47,8 @@ def plain(text: object) -> str:
     >>> plain("scan\n\x1b[2J\udcff")
     'scan\\n\\x1b[2J\\udcff'
     """
-    return "".join(c if _is_printable(c) else ascii(c)[1:-1] for c in str(text))
+    printable = [c.isprintable() or unicodedata.category(c) == "Zs" for c in str(text)]
+    return "".join(c if ok else ascii(c)[1:-1] for c, ok in zip(str(text), printable))
 
 
 def counted(n: int, noun: str) -> str:
@@ -63,10 +64,6 @@ def require(package: str, advice: str = "") -> None:
     """Raise HeadrestError with the line for pip, and the advice, if a package is not installed."""
     if importlib.util.find_spec(package) is None:
         raise HeadrestError(f"{package} is not installed: pip install {package}{advice}")
-
-
-def _is_printable(character):
-    return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def table(columns: Mapping[str, Iterable], digits: int = 1) -> str:
