@@ -50,10 +50,8 @@ def test_patients_and_supports_are_painted_in_single_precision(monkeypatch):
     monkeypatch.setattr(Window, "share", lambda *a: kinds.add(np.asarray(a[1]).dtype) or share(*a))
     for name in sorted(set(CATALOGUE) - {"drip_line"}):  # its radius is a scalar in float64
         painted(name)
-    for seed in range(12):
-        for region in ("head", "chest"):
-            sampled = sample_parameters(seed, region=region, matrix=64, slices=1)
-            Layout(sampled).paint_slice(0)
+    for seed, region in ((0, "chest"), *((seed, "head") for seed in range(12))):
+        Layout(sample_parameters(seed, region=region, matrix=64, slices=1)).paint_slice(0)
     assert kinds == {np.dtype(np.float32)}
 
 
