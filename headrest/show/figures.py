@@ -230,10 +230,9 @@ def histogram(
         axis.axvline(value, color=SUPPORT_COLOR, linewidth=1.4)
         y = 0.98 - 0.1 * (i % 3)  # names of near lines on different heights
         place = axis.get_xaxis_transform()
-        paper = {"facecolor": "white", "linewidth": 0, "pad": 1, "alpha": 0.8}
-        axis.text(value, y, f" {name}", transform=place, fontsize=9, va="top", bbox=paper)
+        axis.text(value, y, f" {name}", transform=place, fontsize=9, va="top")
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    axis.margins(y=0.15)
+    axis.margins(y=0.4 if marks else 0.15)  # names above the bars
     return figure
 
 
