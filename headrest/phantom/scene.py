@@ -4,9 +4,8 @@ Points are a triple ``(x, y, z)`` of float32 arrays in mm that broadcast togethe
 negative inside a solid. Formulas: Quilez, I., "Distance functions",
 https://iquilezles.org/articles/distfunctions (2008-2023).
 
-A slice is cut into thin slabs along its thickness. Solids are evaluated on the planes between
-slabs. The share of a voxel that a solid fills follows from its distance on both planes, so a
-surface that slopes through a thick slice is blurred over the distance it travels.
+A slice is cut into slabs along its thickness. The share of a voxel that a solid fills follows from
+its distance on the planes between slabs, so a surface that slopes through a thick slice is blurred.
 """
 
 import functools
@@ -247,11 +246,8 @@ class Window:
         return Window(self.scene, self.frame, rows, columns, self)
 
     def share(self, distance: Array) -> Array:
-        """Share of each voxel inside a solid, from its distance on the planes around each slab.
-
-        The share rises linearly over the distance that the surface covers within a voxel: one
-        pixel in the plane, and the change of the distance from plane to plane.
-        """
+        """Share of each voxel inside a solid, from its distance on the planes around each slab: it
+        rises linearly over one pixel and the change of the distance from plane to plane."""
         distance = np.asarray(distance, np.float32)
         if distance.shape[0] == 1:
             return np.clip(0.5 - distance / self.pixel_mm, 0, 1)

@@ -127,7 +127,7 @@ def _draw_limits(axis: Axes) -> None:
     axis.add_patch(box)
     axis.text(left + 8, high - 8, "short plastic", fontsize=9, va="top")
     axis.axvline(DARK_HU, color="0.3", linestyle=":")
-    top = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
+    top: dict[str, Any] = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
     axis.text(DARK_HU - 8, 0.98, "darker than tissue", ha="right", **top)
     axis.plot([BONE_MEAN_HU] * 2, [0, BONE_STD_HU], color="0.3", linestyle="--")
     axis.plot([-520, BONE_MEAN_HU], [BONE_STD_HU] * 2, color="0.3", linestyle="--")
