@@ -151,7 +151,8 @@ def _add_dataset(commands):
     add("masks", metavar="MASKS", type=_path, help="folder of masks: NIfTI, SEG, .npz")
     add("data", metavar="DATA", type=_path, help="folder for the training set")
     add("--name", default="manual", help="name of the labels (manual)")
-    add("--matrix", type=_number(int, 16), default=512, metavar="N", help="rows, columns (512)")
+    text = "rows, columns (512, as the pretrained network)"
+    add("--matrix", type=_number(int, 16), default=512, metavar="N", help=text)
     add("--synthetic", type=_number(int, 0), default=40, metavar="N", help="patients added (40)")
 
 
