@@ -42,6 +42,10 @@ RELEASE_SETTINGS = Settings(
 )
 """Settings of a network from seeds alone, but for the held-out patients."""
 
+DENSE_SETTINGS: dict[str, Any] = {"loss": "dense", "learning_rate": 4e-4, "average": 0.1}
+"""What is different in the second training, of 3/10 of the epochs, which keeps ears in foam, and
+hair: of 30 synthetic patients it halved the removed patient."""
+
 RELEASE_HELD_OUT = 0.03
 """Share of the patients, the first ones, that are held out."""
 
@@ -186,17 +190,18 @@ def make_weights(
     jobs: int = 2,
     settings: Settings = RELEASE_SETTINGS,
 ) -> dict:
-    """Render synthetic patients, train on them, and write the network and its model card.
+    """Render synthetic patients, train on them, the second time with `DENSE_SETTINGS`, and write
+    the network and its model card.
 
     Interrupted at any moment, the same call continues.
 
     Parameters
     ----------
-    folder : path, gets the training set, the run, headrest.onnx and headrest.json.
+    folder : path, gets the training set, run, run-dense, headrest.onnx and headrest.json.
     patients : int, one slice of 512 x 512 each.
     seed : int, of the first patient.
     jobs : int, processes that render.
-    settings : Settings; its `held_out` is replaced.
+    settings : Settings of the first training; its `held_out` is replaced.
 
     Returns
     -------
@@ -218,12 +223,22 @@ def make_weights(
         raise HeadrestError(f"{patients} patients are too few for batches of {settings.batch_size}")
     settings = replace(settings, held_out=[one.name for one in out])
     data = read_training_set(write_synthetic_set(folder, chosen, jobs))
-    history = train(data, folder / "run", **asdict(settings))
+    first, run = folder / "run", folder / "run-dense"
+    train(data, first, **asdict(settings))
+    more: dict[str, Any] = {
+        "epochs": round(0.3 * settings.epochs),
+        "half_resolution_epochs": 0,
+        **DENSE_SETTINGS,
+    }
+    history = train(data, run, **asdict(replace(settings, start_from=str(first), **more)))
     trained = patients - len(out)
-    # From the creation of the run's lock to its last epoch.
-    last = max(path.stat().st_mtime for path in (folder / "run" / "frames").glob("epoch_*"))
-    hours = (last - (folder / "run" / ".lock").stat().st_mtime) / 3600
-    steps = settings.epochs * ((settings.slices_per_epoch or trained) // settings.batch_size)
+    # From the creation of the first run's lock to the last epoch.
+    last = max(path.stat().st_mtime for path in (run / "frames").glob("epoch_*"))
+    hours = (last - (first / ".lock").stat().st_mtime) / 3600
+    epochs = settings.epochs + more["epochs"]
+    steps = epochs * ((settings.slices_per_epoch or trained) // settings.batch_size)
+    training: dict[str, Any] = {"held_out": len(out), "trained": trained, "steps": steps}
+    training |= {"second": more}
     card = {
         "description": "background, support and patient in an axial CT slice of the head",
         "headrest": __version__,
@@ -235,13 +250,13 @@ def make_weights(
             "first_seed": seed,
             "real": 0,
         },
-        "training": asdict(settings) | {"held_out": len(out), "trained": trained, "steps": steps},
+        "training": asdict(settings) | training,
         "training_hours": round(hours, 2),
         "machine": machine(),
         "results": {"held-out synthetic patients, network alone": history[-1]},
         "licence": "MIT",
     }
-    return write_release(folder, load_network(folder / "run"), card)
+    return write_release(folder, load_network(run), card)
 
 
 def choose_patients(patients: int, seed: int) -> list[SyntheticPatient]:
