@@ -101,11 +101,17 @@ def test_foam_and_its_cover_are_support(hu, support, probability, foam):
     assert np.array_equal(support_of(probability, hu, without=["faint support"]), support)
 
 
-def test_foam_needs_a_probability_and_dense_support(hu, support, foam):
+def test_foam_needs_a_probability(hu, support, foam):
     assert not support_of(1.0 * support, hu)[:, 56:61].any()
     assert support_of(support + 0.9 * foam, hu)[:, 56:61].mean() > 0.5
+
+
+def test_foam_alone_is_support_if_it_reaches_farther_than_hair(hu, support, foam):
     hu[support] = -1000
-    assert not support_of(0.9 * foam, hu).any()
+    assert not support_of(0.9 * foam, hu, (5.0, 1.0, 1.0)).any()
+    far = support_of(0.9 * foam, hu, (5.0, 8.0, 8.0))
+    assert far[foam].mean() > 0.9
+    assert not far[:, 3:5].any()
 
 
 def test_faint_voxels_at_the_skin_are_kept(hu, support, probability, foam):

@@ -56,12 +56,16 @@ FAINT_PROBABILITY, SPECK_VOXELS = 0.5, 10
 """Foam, covers and cloth are what has this probability up to `DENSE_HU`, and what is visible
 outside the patient. Components of fewer voxels are noise of the air."""
 
+HAIR_MM = 25.0
+"""Foam without dense support must reach this far from the outline of the patient in all slices.
+Hair does not: 20 mm at most in 700 synthetic patients, whose cushions do in 9 of 10."""
+
 MIN_PATIENT_ML = 0.5
 """Least volume of a component of the patient beside the largest: an arm, or the tip of a nose."""
 
 REMNANT_MM2 = 20.0
-"""A series with less than this in every slice has no support, at `SINGLE_SLICE_MM` or less: the
-smallest strap shows twice as much in some slice."""
+"""A series with less than this in every slice has no dense support, at `SINGLE_SLICE_MM` or less:
+the smallest strap shows twice as much in some slice."""
 
 MIN_SUPPORT_MM2 = 4.0
 """A slice with less support than this counts as absent, with less contact than this as free."""
@@ -97,12 +101,12 @@ def refine(
     sure = probability[box]
     support[box], patient[box] = _refine_dense(dense[box], sure, spacing_mm, steps)
     close = len(hu) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
-    if "small remnants" in steps and close and _is_remnant(support, spacing_mm):
+    if "small remnants" in steps and close and 0 < _largest_mm2(support, spacing_mm) < REMNANT_MM2:
         nothing = np.zeros_like(sure)
         support[box], patient[box] = _refine_dense(dense[box], nothing, spacing_mm, ())
     del dense  # memory for the next step
-    if "faint support" in steps and support.any():  # alone it may be hair
-        support |= _faint(support, patient, probability, hu)
+    if "faint support" in steps:
+        support |= _faint(support, patient, probability, hu, spacing_mm)
     return support, patient
 
 
@@ -140,9 +144,10 @@ def _reaches(probability, least):
     return probability.view(np.uint16) >= limit.view(np.uint16)
 
 
-def _faint(found, patient, probability, hu):
+def _faint(found, patient, probability, hu, spacing_mm):
     """Components of foam, covers, cloth and the support that was found. Visible voxels beside what
-    is not support need the probability: they may be its soft edge."""
+    is not support need the probability: they may be its soft edge. With hardly any dense support,
+    what is near the patient may be hair."""
     candidates = found.copy()
     for i, p in enumerate(probability):
         faint = _reaches(p, FAINT_PROBABILITY) & (hu[i] <= DENSE_HU) & ~patient[i]
@@ -150,6 +155,10 @@ def _faint(found, patient, probability, hu):
         candidates[i] |= faint | (hu[i] > VISIBLE_HU) & outside
     labels, count = label_voxels(candidates)
     likely = _are_likely(labels, count, candidates, probability, SPECK_VOXELS)
+    if _largest_mm2(found, spacing_mm) < REMNANT_MM2:
+        near = dilate(patient.any(0), HAIR_MM, spacing_mm[1:])
+        far = (~near[mask] for mask in candidates)
+        likely &= sum_by_label(labels, count, far) >= SPECK_VOXELS
     return select_voxels(candidates, labels, likely)
 
 
@@ -194,9 +203,9 @@ def _are_likely(labels, count, mask, probability, smallest=1):
     return (total >= COMPONENT_PROBABILITY * voxels) & (voxels >= smallest)
 
 
-def _is_remnant(found, spacing_mm):
-    largest_mm2 = max(map(np.count_nonzero, found)) * spacing_mm[1] * spacing_mm[2]
-    return 0 < largest_mm2 < REMNANT_MM2
+def _largest_mm2(found, spacing_mm):
+    """Area in the slice that has most."""
+    return max(map(np.count_nonzero, found)) * spacing_mm[1] * spacing_mm[2]
 
 
 def states(
