@@ -20,7 +20,7 @@ from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask, one_label
 from headrest.dicom.pixels import check_default_rescale
 from headrest.dicom.write import fill_hu, mask_digest, refuse_array
 from headrest.hounsfield import AIR
-from headrest.segment.anatomy import other_anatomy
+from headrest.segment.bound import other_anatomy
 from headrest.segment.morphology import volume_ml
 from headrest.segment.support import (
     check_method,

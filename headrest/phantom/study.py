@@ -6,15 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import (
-    AIR_LIKE_HU,
-    BACKGROUND,
-    DENSE_HU,
-    IGNORE_LABEL,
-    NOT_SUPPORT,
-    PATIENT,
-    SUPPORT,
-)
+from headrest.hounsfield import AIR_LIKE_HU, DENSE_HU, IGNORE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
 from headrest.phantom import chest_limbs, head, plastic, scanner, supports
 from headrest.phantom.materials import LIVING, Parameters, choose, happens
 from headrest.phantom.positioning import ANATOMY, Layout
@@ -262,7 +254,7 @@ def _scan_slice(layout, index):
 
         hu = decode(encode_array(hu, compression_ratios=[ratio], use_mct=False))
     support, patient = truth["support"] >= 0.5, truth["patient"] >= 0.5
-    labels = np.where(patient, PATIENT, BACKGROUND).astype(np.uint8)
+    labels = patient * np.uint8(PATIENT)
     labels[(truth["support"] > 1 / 255) & ~patient] = IGNORE_LABEL
     labels[support] = SUPPORT
     labels[support & (truth["hu"] < AIR_LIKE_HU)] = IGNORE_LABEL
