@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from headrest.hounsfield import IGNORE_LABEL, WIDE, window
+from headrest.hounsfield import IGNORE_LABEL, NOT_SUPPORT, WIDE, window
 from headrest.util import OTHER_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 from headrest.util import table as table  # notebooks print tables beside their figures
 
@@ -32,8 +32,9 @@ LABEL_CHARACTERS = 96
 
 SCALE_BAR_MM = 50
 
-LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (SECOND_COLOR, 0.3), IGNORE_LABEL: (OTHER_COLOR, 0.6)}
-"""Colour and opacity of the values of label images: support, patient, ignored."""
+LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (SECOND_COLOR, 0.3)}
+LABEL_COLORS |= dict.fromkeys((NOT_SUPPORT, IGNORE_LABEL), (OTHER_COLOR, 0.6))
+"""Colour and opacity of the values of label images: support, patient, the others."""
 
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 
