@@ -12,6 +12,7 @@ from headrest.segment.morphology import (
     open_mask,
     partial_volume_boundary,
 )
+from headrest.util import HeadrestError
 
 SPACING = (0.8, 0.8)
 Y, X = np.mgrid[:256, :256]
@@ -82,6 +83,12 @@ PATIENTS = {
     "tip-of-an-ear": head_with(TIP, -100),  # thin, short, soft: 18 mm, apart from the head
     "splinter-of-bone": head_with(TIP, 1500),
 }
+
+
+@pytest.mark.parametrize(("shape", "mm"), [((3, 64, 64), SPACING), ((64, 64), (5, *SPACING))])
+def test_refuses_a_series_as_a_slice(shape, mm):
+    with pytest.raises(HeadrestError, match=r"label_series\(hu, \(z, y, x\)\)"):
+        label_slice(np.zeros(shape), mm)
 
 
 @pytest.mark.parametrize("hu", PATIENTS.values(), ids=PATIENTS)

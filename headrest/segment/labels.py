@@ -7,7 +7,7 @@ method: the component is kept, and the state of the slice says so.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
@@ -41,6 +41,7 @@ from headrest.segment.morphology import (
     largest_component,
     open_mask,
 )
+from headrest.util import HeadrestError
 
 CORE_MM = 10.0
 """Parts of a patient component at least this thick are certainly patient."""
@@ -63,7 +64,7 @@ class Label:
     threshold : float, the K-Means threshold in HU.
     """
 
-    mask: np.ndarray
+    mask: np.ndarray = field(repr=False)
     state: str
     threshold: float
 
@@ -84,7 +85,7 @@ def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Labe
     Raises
     ------
     HeadrestError
-        If k is below 1.
+        If k is below 1, or for a series.
 
     Examples
     --------
@@ -95,6 +96,11 @@ def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Labe
     >>> label.state, int(label.mask.sum())
     ('free', 432)
     """
+    if (np.ndim(hu), len(spacing_mm)) != (2, 2):
+        raise HeadrestError(
+            f"a slice is (rows, columns) with a spacing (y, x), not {np.shape(hu)} with "
+            f"{tuple(spacing_mm)}; label_series(hu, (z, y, x)) takes a series"
+        )
     return _label(hu, _analyse(hu, spacing_mm, k))
 
 
