@@ -25,7 +25,7 @@ SIZE_STEP = 256
 MAX_SIZE = 1024
 """Larger slices are resampled to coarser pixels than `PIXEL_MM`, to bound the memory."""
 
-BATCH_PIXELS = 4 * NETWORK_SIZE**2
+BATCH_PIXELS = 2 * NETWORK_SIZE**2
 """Pixels that a network takes at once: more take more memory and are not faster."""
 
 MIN_PROBABILITY = 1.3e-4
