@@ -64,8 +64,8 @@ MIN_PATIENT_ML = 0.5
 """Least volume of a component of the patient beside the largest: an arm, or the tip of a nose."""
 
 REMNANT_MM2 = 20.0
-"""A series with less than this in every slice has no dense support, at `SINGLE_SLICE_MM` or less:
-the smallest strap shows twice as much in some slice."""
+"""A series with less than this in every slice has no dense support: the smallest strap shows twice
+as much in some slice."""
 
 MIN_SUPPORT_MM2 = 4.0
 """A slice with less support than this counts as absent, with less contact than this as free."""
@@ -100,8 +100,7 @@ def refine(
     box = bounding_box(dense, 1)
     sure = probability[box]
     support[box], patient[box] = _refine_dense(dense[box], sure, spacing_mm, steps)
-    close = len(hu) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM
-    if "small remnants" in steps and close and 0 < _largest_mm2(support, spacing_mm) < REMNANT_MM2:
+    if "small remnants" in steps and 0 < _largest_mm2(support, spacing_mm) < REMNANT_MM2:
         nothing = np.zeros_like(sure)
         support[box], patient[box] = _refine_dense(dense[box], nothing, spacing_mm, ())
     del dense  # memory for the next step
