@@ -187,7 +187,7 @@ def check_bounds(measured: Sequence[Mapping], splits: int = 50) -> dict[str, flo
 
 
 def write_calibration(
-    patients: int = 320, seed: int = CALIBRATION_SEED, jobs: int = 1, folder: Path = WEIGHTS
+    patients: int = 461, seed: int = CALIBRATION_SEED, jobs: int = 1, folder: Path = WEIGHTS
 ) -> dict[str, Any]:
     """Calibrate the pretrained network on synthetic patients, and store it beside the weights.
 
