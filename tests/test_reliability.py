@@ -101,7 +101,7 @@ GUARDS = {
         "slope-tiny rescale-of-electron-density table-beside-rescale",
     ),
     "series.rescale": (same_for_all, "07-slopes-differ 07-intercepts-differ"),
-    "read.series_notes": (nothing, "07-slopes-differ"),
+    "series_notes": (nothing, "07-slopes-differ"),
     "pixels.check_range": (nothing, "09-signed-as-unsigned 09-over-16000 intercept-forgotten"),
     "pixels.check_wrapped": (nothing, "64-wrapped-at-4096"),
     "pixels.mask_to_bits_stored": (
@@ -138,8 +138,8 @@ GUARDS = {
     ),
     "header.is_unit_pair": (lambda _: True, "50-axes-skewed axes-too-long"),
     "geometry.MAX_POSITION_MM": (1e99, "position-far-away"),
-    "read.UNIQUE_IN_SERIES": ({}, "two-patients two-studies"),
-    "read.is_copy": (lambda *_: True, "copy-of-other-slope copy-of-other-orientation"),
+    "UNIQUE_IN_SERIES": ({}, "two-patients two-studies"),
+    "is_copy": (lambda *_: True, "copy-of-other-slope copy-of-other-orientation"),
 }
 """For each guard, a public name in `headrest.dicom`: what replaces it, and the cases that come out
 wrong then."""
@@ -147,15 +147,15 @@ wrong then."""
 
 def replace_everywhere(monkeypatch, name, instead):
     """Replace a public name in its module, and in each module of the package that imports it."""
-    home, *rest = name.split(".")
-    owner = import_module(f"headrest.dicom.{home}")
-    for part in rest[:-1]:
+    *home, last = name.split(".")
+    owner = import_module(".".join(["headrest.dicom", *home[:1]]))
+    for part in home[1:]:
         owner = getattr(owner, part)
-    original = getattr(owner, rest[-1])
-    monkeypatch.setattr(owner, rest[-1], instead)
+    original = getattr(owner, last)
+    monkeypatch.setattr(owner, last, instead)
     for module in [m for n, m in sys.modules.items() if n.startswith("headrest.dicom")]:
-        if getattr(module, rest[-1], None) is original:
-            monkeypatch.setattr(module, rest[-1], instead)
+        if getattr(module, last, None) is original:
+            monkeypatch.setattr(module, last, instead)
 
 
 @pytest.mark.parametrize("guard", GUARDS)
