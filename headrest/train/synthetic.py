@@ -43,8 +43,8 @@ RELEASE_SETTINGS = Settings(
 """Settings of a network from seeds alone, but for the held-out patients."""
 
 DENSE_SETTINGS: dict[str, Any] = {"loss": "dense", "learning_rate": 4e-4, "average": 0.1}
-"""What is different in the second training, of 3/10 of the epochs, which keeps ears in foam, and
-hair: of 30 synthetic patients it halved the removed patient."""
+"""What is different in the second training, of 3/10 of the epochs, which keeps ears in foam: of 30
+synthetic patients it halved the removed patient."""
 
 RELEASE_HELD_OUT = 0.03
 """Share of the patients, the first ones, that are held out."""
