@@ -181,12 +181,13 @@ def _network(series, weights=None, provider=None):
     removed, dense = mask | boundary, hu > DENSE_HU
     lost_ml = expected_ml((1 - p for p in probability), _both(removed, dense), spacing_mm)
     appearance = measure_appearance(hu, patient, spacing_mm)
+    sure = (np.where(inside, p, np.float16(0)) for inside, p in zip(dense, probability))
     return Support(
         mask,
         boundary,
         patient,
         states(mask, patient, hu, spacing_mm),
-        confidence(map(np.multiply, probability, dense), _both(mask, dense), spacing_mm),
+        confidence(sure, _both(mask, dense), spacing_mm),
         probability,
         lost_ml,
         expected_ml(probability, (~one for one in removed), spacing_mm),
