@@ -100,12 +100,12 @@ def refine(
     box = bounding_box(dense, 1)
     sure = probability[box]
     support[box], patient[box] = _refine_dense(dense[box], sure, spacing_mm, steps)
-    if "small remnants" in steps and 0 < _largest_mm2(support, spacing_mm) < REMNANT_MM2:
+    if "small remnants" in steps and _is_remnant(support, spacing_mm):
         nothing = np.zeros_like(sure)
         support[box], patient[box] = _refine_dense(dense[box], nothing, spacing_mm, ())
     del dense  # memory for the next step
     if "faint support" in steps:
-        support |= _faint(support, patient, probability, hu, spacing_mm)
+        support |= _faint(support, patient, probability, hu, spacing_mm[1:])
     return support, patient
 
 
@@ -145,8 +145,8 @@ def _reaches(probability, least):
 
 def _faint(found, patient, probability, hu, spacing_mm):
     """Components of foam, covers, cloth and the support that was found. Visible voxels beside what
-    is not support need the probability: they may be its soft edge. With hardly any dense support,
-    what is near the patient may be hair."""
+    is not support need the probability: they may be its soft edge. Without dense support, what is
+    near the patient may be hair."""
     candidates = found.copy()
     for i, p in enumerate(probability):
         faint = _reaches(p, FAINT_PROBABILITY) & (hu[i] <= DENSE_HU) & ~patient[i]
@@ -154,8 +154,8 @@ def _faint(found, patient, probability, hu, spacing_mm):
         candidates[i] |= faint | (hu[i] > VISIBLE_HU) & outside
     labels, count = label_voxels(candidates)
     likely = _are_likely(labels, count, candidates, probability, SPECK_VOXELS)
-    if _largest_mm2(found, spacing_mm) < REMNANT_MM2:
-        near = dilate(patient.any(0), HAIR_MM, spacing_mm[1:])
+    if not found.any():
+        near = dilate(patient.any(0), HAIR_MM, spacing_mm)
         far = (~near[mask] for mask in candidates)
         likely &= sum_by_label(labels, count, far) >= SPECK_VOXELS
     return select_voxels(candidates, labels, likely)
@@ -202,15 +202,15 @@ def _are_likely(labels, count, mask, probability, smallest=1):
     return (total >= COMPONENT_PROBABILITY * voxels) & (voxels >= smallest)
 
 
-def _largest_mm2(found, spacing_mm):
-    """Area in the slice that has most."""
-    return max(map(np.count_nonzero, found)) * spacing_mm[1] * spacing_mm[2]
+def _is_remnant(found, spacing_mm):
+    largest_mm2 = max(map(np.count_nonzero, found)) * spacing_mm[1] * spacing_mm[2]
+    return 0 < largest_mm2 < REMNANT_MM2
 
 
 def states(
     support: np.ndarray, patient: np.ndarray, hu: np.ndarray, spacing_mm: Sequence[float]
 ) -> tuple[str, ...]:
-    """Classify each slice: its dense support is free or touching the patient, or it has none.
+    """Classify each slice: dense support touches the patient, support is free, or there is none.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def dense_loss(labels: Any, logits: Any) -> Any:
 
     What may not be removed is dense, and foam has many more voxels. For networks that are trained
     further: from the start, one of 2018 stayed where it found nothing. Labels need `DENSE_LABEL`.
-    Hair as a term of its own kept hair, and found half of the foam.
+    A term for hair alone kept the hair, but doubled the residual support.
     """
     z, true, either, _ = _prepare(labels, logits)
     patient, other, logit = true[BACKGROUND], true[SUPPORT], z[SUPPORT] - z[BACKGROUND]
