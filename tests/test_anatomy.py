@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from headrest.phantom import chest_limbs, ears_neck, head, plastic
-from headrest.phantom.materials import sample
+from headrest.phantom.materials import RANGES, sample
 from headrest.phantom.scene import Frame, Scene, Window
 
 
@@ -87,7 +87,7 @@ def test_hair_and_bandages_are_neither_support_nor_patient(name):
     whole.paint_patient(whole.share(skin), 40.0)
     whole.paint_support(whole.share(-skin), -930.0, rigid=False)
     before = whole.scene.support.copy()
-    foreign = sample(np.random.default_rng(0), plastic.FOREIGN_RANGES)
+    foreign = sample(np.random.default_rng(0), RANGES["foreign_objects"])
     foreign |= {"z": 60.0, "side": 1, "layer_mm": 12.0, "bandage_mm": 6.0}
     if name == "bandage":
         foreign |= {"z": 30.0}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from headrest.hounsfield import AIR
-from headrest.phantom.materials import Parameters, happens, sample, tissue_ranges
+from headrest.phantom.materials import RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Array,
     Points,
@@ -25,39 +25,6 @@ from headrest.phantom.scene import (
     waves,
 )
 
-CHEST_RANGES = {
-    "width": (0.74, 1.12),
-    "length": (0.76, 1.14),
-    "height": (1.0, 1.0),
-    "nod_deg": (0.0, 0.0),
-    "turn_deg": (-4.0, 4.0),
-    "lean_deg": (-2.0, 2.0),
-    "fat_mm": (2.0, 28.0),
-    "breast_mm": (0.0, 26.0),
-    "uneven_mm": (1.5, 5.0),
-    "seed": (0, 10**6),
-    "shoulder_z": (70.0, 125.0),
-    "arms": ["up", "up", "down", "belly"],
-    "arm_x": (178.0, 236.0),
-    "arm_y": (-35.0, 55.0),
-    "arm_mm": (30.0, 50.0),
-    "sclerosis": (0.0, 400.0),
-    "tissue": tissue_ranges("skin", "fat", "muscle", "lung", "blood", "liver")
-    | tissue_ranges("trabecular", "cortical"),
-}
-LIMB_RANGES = {
-    "part": ["upper_arm", "forearm", "forearm", "hand"],
-    "round_deg": (-200.0, 20.0),  # its direction: 0 is the left ear, -90 the tip of the nose
-    "middle_z": (-110.0, 80.0),
-    "gap_mm": (-4.0, 34.0),
-    "half_mm": (70.0, 160.0),
-    "lean": (-0.6, 0.6),
-    "slope": (-0.6, 0.6),
-    "turn_deg": (-90.0, 90.0),
-    "size": (0.7, 1.2),
-    "fat_mm": (0.5, 9.0),
-    "tissue": tissue_ranges("skin", "fat", "muscle", "cortical", "marrow"),
-}
 ACROSS = 0.3
 """Share of limbs that run across the head, not along it."""
 
@@ -77,7 +44,7 @@ LIMB_BONES = {
 
 def sample_patient(rng: Generator, kind: str) -> Parameters:
     """Sample a chest."""
-    return sample(rng, CHEST_RANGES)
+    return sample(rng, RANGES["chest"])
 
 
 def _column(points, x, y, half_x, half_y):
@@ -220,7 +187,7 @@ def _spine(window, tissue):
 def sample_limbs(rng: Generator) -> list[Parameters]:
     """Sample one or two limbs."""
     count = rng.integers(1, 3)
-    return [sample(rng, LIMB_RANGES) | {"across": happens(rng, ACROSS)} for _ in range(count)]
+    return [sample(rng, RANGES["limb"]) | {"across": happens(rng, ACROSS)} for _ in range(count)]
 
 
 def limb_center(limb: Parameters, z: float) -> Array | None:

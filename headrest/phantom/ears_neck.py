@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 from headrest.hounsfield import AIR
-from headrest.phantom.materials import TISSUE, Parameters, happens, sample, tissue_ranges
+from headrest.phantom.materials import RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Array,
     Points,
@@ -29,29 +29,6 @@ from headrest.phantom.scene import (
     within,
 )
 
-EAR_RANGES: Parameters = {
-    "left": {
-        "protrusion_deg": [(-12.0, 28.0)] * 6 + [(30.0, 48.0)],
-        "height_mm": (25.0, 34.0),
-        "width": (0.8, 1.25),
-        "thickness_mm": (3.0, 5.8),
-        "helix_mm": (0.0, 1.5),
-        "wave_mm": (-2.5, 3.5),
-        "twist_mm": (-2.5, 2.5),
-        "jitter_mm": (-1.8, 1.8),
-        "lobe_mm": (4.0, 8.0),
-        "shape": ["free"] * 4 + ["flattened", "folded", "forward"],
-        "leaf_mm": (20.0, 62.0),
-        "leaf_at": (-0.8, 0.8),
-        "leaf_lean": (-0.2, 0.35),
-        "leaf_bend": (0.0, 0.01),
-        "gap_mm": (1.0, 8.0),
-        "stalk_mm": (2.5, 6.0),
-        "inner_hu": (-300.0, 60.0),
-    },
-    "canal_mm": (1.5, 3.0),
-    "cartilage": TISSUE["cartilage"],
-}
 SECTION = {
     "free": ((-5, -2), (6, 0), (11, 5), (12, 12), (17, 19), (23, 23), (24, 18)),
     "flattened": ((-5, 0), (5, 2), (8, 8), (7, 16), (9, 23), (11, 30), (13, 26)),
@@ -59,24 +36,12 @@ SECTION = {
 }
 """Corners (outwards, backwards) in mm from the root, in a horizontal section of the pinna."""
 
-NECK_RANGES = {
-    "shoulder_mm": (140.0, 215.0),
-    "shoulder_z": (-215.0, -165.0),
-    "airway_mm": (5.0, 11.0),
-    "lordosis": (-8.0, 10.0),
-    "tip_x": (90.0, 150.0),
-    "tip_y": (0.0, 70.0),
-    "tip_z": (-160.0, -80.0),
-    "tip_axes_mm": {"x": (28.0, 60.0), "y": (22.0, 48.0), "z": (25.0, 70.0)},
-    "tip_shift_mm": (-18.0, 18.0),
-    "hu": tissue_ranges("cortical", "marrow", "muscle", "blood", "fluid"),
-}
 LUNG_TIP_HU = -840
 
 
 def sample_ears(rng: Generator, age: str) -> Parameters:
     """Sample both ears, similar but not equal."""
-    ears, other = sample(rng, EAR_RANGES), sample(rng, EAR_RANGES["left"])
+    ears, other = sample(rng, RANGES["ears"]), sample(rng, RANGES["ears"]["left"])
     left = ears["left"]
     ears["right"] = left | {name: other[name] for name in ("shape", "wave_mm", "jitter_mm")}
     mixed = 0.6 * left["protrusion_deg"] + 0.4 * other["protrusion_deg"]
@@ -86,7 +51,7 @@ def sample_ears(rng: Generator, age: str) -> Parameters:
 
 def sample_neck(rng: Generator, age: str) -> Parameters:
     """Sample neck and shoulders; a child's are higher, some reach up beside the chin."""
-    neck = sample(rng, NECK_RANGES)
+    neck = sample(rng, RANGES["neck"])
     neck["has_tips"] = happens(rng, 0.28)
     if age == "child":
         neck["shoulder_z"] += 20

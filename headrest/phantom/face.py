@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from headrest.hounsfield import AIR
-from headrest.phantom.materials import MATERIAL, Parameters, happens, sample, tissue_ranges
+from headrest.phantom.materials import RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Window,
     capsule,
@@ -21,28 +21,10 @@ from headrest.phantom.scene import (
     within,
 )
 
-FACE_RANGES = {
-    "seed": (0, 10**6),
-    "sinus": (0.6, 1.15),
-    "sinus_fluid": (0.0, 1.0),
-    "cells_mm": (7.0, 13.0),
-    "plates": (0.12, 0.34),
-    "mucosa": (0.8, 1.6),
-    "septum_mm": (-3.0, 3.0),
-    "globe_mm": (10.8, 12.6),
-    "teeth": (0.0, 1.0),
-    "gape_mm": (1.0, 12.0),
-    "fillings": (0, 7),
-    "zygoma_mm": (2.4, 4.5),
-    "hu": tissue_ranges("cortical", "marrow", "thin_bone", "fat", "muscle", "eye", "lens")
-    | tissue_ranges("eye_wall", "dentine", "enamel", "mucus", "gland"),
-    "metal": MATERIAL["amalgam"],
-}
-
 
 def sample_face(rng: Generator, age: str) -> Parameters:
     """Sample a face; children have small sinuses and no fillings, the old fewer teeth."""
-    face = sample(rng, FACE_RANGES)
+    face = sample(rng, RANGES["face"])
     if not happens(rng, 0.4) or age == "child":
         face["fillings"] = 0
     if age == "child":

@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from headrest.phantom import ears_neck, skull_brain
 from headrest.phantom.face import paint_face, sample_face
-from headrest.phantom.materials import Parameters, happens, sample, tissue_ranges
+from headrest.phantom.materials import RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Array,
     Points,
@@ -25,33 +25,6 @@ from headrest.phantom.scene import (
     smooth_union,
     waves,
 )
-
-HEAD_RANGES = {
-    "width": (0.93, 1.09),
-    "length": (0.90, 1.06),
-    "height": (0.93, 1.07),
-    "egg": (0.0, 0.13),
-    "crown": (0.05, 0.3),
-    "bumps_mm": (0.3, 1.6),
-    "warp_mm": (0.5, 2.6),
-    "warp_seed": (0, 10**6),
-    "nod_deg": (-22.0, 14.0),
-    "turn_deg": (-9.0, 9.0),
-    "lean_deg": (-6.0, 6.0),
-    "scalp_mm": (4.5, 10.0),
-    "cheek_mm": (-4.0, 7.0),
-    "nose_mm": (-3.0, 5.0),
-    "chin_mm": (-6.0, 6.0),
-    "neck_mm": (44.0, 64.0),
-    "nape_mm": (-8.0, 10.0),
-    "wrinkles_mm": (0.0, 2.5),
-    "fat_mm": (1.2, 6.5),
-    "muscle_seed": (0, 10**6),
-    "fat_planes": (0.15, 0.6),
-}
-CHILD_RANGES = {"width": (0.70, 0.93), "length": (0.70, 0.93), "height": (0.70, 0.92)}
-CHILD_SIZE = [(0.70, 0.93)] * 4 + [(0.56, 0.70)]
-"""Of the child's head in average heads; one of five is a newborn (35 of 56 cm around)."""
 
 HEAD_PARTS = {
     "skull": skull_brain.sample_skull,
@@ -64,15 +37,15 @@ HEAD_PARTS = {
 
 def sample_patient(rng: Generator, age: str) -> Parameters:
     """Sample a living head; `age` is "adult", "old" or "child"."""
-    head, child = sample(rng, HEAD_RANGES), sample(rng, CHILD_RANGES)
-    common = sample(rng, {"common": CHILD_SIZE})["common"]
-    if age == "child":
+    head, child = sample(rng, RANGES["head"]), sample(rng, RANGES["child"])
+    common = sample(rng, RANGES["child_size"])["common"]
+    if age == "child":  # one of five is a newborn, with a head of 35 cm around, not 56 cm
         head |= {n: round(common * (1 + 0.3 * (v / 0.82 - 1)), 4) for n, v in child.items()}
     if happens(rng, 0.08):
         head["turn_deg"] = head["turn_deg"] * 4
     if happens(rng, 0.1):  # one ear is slices above the other
         head["lean_deg"] = head["lean_deg"] * 2.5
-    head["tissue"] = sample(rng, tissue_ranges("skin", "fat", "muscle", "fluid", "mucus"))
+    head["tissue"] = sample(rng, RANGES["head_tissue"])
     head["age"] = age
     return head | {name: sample_part(rng, age) for name, sample_part in HEAD_PARTS.items()}
 

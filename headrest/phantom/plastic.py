@@ -15,7 +15,7 @@ from scipy import ndimage
 from headrest.hounsfield import AIR
 from headrest.phantom import head, skull_brain
 from headrest.phantom.face import paint_face
-from headrest.phantom.materials import LIVING, MATERIAL, Parameters, happens, sample
+from headrest.phantom.materials import LIVING, RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Array,
     Points,
@@ -29,54 +29,16 @@ from headrest.phantom.scene import (
     waves,
 )
 
-PLASTIC_RANGES = {
-    "hu": MATERIAL["plastic_skull"],
-    "count": (0, 5),
-    "seed": (0, 10**6),
-    "cut_z": (-20.0, 45.0),
-    "cut_mm": (-2.0, 5.0),
-    "neck_mm": (0.0, 24.0),
-    "resin": MATERIAL["resin"],
-    "radius_mm": (72.0, 105.0),
-    "wall_mm": (3.0, 8.0),
-    "fill": [(-15.0, 25.0)] * 3 + [(90.0, 140.0), (-1000.0, -980.0)],  # water, acrylic, air
-    "walls": (0.35, 1.0),
-    "tubes": (0, 3),
-    "tube_mm": (7.0, 26.0),
-    "stand": ["none", "none", "plate", "pillars"],
-    "stand_z": (-135.0, -70.0),
-    "stand_mm": (45.0, 98.0),
-    "block": ["no", "no", "yes"],
-    "slant": (-0.6, 0.6),
-    "length_mm": (60.0, 140.0),
-    "has_face": ["yes", "yes", "no"],
-}
 SOFT_PARTS = ("fat", "muscle", "eye", "lens", "eye_wall", "mucus", "gland")
 """Parts of a face that are air in a plastic skull."""
 
 ACRYLIC_HU, ROD_HU = 120.0, (-1000, -100, 120, 340, 900)
 
-FOREIGN_RANGES = {
-    "hair_mm": (1.0, 16.0),
-    "hair_hu": MATERIAL["hair"],
-    "dense_hu": MATERIAL["dense_hair"],
-    "layer_mm": (1.5, 14.0),
-    "layer_hu": MATERIAL["pressed_hair"],
-    "bandage_mm": (1.5, 9.0),
-    "bandage_hu": MATERIAL["cloth"],
-    "seed": (0, 10**6),
-    "silicone": MATERIAL["silicone"],
-    "metal": MATERIAL["metal"],
-    "x": (-50.0, 50.0),
-    "z": (10.0, 60.0),
-    "side": [-1, 1],
-    "count": (3, 12),
-}
-
 
 def sample_patient(rng: Generator, kind: str) -> Parameters:
     """Sample a phantom with the shape of a head; `kind` is "plastic" or "water"."""
-    p = head.sample_patient(rng, "adult") | {"kind": kind, "phantom": sample(rng, PLASTIC_RANGES)}
+    p = head.sample_patient(rng, "adult")
+    p |= {"kind": kind, "phantom": sample(rng, RANGES["phantom"])}
     hu, skull, face = p["phantom"]["hu"], p["skull"], p["face"]
     p["tissue"] = dict.fromkeys(p["tissue"], AIR)
     plastic_hu = dict.fromkeys(skull["hu"], hu)
@@ -170,7 +132,7 @@ def _paint_cylinder(window, skin, phantom):
 
 def sample_foreign_objects(rng: Generator, kind: str) -> Parameters:
     """Sample foreign objects; "present" is empty for phantoms and chests."""
-    foreign = sample(rng, FOREIGN_RANGES)
+    foreign = sample(rng, RANGES["foreign_objects"])
     present = [name for name, (_, share) in FOREIGN_OBJECTS.items() if happens(rng, share)]
     if kind == "child" and "earrings" in present:
         present.remove("earrings")

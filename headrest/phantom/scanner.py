@@ -12,50 +12,12 @@ import numpy as np
 from numpy.random import Generator
 from scipy import fft, ndimage, sparse
 
-from headrest.phantom.materials import Parameters, choose, happens, sample
+from headrest.phantom.materials import RANGES, Parameters, choose, happens, sample
 
-PROTOCOL_RANGES = {
-    "coverage_mm": (125.0, 235.0),
-    "neck_coverage_mm": (230.0, 340.0),
-    "above_mm": (-12.0, 28.0),
-    "fov_mm": (195.0, 290.0),
-    "wide_fov_mm": (290.0, 500.0),
-    "neck_fov_mm": (250.0, 460.0),
-    "x_mm": (-14.0, 14.0),
-    "y_mm": (-22.0, 22.0),
-    "off_center": {"x": (25.0, 75.0), "y": (-50.0, 50.0), "side": [-1, 1]},
-    "tilt_deg": (-24.0, 24.0),
-    "gap_jitter": (0.02, 0.3),
-    "hu_offset": (-6.0, 6.0),
-}
-CHEST_PROTOCOL_RANGES = PROTOCOL_RANGES | {
-    "coverage_mm": (200.0, 290.0),
-    "above_mm": (20.0, 60.0),
-    "fov_mm": (330.0, 430.0),
-    "wide_fov_mm": (400.0, 500.0),
-    "y_mm": (-10.0, 30.0),
-    "off_center": {"x": (25.0, 60.0), "y": (-40.0, 60.0), "side": [-1, 1]},
-}
 MATRIX_WEIGHTS = {"512": 0.86, "256": 0.08, "768": 0.06}
 THICKNESS_MM = (0.625, 1.0, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 7.0, 8.0, 10.0)
 PADDING_WEIGHTS = {"none": 0.34, "-1024": 0.12, "-2000": 0.2, "-1500": 0.12, "-3024": 0.22}
 
-SCANNER_RANGES = {
-    "fwhm_mm": [(0.75, 1.5)] * 6 + [(1.5, 2.3)],
-    "bone_fwhm_mm": (0.45, 0.75),
-    "edge": (0.0, 0.35),
-    "bone_edge": (0.2, 0.9),
-    "noise_hu": (1.3, 6.0),
-    "bone_noise": (2.0, 6.0),
-    "sharp_noise_hu": (60.0, 150.0),
-    "air_noise": (0.25, 0.9),
-    "hardening": (0.15, 1.0),
-    "starvation": (0.2, 1.4),
-    "rings_hu": (1.0, 7.0),
-    "seed": (0, 10**9),
-    "lift_hu": (-2.0, 5.0),
-    "glow_hu": (0.0, 12.0),
-}
 METAL_EXCESS = 1.5
 """Metal absorbs more than the 12-bit CT numbers of `materials` say."""
 
@@ -70,7 +32,7 @@ def sample_protocol(
     rng: Generator, matrix: int | None, slices: int | None, vertex_mm: float, region: str
 ) -> Parameters:
     """Sample the protocol for a patient whose vertex is `vertex_mm` above the origin."""
-    p = sample(rng, CHEST_PROTOCOL_RANGES if region == "chest" else PROTOCOL_RANGES)
+    p = sample(rng, RANGES["chest_protocol"] if region == "chest" else RANGES["protocol"])
     sampled = int(choose(rng, MATRIX_WEIGHTS))
     p["matrix"] = int(matrix or sampled)
     fov = p["wide_fov_mm"] if happens(rng, 0.14) else p["fov_mm"]
@@ -122,7 +84,7 @@ def first_voxel(protocol: Parameters, index: int) -> np.ndarray:
 
 def sample_scanner(rng: Generator) -> Parameters:
     """Sample a reconstruction kernel, a dose and the strength of artefacts."""
-    scanner = sample(rng, SCANNER_RANGES)
+    scanner = sample(rng, RANGES["scanner"])
     scanner["kernel"] = "bone" if happens(rng, 0.2) else "soft"
     scanner["rings"] = happens(rng, 0.15)
     scanner["low_dose"] = happens(rng, 0.15)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from headrest.hounsfield import AIR
-from headrest.phantom.materials import TISSUE, Parameters, happens, sample, tissue_ranges
+from headrest.phantom.materials import RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Array,
     Points,
@@ -25,54 +25,13 @@ from headrest.phantom.scene import (
     within,
 )
 
-SKULL_RANGES = {
-    "thickness_mm": (4.5, 9.0),
-    "uneven": (0.05, 0.17),
-    "seed": (0, 10**6),
-    "diploe_share": (0.12, 0.38),
-    "crests_mm": (0.0, 7.0),
-    "frontal_sinus": (0.0, 1.3),
-    "mastoid_air": (-0.7, 0.7),
-    "mastoid_size": (0.6, 1.2),
-    "ridge_mm": (12.0, 24.0),
-    "ridge_slope": (0.35, 0.65),
-    "clivus_mm": (14.0, 30.0),
-    "orbit_roof_mm": (2.0, 8.0),
-    "hu": tissue_ranges("cortical", "diploe", "petrous", "thin_bone"),
-}
-CRANIOTOMY_RANGES = {
-    "x": (-60.0, 60.0),
-    "y": (-60.0, 60.0),
-    "z": (30.0, 70.0),
-    "radius_mm": (8.0, 45.0),
-    "flap": ["none", "sunken", "plate"],
-}
-BRAIN_RANGES = {
-    "seed": (0, 10**6),
-    "atrophy": (0.0, 0.5),
-    "ventricles": (0.5, 1.15),
-    "asymmetry": (0.85, 1.15),
-    "gyri_mm": (17.0, 24.0),
-    "falx_mm": (0.5, 1.3),
-    "plexus_mm": (0.0, 4.5),
-    "pineal_mm": (0.0, 2.2),
-    "hu": tissue_ranges("grey", "white", "fluid", "falx", "calcification"),
-}
-LESION_RANGES = {
-    "kind": ["infarct", "bleeding", "subdural", "hygroma"],
-    "x": (-45.0, 45.0),
-    "y": (-55.0, 55.0),
-    "z": (-10.0, 50.0),
-    "radius_mm": (6.0, 30.0),
-    "clot": TISSUE["clot"],
-}
 LESION_HU = {"infarct": 18, "hygroma": 9}
 
 
 def sample_skull(rng: Generator, age: str) -> Parameters:
     """Sample a skull; those of children are thin and without air cells."""
-    skull = sample(rng, SKULL_RANGES)
-    is_open, hole = happens(rng, 0.08), sample(rng, CRANIOTOMY_RANGES)
+    skull = sample(rng, RANGES["skull"])
+    is_open, hole = happens(rng, 0.08), sample(rng, RANGES["craniotomy"])
     skull["craniotomy"] = hole if is_open else None
     if age == "child":
         skull["thickness_mm"] *= 0.45
@@ -83,7 +42,7 @@ def sample_skull(rng: Generator, age: str) -> Parameters:
 
 def sample_brain(rng: Generator, age: str) -> Parameters:
     """Sample a brain: wide sulci and ventricles in the old, hardly any in children."""
-    brain, lesion = sample(rng, BRAIN_RANGES), sample(rng, LESION_RANGES)
+    brain, lesion = sample(rng, RANGES["brain"]), sample(rng, RANGES["lesion"])
     brain["lesion"] = lesion if happens(rng, 0.22) else None
     if age == "old":
         brain["atrophy"] += 0.45

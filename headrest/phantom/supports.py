@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 from numpy.random import Generator
 
-from headrest.phantom import materials as ranges
 from headrest.phantom import soft_shapes as soft
 from headrest.phantom import support_shapes as shapes
-from headrest.phantom.materials import Parameters, choose, happens, sample
+from headrest.phantom.materials import RANGES, Parameters, choose, happens, sample
 
 
 class Kind(NamedTuple):
@@ -35,45 +34,47 @@ class Kind(NamedTuple):
 
 
 CATALOGUE = {
-    "u_shell": Kind(shapes.u_shell, ranges.SHELL, "below", True, main=0.22),
-    "side_rails": Kind(shapes.side_rails, ranges.RAIL, "sides", True, main=0.14),
-    "trough": Kind(shapes.trough, ranges.BAR, "below", True, main=0.09),
-    "open_arms": Kind(shapes.open_arms, ranges.BAR, "below", True, main=0.08),
-    "flat_board": Kind(shapes.flat_board, ranges.COUCH, "below", True, main=0.1),
-    "head_cup": Kind(shapes.head_cup, ranges.SHELL, "below", True, main=0.07),
-    "double_shell": Kind(shapes.double_shell, ranges.BAR, "below", True, main=0.08),
-    "pedestal": Kind(shapes.pedestal, ranges.BAR, "below", True, main=0.03),
-    "covered_shell": Kind(shapes.covered_shell, ranges.LINED, "below", True, main=0.09),
-    "curved_cushion": Kind(soft.curved_cushion, ranges.PAD, "below", pad=0.2),
-    "foam_block": Kind(soft.foam_block, ranges.PAD, "below", pad=0.09),
-    "pillow": Kind(soft.pillow, ranges.PAD, "below", pad=0.12),
-    "gel_pad": Kind(soft.gel_pad, ranges.PAD, "below", pad=0.07),
-    "ring_donut": Kind(soft.ring_donut, ranges.PAD, "below", pad=0.05),
-    "rolled_towel": Kind(soft.rolled_towel, ranges.PAD, "below", pad=0.05),
-    "cradle_cushion": Kind(soft.cradle_cushion, ranges.PAD, "around", pad=0.16),
-    "vacuum_cushion": Kind(soft.vacuum_cushion, ranges.BEAD, "around", pad=0.07),
-    "foam_cup": Kind(soft.foam_cup, ranges.CUP, "around", pad=0.42),
-    "egg_crate": Kind(soft.egg_crate, ranges.TEETH, "below", pad=0.07),
-    "mattress": Kind(soft.mattress, ranges.MAT, "below", pad=0.04),
-    "temple_wedges": Kind(soft.temple_wedges, ranges.PAD, "sides", extra=0.22),
-    "brow_strap": Kind(soft.strap, ranges.CLOTH, "around", extra=0.14),
-    "chin_strap": Kind(soft.strap, ranges.CHIN, "around", extra=0.06),
-    "linen": Kind(soft.linen, ranges.CLOTH, "around", extra=0.24),
-    "blanket": Kind(soft.blanket, ranges.CLOTH, "around", extra=0.1),
-    "folded_cloth": Kind(soft.folded_cloth, ranges.COTTON, "around", extra=0.14),
-    "clothes": Kind(soft.blanket, ranges.CLOTHES, "around", extra=0.1),
-    "thermoplastic_mask": Kind(soft.thermoplastic_mask, ranges.MASK, "around", extra=0.12),
-    "arm_cushions": Kind(soft.arm_cushions, ranges.PAD, "sides", extra=0.03),
-    "cables": Kind(shapes.cables, ranges.SMALL_PARTS, "fixed", extra=0.1),
-    "bolts": Kind(shapes.bolts, ranges.SMALL_PARTS, "fixed", extra=0.08),
-    "clamps": Kind(shapes.clamps, ranges.SMALL_PARTS, "fixed", extra=0.06),
-    "drip_line": Kind(shapes.drip_line, ranges.SMALL_PARTS, "fixed", extra=0.07),
-    "skull_clamp": Kind(shapes.skull_clamp, ranges.CLAMP, "fixed", True, extra=0.05),
-    "neck_plate": Kind(shapes.neck_plate, ranges.PLATE, "below", True, extra=0.06),
-    "border_arc": Kind(shapes.border_arc, ranges.ARC, "border", True, extra=0.1),
-    "couch_rails": Kind(shapes.couch_rails, ranges.PROFILE, "under", True, extra=0.1),
-    "curved_couch": Kind(shapes.curved_couch, ranges.COUCH, "below", True, main=0.09, extra=0.16),
-    "flat_couch": Kind(shapes.flat_couch, ranges.COUCH, "below", True, main=0.06, extra=0.1),
+    "u_shell": Kind(shapes.u_shell, RANGES["shell"], "below", True, main=0.22),
+    "side_rails": Kind(shapes.side_rails, RANGES["rail"], "sides", True, main=0.14),
+    "trough": Kind(shapes.trough, RANGES["bar"], "below", True, main=0.09),
+    "open_arms": Kind(shapes.open_arms, RANGES["bar"], "below", True, main=0.08),
+    "flat_board": Kind(shapes.flat_board, RANGES["couch"], "below", True, main=0.1),
+    "head_cup": Kind(shapes.head_cup, RANGES["shell"], "below", True, main=0.07),
+    "double_shell": Kind(shapes.double_shell, RANGES["bar"], "below", True, main=0.08),
+    "pedestal": Kind(shapes.pedestal, RANGES["bar"], "below", True, main=0.03),
+    "covered_shell": Kind(shapes.covered_shell, RANGES["lined"], "below", True, main=0.09),
+    "curved_cushion": Kind(soft.curved_cushion, RANGES["pad"], "below", pad=0.2),
+    "foam_block": Kind(soft.foam_block, RANGES["pad"], "below", pad=0.09),
+    "pillow": Kind(soft.pillow, RANGES["pad"], "below", pad=0.12),
+    "gel_pad": Kind(soft.gel_pad, RANGES["pad"], "below", pad=0.07),
+    "ring_donut": Kind(soft.ring_donut, RANGES["pad"], "below", pad=0.05),
+    "rolled_towel": Kind(soft.rolled_towel, RANGES["pad"], "below", pad=0.05),
+    "cradle_cushion": Kind(soft.cradle_cushion, RANGES["pad"], "around", pad=0.16),
+    "vacuum_cushion": Kind(soft.vacuum_cushion, RANGES["bead"], "around", pad=0.07),
+    "foam_cup": Kind(soft.foam_cup, RANGES["cup"], "around", pad=0.42),
+    "egg_crate": Kind(soft.egg_crate, RANGES["teeth"], "below", pad=0.07),
+    "mattress": Kind(soft.mattress, RANGES["mat"], "below", pad=0.04),
+    "temple_wedges": Kind(soft.temple_wedges, RANGES["pad"], "sides", extra=0.22),
+    "brow_strap": Kind(soft.strap, RANGES["cloth"], "around", extra=0.14),
+    "chin_strap": Kind(soft.strap, RANGES["chin"], "around", extra=0.06),
+    "linen": Kind(soft.linen, RANGES["cloth"], "around", extra=0.24),
+    "blanket": Kind(soft.blanket, RANGES["cloth"], "around", extra=0.1),
+    "folded_cloth": Kind(soft.folded_cloth, RANGES["cotton"], "around", extra=0.14),
+    "clothes": Kind(soft.blanket, RANGES["clothes"], "around", extra=0.1),
+    "thermoplastic_mask": Kind(soft.thermoplastic_mask, RANGES["mask"], "around", extra=0.12),
+    "arm_cushions": Kind(soft.arm_cushions, RANGES["pad"], "sides", extra=0.03),
+    "cables": Kind(shapes.cables, RANGES["small_parts"], "fixed", extra=0.1),
+    "bolts": Kind(shapes.bolts, RANGES["small_parts"], "fixed", extra=0.08),
+    "clamps": Kind(shapes.clamps, RANGES["small_parts"], "fixed", extra=0.06),
+    "drip_line": Kind(shapes.drip_line, RANGES["small_parts"], "fixed", extra=0.07),
+    "skull_clamp": Kind(shapes.skull_clamp, RANGES["clamp"], "fixed", True, extra=0.05),
+    "neck_plate": Kind(shapes.neck_plate, RANGES["plate"], "below", True, extra=0.06),
+    "border_arc": Kind(shapes.border_arc, RANGES["arc"], "border", True, extra=0.1),
+    "couch_rails": Kind(shapes.couch_rails, RANGES["profile"], "under", True, extra=0.1),
+    "curved_couch": Kind(
+        shapes.curved_couch, RANGES["couch"], "below", True, main=0.09, extra=0.16
+    ),
+    "flat_couch": Kind(shapes.flat_couch, RANGES["couch"], "below", True, main=0.06, extra=0.1),
 }
 """The order of the rows decides which random numbers a row gets, so seeds depend on it."""
 
@@ -175,7 +176,7 @@ def sample_support(rng: Generator, name: str, contact: str, is_dense: bool = Fal
     """Sample one support; `contact` says how the head meets its supports."""
     is_rigid, is_pad = CATALOGUE[name].is_rigid, name in PAD_WEIGHTS
     p: Parameters = (
-        {"name": name} | sample(rng, ranges.POSITION) | sample(rng, CATALOGUE[name].ranges)
+        {"name": name} | sample(rng, RANGES["position"]) | sample(rng, CATALOGUE[name].ranges)
     )
     is_close = (is_pad or name in CLOSE_SUPPORTS) and happens(rng, CLOSE)
     free = p["close_mm" if is_close else "free_gap_mm"]
