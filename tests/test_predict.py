@@ -1,5 +1,7 @@
 """From HU to probability: any matrix, uncertain slices, and networks that do not fit."""
 
+from threading import Barrier
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -61,18 +63,21 @@ def test_augmentation_starts_at_an_uncertain_area(pixels, batches):
     assert [len(x) for x in network.seen] == batches
 
 
-@pytest.mark.parametrize(
-    ("slices", "mm", "batches"),
-    [(8, 0.5, [2] * 4), (8, 1.4, [1] * 8), (13, 0.5, [2] * 6 + [1]), (5, 1.4, [1] * 5)],
-)
-def test_slices_are_predicted_in_batches(slices, mm, batches):
-    hu = np.full((slices, 512, 512), -1000.0)
-    for i in set(range(slices)) - {3, 6}:
-        hu[i] = 100
-    network = certain()
-    found = series_probability(hu, (5, mm, mm), network)
-    assert [len(x) for x in network.seen] == batches
-    assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 2 * slices * 512)
+@pytest.mark.parametrize(("mm", "at_once"), [(0.5, 1), (0.5, 4), (1.4, 2)])
+def test_slices_are_predicted_in_as_many_threads_as_the_network_takes(mm, at_once):
+    hu = np.full((8, 512, 512), -1000.0)
+    hu[[0, 1, 2, 4, 5, 7]] = 100
+    network, together = certain(), Barrier(at_once)
+
+    def waiting(x):
+        together.wait(10)  # until so many threads are here
+        return network(x)
+
+    if at_once > 1:
+        waiting.at_once = at_once
+    found = series_probability(hu, (5, mm, mm), waiting)
+    assert [len(x) for x in network.seen] == [1] * 8
+    assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 2 * 8 * 512)
 
 
 def test_only_uncertain_slices_are_augmented():
@@ -80,7 +85,7 @@ def test_only_uncertain_slices_are_augmented():
     hu[:, 100:200] = 100
     hu[:2, :, 256:] = -1000
     found = series_probability(hu, SPACING_MM, network)
-    assert [len(x) for x in network.seen] == [2, 1, 1]
+    assert [len(x) for x in network.seen] == [1, 1, 1, 1]
     assert (found[:2, 100:200, :256] > 0.99).all()
     assert found[2, 100:200] == pytest.approx((expit(9) + 0.5) / 2, abs=1e-3)
 

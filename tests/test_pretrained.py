@@ -186,7 +186,7 @@ def test_refuses_a_file_or_a_network_of_another_kind(exported, damage, reason):
 @pytest.mark.parametrize(("value", "threads"), [("3", 3), ("5,2", 5), ("", None), ("many", None)])
 def test_threads_are_those_of_a_worker_or_the_cores_of_the_process(monkeypatch, value, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert pretrained._threads() == (cores if threads is None else threads)
 
 

@@ -114,6 +114,13 @@ def test_foam_alone_is_support_if_it_reaches_farther_than_hair(hu, support, foam
     assert not far[:, 3:5].any()
 
 
+def test_foam_alone_is_support_if_the_border_of_the_image_cuts_it(hu, support, foam):
+    rows = slice(None, np.flatnonzero(foam.any((0, 2)))[-1] + 1)
+    hu, foam = np.where(support, -1000, hu)[:, rows], foam[:, rows]
+    assert support_of(0.9 * foam, hu, (5.0, 1.0, 1.0))[foam].mean() > 0.9
+    assert not support_of(0.7 * foam, hu, (5.0, 1.0, 1.0)).any()
+
+
 def test_faint_voxels_at_the_skin_are_kept(hu, support, probability, foam):
     dense = (hu > -500) & ~support
     edge = np.stack([ndimage.binary_dilation(m, np.ones((3, 3))) for m in dense]) & ~dense

@@ -93,9 +93,8 @@ def test_a_calibration_belongs_to_its_weights(tmp_path):
 
 
 def test_expected_volume_is_a_sum_of_probabilities():
-    probability = np.array([[[0.5, 0.25]], [[1, 0]]], np.float16)
-    mask = np.array([[[1, 1]], [[0, 1]]], bool)
-    assert bound.expected_ml(probability, mask, (10, 10, 10)) == (0.75, 0.0)
+    probabilities = np.array([0.5, 0.25], np.float16), np.zeros(0, np.float16)
+    assert bound.expected_ml(probabilities, (10, 10, 10)) == (0.75, 0.0)
 
 
 def test_appearance_measures_width_cuts_and_lungs():

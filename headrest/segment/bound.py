@@ -84,17 +84,16 @@ def conformal_factor(losses: ArrayLike, expected: ArrayLike, level: float = LEVE
 
 
 def expected_ml(
-    probability: Iterable[np.ndarray], mask: Iterable[np.ndarray], spacing_mm: Sequence[float]
+    probabilities: Iterable[np.ndarray], spacing_mm: Sequence[float]
 ) -> tuple[float, ...]:
-    """Volume of a class that lies in a mask, as the probabilities expect it.
+    """Volume of a class in some voxels, as its probabilities there expect it.
 
-    With the probability of the patient and the removed voxels: the removed patient. With that of
-    the support and the voxels that remain: the residual support.
+    Those of the patient in the removed voxels give the removed patient; those of the support in
+    the voxels that remain, the residual support.
 
     Parameters
     ----------
-    probability : float array (slices, rows, columns), 0 to 1, or an iterable of its slices.
-    mask : bool array of that shape, or an iterable of its slices.
+    probabilities : for each slice a float array (n,), 0 to 1.
     spacing_mm : (z, y, x) in mm.
 
     Returns
@@ -102,8 +101,7 @@ def expected_ml(
     tuple of float (slices,), in ml.
     """
     ml = float(np.prod(spacing_mm)) / 1000
-    sums = (p[m].sum(dtype=np.float64) for p, m in zip(probability, mask))
-    return tuple(round(float(total) * ml, 4) for total in sums)
+    return tuple(round(float(p.sum(dtype=np.float64)) * ml, 4) for p in probabilities)
 
 
 def measure_appearance(

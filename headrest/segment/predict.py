@@ -1,6 +1,7 @@
 """A network over a whole series: HU in, probability of support out."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import ndimage
@@ -24,9 +25,6 @@ SIZE_STEP = 256
 
 MAX_SIZE = 1024
 """Larger slices are resampled to coarser pixels than `PIXEL_MM`, to bound the memory."""
-
-BATCH_PIXELS = 2 * NETWORK_SIZE**2
-"""Pixels that a network takes at once: more take more memory and are not faster."""
 
 MIN_PROBABILITY = 1.3e-4
 """Lower ones are stored as 0. Below half of it float16 is subnormal, and NumPy 30 times slower."""
@@ -70,31 +68,28 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     0.75
     """
     found = np.empty(hu.shape, np.float16)
-    uncertain, (low, high) = [], UNCERTAIN
-    for i, p in _predict(hu, range(len(hu)), spacing_mm, network):
-        found[i] = p
+    low, high = UNCERTAIN
+
+    def predict(i):
+        found[i] = p = _slice_probability(hu[i], spacing_mm[1:], network)
         pixels = np.count_nonzero((p > low) & (p < high) & (hu[i] > DENSE_HU))
-        if pixels * spacing_mm[1] * spacing_mm[2] >= UNCERTAIN_MM2:
-            uncertain.append(i)
-    flipped = hu[..., ::-1]
-    for i, p in _predict(flipped, uncertain, spacing_mm, network, "test-time augmentation"):
+        return pixels * spacing_mm[1] * spacing_mm[2] >= UNCERTAIN_MM2
+
+    def predict_flipped(i):
+        p = _slice_probability(hu[i, :, ::-1], spacing_mm[1:], network)
         found[i] = (found[i] + p[:, ::-1]) / 2
+
+    at_once = getattr(network, "at_once", 1)
+    uncertain = _in_threads(predict, range(len(hu)), at_once, "predicting")
+    _in_threads(predict_flipped, np.flatnonzero(uncertain), at_once, "test-time augmentation")
     return found
 
 
-def _predict(hu, indices, spacing_mm, network, description="predicting"):
-    """Index and probability of support, float32, of each of some slices."""
-    size = network_size(hu.shape[1:], spacing_mm[1:])
-    batch = max(BATCH_PIXELS // size**2, 1)
-    with tqdm(total=len(indices), desc=description, unit="slice", delay=2, leave=False) as bar:
-        for start in range(0, len(indices), batch):
-            chosen = indices[start : start + batch]
-            predicted = _batch_probability([hu[i] for i in chosen], spacing_mm[1:], network)
-            for i, (support, patient) in zip(chosen, predicted):
-                total = np.where(hu[i] > DENSE_HU, support + patient, 1)
-                support = support / np.maximum(total, MIN_PROBABILITY)
-                yield i, np.where(support > MIN_PROBABILITY, support, 0)
-            bar.update(len(chosen))
+def _in_threads(work, slices, at_once, description):
+    with ThreadPoolExecutor(at_once) as pool:
+        results = pool.map(work, slices)
+        bar = tqdm(results, description, len(slices), unit="slice", delay=2, leave=False)
+        return list(bar)
 
 
 def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
@@ -113,19 +108,17 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
     return min(int(steps) * SIZE_STEP, MAX_SIZE)
 
 
-def _batch_probability(hu, spacing_mm, network):
-    """Probabilities in each slice of a batch, (2, rows, columns)."""
-    shape, mm = hu[0].shape, min(spacing_mm)
+def _slice_probability(hu, spacing_mm, network):
+    """Probability of support in a slice, float32 (rows, columns)."""
+    shape, mm = hu.shape, min(spacing_mm)
     isotropic = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
     square = (max(isotropic),) * 2
     lead = [(max(isotropic) - n) // 2 for n in isotropic]
     middle = tuple(slice(a, a + n) for a, n in zip(lead, isotropic))
-    x = np.empty((len(hu), *(network_size(shape, spacing_mm),) * 2), np.float32)
-    for one, scaled in zip(hu, x):  # one slice fits into the cache
-        padded = _pad(_resample(one, isotropic), square, middle)
-        scale(_resample(padded, scaled.shape), out=scaled)
+    x = np.empty((1, *(network_size(shape, spacing_mm),) * 2), np.float32)
+    scale(_resample(_pad(_resample(hu, isotropic), square, middle), x[0].shape), out=x[0])
     predicted = np.asarray(network(x), np.float32)
-    expected = [(len(x), n, *x.shape[1:]) for n in (1, 2)]
+    expected = [(1, n, *x[0].shape) for n in (1, 2)]
     if predicted.shape not in expected:
         raise HeadrestError(
             f"the network returns {predicted.shape} for {x.shape}, not {expected[1]}: "
@@ -134,9 +127,11 @@ def _batch_probability(hu, spacing_mm, network):
     if predicted.shape[1] == 1:
         visible = x[:, None] > scale(VISIBLE_HU)
         predicted = np.concatenate([predicted * visible, 1 - predicted], axis=1)
-    return [
-        np.stack([_resample(_resample(one, square)[middle], shape) for one in p]) for p in predicted
-    ]
+    support, patient = (_resample(_resample(p, square)[middle], shape) for p in predicted[0])
+    total = np.maximum(support + patient, MIN_PROBABILITY)
+    support = np.divide(support, total, out=support.copy(), where=hu > DENSE_HU)
+    support[support <= MIN_PROBABILITY] = 0
+    return support
 
 
 def _pad(hu, square, middle):

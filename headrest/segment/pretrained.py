@@ -31,6 +31,10 @@ PROVIDERS: dict[str, tuple[str, dict]] = {
 }
 """Execution providers of ONNX Runtime, and options: the mantissa of TF32 has 10 bits only."""
 
+MAX_AT_ONCE = 4
+"""Slices that are predicted at once on a CPU, each in a thread of its own: a slice of 512 x 512
+takes about 60 MB."""
+
 LOADING = Lock()
 
 MAX_BYTES = 2**31
@@ -91,15 +95,23 @@ def load_ahead(path: str | None = None, provider: str | None = None) -> None:
 
 @lru_cache(maxsize=2)
 def _load(path, _, provider):
-    session = _session(path, provider)
+    return _Network(path, _session(path, provider))
 
-    def probability(scaled: np.ndarray) -> np.ndarray:
+
+class _Network:
+    """A session of ONNX Runtime as a function of scaled slices."""
+
+    def __init__(self, path: Path, session: Any) -> None:
+        self._path, self._session = path, session
+        on_cpu = session.get_providers()[0] == PROVIDERS["cpu"][0]
+        self.at_once = min(_threads(), MAX_AT_ONCE) if on_cpu else 1
+
+    def __call__(self, scaled: np.ndarray) -> np.ndarray:
+        slices = np.ascontiguousarray(scaled, np.float32)
         try:
-            return session.run([OUTPUT], {INPUT: np.ascontiguousarray(scaled, np.float32)})[0]
+            return self._session.run([OUTPUT], {INPUT: slices})[0]
         except Exception as error:  # ONNX Runtime has no class of its own for them
-            raise HeadrestError(f"{path}: fails on slices of {scaled.shape}") from error
-
-    return probability
+            raise HeadrestError(f"{self._path}: fails on slices of {scaled.shape}") from error
 
 
 def weights_hash(path: str | Path | None = None) -> str:
@@ -127,7 +139,7 @@ def _session(path: Path, provider: str | None) -> Any:
         names = ", ".join(key for key, (name, _) in PROVIDERS.items() if name in available)
         raise HeadrestError(f"no execution provider {wanted!r} is installed; there is: {names}")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = _threads()
+    options.intra_op_num_threads = max(_threads() // MAX_AT_ONCE, 1)
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_mem_pattern = wanted != "directml"  # which does not support it
@@ -156,4 +168,4 @@ def _threads() -> int:
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if first.isdecimal():
         return int(first)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -179,7 +179,9 @@ def _network(series, weights=None, provider=None):
     mask, patient = refine(probability, hu, spacing_mm)
     boundary = _boundary(series, mask, [DENSE_HU] * len(series))
     removed, dense = mask | boundary, hu > DENSE_HU
-    lost_ml = expected_ml((1 - p for p in probability), _both(removed, dense), spacing_mm)
+    lost = (1 - p[m] for p, m in zip(probability, _both(removed, dense)))
+    lost_ml = expected_ml(lost, spacing_mm)
+    left = (p[(p.view(np.uint16) > 0) & ~m] for p, m in zip(probability, removed))
     appearance = measure_appearance(hu, patient, spacing_mm)
     sure = (np.where(inside, p, np.float16(0)) for inside, p in zip(dense, probability))
     return Support(
@@ -190,7 +192,7 @@ def _network(series, weights=None, provider=None):
         confidence(sure, _both(mask, dense), spacing_mm),
         probability,
         lost_ml,
-        expected_ml(probability, (~one for one in removed), spacing_mm),
+        expected_ml(left, spacing_mm),
         bound_ml(lost_ml, appearance, read_calibration(weights_hash(weights))),
     )
 
