@@ -60,10 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         required=True, metavar="COMMAND", title="commands", description=COMMANDS
     )
-    data = (_add_fetch, _add_synthesize, _add_dataset)
-    network = (_add_train, _add_export, _add_make_weights, _add_video)
-    for add_command in (_add_clean, *data, *network, _add_score):
-        add_command(commands)
+    for add_commands in (_add_clean, _add_data, _add_network, _add_score):
+        add_commands(commands)
     return parser
 
 
@@ -104,10 +102,26 @@ def _add_clean(commands):
     add("--scheduler", metavar="ADDRESS", help="Dask scheduler, or its file, that does the work")
 
 
-def _add_fetch(commands):
+def _add_data(commands):
     add = _add_command(commands, "fetch", _fetch).add_argument
     add("name", metavar="NAME", nargs="?", help="for example ge-head")
     add("--list", action="store_true", help="list all scans with their licences")
+    add = _add_command(commands, "synthesize", _synthesize).add_argument
+    add("out", metavar="OUT", type=_path, help="folder for the patients")
+    add("--patients", type=_number(int, 1), default=10, metavar="N", help="number of patients (10)")
+    add("--seed", type=_number(int, 0), default=0, help="seed of the first patient (0)")
+    add("--jobs", type=_number(int, 1), default=1, metavar="N", help="patients in parallel (1)")
+    add("--slices", type=_number(int, 1), metavar="N", help="slices per patient (random)")
+    add("--matrix", type=_number(int, 16), metavar="N", help="rows and columns (random)")
+    add("--region", choices=("head", "chest"), default="head", help="(head)")
+    add = _add_command(commands, "dataset", _dataset).add_argument
+    add("scans", metavar="SCANS", type=_path, help="folder of DICOM or NIfTI, or a file")
+    add("masks", metavar="MASKS", type=_path, help="folder of masks: NIfTI, SEG, .npz")
+    add("data", metavar="DATA", type=_path, help="folder for the training set")
+    add("--name", default="manual", help="name of the labels (manual)")
+    text = "rows, columns (512, as the pretrained network)"
+    add("--matrix", type=_number(int, 16), default=512, metavar="N", help=text)
+    add("--synthetic", type=_number(int, 0), default=40, metavar="N", help="patients added (40)")
 
 
 def _fetch(name, list):
@@ -124,17 +138,6 @@ def _fetch(name, list):
         print((fetch_idc if name.startswith("idc-") else fetch)(name))
 
 
-def _add_synthesize(commands):
-    add = _add_command(commands, "synthesize", _synthesize).add_argument
-    add("out", metavar="OUT", type=_path, help="folder for the patients")
-    add("--patients", type=_number(int, 1), default=10, metavar="N", help="number of patients (10)")
-    add("--seed", type=_number(int, 0), default=0, help="seed of the first patient (0)")
-    add("--jobs", type=_number(int, 1), default=1, metavar="N", help="patients in parallel (1)")
-    add("--slices", type=_number(int, 1), metavar="N", help="slices per patient (random)")
-    add("--matrix", type=_number(int, 16), metavar="N", help="rows and columns (random)")
-    add("--region", choices=("head", "chest"), default="head", help="(head)")
-
-
 def _synthesize(out, patients, seed, jobs, **options):
     """Write synthetic CT series below OUT, one folder per patient, with the truth in truth.npz.
 
@@ -143,17 +146,6 @@ def _synthesize(out, patients, seed, jobs, **options):
     from headrest.phantom import synthesize_patients
 
     synthesize_patients(out, patients, seed, jobs, **options)
-
-
-def _add_dataset(commands):
-    add = _add_command(commands, "dataset", _dataset).add_argument
-    add("scans", metavar="SCANS", type=_path, help="folder of DICOM or NIfTI, or a file")
-    add("masks", metavar="MASKS", type=_path, help="folder of masks: NIfTI, SEG, .npz")
-    add("data", metavar="DATA", type=_path, help="folder for the training set")
-    add("--name", default="manual", help="name of the labels (manual)")
-    text = "rows, columns (512, as the pretrained network)"
-    add("--matrix", type=_number(int, 16), default=512, metavar="N", help=text)
-    add("--synthetic", type=_number(int, 0), default=40, metavar="N", help="patients added (40)")
 
 
 def _dataset(scans, masks, data, name, matrix, synthetic):
@@ -170,7 +162,7 @@ def _dataset(scans, masks, data, name, matrix, synthetic):
     print(f"{data}: train on it with: train {data} RUN --labels {name} --start-from pretrained")
 
 
-def _add_train(commands):
+def _add_network(commands):
     add = _add_command(commands, "train", _train).add_argument
     add("data", metavar="DATA", type=_path, help="folder of a training set, see notebook 02")
     add("run_folder", metavar="RUN", type=_path, help="folder for checkpoints and frames")
@@ -196,6 +188,17 @@ def _add_train(commands):
         text = options.pop("help", "") + ("" if default is None else f" ({default})")
         add(flag, dest=name, default=default, help=text.strip(), **options)
     add("--resume", action="store_true", help="continue the run in RUN")
+    add = _add_command(commands, "export", _export).add_argument
+    add("run_folder", metavar="RUN", type=_path, help="folder that `train` wrote")
+    add("out", metavar="OUT.onnx", type=_path)
+    add = _add_command(commands, "make-weights", _make_weights).add_argument
+    add("folder", metavar="FOLDER", type=_path)
+    add("--patients", type=_number(int, 1), default=8000, metavar="N", help="(8000)")
+    add("--seed", type=_number(int, 0), default=10_000, help="seed of the first patient (10000)")
+    add("--jobs", type=_number(int, 1), default=2, metavar="N", help="patients in parallel (2)")
+    add = _add_command(commands, "video", _video).add_argument
+    add("run_folder", metavar="RUN", type=_path, help="folder that `train` wrote")
+    add("out", metavar="OUT", type=_path, help=".mp4 (H.264), or a small .webp or .gif")
 
 
 def _train(data, run_folder, resume, **settings):
@@ -214,12 +217,6 @@ def _train(data, run_folder, resume, **settings):
     )
 
 
-def _add_export(commands):
-    add = _add_command(commands, "export", _export).add_argument
-    add("run_folder", metavar="RUN", type=_path, help="folder that `train` wrote")
-    add("out", metavar="OUT.onnx", type=_path)
-
-
 def _export(run_folder, out):
     """Write the network of RUN as ONNX, with weights in float16.
 
@@ -233,14 +230,6 @@ def _export(run_folder, out):
     print(f"{out}: SHA-256 {weights_hash(out)}; use it with: clean --weights {out}")
 
 
-def _add_make_weights(commands):
-    add = _add_command(commands, "make-weights", _make_weights).add_argument
-    add("folder", metavar="FOLDER", type=_path)
-    add("--patients", type=_number(int, 1), default=8000, metavar="N", help="(8000)")
-    add("--seed", type=_number(int, 0), default=10_000, help="seed of the first patient (10000)")
-    add("--jobs", type=_number(int, 1), default=2, metavar="N", help="patients in parallel (2)")
-
-
 def _make_weights(folder, patients, seed, jobs):
     """Train a network on one slice each of synthetic patients; write weights and model card.
 
@@ -251,12 +240,6 @@ def _make_weights(folder, patients, seed, jobs):
 
     card = make_weights(folder, patients, seed, jobs)
     print(f"{folder}: {card['parameters']} parameters, SHA-256 {card['sha256'][:12]}")
-
-
-def _add_video(commands):
-    add = _add_command(commands, "video", _video).add_argument
-    add("run_folder", metavar="RUN", type=_path, help="folder that `train` wrote")
-    add("out", metavar="OUT", type=_path, help=".mp4 (H.264), or a small .webp or .gif")
 
 
 def _video(run_folder, out):

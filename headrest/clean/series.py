@@ -52,27 +52,21 @@ class CleanOptions:
         Mask that a person corrected, of one series: exactly its voxels are removed, and no method
         is used. A path is NIfTI or a DICOM Segmentation, see `headrest.dicom.mask.read_mask`.
     patient_only : bool, fill everything that is not patient: covers, linen, tubes and noise too.
-    segmentation : bool
-        Write `masks/NAME-segmentation.dcm` as well, beside the folder NAME of the series: a DICOM
-        Segmentation of the support with its partial-volume boundary, whether or not
+    segmentation : bool, write `masks/NAME-segmentation.dcm` as well, beside the folder NAME of the
+        series: a DICOM Segmentation of the support with its partial-volume boundary, whether or not
         `patient_only` fills more, and of the patient.
     labelmap : bool, the same as a DICOM Label Map Segmentation, `masks/NAME-labelmap.dcm`.
-    structures : bool
-        The same as an RT Structure Set, `masks/NAME-structures.dcm`, with the support as SUPPORT
-        and the patient as EXTERNAL. Needs contourpy.
-    nifti : bool
-        Write `headrest.nii.gz`, a label image (1 support with boundary, 2 patient), and the
-        cleaned image `cleaned.nii.gz` as well. Needs nibabel.
-    nifti_resample : bool
-        As `nifti`, and for uneven or tilted series, which NIfTI cannot hold or holds sheared,
-        `headrest-resampled.nii.gz` and `cleaned-resampled.nii.gz` on an even, upright grid.
-    probability : bool
-        Write `probability.nii.gz` as well, the probability of support from 0 to 1 as float, for an
-        evenly spaced series without tilt and the method "network". Needs nibabel.
+    structures : bool, the same as an RT Structure Set, `masks/NAME-structures.dcm`, with the
+        support as SUPPORT and the patient as EXTERNAL. Needs contourpy.
+    nifti : bool, write `headrest.nii.gz`, a label image (1 support with boundary, 2 patient), and
+        the cleaned image `cleaned.nii.gz` as well. Needs nibabel.
+    nifti_resample : bool, as `nifti`, and for uneven or tilted series, which NIfTI cannot hold or
+        holds sheared, `headrest-resampled.nii.gz` and `cleaned-resampled.nii.gz` on an even grid.
+    probability : bool, write `probability.nii.gz` as well, from 0 to 1 as float, for an evenly
+        spaced series without tilt and the method "network". Needs nibabel.
     pictures : bool, keep a picture of every slice, `preview/slices.zip`, for `headrest.clean.page`.
-    accept_ml : float, optional
-        Write series below `review/` whose bound on the patient removed is above these ml, or
-        that have none. A mask that a person corrected is accepted.
+    accept_ml : float, optional, write series below `review/` whose bound on the patient removed is
+        above these ml, or that have none. A mask that a person corrected is accepted.
     compress : bool, compress slices as their source is, without loss; see `headrest.dicom.codecs`.
     drop_private : bool, delete private elements, which may name the patient.
     acquisition, by_instance_number, default_rescale, allow_missing

@@ -80,12 +80,7 @@ def fetch_idc(name: str) -> Path:
 
     Returns
     -------
-    Path of its folder, one file per slice.
-
-    Raises
-    ------
-    HeadrestError
-        As `fetch`, or where idc-index is not installed.
+    Path of its folder, one file per slice. Errors as `fetch`, or where idc-index is not installed.
 
     Notes
     -----
@@ -112,13 +107,9 @@ def fetch_idc(name: str) -> Path:
 def idc_series() -> list[dict[str, str]]:
     """List the series that `fetch_idc` knows: heads of 13 patients, chests of three.
 
-    Returns
-    -------
-    list of dict of name (letters distinguish series of one patient), part, scanner, slices, bytes,
-    licence (CC BY 3.0 or 4.0), collection, doi, series_uid (0020,000E).
+    Each has a name (letters distinguish series of one patient), part, scanner, slices, bytes,
+    licence, collection, doi, and series_uid (0020,000E).
 
-    Examples
-    --------
     >>> sorted({row["licence"] for row in idc_series()})
     ['CC BY 3.0', 'CC BY 4.0']
     """

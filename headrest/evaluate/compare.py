@@ -79,22 +79,11 @@ def read_patient(folder: str | Path) -> Case:
 
 
 def read_scan(folder: str | Path, reference: str | Path) -> Case:
-    """Read a real scan that has a reference.
+    """Read a real scan that has a reference, an .npz file of data/reference.
 
-    Parameters
-    ----------
-    folder : path, searched with all its subfolders for the series with as many slices as the
-        reference.
-    reference : path of an .npz file of data/reference.
-
-    Returns
-    -------
-    Case. Its slices are "free" or "absent": a reference does not say where the support touches.
-
-    Raises
-    ------
-    HeadrestError
-        Where no series fits, or several do.
+    The folder is searched with all subfolders for the series with as many slices; HeadrestError
+    where none fits, or several do. Slices of the Case are "free" or "absent": a reference does not
+    say where the support touches.
     """
     label, tight = read_arrays(reference, ("label", "label_tight")).values()
     fitting = [found for found in find_series(folder).series if len(found.files) == len(label)]
@@ -164,7 +153,7 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
     dict of str to MethodCounts, all of the same slices in the same order. Dice of all support
     compares masks without their partial-volume boundary; the rest counts what is removed.
     """
-    rows: dict[str, list] = {name: [] for name in chosen}
+    counts: dict[str, list] = {name: [] for name in chosen}
     for case in cases:
         hu = case.series.hu  # rescaled before the clock starts
         for name, method in chosen.items():
@@ -172,33 +161,35 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
             found = method(case.series)
             cpu_ms = 1000 * (time.process_time() - start) / len(hu)
             masks = (found.mask, found.removed) if isinstance(found, Support) else (found, found)
-            rows[name] += _count(case, *masks, cpu_ms)
-    return {name: MethodCounts(*map(np.array, zip(*row))) for name, row in rows.items()}
+            counts[name].append(_count(case, *masks) | {"cpu_ms": np.full(len(hu), cpu_ms)})
+    return {
+        name: MethodCounts(**{key: np.concatenate([one[key] for one in each]) for key in each[0]})
+        for name, each in counts.items()
+    }
 
 
-def _count(case, mask, removed, cpu_ms):
-    """One row per slice, in the order of the fields of MethodCounts."""
+def _count(case, mask, removed):
+    """Fields of MethodCounts, but for the CPU time: dict of arrays (slices,)."""
     hu, spacing_mm, known, true = case.series.hu, case.series.spacing_mm, case.known, case.support
-    dense, faint = hu > DENSE_HU, hu > VISIBLE_HU
-    dense_true, dense_found = true & dense, removed & dense & known
+    dense, faint = true & (hu > DENSE_HU), true & (hu > VISIBLE_HU)
+    dense_found = removed & (hu > DENSE_HU) & known
     inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
-    counts = count_slices(true, mask, known)
-    border = (counts - count_slices(true[inner], mask[inner], known[inner]))[:3]
-    masks = (true & ~removed, true & faint, true & faint & ~removed, case.patient & removed)
-    further = [
-        *count_slices(dense_true, dense_found, known)[:3],
-        *border,
-        *(np.count_nonzero(one, axis=(1, 2)) for one in masks),
-    ]
-    voxel_ml, mm = np.prod(spacing_mm) / 1000, spacing_mm[1:]
-    return [
-        (
-            *(i, case.groups[i], *counts[:, i], case.name, case.kind),
-            *(one[i] for one in further),
-            *(voxel_ml, surface_distance_mm(dense_true[i], dense_found[i], mm), cpu_ms),
-        )
-        for i in range(len(hu))
-    ]
+    overlaps = {"": count_slices(true, mask, known)}
+    overlaps["dense_"] = count_slices(dense, dense_found, known)
+    overlaps["border_"] = overlaps[""] - count_slices(true[inner], mask[inner], known[inner])
+    counts = {
+        prefix + name: n
+        for prefix, overlap in overlaps.items()
+        for name, n in zip(("true", "found", "shared"), overlap)
+    }
+    masks = {"missed": true & ~removed, "lost": case.patient & removed}
+    masks |= {"faint_true": faint, "faint_missed": faint & ~removed}
+    counts |= {name: np.count_nonzero(one, axis=(1, 2)) for name, one in masks.items()}
+    pairs, mm = zip(dense, dense_found), spacing_mm[1:]
+    counts["distance_mm"] = np.array([surface_distance_mm(*pair, mm) for pair in pairs])
+    counts |= {"indices": np.arange(len(hu)), "groups": case.groups, "pixels": overlaps[""][3]}
+    constants = {"names": case.name, "kinds": case.kind, "voxel_ml": np.prod(spacing_mm) / 1000}
+    return counts | {name: np.full(len(hu), value) for name, value in constants.items()}
 
 
 def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -217,14 +208,13 @@ def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) 
 
 
 def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures of a method under m weightings (m, n) of its n slices, as by `patient_weights`.
+    """Measures of a method under m weightings (m, n) of its n slices, as by `patient_weights`: dict
+    of float arrays (m,).
 
-    Returns
-    -------
-    dict of str to float array (m,). Dice, IoU and accuracy are of all pixels together, `case_dice`
-    is the mean of the Dice of each patient; `all_background` is the accuracy of an empty mask; ml
-    are means per patient; `solved` is a share of slices; distance and CPU time are medians, the
-    distance over slices with a dense support. "dense" is above -500 HU, "faint" above -800 HU.
+    Dice, IoU and accuracy are of all pixels together, `case_dice` is the mean of the Dice of each
+    patient; `all_background` is the accuracy of an empty mask; ml are means per patient; `solved`
+    is a share of slices; distance and CPU time are medians, the distance over slices with a dense
+    support. "dense" is above -500 HU, "faint" above -800 HU.
     """
 
     def parts(prefix: str, weight: np.ndarray = weights) -> list[np.ndarray]:
@@ -271,10 +261,8 @@ def _median(values, weights):
 def summary(counts: MethodCounts, group: str | None = None) -> dict[str, list[float]]:
     """Measures of a method with their intervals, over all slices or one group of them.
 
-    Returns
-    -------
-    dict of str to [value, low, high], one for each of `measures`, and "worst" and "dense_worst",
-    the Dice of the worst slice, which has no interval. NaN where the group has no slices.
+    Returns [value, low, high] for each of `measures`, and for "worst" and "dense_worst", the Dice
+    of the worst slice, which has no interval. NaN where the group has no slices.
     """
     chosen = counts if group is None else counts.take(counts.groups == group)
     empty = not len(chosen.names)

@@ -184,15 +184,12 @@ def surface_distance_mm(
     """
     from scipy.spatial import KDTree  # imported here: it takes as long as this whole module
 
-    a, b = (_surface(mask) * spacing_mm for mask in _same_shape(mask_true, mask_pred))
+    masks = _same_shape(mask_true, mask_pred)
+    a, b = (np.argwhere(m & ~ndimage.binary_erosion(m)) * spacing_mm for m in masks)
     if not (len(a) and len(b)):
         return 0.0 if len(a) == len(b) else float("inf")
     distances = [KDTree(there).query(here)[0] for here, there in ((a, b), (b, a))]
     return float(np.percentile(np.concatenate(distances), percent))
-
-
-def _surface(mask):
-    return np.argwhere(mask & ~ndimage.binary_erosion(mask))
 
 
 @dataclass(frozen=True)
@@ -238,16 +235,9 @@ class SliceCounts:
 
 
 def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
-    """Probability of support in slices, which a network gets in batches of `EVALUATION_BATCH`.
+    """Probability of support in slices (n, rows, columns) in HU, by a model of `segment.unet`.
 
-    Parameters
-    ----------
-    model : keras.Model of `headrest.segment.unet`
-    hu : array (n, rows, columns), in HU.
-
-    Returns
-    -------
-    float32 array (n, output, output), 0 to 1; smaller than the slices for a VALID network.
+    Returns a float32 array (n, output, output), 0 to 1; a VALID network gives smaller ones.
     """
     from headrest.segment.unet import keras_probability  # needs Keras
 
@@ -256,20 +246,10 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
 
 
 def evaluate_slices(
-    model: keras.Model,
-    data: Any,
-    indices: ArrayLike,
-    labels: str = "truth",
+    model: keras.Model, data: Any, indices: ArrayLike, labels: str = "truth"
 ) -> SliceCounts:
-    """Compare the predictions of a network with labels.
-
-    Parameters
-    ----------
-    model : keras.Model of `headrest.segment.unet`
-    data : headrest.train.dataset.TrainingSet
-    indices : int array (n,), slices that the network was not trained on.
-    labels : str, name of the labels.
-    """
+    """Compare the predictions of a network with labels of a `headrest.train.dataset.TrainingSet`,
+    in the slices `indices` (n,), which it was not trained on."""
     from headrest.segment.unet import output_size  # needs Keras
 
     target, size = data.target(labels), output_size(model, data.hu.shape[1])
@@ -277,21 +257,13 @@ def evaluate_slices(
     counts = [np.zeros((4, 0), int)]
     for start in range(0, len(indices), EVALUATION_BATCH):
         chosen = indices[start : start + EVALUATION_BATCH]
-        found = slice_probability(model, data.hu[chosen]) >= 0.5
-        label = crop(target[chosen], size)
-        known = label != IGNORE_LABEL
-        counts.append(count_slices(label == SUPPORT, found, known))
+        found, label = slice_probability(model, data.hu[chosen]) >= 0.5, crop(target[chosen], size)
+        counts.append(count_slices(label == SUPPORT, found, label != IGNORE_LABEL))
     return SliceCounts(indices, data.states[labels][indices], *np.concatenate(counts, 1))
 
 
 def evaluate_labels(data: Any, labels: str = "kmeans", reference: str = "truth") -> SliceCounts:
-    """Compare the labels of a training set with others of it, for support above `DENSE_HU` only.
-
-    Parameters
-    ----------
-    data : headrest.train.dataset.TrainingSet
-    labels, reference : str, names of labels.
-    """
+    """Compare labels of a TrainingSet with others of it, for support above `DENSE_HU` only."""
     true, found = data.target(reference), data.target(labels)
     known = (true != IGNORE_LABEL) & ~((true == SUPPORT) & (data.hu <= DENSE_HU))
     counts = count_slices(true == SUPPORT, found == SUPPORT, known)

@@ -150,17 +150,11 @@ def _dices(counts, suffix):
 
 
 def appearance(hu: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
-    """Measure noise, sharpness and HU of a series.
+    """Measure noise, sharpness and HU of a series in HU (slices, rows, columns), -1024 outside the
+    field of view, of a spacing (z, y, x).
 
-    Parameters
-    ----------
-    hu : float array (slices, rows, columns), in HU, -1024 outside the field of view.
-    spacing_mm : (z, y, x) in mm.
-
-    Returns
-    -------
-    dict of str to float, medians over the slices that have the measure, NaN where none has. Noise
-    is the standard deviation of the difference to a 5 x 5 mean.
+    Returns medians over the slices that have the measure, NaN where none has. Noise is the standard
+    deviation of the difference to a 5 x 5 mean.
     """
     slices = [_measure_slice(np.asarray(one, np.float32), spacing_mm[1:]) for one in hu]
     values = {name: np.array([one[name] for one in slices]) for name in slices[0]}
@@ -171,13 +165,8 @@ def appearance(hu: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
 def compare_appearance(
     synthetic: Sequence[dict[str, float]], real: Mapping[str, dict[str, float]]
 ) -> dict[str, list]:
-    """Columns of `headrest.util.table`: 5, 50 and 95 % of synthetic studies, and real ones.
-
-    Parameters
-    ----------
-    synthetic : sequence of measures by `appearance`, one per study.
-    real : dict of name to such measures.
-    """
+    """Columns of `headrest.util.table`: 5, 50 and 95 % of the measures by `appearance` of synthetic
+    studies, and those of real ones, by name."""
     columns: dict[str, list] = {"measure": list(synthetic[0])}
     for q in (5, 50, 95):
         columns[f"{q} %"] = [np.nanpercentile([s[m] for s in synthetic], q) for m in synthetic[0]]

@@ -169,11 +169,8 @@ def describe(counts: Counts, profile: str) -> str:
 def write_results(
     path: str | Path, counts: Counts, profile: str, scans: Mapping[str, Counts] | None = None
 ) -> dict[str, Any]:
-    """Write the results of a comparison as JSON, and read them back.
-
-    `counts` are those of synthetic patients, `scans` those of each real scan. The folder of the
-    file is made.
-    """
+    """Write the results of a comparison as JSON into a file, whose folder is made, and read them
+    back. `counts` are those of synthetic patients, `scans` those of each real scan."""
     results = {
         "description": describe(counts, profile),
         "headrest": __version__,
@@ -185,27 +182,17 @@ def write_results(
             for scan, found in (scans or {}).items()
         },
     }
+    rounded = {"parse_float": lambda text: round(float(text), 6), "parse_constant": lambda _: None}
+    results = json.loads(json.dumps(results), **rounded)  # None for NaN and infinity
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(_finite(results), indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return read_results(path)
 
 
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_finite(one) for one in value]
-    if isinstance(value, float):
-        return round(value, 6) if np.isfinite(value) else None
-    return value
-
-
 def read_results(path: str | Path) -> dict[str, Any]:
-    """Read the results that `write_results` wrote; None stands for what is not finite.
-
-    Raises a HeadrestError where the file is missing or damaged.
-    """
+    """Read the results that `write_results` wrote, None for what is not finite; HeadrestError where
+    the file is missing or damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -42,7 +42,6 @@ TRUTH_ARRAYS = ("labels", "contact")
 
 
 def _uid(study, *names):
-    """A UID that depends on the seed, the options and the names only."""
     p = study.parameters
     source = [p["region"], p["seed"], p["protocol"]["matrix"], len(study.hu), p["contact_kind"]]
     source += [*names, *("limbs" for _ in p["limbs"])]
@@ -111,18 +110,13 @@ def write_dicom(study: Study, folder: str | Path) -> Path:
     Parameters
     ----------
     study : Study
-    folder : new or empty folder. It gets 0001.dcm and on, one per slice in ascending order along
-        the slice normal; truth.npz with labels and contact of `Study`
-        in this order; and parameters.json with the sampled parameters.
+    folder : new or empty folder, gets 0001.dcm and on, one per slice in ascending order along the
+        slice normal; truth.npz with labels and contact of `Study`; and parameters.json.
 
     Returns
     -------
-    Path of the folder, which appears only when it is complete.
-
-    Raises
-    ------
-    HeadrestError
-        If the folder is not empty or cannot be written.
+    Path of the folder, which appears only when it is complete. Raises a HeadrestError if it is not
+    empty or cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -159,20 +153,14 @@ def synthesize_patients(
 
     Parameters
     ----------
-    folder : path
-    patients : their number.
-    seed : seed of the first patient; the others follow.
+    patients, seed : their number, and the seed of the first; the others follow.
     jobs : number of processes.
     **options : for `synthesize`.
 
     Returns
     -------
-    list of the folders.
-
-    Raises
-    ------
-    HeadrestError
-        If a folder of that name contains another patient, or cannot be written.
+    list of the folders. Raises a HeadrestError if a folder of that name contains another patient,
+    or cannot be written.
     """
     work = partial(_write_patient, folder=Path(folder), options=options)
     results = run_ordered(work, range(seed, seed + patients), jobs)

@@ -185,7 +185,7 @@ def montage(
     column_titles, row_titles : sequence of str, optional, above and beside the grid.
     """
     marked = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
-    small = [_average(one, step) for one in volume]
+    small = [np.asarray(Image.fromarray(np.float32(one)).reduce(step)) for one in volume]
     tiles = [overlay(one, mask, center, width) for one, mask in zip(small, marked)]
     height, breadth = (n + 4 for n in tiles[0].shape[:2])  # a gutter of 4 pixels
     rows = -(-len(tiles) // columns)
@@ -207,13 +207,6 @@ def montage(
         lines = textwrap.fill(text, max(LABEL_CHARACTERS // columns, 8))
         _write(axis, x + 0.04 * breadth, y + 0.04 * height, lines, va="top")
     return figure
-
-
-def _average(image, step):
-    rows, columns = (-(-n // step) for n in image.shape)
-    edges = [(0, rows * step - image.shape[0]), (0, columns * step - image.shape[1])]
-    blocks = np.pad(image.astype(np.float32), edges, "edge").reshape(rows, step, columns, step)
-    return blocks.mean((1, 3))
 
 
 def histogram(

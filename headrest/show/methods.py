@@ -43,14 +43,8 @@ LABELLED = ("pretrained", "K-Means + components", "nothing removed")
 
 
 def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -> Figure:
-    """Draw a slice, its K-Means clusters, and its components in the colours of their classes.
-
-    Parameters
-    ----------
-    hu : float array (rows, columns), in HU.
-    spacing_mm : (y, x) in mm.
-    k : int, number of clusters.
-    """
+    """Draw a slice in HU, of a spacing (y, x), its `k` K-Means clusters, and its components in the
+    colours of their classes."""
     centers, threshold = kmeans_centers(hu, k), kmeans_threshold(hu, k)
     clusters = abs(hu[..., None] - centers).argmin(-1)
     labels, count = find_components(hu > threshold)
@@ -74,9 +68,7 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -
 def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
     """Measure the components of all slices of synthetic studies, with their class by the truth.
 
-    Returns
-    -------
-    dict of arrays (n,): "mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm", "guess" (class by
+    Returns arrays (n,): "mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm", "guess" (class by
     `headrest.segment.components.classify`) and "truth" (a key of `TRUTH_COLORS`).
     """
     names = ("mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm")
@@ -137,13 +129,9 @@ def _draw_limits(axis: Axes) -> None:
 def architecture(model: Any, size: int = 512) -> dict[str, list]:
     """List the levels of the encoder and of the decoder, for slices of `size` x `size`.
 
-    Returns
-    -------
-    dict of columns for `headrest.util.table`: "block" (down0, down1, ..., up0), "size" (rows
-    and columns of its output), "features", "convolutions", "parameters".
+    Returns columns for `headrest.util.table`: "block" (down0, down1, ..., up0), "size" (rows and
+    columns of its output), "features", "convolutions", "parameters".
 
-    Examples
-    --------
     >>> from headrest.segment.unet import build_unet
     >>> architecture(build_unet("small"), 64)["size"]
     [32, 16, 8, 16, 32]
@@ -174,8 +162,6 @@ def operations(model: Any, size: int = 512) -> int:
 
     A training step takes three times as many: forward, and backward to inputs and weights.
 
-    Examples
-    --------
     >>> from headrest.segment.unet import build_unet
     >>> round(operations(build_unet("original")) / 1e9, 1)
     57.3

@@ -44,8 +44,7 @@ def browse(
 
     Returns
     -------
-    ipywidgets widget with a slider, in Jupyter with ipywidgets installed; elsewhere a matplotlib
-    Figure of that slice.
+    Widget with a slider, in Jupyter with ipywidgets; elsewhere a matplotlib Figure of that slice.
     """
     index = len(series) // 2 if index is None else index
     if not _has_widgets():
@@ -103,13 +102,8 @@ def draw_cleaned(
 ) -> Figure:
     """Draw slices before, the masks of several methods, and the slices after the last of them.
 
-    Parameters
-    ----------
-    series : Series
-    masks : dict of method to bool array (slices, rows, columns), what it removes.
-    slices : sequence of int, from 0, one row each.
-    window : str, of `WINDOWS`.
-    margin_mm : float, shown around everything above `SURFACE_HU`, and all that is removed.
+    `masks` has what each method removes, bool array (slices, rows, columns); `slices` are counted
+    from 0, one row each; `margin_mm` is left around all above `SURFACE_HU` and all removed.
     """
     chosen, removed = series.hu[list(slices)], list(masks.values())[-1]
     solid = np.flatnonzero(((chosen > SURFACE_HU) | removed[list(slices)]).any(0))
@@ -140,17 +134,10 @@ def draw_cleaned(
 def draw_surface(
     series: Series, removed: np.ndarray, degrees: Sequence[float] = (90.0, 20.0)
 ) -> Figure:
-    """Draw the surface of a series from several directions, before and after cleaning.
+    """Draw the surface of a series from several directions: before cleaning above, after it below.
 
-    Parameters
-    ----------
-    series : Series
-    removed : bool array (slices, rows, columns), what cleaning fills; orange in "before".
-    degrees : sequence of float, directions around the long axis: 0 from the front.
-
-    Returns
-    -------
-    matplotlib Figure of two rows of panels, before and after.
+    `removed`, bool array (slices, rows, columns), is what cleaning fills, orange in "before";
+    `degrees` are directions around the long axis, 0 from the front.
     """
     zoom = np.array(series.spacing_mm) / SURFACE_MM
     hu = ndimage.zoom(np.maximum(series.hu, AIR), zoom, order=1, grid_mode=True, mode="nearest")
@@ -190,16 +177,8 @@ def _shade(hu, support=None):
 def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> Figure:
     """Draw the steps from the middle slice of a series to its cleaned slice.
 
-    Parameters
-    ----------
-    series : Series
-    probability : float array (slices, rows, columns), 0 to 1, of `headrest.segment.predict`.
-    support : Support, of `headrest.find_support`.
-
-    Returns
-    -------
-    matplotlib Figure of six panels: stored values; HU; probability of support; support and its
-    partial-volume boundary; cleaned HU; histograms of HU before and after.
+    Six panels: stored values; HU; the `probability` of support, float array (slices, rows, columns)
+    from 0 to 1; support and its partial-volume boundary; cleaned HU; histograms before and after.
     """
     i = len(series) // 2
     hu, mask, boundary = series.hu[i], support.mask[i], support.boundary[i]
@@ -245,14 +224,9 @@ def _histograms(axis, before, after):
 def draw_hardest(
     compared: Mapping[str, MethodCounts], chosen: Mapping[str, Method], place: Path, count: int = 4
 ) -> Figure:
-    """Show the slices with the lowest Dice of some methods: a row of truth, one of found support.
-
-    Parameters
-    ----------
-    compared, chosen : results and functions of the methods, by name.
-    place : folder of the synthetic patients.
-    count : int, slices per method.
-    """
+    """Show the `count` slices with the lowest Dice of each method: a row of truth, one of found
+    support. `compared` and `chosen` are results and functions of the methods, by name; `place` is
+    the folder of the synthetic patients."""
     hu, masks, labels, rows = [], [], [], []
     for name, counts in compared.items():
         pairs = []

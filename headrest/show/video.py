@@ -30,20 +30,11 @@ def write_video(run: str | Path, path: str | Path, fps: float | None = None) -> 
     Parameters
     ----------
     run : path, written by `headrest.train.loop.train`, finished or not.
-    path : path
-        .mp4 for H.264, which browsers and notebooks play; .webp or .gif for a small animation. An
-        existing file is replaced atomically.
-    fps : float, optional
-        Epochs per second; by default 15 seconds in all, within 1 to 10 epochs per second.
+    path : path of .mp4 (H.264, which browsers and notebooks play), or of a small .webp or .gif.
+    fps : float, optional, epochs per second; by default 15 seconds in all, within 1 to 10 of them.
 
-    Returns
-    -------
-    int, frames written.
-
-    Raises
-    ------
-    HeadrestError
-        Where the run has no frames, or the path cannot be written to.
+    Returns the number of frames. Raises a HeadrestError where the run has none, or the path cannot
+    be written to.
     """
     frames, path = read_frames(run), Path(path)
     writers = {".mp4": _write_mp4, ".webp": _write_animation, ".gif": _write_animation}

@@ -43,9 +43,9 @@ def split_patients(
     """Split slices into training and held out, by patient: slices of one patient look alike.
 
     `patients` has the patient of each slice, (n,). `held_out` is a share of the patients, at least
-    one and not all of them, or their names; synthetic patients are trained on where there are two
-    others or more. Returns ascending indices of slices, two int arrays. Raises a HeadrestError if
-    there are fewer than two patients, or the names leave one side empty.
+    one and not all, or their names; synthetic ones are trained on where there are two others.
+    Returns ascending indices of slices, two int arrays. Raises a HeadrestError if there are fewer
+    than two patients, or the names leave one side empty.
 
     >>> split_patients(np.array(["a", "a", "b", "b"]))
     (array([2, 3]), array([0, 1]))
@@ -128,8 +128,7 @@ def augment(
     """
     if change.transpose:
         hu, label = hu.T, label.T
-    flips = (change.flip_rows, change.flip_columns)
-    axes = tuple(axis for axis, flip in enumerate(flips) if flip)
+    axes = tuple(np.flatnonzero([change.flip_rows, change.flip_columns]))
     hu, label = np.flip(hu, axes), np.flip(label, axes)
     if change.rotation is None:
         hu, label = _shift(hu, change.shift, FLOOR), _shift(label, change.shift, 0)
@@ -168,8 +167,8 @@ class Batches:
     """Batches of an epoch; the same for the same seed.
 
     Slices that do not fill the last batch of an epoch are left out of it. At half resolution
-    (`sample_augmentation`) slices have half the rows and columns, and there
-    are four times as many per batch and epoch: the same work for the network.
+    slices have half the rows and columns, and there are four times as many per batch and epoch: the
+    same work for the network.
     """
 
     hu: np.ndarray  # (n, size, size)
@@ -203,7 +202,8 @@ class Batches:
             for indices in self._order(rng, batch):
                 x = np.empty((batch, rows, rows, 1), np.float32)
                 y = np.empty((batch, self.output_size, self.output_size), np.uint8)
-                changes = [self._sample_change(rng, size) for _ in indices]
+                args = (rng, size, self.half_resolution)
+                changes = [sample_augmentation(*args) if self.augment else None for _ in indices]
                 examples = zip(x[..., 0], y, indices, changes)
                 futures = [threads.submit(self._fill, *one, noise) for one in examples]
                 if previous:
@@ -219,16 +219,10 @@ class Batches:
         order = np.concatenate([rng.permutation(self.indices) for _ in range(rounds)])
         return order[: len(self) * batch].reshape(-1, batch)
 
-    def _sample_change(self, rng, size):
-        return sample_augmentation(rng, size, self.half_resolution) if self.augment else None
-
     def _fill(self, x, y, index, change, noise):
         """Write one example into its place: stacking 32 of them later would delay a fast GPU."""
         hu, label = self.hu[index], self.labels[index]
-        if change is None:
-            hu = scale(hu)
-        else:
-            hu, label = augment(hu, label, change, noise)
+        hu, label = augment(hu, label, change, noise) if change else (scale(hu), label)
         x[...], y[...] = hu, crop(label, self.output_size)
 
 

@@ -68,17 +68,11 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)  # weights to go on with, of such a run
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Seed of an epoch: a function of the run's seed, so that a resumed run has the same."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint with the SHA-256 of its files, and remove all but the newest two.
 
-    Keras' `BackupAndRestore` is no replacement: killed between its two files, it ends with other
-    weights without a warning; a cut or empty file of metadata raises JSONDecodeError. Raises a
-    HeadrestError if a number is not finite or the folder cannot be written; earlier ones remain.
+    Keras' `BackupAndRestore`, killed between its two files, ends with other weights, without a
+    warning. Raises a HeadrestError if a number is not finite or the folder cannot be written.
     """
     check_finite(checkpoint.weights, "weights")
     check_finite(checkpoint.optimizer, "optimizer variables")
@@ -162,10 +156,8 @@ class Frames:
 def choose_slices(
     indices: np.ndarray, labels: np.ndarray, hu: np.ndarray, count: int = FRAME_SLICES
 ) -> np.ndarray:
-    """Choose `count` of the slices `indices`, spread evenly over those with support (label 1).
-
-    Those with most soft tissue come first: living heads, before plastic skulls.
-    """
+    """Choose `count` of the slices `indices`, spread evenly over those with support (label 1);
+    those with most soft tissue, of living heads, come first."""
     chosen = np.array([i for i in indices if (labels[i] == 1).any()], int)
     if len(chosen) < count:
         chosen = np.asarray(indices)
@@ -186,10 +178,7 @@ def keep_slices(run: str | Path, hu: np.ndarray, labels: np.ndarray) -> None:
 def keep_epoch(
     run: str | Path, probability: np.ndarray, epoch: int, loss: float, dice: float
 ) -> None:
-    """Store the predictions of an epoch: probability (slices, rows, columns), 0 to 1.
-
-    Epoch 0 is the untrained network; its loss is NaN.
-    """
+    """Store the probability (slices, rows, columns) of an epoch; 0 is the untrained network."""
     rounded = np.rint(255 * probability).astype(np.uint8)
     path = Path(run) / "frames" / f"epoch_{epoch:04d}.npz"
     _write(path, probability=rounded, epoch=epoch, loss=loss, dice=dice)

@@ -70,9 +70,8 @@ class LabelledStudy:
     patient: str  # a pseudonym: it is stored
     hu: np.ndarray  # (slices, rows, columns), in HU
     labels: dict[str, np.ndarray]  # of that shape, by name; or bool, of support alone
-    states: Mapping[str, Sequence[str] | np.ndarray] = field(
-        default_factory=dict
-    )  # default: from the labels
+    # By the names of labels; default: from the labels.
+    states: Mapping[str, Sequence[str] | np.ndarray] = field(default_factory=dict)
 
 
 def slice_states(
@@ -190,10 +189,7 @@ def _write_header(file, dtype, shape):
 def read_training_set(folder: str | Path) -> TrainingSet:
     """Open a training set that `write_training_set` wrote; slices are read when they are used.
 
-    Raises
-    ------
-    HeadrestError
-        If files are missing, damaged or differ in length, or an older version wrote them.
+    Raises a HeadrestError if files are missing or damaged, or an older version wrote them.
     """
     folder = Path(folder)
     if (folder / "slices.npy").exists():

@@ -15,19 +15,11 @@ from headrest.hounsfield import DENSE_HU, DENSE_LABEL, crop, fit_to_matrix, scal
 from headrest.segment.export import set_exported_weights
 from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
+from headrest.train import checkpoints
 from headrest.train.batches import Batches, split_patients
-from headrest.train.checkpoints import (
-    Checkpoint,
-    Settings,
-    choose_slices,
-    epoch_seed,
-    keep_epoch,
-    keep_slices,
-    load_checkpoint,
-    save_checkpoint,
-)
+from headrest.train.checkpoints import Checkpoint, Settings, load_checkpoint
 from headrest.train.dataset import TrainingSet
-from headrest.train.losses import LOSSES, OPTIMIZERS, choose
+from headrest.train.losses import LOSSES, OPTIMIZERS
 from headrest.util import HeadrestError
 from headrest.util.backend import keras
 from headrest.util.files import lock_folder
@@ -101,10 +93,8 @@ def held_out(data: TrainingSet, **settings: Any) -> np.ndarray:
 
 
 def start_network(settings: Settings) -> keras.Model:
-    """Build the network that a run begins with: with random weights, or those of `start_from`.
-
-    Raises a HeadrestError if there are no weights of a network of headrest.
-    """
+    """Build the network that a run begins with: with random weights, or those of `start_from`; a
+    HeadrestError if these are not of a network of headrest."""
     source = settings.start_from
     if source is None:
         return build_unet(settings.preset, settings.seed)
@@ -142,12 +132,15 @@ def compile_network(
     average: float = 0.0,
 ) -> None:
     """Compile a network for `epochs` of `steps` steps; for the names see `Settings`."""
+    for name, choices in ((loss, LOSSES), (optimizer, OPTIMIZERS)):
+        if name not in choices:
+            raise HeadrestError(f"no {name!r}: choose from {', '.join(choices)}")
     options = {} if learning_rate is None else {"learning_rate": learning_rate}
-    chosen = choose(optimizer, OPTIMIZERS)(steps, epochs, **options)
+    chosen = OPTIMIZERS[optimizer](steps, epochs, **options)
     chosen.use_ema = average > 0
     chosen.ema_momentum = 1 - 1 / max(average * steps * epochs, 1)
     xla = keras.backend.backend() == "jax"  # XLA makes TensorFlow slower on a CPU
-    model.compile(chosen, choose(loss, LOSSES), jit_compile=xla)
+    model.compile(chosen, LOSSES[loss], jit_compile=xla)
     model.optimizer.build(model.trainable_variables)
 
 
@@ -174,7 +167,8 @@ class _Session:
             self.half_batches = replace(self.batches, output_size=half, half_resolution=True)
         names = (settings.loss, settings.optimizer, settings.learning_rate, settings.average)
         compile_network(self.model, len(self.batches), settings.epochs, *names)
-        self.watched = choose_slices(self.held_out, data.target(self.reference), data.hu)
+        target = data.target(self.reference)
+        self.watched = checkpoints.choose_slices(self.held_out, target, data.hu)
         self.stored_settings = asdict(settings) | {"size": size, "slices": len(data)}
 
     def restore(self, resume):
@@ -185,10 +179,14 @@ class _Session:
         if last:
             _check_same(last.settings, self.stored_settings, self.run)
             set_weights(self.model, last.training or last.weights)
-            _set_optimizer(self.model.optimizer, last.optimizer)
+            variables = self.model.optimizer.variables
+            if sorted(last.optimizer) != sorted(v.path for v in variables):
+                raise HeadrestError("the checkpoint's optimizer is another one")
+            for variable in variables:
+                variable.assign(last.optimizer[variable.path])
             self.history = last.history
         labels = self.data.target(self.reference)[self.watched]
-        keep_slices(self.run, self.data.hu[self.watched], labels)
+        checkpoints.keep_slices(self.run, self.data.hu[self.watched], labels)
         if not self.history:
             with _memory_hint(self.settings.batch_size):
                 self._keep_frame(0, float("nan"), self._evaluate()["dice"])
@@ -197,7 +195,7 @@ class _Session:
     def _keep_frame(self, epoch, loss, dice):
         found = slice_probability(self.model, self.data.hu[self.watched])
         found = fit_to_matrix(found, self.data.hu.shape[1], 0)
-        keep_epoch(self.run, found, epoch, loss, dice)
+        checkpoints.keep_epoch(self.run, found, epoch, loss, dice)
 
     def run_epoch(self, bar):
         """Train an epoch, evaluate it, store it, and append it to the history."""
@@ -212,7 +210,7 @@ class _Session:
         variables = self.model.optimizer.variables
         optimizer = {v.path: keras.ops.convert_to_numpy(v) for v in variables}
         state = (get_weights(self.model), optimizer, [*self.history, row], self.stored_settings)
-        save_checkpoint(self.run / "checkpoints", Checkpoint(*state, training))
+        checkpoints.save_checkpoint(self.run / "checkpoints", Checkpoint(*state, training))
         if training:
             set_weights(self.model, training)
         self.history.append(row)
@@ -220,7 +218,9 @@ class _Session:
     def _train_epoch(self, number, bar):
         half = number <= self.settings.half_resolution_epochs
         batches, losses = self.half_batches if half else self.batches, []
-        for x, y in batches.epoch(epoch_seed(self.settings.seed, number)):
+        # The seed of an epoch depends on nothing else, so that a resumed run has the same.
+        seed = np.random.SeedSequence([self.settings.seed, number]).generate_state(1)[0]
+        for x, y in batches.epoch(int(seed)):
             self.model.reset_metrics()  # or Keras returns the mean since the start
             y = y + DENSE_LABEL * (crop(x[..., 0], y.shape[1]) > scale(DENSE_HU)).astype(np.uint8)
             losses.append(float(self.model.train_on_batch(x, y)))
@@ -275,13 +275,6 @@ def _check_same(stored, wanted, run):
             f"{run}: its {key} was {stored[key]!r}, not {wanted[key]!r}; "
             "resume it as it was begun, or train into another folder"
         )
-
-
-def _set_optimizer(optimizer, values):
-    if sorted(values) != sorted(v.path for v in optimizer.variables):
-        raise HeadrestError("the checkpoint's optimizer is another one")
-    for variable in optimizer.variables:
-        variable.assign(values[variable.path])
 
 
 @contextmanager

@@ -2,13 +2,10 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from headrest.hounsfield import BACKGROUND, DENSE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
-from headrest.util import HeadrestError
 from headrest.util.backend import keras, ops
-
-Choice = TypeVar("Choice")
 
 DICE_SMOOTHING = 50.0
 """Pixels added to numerator and denominator of the Dice, so that a slice without support has a
@@ -51,9 +48,8 @@ def cross_entropy_and_dice(labels: Any, logits: Any) -> Any:
     background. Source: F. Milletari et al., V-Net, 3DV 2016, arXiv:1606.04797.
     """
     z, true, either, log_total = _prepare(labels, logits)
-    losses = []
-    for one, is_class, known in zip(z[SUPPORT:], true[SUPPORT:], (sum(true) + either, sum(true))):
-        losses.append(_dice_loss(known * ops.exp(one - log_total), is_class))
+    classes = zip(z[SUPPORT:], true[SUPPORT:], (sum(true) + either, sum(true)))
+    losses = [_dice_loss(known * ops.exp(one - log_total), mask) for one, mask, known in classes]
     entropy = _cross_entropy(z, true, either, log_total)
     return CROSS_ENTROPY_WEIGHT * entropy + sum(losses) / len(losses)
 
@@ -116,19 +112,15 @@ def _cross_entropy(z, true, either, log_total):
 
 
 def sgd(steps: int, epochs: int, learning_rate: float = 0.2) -> keras.optimizers.Optimizer:
-    """Momentum SGD as in 2018; the learning rate falls by 5 % per epoch of `steps` steps.
-
-    Source of the numbers: tf_unet, J. Akeret et al., arXiv:1609.09077.
-    """
+    """Momentum SGD as in 2018; the learning rate falls by 5 % per epoch of `steps` steps. Source of
+    the numbers: tf_unet, J. Akeret et al., arXiv:1609.09077."""
     rate = keras.optimizers.schedules.ExponentialDecay(learning_rate, steps, 0.95, staircase=True)
     return keras.optimizers.SGD(rate, momentum=0.2, name="sgd")
 
 
 def adam(steps: int, epochs: int, learning_rate: float = 1.5e-3) -> keras.optimizers.Optimizer:
-    """Adam; the learning rate rises to `learning_rate` and falls along a cosine.
-
-    Source: D. P. Kingma and J. Ba, arXiv:1412.6980; I. Loshchilov and F. Hutter, arXiv:1608.03983.
-    """
+    """Adam; the learning rate rises to `learning_rate` and falls along a cosine (D. P. Kingma and
+    J. Ba, arXiv:1412.6980; I. Loshchilov and F. Hutter, arXiv:1608.03983)."""
     rate = _warm_up_and_cosine(steps * epochs, learning_rate)
     return keras.optimizers.Adam(rate, clipnorm=1.0, name="adam")
 
@@ -167,11 +159,8 @@ class Muon(keras.optimizers.Muon):
 
 
 def muon(steps: int, epochs: int, learning_rate: float | None = None) -> keras.optimizers.Optimizer:
-    """`Muon`, with the schedule of `adam`.
-
-    The default learning rate is 4e-3; above `MUON_STEPS` steps it falls with the root of their
-    number.
-    """
+    """`Muon`, with the schedule of `adam`; the learning rate is 4e-3 by default, and falls with the
+    root of the number of steps above `MUON_STEPS`."""
     total = steps * epochs
     if learning_rate is None:
         learning_rate = 4e-3 * min(1, MUON_STEPS / max(total, 1)) ** 0.5
@@ -187,10 +176,3 @@ def _warm_up_and_cosine(total, highest):
 
 LOSSES = {"cross-entropy": cross_entropy, "dice": cross_entropy_and_dice, "dense": dense_loss}
 OPTIMIZERS = {"adam": adam, "muon": muon, "sgd": sgd}
-
-
-def choose(name: str, choices: dict[str, Choice]) -> Choice:
-    """Loss or optimizer of a name."""
-    if name not in choices:
-        raise HeadrestError(f"no {name!r}: choose from {', '.join(choices)}")
-    return choices[name]

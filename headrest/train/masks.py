@@ -65,11 +65,10 @@ def dataset_from_masks(
     ----------
     scans : path of DICOM series, or of NIfTI files, searched with all subfolders.
     masks : path of NIfTI (.nii, .nii.gz), .npz, or DICOM Segmentations, likewise.
-        A DICOM Segmentation names its series by UID. Other masks are named as their scan: as its
-        Series Instance UID, its NIfTI file, or its folder of DICOM files, by the file name of the
-        mask (a word such as "-mask" may follow) or by its folder.
-        Values are 0 background, 1 support, 2 patient, 255 ignored. A mask of one value is of the
-        support alone: other voxels are background or patient.
+        A DICOM Segmentation names its series by UID. The file name of other masks (a word such as
+        "-mask" may follow) or their folder is the Series Instance UID, the NIfTI file, or the
+        folder of DICOM files of their scan. Values are 0 background, 1 support, 2 patient, 255
+        ignored; a mask of one value is of the support alone.
     folder : path of the training set, see `headrest.train.dataset.write_training_set`.
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
@@ -91,8 +90,8 @@ def dataset_from_masks(
     """
     if Path(folder).exists():
         raise HeadrestError(f"{folder}: exists already; choose another folder")
-    mask_files = find_masks(masks)
-    found = find_scans(scans, {path.absolute() for path in mask_files})
+    mask_files = _find_masks(Path(masks))
+    found = _find_scans(Path(scans), {path.absolute() for path in mask_files})
     pairs = pair(found, mask_files, Path(masks))
     without = [scan.place for scan in found if scan not in pairs]
     if without:
@@ -104,9 +103,8 @@ def dataset_from_masks(
     write_training_set(folder, studies, matrix)
 
 
-def find_scans(folder: str | Path, masks: set[Path]) -> list[Scan]:
+def _find_scans(folder, masks):
     """Find DICOM series, or NIfTI files where there are none; not masks and derived series."""
-    folder = Path(folder)
     contents = find_series(folder)
     if contents.broken:
         raise contents.broken[0]
@@ -120,9 +118,8 @@ def find_scans(folder: str | Path, masks: set[Path]) -> list[Scan]:
     return scans
 
 
-def find_masks(folder: str | Path) -> list[Path]:
+def _find_masks(folder):
     """Find NIfTI files, .npz files and DICOM Segmentations."""
-    folder = Path(folder)
     files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
     masks = [path for path in files if is_nifti(path) or path.suffix == ".npz" or _references(path)]
     if not masks:
@@ -178,9 +175,8 @@ def _mask_keys(path, folder) -> Iterator[str]:
     names = [place]
     while (shorter := MASK_WORDS.sub("", names[-1])) != names[-1]:
         names.append(shorter)
-    yield from names
     above = place.rpartition("/")[0]
-    yield from (one.rpartition("/")[2] for one in names)
+    yield from (*names, *(one.rpartition("/")[2] for one in names))
     yield from (above, above.rpartition("/")[2])
 
 

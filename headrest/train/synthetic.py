@@ -85,9 +85,7 @@ def synthetic_studies(
 
     Parameters
     ----------
-    patients : int
-    seed : int, of the first patient; the next ones follow.
-    jobs : int, processes.
+    patients, seed, jobs : int, their number, the seed of the first, and processes.
     **options : of `headrest.phantom.synthesize`: matrix, slices, region, contact, with_limbs.
 
     Yields
@@ -135,52 +133,44 @@ def write_synthetic_set(
         _check_same_patients(folder / "patients.json", patients, matrix)
         rendered = folder / "patients"
         if not (folder / "set").exists():
-            _render_missing(rendered, patients, jobs, matrix)
-            studies = (_read_study(rendered, one) for one in patients)
-            write_training_set(folder / "set", studies, matrix)
+            files = [rendered / f"{one.name}.npz" for one in patients]
+            _render_missing(files, patients, jobs, matrix)
+            write_training_set(folder / "set", map(_read_study, files), matrix)
         shutil.rmtree(rendered, ignore_errors=True)
     return folder / "set"
 
 
 def _check_same_patients(path, patients, matrix):
-    wanted = {"headrest": __version__, "matrix": matrix, "patients": [list(p) for p in patients]}
+    wanted = json.dumps({"headrest": __version__, "matrix": matrix, "patients": patients})
     if not path.exists():
         with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(wanted), encoding="utf-8")
-    try:
-        same = json.loads(path.read_bytes()) == wanted
-    except ValueError as error:
-        raise HeadrestError(f"{path}: damaged ({error}); choose another folder") from error
-    if not same:
-        raise HeadrestError(f"{path.parent}: holds other patients; choose another folder")
+            temporary.write_text(wanted, encoding="utf-8")
+    if path.read_bytes() != wanted.encode():
+        raise HeadrestError(f"{path}: lists other patients, or is damaged; choose another folder")
 
 
-def _render_missing(folder, patients, jobs, matrix):
-    folder.mkdir(exist_ok=True)
-    missing = [one for one in patients if not _file(folder, one).exists()]
-    done = run_unordered(partial(_render, folder=folder, matrix=matrix), missing, jobs)
-    first, total = len(patients) - len(missing), len(patients)
-    for patient, success in tqdm(done, "synthetic patients", total, initial=first, unit="patient"):
+def _render_missing(files, patients, jobs, matrix):
+    missing = [one for one in zip(files, patients) if not one[0].exists()]
+    done = run_unordered(partial(_render, matrix=matrix), missing, jobs)
+    bar = {"total": len(files), "initial": len(files) - len(missing), "unit": "patient"}
+    for (file, _), success in tqdm(done, "synthetic patients", **bar):
         if not success:
-            raise HeadrestError(f"{patient.name}: two processes died while rendering it")
+            raise HeadrestError(f"{file.stem}: two processes died while rendering it")
 
 
-def _render(patient, folder, matrix):
+def _render(task, matrix):
+    file, patient = task
     study = synthesize(**patient._asdict(), matrix=matrix, slices=1)
     hu, states = np.maximum(study.hu, int(FLOOR)), slice_states(study.labels, study.contact)
-    with atomic_file(_file(folder, patient)) as temporary:
+    file.parent.mkdir(exist_ok=True)
+    with atomic_file(file) as temporary:
         np.savez_compressed(temporary, hu=hu, labels=study.labels, states=states)
     return True
 
 
-def _read_study(folder, patient):
-    arrays = read_arrays(_file(folder, patient), ("hu", "labels", "states"))
-    labels, states = {"truth": arrays["labels"]}, {"truth": arrays["states"]}
-    return LabelledStudy(patient.name, arrays["hu"], labels, states)
-
-
-def _file(folder, patient):
-    return folder / f"{patient.name}.npz"
+def _read_study(file):
+    hu, labels, states = read_arrays(file, ("hu", "labels", "states")).values()
+    return LabelledStudy(file.stem, hu, {"truth": labels}, {"truth": states})
 
 
 def make_weights(
@@ -191,26 +181,13 @@ def make_weights(
     settings: Settings = RELEASE_SETTINGS,
 ) -> dict:
     """Render synthetic patients, train on them, the second time with `DENSE_SETTINGS`, and write
-    the network and its model card.
+    the network and its model card, which is returned.
 
-    Interrupted at any moment, the same call continues.
-
-    Parameters
-    ----------
-    folder : path, gets the training set, run, run-dense, headrest.onnx and headrest.json.
-    patients : int, one slice of 512 x 512 each.
-    seed : int, of the first patient.
-    jobs : int, processes that render.
-    settings : Settings of the first training; its `held_out` is replaced.
-
-    Returns
-    -------
-    dict, the model card.
-
-    Raises
-    ------
-    HeadrestError
-        If the patients are fewer than a batch, or the folder holds other ones.
+    `folder` gets the training set, run, run-dense, headrest.onnx and headrest.json. The `patients`
+    have one slice of 512 x 512 each; `seed` is that of the first, `jobs` processes render them.
+    `settings` are those of the first training, but for `held_out`. Interrupted at any moment, the
+    same call continues. Raises a HeadrestError if the patients are fewer than a batch, or the
+    folder holds other ones.
     """
     from headrest.segment.export import write_release
     from headrest.segment.unet import PRESETS
@@ -225,11 +202,8 @@ def make_weights(
     data = read_training_set(write_synthetic_set(folder, chosen, jobs))
     first, run = folder / "run", folder / "run-dense"
     train(data, first, **asdict(settings))
-    more: dict[str, Any] = {
-        "epochs": round(0.3 * settings.epochs),
-        "half_resolution_epochs": 0,
-        **DENSE_SETTINGS,
-    }
+    more: dict[str, Any] = {"epochs": round(0.3 * settings.epochs), "half_resolution_epochs": 0}
+    more |= DENSE_SETTINGS
     history = train(data, run, **asdict(replace(settings, start_from=str(first), **more)))
     trained = patients - len(out)
     # From the creation of the first run's lock to the last epoch.
