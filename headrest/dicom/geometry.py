@@ -34,8 +34,8 @@ SEPARATING_KEYWORDS = ["AcquisitionNumber", "TemporalPositionIdentifier", "Acqui
 SEPARATING_KEYWORDS += ["ContentTime", "ImageType", "KVP"]
 """Attributes that distinguish the phases, energies and repetitions of one series."""
 
-IMAGE_KEYWORDS = ["SOPInstanceUID", "InstanceNumber", "Rows", "Columns", "PixelSpacing"]
-IMAGE_KEYWORDS += [*dict(PLACE), *SEPARATING_KEYWORDS]
+GRID = (("Rows", 1), ("Columns", 1), ("PixelSpacing", 2), *PLACE)
+IMAGE_KEYWORDS = ["SOPInstanceUID", "InstanceNumber", *dict(GRID), *SEPARATING_KEYWORDS]
 
 
 class Image(NamedTuple):
@@ -62,19 +62,12 @@ class Image(NamedTuple):
 
 def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
     """Read the attributes of an `Image` from a header with at least `IMAGE_KEYWORDS`."""
-    rows, columns, spacing = (
-        numbers(header, *one) for one in (("Rows", 1), ("Columns", 1), ("PixelSpacing", 2))
-    )
-    position, axes = (numbers(header, *place) for place in PLACE)
-    malformed = rows is None or columns is None or spacing is None
+    rows, columns, spacing, position, axes = (_floats(header, *one) for one in GRID)
+    malformed = not (rows and columns and spacing) or (axes and not is_unit_pair(np.array(axes)))
     for (keyword, _), values in zip(PLACE, (position, axes)):
         filled = keyword in header and header.get_item(keyword).value not in (None, "", b"")
-        malformed |= values is None and filled
-    depth = None
-    if axes is not None:
-        malformed |= not is_unit_pair(axes)
-        if position is not None and not malformed:
-            depth = float(np.cross(axes[:3], axes[3:]) @ position)
+        malformed = malformed or (filled and not values)
+    placed = position and axes and not malformed
     acquisition = number(header, SEPARATING_KEYWORDS[0])
     first = "" if acquisition is None else f"{acquisition:g}"
     return Image(
@@ -83,12 +76,12 @@ def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
         uid=text(header, "SOPInstanceUID"),
         number=text(header, "InstanceNumber"),
         values=(first, *(text(header, keyword) for keyword in SEPARATING_KEYWORDS[1:])),
-        matrix=_floats(rows) + _floats(columns),
-        pixel_spacing=_floats(spacing),
-        orientation=_floats(axes),
-        position=_floats(position),
-        depth=depth,
-        malformed=malformed,
+        matrix=rows + columns,
+        pixel_spacing=spacing,
+        orientation=axes,
+        position=position,
+        depth=float(np.cross(axes[:3], axes[3:]) @ position) if placed else None,
+        malformed=bool(malformed),
         lacks_rescale=text(header, "RescaleSlope") == "",
     )
 
@@ -101,7 +94,9 @@ def is_axial(header: Dataset) -> bool:
     return abs(axes[0] * axes[4] - axes[1] * axes[3]) >= AXIAL_COSINE  # z of the slice normal
 
 
-def _floats(values):
+def _floats(header, keyword, count):
+    """Read an attribute as a tuple of floats; empty where it is not so many numbers."""
+    values = numbers(header, keyword, count)
     return () if values is None else tuple(values.tolist())
 
 

@@ -108,7 +108,8 @@ def _parse(source, tags, needed):
     preamble, prefix = source.read(128), source.read(4)
     if prefix != b"DICM":
         return _bare_ct_image(source)
-    meta = FileMetaDataset(_elements(source, False, True, lambda tag, *_: tag >> 16 != 2))
+    meta = read_dataset(source, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    meta = FileMetaDataset(meta)
     syntax = value_of(meta, "TransferSyntaxUID")
     if value_of(meta, "MediaStorageSOPClassUID") == uid.MediaStorageDirectoryStorage:
         header = Dataset()  # its references are not followed
@@ -118,8 +119,7 @@ def _parse(source, tags, needed):
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             source = BoundedFile(io.BytesIO(_inflated(source.rest())))
         implicit, little = syntax == uid.ImplicitVRLittleEndian, syntax != uid.ExplicitVRBigEndian
-        stop = _until(source, tags is not None, needed)
-        header = _elements(source, implicit, little, stop, tags)
+        header = _elements(source, implicit, little, tags, needed)
         if tags is None and source.rest().strip(b"\0"):
             raise HeadrestError("ends early, or holds more than one image; copy or export it again")
     header.file_meta, header.preamble = meta, preamble
@@ -134,7 +134,7 @@ def _bare_ct_image(source):
         return None
     try:
         source.seek(0)
-        header = _elements(source, True, True, _until(source, False, ()))
+        header = _elements(source, True, True)
         tags, pixels = list(header.keys()), header.get_item(PIXEL_DATA_TAGS[-1])
         whole = pixels.length == header.Rows * header.Columns * 2
         last = tags[-1] == pixels.tag and pixels.value_tell + pixels.length == source.size
@@ -149,23 +149,14 @@ def _bare_ct_image(source):
     return header
 
 
-def _elements(source, implicit, little, stop, tags=None):
-    return read_dataset(
-        source,
-        implicit,
-        little,
-        stop_when=lambda tag, _, length: stop(int(tag), length),
-        specific_tags=list(tags) if tags else None,
-    )
-
-
-def _until(source, before_pixels, needed):
-    """Function that checks each element before its value is read; True stops before it."""
+def _elements(source, implicit, little, tags=None, needed=()):
+    """Elements of a data set, see `read_header`; each is checked before its value is read."""
     seen = set()
 
-    def stop(tag, length):
+    def stop(tag, _, length):
+        tag = int(tag)
         bulky = tag >= FIRST_BULKY_TAG and seen.issuperset(needed)
-        if before_pixels and (bulky or tag in PIXEL_DATA_TAGS):
+        if tags is not None and (bulky or tag in PIXEL_DATA_TAGS):
             return True
         if tag == 0 and PIXEL_DATA_TAGS[-1] in seen:
             return True  # zeros after the image; `_parse` checks the rest
@@ -173,7 +164,8 @@ def _until(source, before_pixels, needed):
         seen.add(tag)
         return False
 
-    return stop
+    tags_read = list(tags) if tags else None
+    return read_dataset(source, implicit, little, stop_when=stop, specific_tags=tags_read)
 
 
 class BoundedFile:

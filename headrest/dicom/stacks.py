@@ -154,11 +154,9 @@ def _split(images, positions, other_values):
     if max(map(len, positions)) > 1:
         if joined := _join_at_boundary(images):
             return [joined]
-        parts = (
-            _separate(images, list(range(len(SEPARATING_KEYWORDS))))
-            or _passes(positions)
-            or _by_other_attribute(positions, other_values)
-        )
+        parts = _separate(images, list(range(len(SEPARATING_KEYWORDS))))
+        if not parts and len(set(map(len, positions))) == 1:
+            parts = _passes(positions) or _by_other_attribute(positions, other_values)
     elif _alternate(positions):
         parts = _grouped(images, 0)
     if not parts:
@@ -216,8 +214,8 @@ def _separate(images, indices):
 
 def _passes(positions):
     """Parts by the order of Content Time at each position, where whole passes follow each other."""
-    index, count = SEPARATING_KEYWORDS.index("ContentTime"), len(positions[0])
-    if len(positions) < 2 or any(len(run) != count for run in positions):
+    index = SEPARATING_KEYWORDS.index("ContentTime")
+    if len(positions) < 2:
         return None
     ordered = [sorted(run, key=lambda image: image.values[index]) for run in positions]
     passes = list(zip(*ordered))
@@ -229,9 +227,9 @@ def _passes(positions):
 
 def _by_other_attribute(positions, other_values):
     """Parts by the one way in which other attributes separate each position, or None."""
-    count = len(positions[0])
-    if len(positions) < MIN_POSITIONS or any(len(run) != count for run in positions):
+    if len(positions) < MIN_POSITIONS:
         return None
+    count = len(positions[0])
     values = {image: other_values(image) for run in positions for image in run}
     ways = {}
     for name in set.intersection(*map(set, values.values())):
