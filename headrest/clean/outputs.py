@@ -233,10 +233,6 @@ class Output(NamedTuple):
         self.write(result, path)
 
 
-def _why_not_placed(series):
-    return "" if series.image is not None else segmentation.why_no_segmentation(series)
-
-
 def _why_no_probability(series):
     return why_no_nifti(series) or ("its slices are tilted" if is_sheared(series) else "")
 
@@ -261,6 +257,7 @@ def _write_segmentation(series, labels, path, parameters, kind="BINARY"):
     segmentation.write_segmentation(series, labels, path, parameters, family, kind)
 
 
+NOT_PLACED = attrgetter("why_not_placed")
 _write_labelmap = partial(_write_segmentation, kind="LABELMAP")
 
 OUTPUTS = {
@@ -269,8 +266,8 @@ OUTPUTS = {
     "structures": [_masks("structures", "contourpy", write_structures)],
     "nifti": [_nifti("headrest", attrgetter("labels")), _nifti("cleaned", attrgetter("hu"))],
     "nifti_resample": [
-        _nifti("headrest-resampled", attrgetter("labels"), _why_not_placed, resample=True),
-        _nifti("cleaned-resampled", attrgetter("hu"), _why_not_placed, resample=True),
+        _nifti("headrest-resampled", attrgetter("labels"), NOT_PLACED, resample=True),
+        _nifti("cleaned-resampled", attrgetter("hu"), NOT_PLACED, resample=True),
     ],
     "probability": [_nifti("probability", attrgetter("support.probability"), _why_no_probability)],
     "pictures": [Output(SLICE_PICTURES, "PIL", why_no_pictures, write_slices)],
@@ -284,7 +281,7 @@ def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], li
     names, warnings = list(names), []
     if series.image is not None:
         names.append("nifti")
-    if "nifti_resample" in names and not _why_not_placed(series):
+    if "nifti_resample" in names and not series.why_not_placed:
         if needs_resampling(series):
             files = " and ".join(output.file for output in OUTPUTS["nifti_resample"])
             grid = f"an even, upright grid, slices {series.spacing_mm[0]:.2f} mm apart"

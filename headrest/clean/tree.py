@@ -23,7 +23,6 @@ from headrest.clean.series import CleanOptions, clean_with_options
 from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
 from headrest.dicom.series import is_nifti
-from headrest.dicom.write import is_derived
 from headrest.segment.pretrained import load_ahead
 from headrest.util import HeadrestError, plain
 from headrest.util.files import lock_destination
@@ -109,8 +108,8 @@ def clean_tree(
     on_message = on_message or (lambda _: None)
     with lock_destination(destination):
         contents = _contents(source, chosen)
-        derived = [files for files in contents.series if is_derived(files.files[0])]
-        series = [files for files in contents.series if files not in derived]
+        derived = [files for files in contents.series if files.derived]
+        series = [files for files in contents.series if not files.derived]
         warnings = [*contents.warnings]
         if derived:
             first = plain(_name(derived[0], source))

@@ -19,7 +19,7 @@ from headrest.dicom import pixels
 from headrest.dicom.find import FolderContents, find_series
 from headrest.dicom.frames import single_frames
 from headrest.dicom.geometry import Image, describe_image, order_slices
-from headrest.dicom.header import quiet, read_header, text
+from headrest.dicom.header import named_errors, quiet, read_header, text
 from headrest.dicom.nifti import read_nifti
 from headrest.dicom.segmentation import write_segmentation
 from headrest.dicom.series import CALL, Series, SeriesFiles, is_nifti, series_from_array
@@ -159,27 +159,24 @@ def load_series(
     pixels.check_default_rescale(default_rescale)
     with quiet():
         try:
-            slices, unused, notes = _read_slices(series_files, default_rescale, allow_missing)
+            slices, notes = _read_slices(series_files, default_rescale, allow_missing)
             _refuse_mixture(slices)
-            slices, repeated, repeated_notes = _drop_repeated(slices)
+            slices, repeated_notes = _drop_repeated(slices)
             slices, grid, grid_notes = order_slices(slices, by_instance_number)
             notes += repeated_notes + grid_notes + series_notes(slices)
-            places = [(s.image.path, s.image.frame) for s in (*slices, *repeated)]
-            files, frames = zip(*places, *unused)
-            _, headers, stored, slopes, intercepts, padding_hu, _ = zip(*slices)
-            count, rescale = len(slices), (np.array(slopes), np.array(intercepts))
-            values = headers, np.stack(stored), *rescale, padding_hu, *grid, tuple(notes)
-            frames = frames if any(frames[:count]) else ()
-            files, unused = files[:count], files[count:]
-            return Series(*values, files, unused, frames)  # type: ignore[call-arg]
+            images, headers, stored, slopes, intercepts, padding_hu, _ = zip(*slices)
+            values = headers, np.stack(stored), np.array(slopes), np.array(intercepts), padding_hu
+            files, frames = zip(*((image.path, image.frame) for image in images))
+            about = tuple(notes), files, frames if any(frames) else (), series_files
+            return Series(*values, *grid, *about)
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None
 
 
 def _read_slices(series_files, default_rescale, allow_missing):
-    """Slices, images left out, warnings; damaged files are refused unless they may be missing."""
-    slices, unused, damaged = [], [], list(series_files.damaged)
+    """Slices and warnings; damaged files are refused unless they may be missing."""
+    slices, damaged = [], list(series_files.damaged)
     images = defaultdict(list)
     for path, frame in zip_longest(series_files.files, series_files.frames, fillvalue=0):
         images[path].append(frame)
@@ -188,17 +185,16 @@ def _read_slices(series_files, default_rescale, allow_missing):
             slices += _read_file(path, frames, default_rescale)
         except HeadrestError as error:
             damaged.append(str(error))
-            unused += [(path, frame) for frame in frames]
     if damaged and not (slices and allow_missing):
         more = f" (and {len(damaged) - 1} more files)" if len(damaged) > 1 else ""
         way_out = "; allow_missing=True (--allow-missing) leaves it out" if slices else ""
         raise HeadrestError(f"{damaged[0]}{more}{way_out}")
-    return slices, unused, [*series_files.warnings, *(f"skipped {one}" for one in damaged)]
+    return slices, [*series_files.warnings, *(f"skipped {one}" for one in damaged)]
 
 
 def _read_file(path, frames, default_rescale):
     """Slices of one file; every failure becomes a HeadrestError that names it."""
-    try:
+    with named_errors(path, "its header is damaged; export it again"):
         header = read_header(path, frames=max(frames))
         if header is None:
             raise HeadrestError("no longer DICOM; it was changed since the folder was searched")
@@ -213,13 +209,6 @@ def _read_file(path, frames, default_rescale):
         return [
             _read_slice(path, n, one, remark, default_rescale) for n, one in each if n in frames
         ]
-    except HeadrestError as error:
-        raise HeadrestError(f"{path}: {error}") from error.__cause__
-    except Exception as error:  # a damaged element raises any exception when it is accessed
-        # The text of pydicom is left out: it quotes values, which may name the patient.
-        raise HeadrestError(
-            f"{path}: its header is damaged ({type(error).__name__}); export it again"
-        ) from error
 
 
 def _read_slice(path, frame, header, remark, default_rescale):
@@ -235,7 +224,7 @@ def _read_slice(path, frame, header, remark, default_rescale):
 
 
 def _drop_repeated(slices):
-    """Slices without repeated images, these, and warnings; refuse a UID of two images."""
+    """Slices without repeated images, and warnings; refuse a UID of two images."""
     kept, copies, resent = [], [], []
     by_uid, by_position = {}, defaultdict(list)
     for one in slices:
@@ -253,7 +242,7 @@ def _drop_repeated(slices):
         f"{len(copies)} copies of the same image dropped": copies,
         f"{len(resent)} images dropped: another has the same position and pixels": resent,
     }
-    return kept, copies + resent, [note for note, images in reasons.items() if images]
+    return kept, [note for note, images in reasons.items() if images]
 
 
 def is_copy(one: Any, twin: Any) -> bool:

@@ -21,6 +21,7 @@ from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, text, val
 from headrest.dicom.pixels import CT_KEYWORDS, identify_ct
 from headrest.dicom.series import MAX_SHOWN, SeriesFiles, is_nifti
 from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
+from headrest.dicom.write import DERIVATION
 from headrest.util import HeadrestError, plain
 
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
@@ -28,11 +29,8 @@ NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REP
 
 NEEDED = ("Modality", "SeriesInstanceUID")
 HEADER = ["SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"]
-HEADER += ["NumberOfFrames", *NEEDED, *CT_KEYWORDS, *IMAGE_KEYWORDS]
-NEEDED_TAGS, HEADER_TAGS, FRAME_TAGS = (
-    {int(Tag(keyword)) for keyword in keywords}
-    for keywords in (NEEDED, HEADER, (*HEADER, *FRAME_KEYWORDS))
-)
+HEADER += ["DerivationDescription", *NEEDED, *CT_KEYWORDS, *IMAGE_KEYWORDS, *FRAME_KEYWORDS]
+NEEDED_TAGS, HEADER_TAGS = ({int(Tag(word)) for word in words} for words in (NEEDED, HEADER))
 
 DICOMDIR = "a DICOMDIR"
 
@@ -84,24 +82,32 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     found = _Found(Path(folder))
     for path in tqdm(_walk(found), desc="searching", unit="file", delay=2, leave=False):
         found.add(path)
-    volumes = []
-    for label, images in found.images.items():
+    damaged, series = _assign_damaged(found), []
+    for uid, images in found.images.items():
         kept = [i for i in images if acquisition is None or i.acquisition == f"{acquisition:g}"]
         others = len(images) - len(kept)
         notes = [f"{others} images of other acquisitions left out"] if others else []
         none = [(images, f"no image has Acquisition Number {acquisition}")]
         stacks, rejected = sort_into_stacks(kept, _short_values) if kept else ([], none)
-        volumes += [(label, stack, (*notes, *stack.warnings)) for stack in stacks]
+        number, description = found.descriptions[uid]
         for group, reason in rejected:
-            found.skip(group[0].path, reason, label[2], len(group))
-    damaged = _assign_damaged(found)
-    series = []
-    for label, stack, warnings in volumes:
-        files, frames = zip(*((image.path, image.frame) for image in stack.images))
-        about = warnings, tuple(damaged[label]), frames if any(frames) else ()
-        lacks_rescale = any(image.lacks_rescale for image in stack.images)
-        one = SeriesFiles(*label, files, stack.name, *about, lacks_rescale)  # type: ignore[call-arg]
-        series.append(one)
+            found.skipped[reason, description] += [image.path for image in group]
+        for stack in stacks:
+            files, frames = zip(*((image.path, image.frame) for image in stack.images))
+            series.append(
+                SeriesFiles(
+                    uid,
+                    number,
+                    description,
+                    files,
+                    stack.name,
+                    warnings=(*notes, *stack.warnings),
+                    damaged=tuple(damaged[uid]),
+                    frames=frames if any(frames) else (),
+                    lacks_rescale=any(image.lacks_rescale for image in stack.images),
+                    derived=uid in found.derived,
+                )
+            )
     return FolderContents(tuple(series), tuple(found.lines()), tuple(found.broken))
 
 
@@ -123,12 +129,13 @@ class _Found:
 
     def __init__(self, folder):
         self.folder = folder
-        self.images = defaultdict(list)  # (series UID, number, description) -> Image
-        self.labels = {}  # series UID -> label of its first image
-        self.skipped = {}  # (reason, description) -> [first path, count]
-        self.damaged = []  # (path, reason)
+        self.images = defaultdict(list)  # series UID -> Image
+        self.descriptions = {}  # series UID -> Series Number and Description of its first image
+        self.derived = set()  # UIDs of the series that headrest wrote
+        self.skipped = defaultdict(list)  # (reason, description) -> paths
+        self.damaged = []  # (path, reason) of CT files
+        self.empty = []  # (path, reason) of files without content: damaged if named like slices
         self.broken = []  # HeadrestError about damaged files of no series, and closed folders
-        self.empty = []  # files that hold nothing: damaged if they are named like slices
 
     def add(self, path):
         try:
@@ -145,7 +152,7 @@ class _Found:
             self.empty.append((path, "a broken link"))
         elif (header := read_header(path, HEADER_TAGS, NEEDED_TAGS)) is not None:
             if count := frame_count(header):
-                header = read_header(path, FRAME_TAGS, PIXEL_DATA_TAGS, count) or header
+                header = read_header(path, HEADER_TAGS, PIXEL_DATA_TAGS, count) or header
             # A class that is skipped needs no positions.
             expand = count and not _reason_to_skip(header)
             for n, frame in enumerate(single_frames(header) if expand else [header], bool(count)):
@@ -153,7 +160,7 @@ class _Found:
         elif os.path.isfile(path) and not os.path.getsize(path):
             self.empty.append((path, "not DICOM but empty"))
         else:
-            self.skip(path, why_not_dicom(path))
+            self.skipped[why_not_dicom(path), ""].append(path)
 
     def _sort_image(self, path, header, frame):
         number, description = (
@@ -164,33 +171,31 @@ class _Found:
             if path == self.folder and reason == DICOMDIR:
                 where = path.absolute().parent
                 raise HeadrestError(f"a DICOMDIR is only an index; give its folder: {where}")
-            self.skip(path, reason, description)
+            self.skipped[reason, description].append(path)
             return
         uid = value_of(header, "SeriesInstanceUID")
         if isinstance(uid, str) and uid and value_of(header, "Modality"):
-            label = self.labels.setdefault(str(uid), (str(uid), number, description))
-            self.images[label].append(describe_image(path, header, frame))
+            self.descriptions.setdefault(str(uid), (number, description))
+            self.images[str(uid)].append(describe_image(path, header, frame))
+            if DERIVATION in text(header, "DerivationDescription"):
+                self.derived.add(uid)
             return
         reason = "the header ends early or lacks its series (SeriesInstanceUID); copy it again"
         if "BitsAllocated" not in header:
             raise HeadrestError(reason)  # cut short: it may belong to a series beside it
         self.broken.append(HeadrestError(f"{path}: {reason}"))
 
-    def skip(self, path, reason, description="", count=1):
-        entry = self.skipped.setdefault((reason, description), [path, 0])
-        entry[1] += count
-
     def lines(self):
         """One line for each reason and series description."""
-        for (reason, description), (path, count) in self.skipped.items():
+        for (reason, description), (path, *others) in self.skipped.items():
             name = os.path.relpath(path, self.folder) if path != self.folder else path.name
-            many = f" and {count - 1} more" if count > 1 else ""
+            many = f" and {len(others)} more" if others else ""
             about = f" ({description})" if description else ""
             yield f"skipped {plain(name)}{many}{about}: {reason}"
 
 
 def _assign_damaged(found):
-    """Assign damaged files to the series that they may belong to: dict of label to messages.
+    """Assign damaged files to the series that they may belong to: dict of UID to messages.
 
     A file belongs to the series whose UID it holds. Otherwise to a series of its folder with file
     names like its own, or, unless it is empty, with any names; of several, to those that may lack
@@ -201,26 +206,27 @@ def _assign_damaged(found):
     files = [(path, reason, "", True) for path, reason in found.damaged]
     files += [(path, reason, among, False) for path, reason in found.empty]
     for path, reason, more, is_ct in files:
-        label = found.labels.get(_series_uid_in(path)) if is_ct else None
-        labels = [label] if label else _series_beside(found, path, any_name=is_ct)
-        owners = [one for one in labels if len(labels) == 1 or may_lack_slices(found.images[one])]
+        uid = _series_uid_in(path) if is_ct else ""
+        uids = [uid] if uid in found.images else _series_beside(found, path, any_name=is_ct)
+        owners = [one for one in uids if len(uids) == 1 or may_lack_slices(found.images[one])]
         for owner in owners:
             damaged[owner].append(f"{path}: {reason}{more}")
-        if is_ct and not labels:
+        if is_ct and not uids:
             found.broken.append(HeadrestError(f"{path}: {reason}"))
         elif not owners:
-            found.skip(path, reason + (" (no series beside it lacks a slice)" if labels else ""))
+            complete = " (no series beside it lacks a slice)" if uids else ""
+            found.skipped[reason + complete, ""].append(path)
     return damaged
 
 
 def _series_beside(found, path, any_name):
-    """Labels of the series in the folder of a file, those with names like its own first."""
+    """UIDs of the series in the folder of a file, those with names like its own first."""
     beside = {
-        label: {re.sub(r"\d+", "#", i.path.name) for i in images if i.path.parent == path.parent}
-        for label, images in found.images.items()
+        uid: {re.sub(r"\d+", "#", i.path.name) for i in images if i.path.parent == path.parent}
+        for uid, images in found.images.items()
     }
-    alike = [label for label, names in beside.items() if re.sub(r"\d+", "#", path.name) in names]
-    return alike or [label for label, names in beside.items() if names and any_name]
+    alike = [uid for uid, names in beside.items() if re.sub(r"\d+", "#", path.name) in names]
+    return alike or [uid for uid, names in beside.items() if names and any_name]
 
 
 def _series_uid_in(path):

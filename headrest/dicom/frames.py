@@ -71,13 +71,13 @@ def single_frames(header: Dataset) -> Iterator[Dataset]:
         raise HeadrestError(f"{count} frames, but {len(groups)} functional groups; export it again")
     pixels = _pixels(header, count) if "PixelData" in header else None
     common = _copied(header, MULTI_FRAME_ONLY)
-    _flatten(common, shared[0])
+    flatten(common, shared[0])
     for n in range(1, count + 1):
         frame = _copied(common)
         if groups is None:
             frame.ImagePositionPatient = positions[n - 1].round(6).tolist()
         else:
-            _flatten(frame, groups[n - 1])
+            flatten(frame, groups[n - 1])
         _identify(frame, header, n)
         if pixels is not None:
             frame.add_new("PixelData", header["PixelData"].VR, next(pixels))
@@ -110,7 +110,7 @@ def _copied(header, without=()):
     return made
 
 
-def _flatten(frame, groups):
+def flatten(frame: Dataset, groups: Dataset) -> None:
     """Copy the attributes of functional groups to the top of a header."""
     for element in groups:
         if element.VR != "SQ" or element.tag.is_private:

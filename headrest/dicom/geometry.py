@@ -115,7 +115,7 @@ def order_slices(
 ) -> tuple[list[Any], tuple, list[str]]:
     """Sort slices along their normal (PS3.3 C.7.6.2.1.1): slices, their grid, and warnings.
 
-    Slices have an `image` and a `header`; the grid is positions, orientation, spacing and tilt.
+    Slices have an `image` and a `header`; the grid is positions, orientation and spacing.
     `by_instance_number` accepts some without position or orientation, in the order of that number.
     """
     images = [one.image for one in slices]
@@ -125,16 +125,21 @@ def order_slices(
         _refuse_lost(image)
     axes, spacing = common_value(images, "orientation").orientation, _pixel_spacing(images)
     positions, orientation = np.array([i.position for i in images]), np.array(axes)
-    normal = np.cross(orientation[:3], orientation[3:])
-    depths = positions @ normal
+    depths = positions @ np.cross(orientation[:3], orientation[3:])
     order = np.argsort(depths, kind="stable")
     slices, positions, depths = [slices[i] for i in order], positions[order], depths[order]
     refuse_shared_positions(slices, depths)
     distance, notes = slice_spacing(slices[0], depths)
-    tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0)))) * (-1 if axes[5] > 0 else 1)
-    if abs(tilt) > 0.5:
+    if abs(tilt := tilt_deg(orientation)) > 0.5:
         notes.append(f"slices tilted by {tilt:.1f} degrees; the native grid is kept")
-    return slices, (positions, orientation, (distance, *spacing), tilt), notes
+    return slices, (positions, orientation, (distance, *spacing)), notes
+
+
+def tilt_deg(orientation: np.ndarray) -> float:
+    """Angle between the slice normal and the long axis of the table, in degrees."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    angle = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0))))
+    return -angle if orientation[5] > 0 else angle
 
 
 def _refuse_lost(image):
@@ -217,4 +222,4 @@ def _by_instance_number(slices):
     positions = np.outer(np.arange(len(slices)) * thickness, [0, 0, 1.0])
     notes = ["no position: sorted by InstanceNumber, head and feet may be swapped"]
     spacing_mm = (thickness, *_pixel_spacing([one.image for one in slices]))
-    return slices, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing_mm, 0.0), notes
+    return slices, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing_mm), notes

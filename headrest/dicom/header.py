@@ -104,6 +104,27 @@ def quiet() -> Iterator[None]:
         log.disabled = was
 
 
+@contextmanager
+def named_errors(
+    where: object, reason: str, passed: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Begin a HeadrestError with the file it is about; turn others into one, but those `passed`.
+
+    Damaged files make pydicom and nibabel raise any exception, whose text may quote values too.
+    """
+    try:
+        with quiet():
+            yield
+    except passed:
+        raise
+    except HeadrestError as error:
+        raise HeadrestError(f"{where}: {error}") from error.__cause__
+    except MemoryError:
+        raise HeadrestError(f"{where}: out of memory; too large for this machine") from None
+    except Exception as error:
+        raise HeadrestError(f"{where}: {reason} ({type(error).__name__})") from error
+
+
 def _parse(source, tags, needed):
     preamble, prefix = source.read(128), source.read(4)
     if prefix != b"DICM":
@@ -253,11 +274,6 @@ def text(header: Dataset, keyword: str) -> str:
     except Exception:
         return ""
     return "" if value is None else str(value)
-
-
-def has_place(header: Dataset) -> bool:
-    """Whether a header has a readable position and orientation."""
-    return all(numbers(header, *place) is not None for place in PLACE)
 
 
 def is_unit_pair(axes: np.ndarray) -> bool:

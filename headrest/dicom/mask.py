@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import UID, SegmentationStorage
 
-from headrest.dicom.header import has_place, quiet, text
+from headrest.dicom.frames import flatten
+from headrest.dicom.header import PLACE, named_errors, numbers, text
 from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
 from headrest.dicom.series import Series, check_shape, is_nifti
 from headrest.hounsfield import PATIENT, SUPPORT
@@ -73,18 +74,11 @@ def read_labels(path: str | Path, series: Series) -> np.ndarray:
 
 def _read(path, series, use):
     """Call `use` with the labels of a file, and the numbers of support and patient in them."""
-    try:
+    with named_errors(path, "damaged, or no NIfTI or DICOM Segmentation"):
         if not is_nifti(path) and Path(path).suffix.lower() != ".npz":
             return use(*_from_segmentation(path, series))
         read = _from_nifti if is_nifti(path) else _from_arrays
         return use(read(path, series), (SUPPORT,), (PATIENT,))
-    except HeadrestError as error:
-        raise HeadrestError(f"{path}: {error}") from error.__cause__
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file raises any exception
-        reason = f"damaged, or no NIfTI or DICOM Segmentation ({type(error).__name__})"
-        raise HeadrestError(f"{path}: {reason}") from error
 
 
 def as_mask(mask: Any, series: Series) -> np.ndarray:
@@ -135,7 +129,7 @@ def _from_nifti(path, series):
     values = np.asanyarray(image.dataobj)
     if values.ndim != 3:
         check_shape(values, series)
-    if series.image is None and not all(has_place(header) for header in series.headers):
+    if series.why_not_placed:
         raise HeadrestError("the slices of the series have no position")
     to_index = np.linalg.inv(LPS_TO_RAS @ image.affine)
     steps = to_index[:3, :3] @ series.steps_mm.T
@@ -183,61 +177,48 @@ def _refuse_distance(share):
 
 
 def _from_segmentation(path, series):
-    with quiet():
-        ds = dcmread(path)
-        if ds.get("SOPClassUID") not in SEGMENTATION_CLASSES:
-            raise HeadrestError("expected NIfTI or a DICOM Segmentation")
-        _refuse_other_frame_of_reference(ds, series)
-        frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
-        labels = np.zeros(series.stored.shape, np.uint16)
-        if ds.SOPClassUID == SegmentationStorage and len(np.unique(frames)) > 2:
-            raise HeadrestError("a fractional segmentation: keep a binary one of the support")
-        for groups, values in zip(ds.PerFrameFunctionalGroupsSequence, frames):
-            pixels = np.argwhere(values)
-            k, rows, columns = _place(ds, groups, series, pixels)
-            if labels[k, rows, columns].any():
-                raise HeadrestError("segments that overlap: keep that of the support alone")
-            segment = _group(ds, groups, "SegmentIdentificationSequence")  # None in a label map
-            number = segment and segment.ReferencedSegmentNumber
-            labels[k, rows, columns] = number or values[tuple(pixels.T)]
-    numbers = {HEADREST[0]: [], BODY[0]: []}
+    ds = dcmread(path)
+    if ds.get("SOPClassUID") not in SEGMENTATION_CLASSES:
+        raise HeadrestError("expected NIfTI or a DICOM Segmentation")
+    places = {text(header, "FrameOfReferenceUID") for header in series.headers}
+    if len(places) == 1 and not places & {"", text(ds, "FrameOfReferenceUID")}:
+        raise HeadrestError("another Frame of Reference: a segmentation of another series")
+    frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
+    labels = np.zeros(series.stored.shape, np.uint16)
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    if ds.SOPClassUID == SegmentationStorage and len(np.unique(frames)) > 2:
+        raise HeadrestError("a fractional segmentation: keep a binary one of the support")
+    for groups, values in zip(ds.PerFrameFunctionalGroupsSequence, frames):
+        flatten(frame := Dataset(), shared)
+        flatten(frame, groups)
+        k, rows, columns = _place(frame, values, series)
+        if labels[k, rows, columns].any():
+            raise HeadrestError("segments that overlap: keep that of the support alone")
+        number = frame.get("ReferencedSegmentNumber")  # None in a label map
+        labels[k, rows, columns] = number or values[values != 0]
+    segments = {HEADREST[0]: [], BODY[0]: []}
     for segment in ds.get("SegmentSequence") or ():
         kind = (segment.get("SegmentedPropertyTypeCodeSequence") or [{}])[0].get("CodeValue")
-        numbers.get(kind, []).append(segment.SegmentNumber)
-    return labels, *numbers.values()
+        segments.get(kind, []).append(segment.SegmentNumber)
+    return labels, *segments.values()
 
 
-def _group(ds, groups, sequence):
-    """Item of a functional group of one frame or of all; None where there is none."""
-    item = groups if sequence in groups else ds.SharedFunctionalGroupsSequence[0]
-    return item[sequence][0] if sequence in item else None
-
-
-def _refuse_other_frame_of_reference(ds, series):
-    frames = {text(header, "FrameOfReferenceUID") for header in series.headers}
-    if len(frames) == 1 and "" not in frames and text(ds, "FrameOfReferenceUID") not in frames:
-        raise HeadrestError("another Frame of Reference: a segmentation of another series")
-
-
-def _place(ds, groups, series, pixels):
-    """Slice, rows and columns in the series of pixels (n, 2) of one frame."""
-
-    def value(name, keyword):
-        return np.array(_group(ds, groups, f"{name}Sequence")[keyword].value, float)
-
-    corner = value("PlanePosition", "ImagePositionPatient")
-    down, across = value("PixelMeasures", "PixelSpacing")
-    axes = value("PlaneOrientation", "ImageOrientationPatient").reshape(2, 3)
+def _place(frame, values, series):
+    """Slice, rows and columns in the series of the pixels of a frame that are not 0."""
+    corner, axes = (numbers(frame, *place) for place in PLACE)
+    down, across = numbers(frame, "PixelSpacing", 2)
+    axes = axes.reshape(2, 3)
     along_row, along_column = axes / np.linalg.norm(axes, axis=1, keepdims=True)
     to_index = np.linalg.inv(series.steps_mm.T)
     k = int(np.argmin(abs((series.positions - corner) @ to_index[0])))
     start = to_index @ (corner - series.positions[k])
     steps = to_index @ np.column_stack([along_column * down, along_row * across])
-    ends = np.array([[0, 0], [ds.Rows - 1, 0], [0, ds.Columns - 1], [ds.Rows - 1, ds.Columns - 1]])
+    ends = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * np.subtract(values.shape, 1)
     exact = start[:, None] + steps @ ends.T
     whole = np.rint(start)[:, None] + np.rint(steps).astype(int) @ ends.T
     _refuse_distance(max(np.abs(exact - whole).max(), np.abs(exact[0]).max()))
-    _, rows, columns = (np.rint(start)[:, None] + np.rint(steps) @ pixels.T).astype(int)
+    inside = np.rint(start)[:, None] + np.rint(steps) @ np.argwhere(values).T
+    rows, columns = inside[1:].astype(int)
     size = series.stored.shape[1:]
     if any(at.size and not 0 <= at.min() <= at.max() < n for at, n in zip((rows, columns), size)):
         raise HeadrestError("another geometry: voxels outside of the series")

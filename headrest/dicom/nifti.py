@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from headrest.dicom.header import has_place
+from headrest.dicom.header import named_errors
 from headrest.dicom.pixels import check_volume
-from headrest.dicom.series import Series, check_shape, volume_series
+from headrest.dicom.series import Series, SeriesFiles, check_shape, volume_series
 from headrest.util import HeadrestError, __version__, require
 from headrest.util.files import atomic_file
 
@@ -49,38 +49,31 @@ def read_nifti(source: Any) -> Series:
     Series(4 slices of 64 x 48, 5.00 x 3.500 x 3.500 mm, tilt 0.0 degrees, 0 warnings)
     """
     require("nibabel")
-    from nibabel.orientations import apply_orientation
-
-    is_path = isinstance(source, (str, Path))
-    try:
-        image, raw, *rescale = _load(source) if is_path else _raw(source)
-        axes = _to_axial(image)
-        stored = np.ascontiguousarray(apply_orientation(raw, axes).T)
-        check_volume(stored, *rescale)
-    except HeadrestError as error:
-        raise HeadrestError(f"{source}: {error}" if is_path else str(error)) from error.__cause__
-    files = (Path(source),) if is_path else ()
-    grid = _grid(image, axes, raw.shape)
-    return volume_series(stored, grid, *rescale, files=files, image=image)
-
-
-def _load(path):
     import nibabel
 
-    if not Path(path).is_file():
-        raise HeadrestError("there is no such file")
-    try:
-        return _raw(nibabel.load(path, mmap=False))
-    except HeadrestError:
-        raise
-    except MemoryError:
-        raise HeadrestError("out of memory; too large for this machine") from None
-    except Exception as error:  # a damaged file raises any exception
-        raise HeadrestError(f"damaged, or no NIfTI ({type(error).__name__})") from error
+    if not isinstance(source, (str, Path)):
+        return _series(source)
+    with named_errors(source, "damaged, or no NIfTI"):
+        if not Path(source).is_file():
+            raise HeadrestError("there is no such file")
+        files = SeriesFiles("", "", "", (Path(source),))
+        image = nibabel.load(source, mmap=False)
+        return _series(image, files=files.files, source=files)
+
+
+def _series(image, **source):
+    from nibabel.orientations import apply_orientation
+
+    raw, *rescale = _raw(image)
+    axes = _to_axial(image)
+    stored = np.ascontiguousarray(apply_orientation(raw, axes).T)
+    check_volume(stored, *rescale)
+    grid = _grid(image, axes, raw.shape)
+    return volume_series(stored, grid, *rescale, image=image, **source)
 
 
 def _raw(image):
-    """Image, its values before scaling, slope and intercept."""
+    """Values of an image before scaling, slope and intercept."""
     dtype = np.dtype(image.get_data_dtype())
     if len(image.shape) != 3 or 0 in image.shape:
         how = "expected one volume; image.slicer[..., 0] is the first"
@@ -92,8 +85,8 @@ def _raw(image):
         raise HeadrestError(f"spacing in {unit}: expected mm; write it again with units of mm")
     proxy = image.dataobj
     if hasattr(proxy, "get_unscaled"):
-        return image, proxy.get_unscaled(), float(proxy.slope), float(proxy.inter)
-    return image, np.asarray(proxy), 1.0, 0.0
+        return proxy.get_unscaled(), float(proxy.slope), float(proxy.inter)
+    return np.asarray(proxy), 1.0, 0.0
 
 
 def _to_axial(image):
@@ -117,7 +110,7 @@ def to_image_axes(image: Any, axial: np.ndarray) -> np.ndarray:
 
 
 def _grid(image, to_axial, shape):
-    """Positions of slices in LPS, orientation, spacing (z, y, x), and tilt in degrees."""
+    """Positions of slices in LPS, orientation, and spacing (z, y, x)."""
     from nibabel.orientations import inv_ornt_aff
 
     affine = LPS_TO_RAS @ image.affine @ inv_ornt_aff(to_axial, shape)
@@ -134,8 +127,7 @@ def _grid(image, to_axial, shape):
         for zoom, mm in zip(zooms, measured)  # the header has the digits that were written
     )
     positions = affine[:3, 3] + np.outer(np.arange(shape[np.argmax(axes)]), affine[:3, 2])
-    tilt = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0)))) * (-1 if column[2] > 0 else 1)
-    return positions, np.concatenate([row, column]), (z, y, x), tilt
+    return positions, np.concatenate([row, column]), (z, y, x)
 
 
 def affine_of(series: Series) -> np.ndarray:
@@ -164,10 +156,8 @@ def _step(series):
 
 def why_no_nifti(series: Series) -> str:
     """Reason why a series cannot be written as NIfTI; empty where it can."""
-    if series.image is not None:
-        return ""
-    if not all(has_place(header) for header in series.headers):
-        return "its slices have no position"
+    if series.why_not_placed:
+        return series.why_not_placed
     even = series.positions[0] + np.outer(np.arange(len(series)), _step(series))
     off = np.linalg.norm(series.positions - even, axis=1).max()
     if off > EVEN_GRID_MM:

@@ -2,10 +2,10 @@
 
 import copy
 import io
-import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
 from pydicom.valuerep import DSfloat, validate_value
 
 from headrest.dicom import write
-from headrest.dicom.header import has_place, number
+from headrest.dicom.header import named_errors, number
 from headrest.dicom.mask import BODY, HEADREST, LABEL_MAP_STORAGE, MANUALLY_CORRECTED
 from headrest.dicom.series import Series, check_shape
 from headrest.dicom.write import code, item, mask_digest, reference
@@ -28,6 +28,12 @@ ANATOMICAL = ("123037004", "SCT", "Anatomical Structure")
 SEGMENTS = (("Support", PHYSICAL_OBJECT, HEADREST), ("Patient", ANATOMICAL, BODY))
 BACKGROUND_SEGMENT = ("Background", *[("125040", "DCM", "Background")] * 2)
 """Name, category (PS3.16 CID 7150) and type of the segments 1 and 2, and of 0 in a label map."""
+
+DIMENSIONS = (
+    ("ReferencedSegmentNumber", "SegmentIdentificationSequence"),
+    ("ImagePositionPatient", "PlanePositionSequence"),
+)
+"""Attribute and functional group that number the frames; a label map lacks the first."""
 
 ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
 CLUSTER_ANALYSIS = ("123107", "DCM", "Cluster Analysis")
@@ -52,10 +58,7 @@ CHECKED_VRS = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")
 
 def why_no_segmentation(series: Series) -> str:
     """Reason why a series cannot have a segmentation; empty where it can."""
-    if not series.headers:
-        return f"its source is {series.kind}, not DICOM"
-    placed = all(has_place(header) for header in series.headers)
-    return "" if placed else "its slices have no position"
+    return series.why_not_placed if series.headers else f"its source is {series.kind}, not DICOM"
 
 
 def write_segmentation(
@@ -104,18 +107,11 @@ def save_object(
     check_shape(labels, series, f"{path}: not written: ")
     if refusal := why_no_segmentation(series):
         raise HeadrestError(f"{path}: not written: {refusal}")
-    with atomic_file(path) as temporary:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they may quote the patient's name
-                encoded = io.BytesIO()
-                make().save_as(encoded, enforce_file_format=True)
-            temporary.write_bytes(encoded.getvalue())
-        except OSError:
-            raise
-        except Exception as error:  # a malformed element of the source raises any exception
-            reason = f"its source makes no such object ({type(error).__name__})"
-            raise HeadrestError(f"{path}: {reason}") from error
+    reason = "its source makes no such object"
+    with atomic_file(path) as temporary, named_errors(path, reason, passed=(OSError,)):
+        encoded = io.BytesIO()
+        make().save_as(encoded, enforce_file_format=True)
+        temporary.write_bytes(encoded.getvalue())
 
 
 def _segmentation(series, labels, parameters, family, kind):
@@ -154,7 +150,7 @@ def _segmentation(series, labels, parameters, family, kind):
     copied = {tag_for_keyword(keyword) for keyword in (*TYPE_2, *COPIED)}
     kept = [tag for tag in source.keys() if tag in copied or tag.group in COPIED_GROUPS]  # noqa: SIM118
     ds.update({tag: source[tag] for tag in kept})
-    _describe_frames(ds, series, source, count if binary else 0)
+    _describe_frames(ds, series, source, range(1, count + 1) if binary else [0])
     # Frames of one bit follow each other without padding (PS3.5 8.1.1).
     pixels = np.packbits(masks, bitorder="little") if binary else labels.astype(np.uint8)
     ds.add_new("PixelData", "OB", pixels.tobytes() + bytes(pixels.size % 2))
@@ -206,49 +202,41 @@ def _segments(count, binary, parameters, family):
 
 
 def _describe_frames(ds, series, source, segments):
-    """Add references, functional groups and dimensions; 0 segments: frames hold all of them."""
+    """Add references, functional groups and dimensions; segment 0: frames hold all of them."""
     files = {one.ReferencedSOPInstanceUID: one for one in map(reference, series.headers)}
     for one in files.values():
         one.pop("ReferencedFrameNumber", None)
     own = item(SeriesInstanceUID=series.uid, ReferencedInstanceSequence=list(files.values()))
     ds.ReferencedSeriesSequence = [own]
-    pixel, orientation = item(SliceThickness=source.SliceThickness), Dataset()
-    gaps = abs(np.diff(series.positions @ np.cross(*series.orientation.reshape(2, 3))))
+    measures = item(SliceThickness=source.SliceThickness, PixelSpacing=source["PixelSpacing"])
+    gaps = abs(np.diff(series.positions @ series.normal))
     if len(gaps) and np.ptp(gaps) < EVEN_MM:
-        pixel.SpacingBetweenSlices = DSfloat(float(np.mean(gaps)), auto_format=True)
-    pixel["PixelSpacing"] = source["PixelSpacing"]
-    orientation["ImageOrientationPatient"] = source["ImageOrientationPatient"]
-    shared = item(PixelMeasuresSequence=[pixel], PlaneOrientationSequence=[orientation])
+        measures.SpacingBetweenSlices = DSfloat(float(np.mean(gaps)), auto_format=True)
+    orientation = item(ImageOrientationPatient=source["ImageOrientationPatient"])
+    shared = item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
     ds.SharedFunctionalGroupsSequence = [shared]
-    done, groups = [code("113076", "DCM", "Segmentation")], []
-    for header in series.headers:
-        derivation = item(
-            SourceImageSequence=[write.source_image(header)], DerivationCodeSequence=done
+    done, frames = [code("113076", "DCM", "Segmentation")], []
+    for n, (i, header) in product(segments, enumerate(series.headers, 1)):
+        images = [write.source_image(header)]
+        frame = item(
+            FrameContentSequence=[item(DimensionIndexValues=[n, i] if n else [i])],
+            DerivationImageSequence=[item(SourceImageSequence=images, DerivationCodeSequence=done)],
+            PlanePositionSequence=[item(ImagePositionPatient=header["ImagePositionPatient"])],
         )
-        place = Dataset()
-        place["ImagePositionPatient"] = header["ImagePositionPatient"]
-        groups.append(item(DerivationImageSequence=[derivation], PlanePositionSequence=[place]))
-    frames = []
-    for n in range(1, max(segments, 1) + 1):
-        for i, group in enumerate(groups, 1):
-            index = [n, i] if segments else [i]
-            frame = item(FrameContentSequence=[item(DimensionIndexValues=index)])
-            frame.update(group)
-            if segments:
-                frame.SegmentIdentificationSequence = [item(ReferencedSegmentNumber=n)]
-            frames.append(frame)
+        if n:
+            frame.SegmentIdentificationSequence = [item(ReferencedSegmentNumber=n)]
+        frames.append(frame)
     ds.PerFrameFunctionalGroupsSequence = frames
     uid = write.derived_uid(ds.SOPInstanceUID, "dimensions")
     ds.DimensionOrganizationSequence = [item(DimensionOrganizationUID=uid)]
-    by_segment = ("ReferencedSegmentNumber", "SegmentIdentificationSequence")
-    by_place = ("ImagePositionPatient", "PlanePositionSequence")
-    ds.DimensionIndexSequence = []
-    for words in [by_segment, by_place] if segments else [by_place]:
-        dimension = item(DimensionOrganizationUID=uid)
-        dimension.DimensionIndexPointer, dimension.FunctionalGroupPointer = map(
-            tag_for_keyword, words
+    ds.DimensionIndexSequence = [
+        item(
+            DimensionOrganizationUID=uid,
+            DimensionIndexPointer=tag_for_keyword(attribute),
+            FunctionalGroupPointer=tag_for_keyword(group),
         )
-        ds.DimensionIndexSequence.append(dimension)
+        for attribute, group in DIMENSIONS[not all(segments) :]
+    ]
 
 
 def made_by(parameters: str) -> str:

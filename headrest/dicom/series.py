@@ -1,7 +1,7 @@
 """One axial CT series: its files, in memory, or made from an array of HU."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM
-from headrest.dicom.header import number
+from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM, tilt_deg
+from headrest.dicom.header import PLACE, number, numbers
 from headrest.dicom.pixels import check_volume
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 from headrest.util import HeadrestError, counted, plain
@@ -49,6 +49,7 @@ class SeriesFiles:
     damaged: tuple[str, ...] = ()  # damaged files that may belong to the series, with the reason
     frames: tuple[int, ...] = ()  # of multi-frame files the frame of each of `files`, from 1; or 0
     lacks_rescale: bool = False  # whether a default rescale applies
+    derived: bool = False  # whether headrest wrote it
 
     def __str__(self) -> str:
         about = f"series {self.number or '?'}, {self.description or 'no description'}"
@@ -56,14 +57,21 @@ class SeriesFiles:
         return f"{plain(self.uid)[:MAX_SHOWN]} ({len(self.files)} images, {about})"
 
     def fingerprint(self, default_rescale: tuple[float, float] | None = None) -> str:
-        """Fingerprint of the series that `load_series` reads from these files, without reading it.
+        """Hash the UID, the bytes of the files in any order, frames, and a rescale that applies.
 
+        UIDs alone do not identify: a defaced or re-exported copy may keep those of the original.
         Raises HeadrestError where a file cannot be read.
         """
-        if is_nifti(self.files[0]):
-            return fingerprint_of_files("NIfTI", self.files)
-        pairs = [default_rescale] if default_rescale is not None and self.lacks_rescale else []
-        return fingerprint_of_files(self.uid, self.files, pairs, self.frames)
+        try:
+            hashes = {path: sha256(path) for path in set(self.files)}
+        except OSError as error:
+            raise HeadrestError(f"{error.filename}: {error.strerror}; read it again") from error
+        images = zip_longest(self.files, self.frames)
+        contents = {f"{hashes[path]} {frame or ''}".strip() for path, frame in images}
+        words = ["NIfTI" if is_nifti(self.files[0]) else self.uid, *sorted(contents)]
+        if default_rescale is not None and self.lacks_rescale:
+            words.append("{} {}".format(*map(float, default_rescale)))
+        return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -83,10 +91,10 @@ class Series:
         Image Position and Orientation (Patient) (0020,0032), (0020,0037).
     spacing_mm : (z, y, x)
         Median distance of neighbouring slices along their normal, Pixel Spacing (0028,0030).
-    tilt_deg : float, angle between the slice normal and the long axis of the table.
     warnings : tuple of str, findings in the input and how each was handled.
-    files, unused : one Path per slice; repeated images, and damaged ones that were left out.
-    frames : for multi-frame files the frame of each of `files` and `unused`, from 1.
+    files : one Path per slice.
+    frames : for multi-frame files the frame of each of `files`, from 1.
+    source : SeriesFiles that the series was read from, or None.
     image : the nibabel image that the series was read from, or None.
     """
 
@@ -98,11 +106,10 @@ class Series:
     positions: np.ndarray
     orientation: np.ndarray
     spacing_mm: tuple[float, float, float]
-    tilt_deg: float
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
-    unused: tuple[Path, ...] = ()
     frames: tuple[int, ...] = ()
+    source: SeriesFiles | None = None
     image: Any = None
 
     @property
@@ -116,6 +123,22 @@ class Series:
     def kind(self) -> str:
         """Form of the source: "DICOM", "NIfTI" or "array"."""
         return "DICOM" if self.headers else "array" if self.image is None else "NIfTI"
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Slice normal, PS3.3 C.7.6.2.1.1; of length 1 where the axes are exact."""
+        return np.cross(self.orientation[:3], self.orientation[3:])
+
+    @property
+    def why_not_placed(self) -> str:
+        """Reason why the positions of slices are unknown; empty where they are known."""
+        read = (numbers(header, *place) for header in self.headers for place in PLACE)
+        return "its slices have no position" if any(one is None for one in read) else ""
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle between the slice normal and the long axis of the table, in degrees."""
+        return tilt_deg(self.orientation)
 
     @cached_property
     def hu(self) -> np.ndarray:
@@ -152,8 +175,7 @@ class Series:
         Half the distance to each neighbour; at a gap, at most Slice Thickness (0018,0050) or
         the median distance.
         """
-        normal = np.cross(self.orientation[:3], self.orientation[3:])
-        gaps = abs(np.diff(self.positions @ normal))
+        gaps = abs(np.diff(self.positions @ self.normal))
         if not len(gaps):
             return np.array([self.spacing_mm[0]])
         thick = [number(header, "SliceThickness") or 0 for header in self.headers] or [0]
@@ -163,17 +185,14 @@ class Series:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identify the input: the same files of one series, read with the same rescale.
+        """Identify the input: that of `source` with the rescale that was given, or of the values.
 
-        UIDs alone do not identify: a defaced or re-exported copy may keep those of the original.
         Raises HeadrestError where a file was deleted after it was read.
         """
-        if self.headers:
+        if self.source:
             rescales = zip(self.headers, self.slopes, self.intercepts)
-            given = [pair for header, *pair in rescales if header.get("RescaleSlope") is None]
-            return fingerprint_of_files(self.uid, self.files + self.unused, given, self.frames)
-        if self.files:
-            return fingerprint_of_files("NIfTI", self.files)
+            given = (pair for header, *pair in rescales if header.get("RescaleSlope") is None)
+            return self.source.fingerprint(next(given, None))
         grid = self.positions, self.orientation, self.spacing_mm, self.slopes, self.intercepts
         digest = hashlib.sha256(f"{self.stored.dtype} {self.stored.shape}".encode())
         for values in (*map(np.array, grid), self.stored):
@@ -201,32 +220,12 @@ def check_shape(values: np.ndarray, series: Series, where: str = "") -> None:
         raise HeadrestError(f"{where}{shapes}")
 
 
-def fingerprint_of_files(
-    uid: str,
-    files: Iterable[Path],
-    rescales: Iterable[Sequence[float]] = (),
-    frames: Iterable[int] = (),
-) -> str:
-    """Hash a Series Instance UID, the bytes of its files in any order, rescales and frames."""
-    try:
-        hashes = {path: sha256(path) for path in set(files)}
-    except OSError as error:
-        raise HeadrestError(f"{error.filename}: {error.strerror}; read it again") from error
-    contents = {
-        f"{hashes[path]} {frame or ''}".strip() for path, frame in zip_longest(files, frames)
-    }
-    given = {"{} {}".format(*map(float, pair)) for pair in rescales}
-    words = [uid, *sorted(contents), *sorted(given)]
-    return hashlib.sha256(" ".join(words).encode()).hexdigest()
-
-
 def volume_series(
     stored: np.ndarray, grid: tuple, slope: float = 1.0, intercept: float = 0.0, **source: Any
 ) -> Series:
-    """Make a series without DICOM headers; `grid` is positions, orientation, spacing and tilt."""
-    rescale = np.full(len(stored), slope), np.full(len(stored), intercept)
-    values = (stored, *rescale, (None,) * len(stored), *grid)
-    return Series((), *values, (), **source)  # type: ignore[call-arg]
+    """Make a series without DICOM headers; `grid` is positions, orientation and spacing."""
+    rescales = np.full((2, len(stored)), [[slope], [intercept]])
+    return Series((), stored, *rescales, (None,) * len(stored), *grid, **source)
 
 
 def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
@@ -279,7 +278,7 @@ def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
         raise HeadrestError(f"spacing_mm={spacing_mm}: {reason}; for example {CALL}")
     check_volume(stored)
     positions = np.outer(np.arange(len(stored)) * spacing[0], [0, 0, 1.0])
-    return volume_series(stored, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing, 0.0))
+    return volume_series(stored, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing))
 
 
 def _checked_spacing(spacing_mm):

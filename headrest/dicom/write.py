@@ -10,16 +10,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.tag import Tag
 from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DSfloat
 from tqdm.auto import tqdm
 
 from headrest.dicom.codecs import output_syntax, set_pixels
 from headrest.dicom.frames import frame_source
-from headrest.dicom.header import drop_private_elements, number, quiet, read_header, text
+from headrest.dicom.header import drop_private_elements, named_errors, number, quiet
 from headrest.dicom.nifti import encode_like_source
 from headrest.dicom.series import Series, check_shape
 from headrest.hounsfield import AIR
@@ -113,7 +112,7 @@ def write_derived_series(
             (temporary / CLEANED_IMAGE).write_bytes(encode_like_source(series, stored))
         rows = tqdm(range(len(series.headers)), "writing", unit="slice", delay=2, leave=False)
         for i in rows:
-            try:
+            with named_errors(folder, f"slice {i + 1} makes no DICOM", passed=(OSError,)):
                 derived = _derive(series, i, made_of, now)
                 _describe_derivation(derived, series, i, parameters, now)
                 if drop_private:
@@ -126,11 +125,6 @@ def write_derived_series(
                 encoded = io.BytesIO()
                 derived.save_as(encoded, enforce_file_format=True)
                 (temporary / f"{i + 1:04d}.dcm").write_bytes(encoded.getvalue())
-            except OSError:
-                raise
-            except Exception as error:  # a malformed element of the source raises any exception
-                reason = error if isinstance(error, HeadrestError) else type(error).__name__
-                raise HeadrestError(f"{folder}: slice {i + 1} makes no DICOM ({reason})") from error
         if extra:
             extra(temporary)
 
@@ -141,17 +135,6 @@ def refuse_array(series: Series) -> None:
         raise HeadrestError(
             "a series from an array has no file to write: hu[find_support(series).removed] = -1000"
         )
-
-
-def is_derived(path: Path) -> bool:
-    """Whether a file is a slice that `write_derived_series` wrote."""
-    try:
-        with quiet():
-            tags = {int(Tag("DerivationDescription"))}
-            header = read_header(path, tags, tags)
-            return header is not None and DERIVATION in text(header, "DerivationDescription")
-    except Exception:  # a damaged header makes pydicom raise any exception; the reader refuses it
-        return False
 
 
 def mask_digest(mask: np.ndarray) -> str:
@@ -254,10 +237,13 @@ def _describe_derivation(derived, series, i, parameters, now):
 
 
 def item(**elements: object) -> Dataset:
-    """Make a Dataset of keywords and values."""
+    """Make a Dataset of keywords and values, or elements of other datasets."""
     made = Dataset()
     for keyword, value in elements.items():
-        setattr(made, keyword, value)
+        if isinstance(value, DataElement):
+            made[keyword] = value
+        else:
+            setattr(made, keyword, value)
     return made
 
 

@@ -16,7 +16,6 @@ from headrest.dicom.find import find_nifti
 from headrest.dicom.header import quiet, text
 from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
 from headrest.dicom.series import is_nifti
-from headrest.dicom.write import is_derived
 from headrest.hounsfield import IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import synthesize
 from headrest.train.dataset import LabelledStudy, write_training_set
@@ -108,7 +107,7 @@ def _find_scans(folder, masks):
     contents = find_series(folder)
     if contents.broken:
         raise contents.broken[0]
-    series = [one for one in contents.series if not is_derived(one.files[0])]
+    series = [one for one in contents.series if not one.derived]
     scans = [Scan(one, _place(one.files[0].parent, folder)) for one in series]
     for one in () if scans else find_nifti(folder, REPORT_FILE):
         if one.files[0].absolute() not in masks:
