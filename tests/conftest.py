@@ -20,7 +20,6 @@ CANARY = "CANARY"
 """Part of every name and number of the patient; must never appear in a message."""
 
 SIDE = 64
-
 POSIX_ONLY = ["faults.py", "fuzz.py"]
 collect_ignore = POSIX_ONLY if os.name == "nt" else []
 """Scripts that cannot be imported under Windows; their tests are skipped there."""
@@ -60,8 +59,12 @@ def make_slice(number=1, hu=None, stored=None, **changes):
         elif value is not None:
             setattr(ds, keyword, value)
     if stored is None:
-        slope, intercept = _rescale(changes)
-        stored = np.round(((head_hu() if hu is None else hu) - intercept) / slope)
+        usual = {"RescaleSlope": 1, "RescaleIntercept": -1024}  # where the changes are broken
+        slope, intercept = (
+            given if isinstance(given := changes.get(key), (int, float)) else value
+            for key, value in usual.items()
+        )
+        stored = np.round(((head_hu() if hu is None else hu) - intercept) / (slope or 1))
     if "PixelData" not in changes:
         kind = "i2" if changes.get("PixelRepresentation") == 1 else "u2"
         order = "<" if syntax.is_little_endian else ">"
@@ -71,16 +74,6 @@ def make_slice(number=1, hu=None, stored=None, **changes):
             if keyword not in changes:
                 setattr(ds, keyword, size)
     return ds
-
-
-def _rescale(changes):
-    """Slope and intercept for computing stored values; the usual ones if the changes are broken."""
-    slope, intercept = changes.get("RescaleSlope"), changes.get("RescaleIntercept")
-    number = (int, float)
-    return (
-        slope if isinstance(slope, number) and slope else 1,
-        intercept if isinstance(intercept, number) else -1024,
-    )
 
 
 def _attributes(number):

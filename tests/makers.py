@@ -11,27 +11,17 @@ import numpy as np
 import pytest
 from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
 from pydicom import Dataset
+from pydicom import uid as uids
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    HTJ2KLossless,
-    JPEGExtended12Bit,
-    JPEGLSNearLossless,
-    MediaStorageDirectoryStorage,
-)
-from pydicom.uid import DeflatedExplicitVRLittleEndian as DEFLATED
-from pydicom.uid import ExplicitVRBigEndian as BIG
-from pydicom.uid import ExplicitVRLittleEndian as EXPLICIT
-from pydicom.uid import ImplicitVRLittleEndian as IMPLICIT
-from pydicom.uid import JPEG2000Lossless as J2K
-from pydicom.uid import JPEGLosslessSV1 as JPEG
-from pydicom.uid import JPEGLSLossless as JLS
+from pydicom.uid import HTJ2K, JPEG2000, HTJ2KLossless, JPEGExtended12Bit, JPEGLSNearLossless
 from pydicom.uid import RLELossless as RLE
 
 from headrest import HeadrestError, read_series
 
+BIG, EXPLICIT = uids.ExplicitVRBigEndian, uids.ExplicitVRLittleEndian
+DEFLATED, IMPLICIT = uids.DeflatedExplicitVRLittleEndian, uids.ImplicitVRLittleEndian
+J2K, JLS, JPEG = uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.JPEGLosslessSV1
 ENCODERS = {RLE: "pydicom", JLS: "pyjpegls", J2K: "pylibjpeg", JPEG: "imagecodecs"}
 LOSSLESS = {JPEGLSNearLossless: JLS, JPEG2000: J2K}
 NATIVE = [EXPLICIT, IMPLICIT, BIG, DEFLATED]
@@ -251,7 +241,7 @@ def named(folder, *names):
 def dicomdir(folder):
     """A DICOMDIR that refers to a series outside the folder."""
     make_series(folder.parent / f"{folder.name}-outside")
-    ds, record = make_slice(SOPClassUID=MediaStorageDirectoryStorage), Dataset()
+    ds, record = make_slice(SOPClassUID=uids.MediaStorageDirectoryStorage), Dataset()
     record.ReferencedFileID = ["..", f"{folder.name}-outside", "01.dcm"]
     ds.DirectoryRecordSequence = [record]
     write_slice(folder / "DICOMDIR", ds)

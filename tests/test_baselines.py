@@ -63,15 +63,12 @@ def test_short_runs_equal_a_count_by_labels():
     assert np.array_equal(BASELINES["row and column runs"](hu, spacing), counted > 0)
 
 
-def test_erosion_separates_a_touching_rail():
+def test_erosion_separates_a_touching_rail_and_keeps_a_head_too_thin_for_it():
     hu = slice_with((RAIL, 200))
     taken = BASELINES["erode, keep, dilate"](hu, SPACING)
     far = RAIL & ~HEAD & (ndimage.distance_transform_edt(~HEAD, SPACING) > 3)
     assert taken[far].all()
     assert not taken[np.hypot(Y, X) * 0.9 < 78].any()
-
-
-def test_keeps_a_head_too_thin_to_erode():
     thin = np.hypot(Y, X) * 0.9 < EROSION_MM - 1
     hu = slice_with((BOARD, 200), head=thin)
     board_is_larger = BASELINES["largest component"](hu, SPACING)

@@ -23,7 +23,7 @@ from headrest import HeadrestError, read_series
 from headrest.clean import tree as batch
 from headrest.clean.report import series_hash
 from headrest.dicom import SeriesFiles, find_series, load_series
-from headrest.util.workers import run_ordered, run_unordered
+from headrest.util import workers
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such processes")
 
@@ -40,10 +40,6 @@ def studies(tmp_path):
     return tmp_path / "in"
 
 
-def forbid_decoding(monkeypatch):
-    monkeypatch.setattr(batch, "load_series", lambda *_, **__: pytest.fail("decoded again"))
-
-
 def failures(folder):
     with open(folder / "failures.csv", newline="") as file:
         return list(csv.DictReader(file))
@@ -53,8 +49,6 @@ def times(folder):
     """When each file of each complete series was written."""
     return {path: path.stat().st_mtime_ns for path in folder.glob("ct-*/*")}
 
-
-# Complete series are skipped.
 
 COPY = {
     "SOPInstanceUID": lambda n: uid("slice", min(n, 4)),
@@ -118,7 +112,7 @@ def test_the_option_that_a_refusal_names_cleans_the_series(tmp_path, monkeypatch
     derived = read_series(tmp_path / "out" / report.folder, by_instance_number=lost is LOST_PLACE)
     assert np.array_equal(derived.hu[:, :50], series.hu[:, :50])
     before = times(tmp_path / "out")
-    forbid_decoding(monkeypatch)
+    monkeypatch.setattr(batch, "load_series", lambda *_, **__: pytest.fail("decoded again"))
     assert run_clean(tmp_path / "in", tmp_path / "out", *switches) == 0
     assert report.folder in capsys.readouterr().out
     assert times(tmp_path / "out") == before
@@ -137,10 +131,9 @@ def test_another_default_rescale_gives_another_output(tmp_path):
             clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=nonsense)
 
 
-# Failures are listed.
-
-
-def test_lists_a_failure_until_the_series_is_repaired(studies, tmp_path, monkeypatch):
+def test_lists_a_failure_until_the_series_is_repaired_or_the_file_deleted(
+    studies, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     make_study(studies, "bad", RescaleSlope=None)
     clean_tree("in", "out")
@@ -151,19 +144,14 @@ def test_lists_a_failure_until_the_series_is_repaired(studies, tmp_path, monkeyp
     clean_tree("in/a", "out")  # another source
     assert failures(tmp_path / "out") == listed
     make_study(studies, "bad")
-    clean_tree("in", "out")
-    assert not (tmp_path / "out" / "failures.csv").exists()
-
-
-def test_lists_a_file_without_a_series_until_it_is_deleted(studies, tmp_path):
     path = write_slice(studies / "z.dcm", make_slice(9, SeriesInstanceUID=None))
     reports = clean_tree(studies, tmp_path / "out")
     (row,) = failures(tmp_path / "out")
     assert (row["series"], row["file"]) == ("", str(path))
-    assert [bool(report.error) for report in reports] == [True, False, False, False]
+    assert [bool(report.error) for report in reports] == [True] + 4 * [False]
     assert str(path) in reports[0].error
     path.unlink()
-    clean_tree(studies, tmp_path / "out")
+    clean_tree("in", "out")
     assert not (tmp_path / "out" / "failures.csv").exists()
 
 
@@ -178,14 +166,7 @@ def test_an_unexpected_exception_fails_its_series_only(studies, tmp_path, monkey
     assert [bool(report.error) for report in reports] == [False, True, False]
     assert "ValueError at test_batch.py" in reports[1].error
     assert CANARY not in reports[1].error
-
-
-def test_refuses_another_table_named_failures_csv(studies, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "failures.csv").write_text("name,mark\nA,5\n")
-    with pytest.raises(HeadrestError, match=r"failures\.csv"):
-        clean_tree(studies, tmp_path / "out")
-    assert (tmp_path / "out" / "failures.csv").read_text() == "name,mark\nA,5\n"
+    assert len(series_hash(SeriesFiles("1.2.3\udcff", "", "", ()))) == 12  # of any UID
 
 
 @pytest.mark.parametrize(
@@ -202,6 +183,19 @@ def test_refuses_wrong_options_at_once(studies, tmp_path, wrong, error):
     with pytest.raises(error):
         clean_tree(studies, tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
+
+
+def test_refuses_another_table_named_failures_csv_and_a_scheduler_without_its_package(
+    studies, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(HeadrestError, match="pip install distributed"):
+        clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "failures.csv").write_text("name,mark\nA,5\n")
+    with pytest.raises(HeadrestError, match=r"failures\.csv"):
+        clean_tree(studies, tmp_path / "out")
+    assert (tmp_path / "out" / "failures.csv").read_text() == "name,mark\nA,5\n"
 
 
 @pytest.mark.parametrize(
@@ -227,9 +221,6 @@ def test_reports_a_full_disk_in_one_sentence(studies, tmp_path, monkeypatch, fau
     assert set(os.listdir(tmp_path / "out")) == {"failures.csv", "manifest.csv", "manifest.json"}
 
 
-# One run at a time, and stale files.
-
-
 @posix
 def test_removes_only_stale_files_of_killed_runs(studies, tmp_path):
     dead, unburied = (subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2))
@@ -249,27 +240,17 @@ def test_removes_only_stale_files_of_killed_runs(studies, tmp_path):
     unburied.wait()
 
 
-# Worker processes.
-
-
 @pytest.mark.slow
-def test_each_task_runs_once_and_ordered_results_follow_the_tasks():
-    assert sorted(run_unordered(double, range(7), jobs=3)) == [(n, 2 * n) for n in range(7)]
+def test_each_task_runs_once_in_order_and_a_dead_process_fails_only_its_task(tmp_path):
+    assert sorted(workers.run_unordered(double, range(7), jobs=3)) == [(n, 2 * n) for n in range(7)]
     for jobs in (1, 2):
-        assert list(run_ordered(slowest_first, range(6), jobs)) == [0, -1, -2, -3, -4, -5]
-
-
-@pytest.mark.slow
-def test_a_process_that_dies_fails_only_its_task(tmp_path):
+        assert list(workers.run_ordered(slowest_first, range(6), jobs)) == [0, -1, -2, -3, -4, -5]
     once = str(tmp_path / "once")
     for tasks in (["a", "b", once, "c"], ["a", "always", "b", "c"]):  # two deaths may meet
-        done = dict(run_unordered(upper, tasks, 2))
+        done = dict(workers.run_unordered(upper, tasks, 2))
         assert done == {task: None if task == "always" else task.upper() for task in tasks}
     with pytest.raises(HeadrestError, match="memory"):
-        list(run_ordered(upper, ["a", "always"], 2))
-
-
-# Stopped and killed.
+        list(workers.run_ordered(upper, ["a", "always"], 2))
 
 
 def start(source, destination, jobs):
@@ -345,9 +326,6 @@ def test_a_run_that_is_killed_twice_completes(many, tmp_path):
     assert contents(many) == before
 
 
-# A Dask cluster.
-
-
 @pytest.fixture(scope="module")
 def scheduler():
     """The address of a cluster of two workers."""
@@ -359,11 +337,11 @@ def scheduler():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["processes", "cluster"])
-def test_workers_write_the_same_as_one_process(studies, tmp_path, request, workers):
+@pytest.mark.parametrize("kind", ["processes", "cluster"])
+def test_workers_write_the_same_as_one_process(studies, tmp_path, request, kind):
     make_study(studies, "bad", RescaleSlope=None)
     options = {"jobs": 2}
-    if workers == "cluster":
+    if kind == "cluster":
         options = {"scheduler": request.getfixturevalue("scheduler")}
     one, more = (
         clean_tree(studies, tmp_path / name, **given)
@@ -381,23 +359,17 @@ def test_workers_write_the_same_as_one_process(studies, tmp_path, request, worke
 
 
 @pytest.mark.slow
-def test_a_cluster_repeats_the_task_of_a_dead_worker_but_gives_up_in_the_end(tmp_path, scheduler):
-    from headrest.util.workers import run_on_cluster
-
+def test_a_cluster_repeats_tasks_of_dead_workers_and_refuses_another_version(
+    tmp_path, scheduler, monkeypatch
+):
     once, file = str(tmp_path / "once"), tmp_path / "scheduler.json"
     file.write_text(json.dumps({"address": scheduler}))
-    done = dict(run_on_cluster(upper, ["a", "b", once, "c"], str(file)))
+    done = dict(workers.run_on_cluster(upper, ["a", "b", once, "c"], str(file)))
     assert done == {"a": "A", "b": "B", once: once.upper(), "c": "C"}
-    assert dict(run_on_cluster(upper, ["always", "a"], scheduler))["always"] is None
-
-
-@pytest.mark.slow
-def test_refuses_a_worker_of_another_version(scheduler, monkeypatch):
-    from headrest.util import workers as module
-
-    monkeypatch.setattr(module, "__version__", "0.0.0")
+    assert dict(workers.run_on_cluster(upper, ["always", "a"], scheduler))["always"] is None
+    monkeypatch.setattr(workers, "__version__", "0.0.0")
     with pytest.raises(HeadrestError, match=r"headrest \S+, and not 0\.0\.0"):
-        list(module.run_on_cluster(double, [1], scheduler))
+        list(workers.run_on_cluster(double, [1], scheduler))
 
 
 @pytest.mark.slow
@@ -409,19 +381,6 @@ def test_reports_that_no_scheduler_answers(studies, tmp_path):
         clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 
 
-def test_names_the_missing_package_of_a_scheduler(studies, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(HeadrestError, match="pip install distributed"):
-        clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
-
-
-# Unusual sources and results.
-
-
-def test_series_hash_takes_any_uid():
-    assert len(series_hash(SeriesFiles("1.2.3\udcff", "", "", ()))) == 12
-
-
 def test_makes_a_result_that_lost_or_emptied_slices_again(studies, tmp_path):
     reports = clean_tree(studies, tmp_path / "out")
     folder = tmp_path / "out" / reports[0].folder
@@ -431,10 +390,6 @@ def test_makes_a_result_that_lost_or_emptied_slices_again(studies, tmp_path):
         assert clean_tree(studies, tmp_path / "out")[0].folder == reports[0].folder
         assert contents(tmp_path / "out").keys() == before
         assert len(read_series(folder)) == 2
-
-
-def test_keeps_other_files_in_a_result_that_lost_slices(studies, tmp_path):
-    folder = tmp_path / "out" / clean_tree(studies, tmp_path / "out")[0].folder
     (folder / "0002.dcm").unlink()
     (folder / "notes.txt").write_text("mine")
     report = clean_tree(studies, tmp_path / "out")[0]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import CANARY, PYDICOM, head_hu, make_series, make_slice, uid, write_slice
 from factories import clean_series, clean_tree, converted, other_series, run_clean, timeless
-from makers import ENCODERS, NATIVE, OVERLAY, encoded
+from makers import ENCODERS, NATIVE, SIGNED, TWELVE, drawing, encoded, overlaid
 from makers import validator_errors as errors_of
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
@@ -26,11 +26,8 @@ from headrest.dicom import find_series, load_series
 from headrest.segment.support import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-
 MASK = np.zeros((3, 64, 64), bool)
 MASK[1:, 50:60, 5:60] = True
-TWELVE_BITS = {"BitsStored": 12, "HighBit": 11}
-SIGNED = {"PixelRepresentation": 1, "RescaleIntercept": 0}
 slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
@@ -49,14 +46,6 @@ def cleaned(tmp_path_factory):
     return source, report, top / "out" / report.folder
 
 
-@pytest.fixture(scope="module")
-def derived(tmp_path_factory):
-    """Pairs of source header and derived slice."""
-    source = make_series(tmp_path_factory.mktemp("derived") / "scan")[0].parent
-    series, slices = derive(source, parameters="by hand")
-    return list(zip(series.headers, slices))
-
-
 def derive(folder, mask=MASK, parameters="test", **form):
     """Write a derived series beside its source; return both, slice by slice."""
     series = read_series(folder)
@@ -71,21 +60,16 @@ def derive_one(tmp_path, ds=None, **changes):
     return derive(tmp_path / "scan", MASK[1:2])[1][0]
 
 
-# Pixels.
-
 FILLS = {
     "unsigned": (24, {}),
-    "12-bit": (24, TWELVE_BITS),
+    "12-bit": (24, TWELVE),
     "signed": (-1000, SIGNED),
     "half-slope": (48, {"RescaleSlope": 0.5}),
     "slope-3": (8, {"RescaleSlope": 3, "stored": head_hu() + 1024}),
     "negative-slope": (3000, {"RescaleSlope": -1, "RescaleIntercept": 2000}),
     "own-slope-of-each-slice": ([[[48]], [[96]], [[192]]], {"RescaleSlope": lambda n: 0.5**n}),
     "air-cannot-be-stored": (0, {"RescaleIntercept": 0, "stored": head_hu() + 1024}),
-    "air-below-12-bits": (
-        -2048,
-        {"RescaleSlope": 0.25, "stored": head_hu()} | TWELVE_BITS | SIGNED,
-    ),
+    "air-below-12-bits": (-2048, {"RescaleSlope": 0.25, "stored": head_hu()} | TWELVE | SIGNED),
 }
 
 
@@ -116,7 +100,7 @@ LOSSY = {
 
 
 @pytest.mark.parametrize("syntax", [*ENCODERS, *LOSSY, *NATIVE], ids=lambda syntax: syntax.name)
-@pytest.mark.parametrize("kind", [TWELVE_BITS, SIGNED, slow(TWELVE_BITS | SIGNED)], ids=str)
+@pytest.mark.parametrize("kind", [TWELVE, SIGNED, slow(TWELVE | SIGNED)], ids=str)
 def test_writes_every_syntax_uncompressed_or_losslessly_compressed(tmp_path, syntax, kind):
     lossless, options = LOSSY.get(syntax, (syntax, {}))
     native = syntax in NATIVE
@@ -167,25 +151,25 @@ def test_forms_of_the_output_have_folders_of_their_own(source, tmp_path):
 
 
 def test_moves_an_overlay_from_the_pixels_to_overlay_data(tmp_path):
-    drawing = np.eye(64, dtype=int)
-    ds = make_slice(stored=(head_hu() + 1024) | (drawing << 15), **TWELVE_BITS)
-    for element, vr, value in OVERLAY:
-        ds.add_new((0x6000, element), vr, value)
-    after = derive_one(tmp_path, ds)
+    (tmp_path / "scan").mkdir()
+    overlaid()(tmp_path / "scan")
+    (after,) = derive(tmp_path / "scan", MASK[1:2])[1]
     assert np.array_equal(after.pixel_array, np.where(MASK[1], 24, head_hu() + 1024))
-    assert np.array_equal(after.overlay_array(0x6000), drawing)
+    assert np.array_equal(after.overlay_array(0x6000), drawing())
     assert (after[0x6000, 0x0100].value, after[0x6000, 0x0102].value) == (1, 0)
-
-
-# Attributes.
 
 
 RENEWED = {"SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType"}
 RENEWED |= {"PixelData", "ContentDate", "ContentTime"}
 
 
-def test_renews_uids_number_description_and_times_and_keeps_the_rest(derived):
-    for before, after in derived:
+def code(item):
+    return item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning
+
+
+def test_derived_slices_renew_their_identity_and_name_their_source(source):
+    series, slices = derive(source, parameters="by hand")
+    for before, after in zip(series.headers, slices):
         for element in before:
             kept = after[element.tag].value == element.value
             assert kept != (element.keyword in RENEWED), element.keyword
@@ -193,16 +177,6 @@ def test_renews_uids_number_description_and_times_and_keeps_the_rest(derived):
         for what in ("InstanceCreation", "Content"):
             assert after[f"{what}Date"].value > "20200101"
             assert re.fullmatch(r"\d{6}", after[f"{what}Time"].value)
-    assert len({after.SeriesInstanceUID for _, after in derived}) == 1
-    assert len({after.SOPInstanceUID for _, after in derived}) == 3
-
-
-def code(item):
-    return item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning
-
-
-def test_describes_the_derivation_in_text_and_codes(derived):
-    for before, after in derived:
         assert list(after.ImageType) == ["DERIVED", "PRIMARY", "AXIAL"]
         assert "by hand" in after.DerivationDescription
         assert code(after.DerivationCodeSequence[-1]) == ("113047", "DCM", "Pixel by pixel mask")
@@ -213,36 +187,34 @@ def test_describes_the_derivation_in_text_and_codes(derived):
         assert origin.SpatialLocationsPreserved == "YES"
         equipment = after.ContributingEquipmentSequence[-1]
         assert code(equipment.PurposeOfReferenceCodeSequence[0])[:2] == ("109103", "DCM")
+    assert len({after.SeriesInstanceUID for after in slices}) == 1
+    assert len({after.SOPInstanceUID for after in slices}) == 3
 
 
-def test_keeps_earlier_derivations_and_equipment_and_shortens_a_long_description(tmp_path):
+def test_keeps_earlier_derivations_and_deletes_what_describes_the_source_file(tmp_path):
     item, equipment = Dataset(), Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "113043", "DCM", "Enhanced"
     equipment.Manufacturer = "Before"
     earlier = {"DerivationCodeSequence": [item], "ContributingEquipmentSequence": [equipment]}
-    after = derive_one(tmp_path, DerivationDescription="smoothed", **earlier)
-    assert after.DerivationDescription.startswith("smoothed")
-    assert [code(one)[0] for one in after.DerivationCodeSequence] == ["113043", "113047"]
-    assert after.ContributingEquipmentSequence[0].Manufacturer == "Before"
-    text = derive_one(tmp_path / "long", DerivationDescription="y" * 1024).DerivationDescription
-    assert re.fullmatch(r"y+; Support removed by .*\(test\).*HU", text)
-    assert len(text) == 1024
-
-
-def test_deletes_attributes_that_describe_the_source_file(tmp_path):
     named = {
         **{"IconImageSequence": [Dataset()], "DigitalSignaturesSequence": [Dataset()]},
         **{"ExtendedOffsetTable": bytes(8), "ExtendedOffsetTableLengths": bytes(8)},
         "InstanceCreatorUID": uid("scanner"),
     }
-    ds = make_slice(**named)
+    ds = make_slice(DerivationDescription="smoothed", **earlier, **named)
     for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue"):
         ds.add_new(keyword, "US", 7)
-        named[keyword] = 7
     after = derive_one(tmp_path, ds)
+    assert after.DerivationDescription.startswith("smoothed")
+    assert [code(one)[0] for one in after.DerivationCodeSequence] == ["113043", "113047"]
+    assert after.ContributingEquipmentSequence[0].Manufacturer == "Before"
     before = dcmread(tmp_path / "scan" / "1.dcm")
-    assert all(keyword in before for keyword in named)
-    assert not [keyword for keyword in named if keyword in after]
+    for keyword in (*named, "SmallestImagePixelValue", "LargestImagePixelValue"):
+        assert keyword in before
+        assert keyword not in after
+    text = derive_one(tmp_path / "long", DerivationDescription="y" * 1024).DerivationDescription
+    assert re.fullmatch(r"y+; Support removed by .*\(test\).*HU", text)
+    assert len(text) == 1024
 
 
 def private_elements(ds):
@@ -274,20 +246,20 @@ def test_drops_private_elements_on_request_from_the_copy_only(tmp_path, syntax):
 
 
 @pytest.mark.parametrize(
-    ("keyword", "changes", "expected"),
+    ("changes", "expected"),
     [
-        ("BurnedInAnnotation", {"BurnedInAnnotation": "YES"}, "YES"),
-        ("BurnedInAnnotation", {"BurnedInAnnotation": "NO"}, "NO"),
-        ("BurnedInAnnotation", {}, None),
-        ("LossyImageCompression", {"LossyImageCompression": "01"}, "01"),
-        ("HighBit", {"BitsStored": 12, "HighBit": 15}, 11),
-        ("SeriesNumber", {"SeriesNumber": 2**31 - 2}, 2**31 - 1),
-        ("SeriesDescription", {"SeriesDescription": "A\\C-/C+"}, "A C-/C+ headrest removed"),
-        ("SeriesDescription", {"SeriesDescription": "x" * 64}, "x" * 47 + " headrest removed"),
+        ({"BurnedInAnnotation": "YES"}, "YES"),
+        ({"BurnedInAnnotation": "NO"}, "NO"),
+        ({"BurnedInAnnotation": None}, None),
+        ({"LossyImageCompression": "01"}, "01"),
+        ({"HighBit": 15, "BitsStored": 12}, 11),
+        ({"SeriesNumber": 2**31 - 2}, 2**31 - 1),
+        ({"SeriesDescription": "A\\C-/C+"}, "A C-/C+ headrest removed"),
+        ({"SeriesDescription": "x" * 64}, "x" * 47 + " headrest removed"),
     ],
 )
-def test_copies_declarations_and_keeps_values_legal(tmp_path, keyword, changes, expected):
-    assert derive_one(tmp_path, **changes).get(keyword) == expected
+def test_copies_declarations_and_keeps_values_legal(tmp_path, changes, expected):
+    assert derive_one(tmp_path, **changes).get(next(iter(changes))) == expected
 
 
 @pytest.mark.parametrize(
@@ -295,8 +267,8 @@ def test_copies_declarations_and_keeps_values_legal(tmp_path, keyword, changes, 
     [
         ("SS", -2000, {"PixelRepresentation": 1}, -2000),
         ("US", 65536 - 2000, {"PixelRepresentation": 1}, -2000),
-        ("US", 65536 - 2000, TWELVE_BITS, None),
-        ("SS", -32768, TWELVE_BITS | SIGNED, None),
+        ("US", 65536 - 2000, TWELVE, None),
+        ("SS", -32768, TWELVE | SIGNED, None),
     ],
 )
 def test_padding_has_the_vr_and_the_range_of_the_pixels(tmp_path, vr, value, kind, expected):
@@ -329,9 +301,6 @@ def test_empties_a_preamble_that_holds_a_program(source, tmp_path):
         assert path.read_bytes()[:132] == bytes(128) + b"DICM"
 
 
-# Reruns.
-
-
 def test_uids_depend_on_mask_and_parameters_and_bytes_on_nothing_else(source, tmp_path):
     series, found, texts = read_series(source), {}, {}
     runs = {"a": (MASK, ""), "again": (MASK, ""), "mask": (~MASK, ""), "words": (MASK, "two")}
@@ -354,13 +323,16 @@ def test_a_damaged_report_fails_its_series_only(source, tmp_path):
         assert "damaged" in again.error
 
 
-def test_report_holds_slices_and_volume(cleaned):
-    _, report, folder = cleaned
+def test_a_cleaned_series_is_valid_and_its_report_holds_slices_and_volume(cleaned):
+    source, report, folder = cleaned
     assert (report.slices, report.error, report.method) == (3, "", "kmeans")
     assert report.removed_ml == pytest.approx(3 * 88 * 3.5 * 3.5 * 5 / 1000, rel=0.01)
     hu = read_series(folder).hu
     assert hu[:, 54:56, 10:54].max() == -1000
     assert np.array_equal(hu[:, :50], np.stack([head_hu()[:50]] * 3))
+    files = sorted(folder.glob("*.dcm"))
+    assert [errors_of("dciodvfy", path) for path in (source / "01.dcm", *files)] == [[]] * 4
+    assert errors_of("dcentvfy", *files, *source.iterdir()) == []
 
 
 def test_report_lists_flagged_slices():
@@ -375,24 +347,19 @@ def test_report_lists_flagged_slices():
     assert "uncertain" not in left
 
 
-# Destinations and failures.
+PLACES = ("scan", "scan/out", "scan/deep/er", "scan/../scan/out", "link", "file", "file/deeper")
 
 
-@pytest.mark.parametrize("place", ["scan", "scan/out", "scan/deep/er", "scan/../scan/out", "link"])
-def test_refuses_a_destination_inside_the_source(source, tmp_path, place):
-    (tmp_path / "link").symlink_to(source, target_is_directory=True)
-    with pytest.raises(HeadrestError, match="inside"):
-        clean_tree(source, tmp_path / place)
-    assert sorted(os.listdir(source)) == ["01.dcm", "02.dcm", "03.dcm"]
-
-
-@pytest.mark.parametrize("below", ["", "deeper"])
-def test_refuses_a_file_as_destination_before_computing(source, tmp_path, monkeypatch, below):
+@pytest.mark.parametrize("place", PLACES)
+def test_refuses_a_file_as_destination_before_computing(source, tmp_path, monkeypatch, place):
+    """So is a destination inside the source."""
     monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed"))
-    (tmp_path / "out").write_text("a file")
-    with pytest.raises(HeadrestError, match="out"):
-        clean_tree(source, tmp_path / "out" / below)
-    assert (tmp_path / "out").read_text() == "a file"
+    (tmp_path / "link").symlink_to(source, target_is_directory=True)
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(HeadrestError, match="file" if place.startswith("file") else "inside"):
+        clean_tree(source, tmp_path / place)
+    assert (tmp_path / "file").read_text() == "a file"
+    assert sorted(os.listdir(source)) == ["01.dcm", "02.dcm", "03.dcm"]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
@@ -436,17 +403,11 @@ def test_bad_series_fail_alone(tmp_path):
     assert not any(CANARY in str(report) for report in reports)
 
 
-# The command line.
-
-
 def test_exit_status_is_zero_only_if_every_series_is_cleaned(source, tmp_path, capsys):
     assert run_clean(source, tmp_path / "out") == 0
     make_series(source / "bad", **other_series("bad", RescaleSlope=None))
     assert run_clean(source, tmp_path / "out") == 1
     assert "NOT CLEANED" in capsys.readouterr().out
-
-
-def test_prints_a_refusal_as_one_line_on_stderr(source, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for names in (("absent", "out"), ("empty", "out"), ("scan", "scan/out")):
         assert run_clean(*(tmp_path / name for name in names)) == 1
@@ -470,28 +431,16 @@ def test_module_loads_no_heavy_package_and_names_no_patient(source, tmp_path):
         main(["polish"])
 
 
-# Other readers and validators.
-
-
-def test_valid_input_gives_valid_output(cleaned):
-    source, _, folder = cleaned
-    files = sorted(folder.glob("*.dcm"))
-    assert [errors_of("dciodvfy", path) for path in (source / "01.dcm", *files)] == [[]] * 4
-    assert errors_of("dcentvfy", *files, *source.iterdir()) == []
-
-
 def by_simpleitk(folder, _):
     sitk = pytest.importorskip("SimpleITK")
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
-    image = sitk.ReadImage(names)
+    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
     geometry = image.GetOrigin(), image.GetSpacing(), image.GetDirection()
     return geometry, sitk.GetArrayFromImage(image)
 
 
 def by_highdicom(folder, _):
-    highdicom = pytest.importorskip("highdicom")
     slices = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
-    volume = highdicom.get_volume_from_series(slices)
+    volume = pytest.importorskip("highdicom").get_volume_from_series(slices)
     return volume.affine.tolist(), volume.array
 
 
@@ -507,9 +456,6 @@ def test_other_readers_find_the_geometry_and_pixels_of_the_source(cleaned, reade
     assert after.shape == before.shape == (3, 64, 64)
     assert np.array_equal(after[:, :50], before[:, :50])
     assert not np.array_equal(after, before)
-
-
-# Real scans.
 
 
 def derive_all(folder, out):
@@ -539,7 +485,7 @@ def differences(source, output, removed):
     return wrong + ([f"{more} errors more"] if more > 0 else [])
 
 
-def conflicts(*files):
+def conflicts(files):
     """Errors between files, but for references to files that are not beside them."""
     return [line for line in errors_of("dcentvfy", *files) if "that was referenced" not in line]
 
@@ -562,7 +508,7 @@ def test_100_derived_slices_of_real_scanners_are_valid_and_filled(scans, tmp_pat
         for triples in derive_all(folder, tmp_path / str(number)):
             assert [wrong for triple in triples if (wrong := differences(*triple))] == []
             sources, outputs, _ = zip(*triples)
-            assert len(conflicts(*outputs)) <= len(conflicts(*sources))
+            assert len(conflicts(outputs)) <= len(conflicts(sources))
             count += len(triples)
     assert count >= 100
 

@@ -1,10 +1,21 @@
-"""The command line: help by group, and refusal of arguments out of range."""
+"""The command line, the public functions with their examples, the package, the benchmarks."""
 
+import doctest
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import model_card
 import pytest
 
+import headrest
 from headrest.__main__ import COMMANDS, build_parser, main
 
 NAMES = [line.split()[0] for line in COMMANDS.splitlines() if line.startswith("  ")]
+
 OUT_OF_RANGE = {
     "clean IN OUT": "jobs 0",
     "synthesize OUT": "patients 0, patients -1, slices 0, matrix -5, jobs 0, seed -1",
@@ -46,3 +57,72 @@ def test_every_command_says_what_it_does(name, capsys):
     text = capsys.readouterr().out
     assert text.startswith(f"usage: headrest {name}")
     assert len(text.split("\n\n")[1]) > 40
+
+
+ROOT = Path(__file__).parents[1]
+FUNCTIONS = [name for name in headrest.__all__ if inspect.isfunction(getattr(headrest, name))]
+
+
+def test_public_names_are_few_and_sorted():
+    assert headrest.__all__ == sorted(headrest.__all__)
+    assert len(FUNCTIONS) <= 18
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_is_annotated_and_documented_with_an_example_that_runs(name):
+    function = getattr(headrest, name)
+    signature = inspect.signature(function)
+    annotations = [parameter.annotation for parameter in signature.parameters.values()]
+    assert inspect.Parameter.empty not in (*annotations, signature.return_annotation)
+    returns = ["Returns"] if signature.return_annotation is not None else []
+    for section in ("Parameters", *returns):
+        assert f"{section}\n{'-' * len(section)}\n" in inspect.getdoc(function)
+    (found,) = doctest.DocTestFinder(recurse=False).find(function, name)
+    assert found.examples
+    assert not any(example.options.get(doctest.SKIP) for example in found.examples)
+
+
+@pytest.fixture
+def project():
+    toml = pytest.importorskip("tomllib", reason="Python 3.10 has no TOML reader")
+    return toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def test_package_data_is_complete_and_the_extra_all_includes_every_other_but_idc(project):
+    options = project["tool"]["setuptools"]
+    names = set()
+    for package, globs in options["package-data"].items():
+        place = ROOT.joinpath(*package.split("."))
+        names |= {path.name for glob in globs for path in place.glob(glob)}
+    assert names >= {"py.typed", "ge-head.txt", "philips-phantom.txt", "idc.csv"}
+    extras = project["project"]["optional-dependencies"]
+    included, todo = set(), ["all"]
+    while todo:
+        for line in extras[todo.pop()]:
+            if line.startswith("headrest["):
+                todo += line.removeprefix("headrest[").rstrip("]").split(",")
+                included.update(todo)
+    assert included == set(extras) - {"all", "idc"}
+
+
+def test_the_page_of_the_model_card_and_the_changelog_are_of_this_version():
+    assert model_card.PAGE.read_text("utf-8") == model_card.page(), "run tests/model_card.py"
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## ([\d.]+)", text, re.M)
+    assert versions[0] == headrest.__version__
+    assert model_card.read_card()["headrest"] in versions
+
+
+@pytest.mark.slow
+def test_benchmarks_print_each_figure_with_its_aim():
+    pytest.importorskip("sklearn")
+    command = [sys.executable, str(ROOT / "tests" / "benchmarks"), "P7", "--repeats", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    heading, threshold, ratio = done.stdout.splitlines()[-3:]
+    assert heading.split() == ["what", "figure", "unit", "aim", "met"]
+    assert threshold.startswith("P7  K-Means threshold")
+    assert threshold.endswith("CPU-ms/slice")
+    assert ">= 50" in ratio
+    assert ratio.split()[-1] in ("yes", "no")

@@ -97,10 +97,16 @@ def test_deletes_parts_of_files_of_a_killed_download(web, tmp_path):
     assert len(read_series(fetch("ge-head"))) == 4
 
 
-def test_error_names_the_file_without_a_network(web):
+def test_error_names_the_file_without_a_network_and_a_folder_below_a_file(
+    web, tmp_path, monkeypatch
+):
     web.shutdown()
     web.server_close()
     with pytest.raises(HeadrestError, match=r"ge-head/01\.dcm: no connection"):
+        fetch("ge-head")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "file" / "below"))
+    with pytest.raises(HeadrestError, match="cannot be written"):
         fetch("ge-head")
 
 
@@ -127,18 +133,6 @@ datasets.fetch("ge-head")"""
     assert "HeadrestError" in done.stderr.splitlines()[-1]
     assert "cannot be written" in done.stderr.splitlines()[-1]
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
-
-
-def test_refuses_a_folder_below_a_file(web, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "file" / "below"))
-    with pytest.raises(HeadrestError, match="cannot be written"):
-        fetch("ge-head")
-
-
-def test_default_folder_is_the_platform_cache(monkeypatch):
-    monkeypatch.delenv("HEADREST_DATA", raising=False)
-    assert "headrest" in datasets.data_folder().parts[-1].lower()
 
 
 def test_registry_has_the_hashes_of_the_real_scans(scans):
@@ -205,11 +199,16 @@ def test_idc_index_accepts_the_arguments():
     call.bind(None, "1.2", "folder", use_s5cmd_sync=True, dirTemplate=None)
 
 
-def test_every_series_has_a_free_licence():
+def test_idc_table_has_free_licences_and_the_command_lists_all_scans(capsys, monkeypatch):
+    monkeypatch.delenv("HEADREST_DATA", raising=False)
+    assert "headrest" in datasets.data_folder().parts[-1].lower()  # the cache of the platform
     rows = datasets.idc_series()
     assert len({row["name"] for row in rows}) == len({row["series_uid"] for row in rows}) == 29
     assert {row["licence"] for row in rows} == {"CC BY 3.0", "CC BY 4.0"}
     assert all(row["doi"] and row["collection"] for row in rows)
+    assert main(["fetch", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("ge-head", "philips-phantom", "idc-chest-03"))
 
 
 def test_closed_pipe_ends_without_a_traceback(monkeypatch):
@@ -221,9 +220,3 @@ def test_closed_pipe_ends_without_a_traceback(monkeypatch):
     monkeypatch.setattr("headrest.__main__.os.dup2", lambda *ends: redirected.append(ends))
     assert main(["fetch", "--list"]) == 1
     assert len(redirected) == 1  # or Python's last flush raises again
-
-
-def test_command_lists_all_scans(capsys):
-    assert main(["fetch", "--list"]) == 0
-    listed = capsys.readouterr().out
-    assert all(name in listed for name in ("ge-head", "philips-phantom", "idc-chest-03"))

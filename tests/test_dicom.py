@@ -1,7 +1,6 @@
 """Reading a series: values, padding, geometry. What is damaged is in test_reliability.py."""
 
 import re
-import shutil
 import sys
 
 import numpy as np
@@ -44,8 +43,6 @@ from pydicom.uid import CTImageStorage, JPEGExtended12Bit, JPEGLossless, JPEGLSN
 
 from headrest import read_series, write_derived_series
 from headrest.dicom import find_series
-
-# Values.
 
 
 def test_a_default_rescale_replaces_a_missing_one_and_never_a_damaged_one(tmp_path):
@@ -111,18 +108,16 @@ def test_warns_of_lossy_pixels_that_no_tag_declares(tmp_path, make, error):
     assert "lossy" in " ".join(series.warnings)
 
 
-def test_names_a_missing_imagecodecs(tmp_path, monkeypatch):
-    compressed(JPEG)(tmp_path)
-    monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    assert "pip install imagecodecs" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize(("syntax", "package"), [(J2K, "pylibjpeg"), (JLS, "pyjpegls")])
+@pytest.mark.parametrize(
+    ("syntax", "package"), [(J2K, "pylibjpeg"), (JLS, "pyjpegls"), (JPEG, "imagecodecs")]
+)
 def test_names_the_package_of_a_missing_decoder(tmp_path, monkeypatch, syntax, package):
     compressed(syntax)(tmp_path)
-    decoder = get_decoder(syntax)
-    monkeypatch.setattr(decoder, "_available", {})
-    monkeypatch.setattr(decoder, "_unavailable", {ENCODERS[syntax]: ("numpy", package)})
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    if syntax != JPEG:
+        decoder = get_decoder(syntax)
+        monkeypatch.setattr(decoder, "_available", {})
+        monkeypatch.setattr(decoder, "_unavailable", {ENCODERS[syntax]: ("numpy", package)})
     assert f"pip install {package}" in refusal(tmp_path)
 
 
@@ -179,9 +174,6 @@ def test_reads_a_compressed_frame_with_any_pad_byte(tmp_path, syntax, pad, capfd
         refusal(tmp_path)
 
 
-# Files without class, meta information or sign.
-
-
 @pytest.mark.parametrize(
     "make", [without_class(CTImageStorage), bare()], ids=["class-only-in-meta", "bare"]
 )
@@ -206,9 +198,6 @@ def test_the_advice_for_values_that_wrapped_restores_them(tmp_path):
             ds[tuple(int(part, 16) for part in tag.split(","))].value = int(value)
         ds.save_as(path)
     assert np.array_equal(read_series(tmp_path).hu[0], head_hu())
-
-
-# Padding.
 
 
 PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
@@ -250,44 +239,45 @@ def test_ignores_a_padding_value_that_tissue_has(tmp_path, tissue):
     series = padded(tmp_path, -2000, ("SS", -2000), ("SS", tissue))
     assert np.array_equal(series.padding[0], CORNER)
     assert "padding" in " ".join(series.warnings)
-
-
-@pytest.mark.parametrize("air", [-1000, -1024, -1050])
-def test_air_is_not_padding(tmp_path, air):
-    assert not padded(tmp_path, air).padding.any()
-
-
-# Geometry.
-
-
-def numbered(number):
-    """HU of a slice that differs from the others in its corner."""
-    return with_peak(10 * number)
+    for air in (-1000, -1024, -1050):
+        assert not padded(tmp_path, air).padding.any()
 
 
 @pytest.mark.parametrize("rising", [1, -1])
 def test_sorts_slices_along_their_normal(tmp_path, rising):
     place = {"ImagePositionPatient": lambda n: [-112, -112, 5 * rising * n]}
-    series = made(tmp_path, 4, hu=numbered, InstanceNumber=lambda n: (n * 3) % 5, **place)
+    series = made(
+        tmp_path, 4, hu=lambda n: with_peak(10 * n), InstanceNumber=lambda n: (n * 3) % 5, **place
+    )
     assert peaks(series) == [10, 20, 30, 40][::rising]
     assert not [header for header in series.headers if "PixelData" in header]  # takes no memory
     assert (np.diff(series.positions[:, 2]) > 0).all()
 
 
-def test_keeps_grid_and_true_spacing_of_a_tilted_gantry(tmp_path):
+def test_spacing_of_a_tilted_gantry_and_extent_of_uneven_slices(tmp_path):
     tilted(4, 20)(tmp_path)
     series = read_series(tmp_path)
     assert abs(series.tilt_deg) == pytest.approx(20, abs=0.01)
     assert series.spacing_mm == pytest.approx((5 * np.cos(np.deg2rad(20)), 3.5, 3.5))
     assert np.array_equal(series.hu[0], head_hu())
+    thickness = {"SliceThickness": lambda n: "5" if n <= 3 else "10"}
+    heights = [0, 5, 10, 20, 30, 70]  # two stacks; then three slices are missing
+    series = made(tmp_path, 6, ImagePositionPatient=lambda n: [0, 0, heights[n - 1]], **thickness)
+    assert series.spacing_mm[0] == 10
+    assert series.extent_mm.tolist() == [5, 5, 7.5, 10, 10, 10]
+    make_series(tmp_path / "one", 1)
+    assert len(read_series(tmp_path / "one").extent_mm) == 1
 
 
 def test_sorts_a_series_without_position_by_number_on_request(tmp_path):
     lost = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
-    make_series(tmp_path, hu=numbered, InstanceNumber=lambda n: 9 - n, **lost)
+    make_series(tmp_path, hu=lambda n: with_peak(10 * n), InstanceNumber=lambda n: 9 - n, **lost)
     series = read_series(tmp_path, by_instance_number=True)
     assert peaks(series) == [30, 20, 10]
     assert "InstanceNumber" in " ".join(series.warnings)
+    for number in (None, b"abcd"):
+        make_series(tmp_path, InstanceNumber=number, **lost)
+        assert "InstanceNumber" in refusal(tmp_path, by_instance_number=True)
 
 
 @pytest.mark.parametrize("lost", ["ImagePositionPatient", "ImageOrientationPatient"])
@@ -296,12 +286,6 @@ def test_the_option_named_in_a_refusal_works(tmp_path, lost, make):
     make(**{lost: None})(tmp_path)
     assert "by_instance_number=True" in refusal(tmp_path)
     assert len(read_series(tmp_path, by_instance_number=True)) == 3
-
-
-@pytest.mark.parametrize("number", [None, b"abcd"])
-def test_refuses_neither_position_nor_number(tmp_path, number):
-    make_series(tmp_path, ImagePositionPatient=None, InstanceNumber=number)
-    assert "InstanceNumber" in refusal(tmp_path, by_instance_number=True)
 
 
 def test_separates_acquisitions_whose_slices_alternate(tmp_path):
@@ -314,26 +298,6 @@ def test_separates_acquisitions_whose_slices_alternate(tmp_path):
     assert len(read_series(tmp_path, acquisition=2)) == 5
 
 
-def test_extent_of_a_slice_is_half_way_to_its_neighbours(tmp_path):
-    thickness = {"SliceThickness": lambda n: "5" if n <= 3 else "10"}
-    heights = [0, 5, 10, 20, 30, 70]  # two stacks; then three slices are missing
-    series = made(tmp_path, 6, ImagePositionPatient=lambda n: [0, 0, heights[n - 1]], **thickness)
-    assert series.spacing_mm[0] == 10
-    assert series.extent_mm.tolist() == [5, 5, 7.5, 10, 10, 10]
-    make_series(tmp_path / "one", 1)
-    assert len(read_series(tmp_path / "one").extent_mm) == 1
-
-
-def test_warns_of_a_damaged_file_of_unknown_series(tmp_path):
-    make_series(tmp_path / "a")
-    broken = tmp_path / "b.dcm"
-    broken.write_bytes((tmp_path / "a" / "01.dcm").read_bytes()[:300])
-    assert "b.dcm" in refusal(tmp_path)
-    series = read_series(tmp_path, uid("series"))
-    assert len(series) == 3
-    assert any("b.dcm" in warning for warning in series.warnings)
-
-
 def test_lists_two_series_and_reads_the_chosen_one(tmp_path):
     make_series(tmp_path / "a")
     other = {"SeriesInstanceUID": uid("other"), "SeriesDescription": "Bone"}
@@ -343,40 +307,25 @@ def test_lists_two_series_and_reads_the_chosen_one(tmp_path):
         assert part in text
     assert len(read_series(tmp_path, uid("other"))) == 2
     refusal(tmp_path, series_uid=uid("absent"))
-
-
-def test_refuses_a_missing_folder(tmp_path):
     assert "no such folder" in refusal(tmp_path / "nowhere")
 
 
-# Files from elsewhere.
-
-
-def test_finds_untagged_padding_and_tilt_of_a_real_slice(tmp_path):
-    shutil.copy(get_testdata_file("J2K_pixelrep_mismatch.dcm"), tmp_path)
-    series = read_series(tmp_path)
+def test_finds_padding_and_tilt_of_real_slices():
+    series = read_series(get_testdata_file("J2K_pixelrep_mismatch.dcm"))
     assert abs(series.tilt_deg) == pytest.approx(22, abs=0.5)
-    assert series.padding.any()
+    assert series.padding.any()  # of no tag
     assert series.hu.min() >= -1100
-
-
-def test_clips_the_ringing_of_lossy_padding(tmp_path):
-    shutil.copy(get_testdata_file("693_J2KI.dcm"), tmp_path)
-    series = read_series(tmp_path)
-    assert series.stored.min() + series.intercepts[0] < -3024
+    series = read_series(get_testdata_file("693_J2KI.dcm"))
+    assert series.stored.min() + series.intercepts[0] < -3024  # rings around lossy padding
     assert series.hu.min() >= -1100
     assert "lossy" in " ".join(series.warnings)
 
 
-def test_finds_two_series_in_the_folder_of_a_scanner(scans):
+def test_finds_the_series_tilt_and_uneven_gaps_of_real_scans(scans):
     found = find_series(scans / "philips-phantom")
     assert sorted(len(s.files) for s in found.series) == [28, 54]
-    warnings = " | ".join(found.warnings)
     for reason in ("DICOMDIR", "localizer", "Secondary Capture"):
-        assert reason in warnings
-
-
-def test_warns_of_tilt_and_uneven_gaps_of_a_real_head(scans):
+        assert reason in " | ".join(found.warnings)
     series = read_series(scans / "ge-head")
     assert abs(series.tilt_deg) == pytest.approx(18.5, abs=0.1)
     warnings = " | ".join(series.warnings)

@@ -1,7 +1,4 @@
-"""Kills, full disks, concurrent runs and long runs leave whole outputs and untouched inputs.
-
-Each has a control: the same without atomic writes and locks.
-"""
+"""Kills, full disks, concurrent and long runs, 20,000 damaged files: whole outputs or refusals."""
 
 import errno
 import io
@@ -19,13 +16,15 @@ import pytest
 from conftest import head_hu, make_series
 from factories import clean_tree, run_clean
 
+pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
+
 from headrest import HeadrestError, read_series
 from headrest.__main__ import main
 from headrest.dicom import header
 from headrest.train import checkpoints as frames
 
-pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
 FAULTS = Path(__file__).with_name("faults.py")
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")
 
 
 def output_of(*arguments):
@@ -95,7 +94,7 @@ def test_works_on_shares_without_locks_and_folder_flushes(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")
+@linux
 def test_memory_stays_constant_over_many_series(tmp_path):
     found, leaking = (
         output_of("endurance", tmp_path / name, *more)
@@ -193,3 +192,43 @@ def test_makes_a_killed_video_again(tmp_path):
     assert not out.exists()
     assert main(command[3:]) == 0
     assert imageio_ffmpeg.count_frames_and_secs(str(out))[0] == 40
+
+
+FUZZ = Path(__file__).with_name("fuzz.py")
+
+
+@pytest.mark.slow
+@linux
+def test_20000_mutations_are_read_or_refused():
+    command = [sys.executable, str(FUZZ), "--mutations", "20000"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("20000 mutations, 0 faults\n", 0)
+
+
+BROKEN = {
+    "os.abort()": "mutation 7: ended the process (SIGABRT)",
+    "exec('while True: pass')": "mutation 7: took more than 2 s",
+    "1 / 0": "mutation 7: ZeroDivisionError: division by zero",
+    "bytearray(400 << 20)": "mutation 7: took 4",
+}
+
+
+@pytest.mark.slow
+@linux
+@pytest.mark.parametrize("fault", BROKEN)
+def test_finds_a_fault_by_its_number(fault):
+    code = f"""
+import os, fuzz
+read = fuzz.read_series
+def broken(path):
+    if path.read_bytes() == fuzz.mutate(fuzz.FILES, 7):
+        {fault}
+    return read(path)
+fuzz.FILES = fuzz.seed_files()
+fuzz.read_series = broken
+fuzz.fuzz(20)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=FUZZ.parent, capture_output=True, text=True, check=True)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(BROKEN[fault])

@@ -35,7 +35,6 @@ from headrest.dicom.nifti import affine_of
 from headrest.dicom.write import item
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-
 FRAMES = 5
 MOVED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 MOVED += ("RescaleSlope", "RescaleIntercept", "RescaleType", "AcquisitionNumber", "ImageType")
@@ -88,8 +87,6 @@ def written(folder, ds, name="multi.dcm"):
 DESCENDING = [5, 4, 3, 2, 1]
 """Peaks of `enhanced`, from feet to head."""
 
-# Values and geometry.
-
 
 def test_reads_hu_and_geometry_of_each_frame(tmp_path):
     series = read_series(written(tmp_path, enhanced()))
@@ -98,9 +95,6 @@ def test_reads_hu_and_geometry_of_each_frame(tmp_path):
     assert np.array_equal(series.positions, [[-112, -112, 5 * i] for i in range(FRAMES)])
     assert (series.spacing_mm, series.warnings) == ((5, 3.5, 3.5), ())
     assert series.frames == (5, 4, 3, 2, 1)
-
-
-def test_hu_and_geometry_are_those_of_simpleitk_and_highdicom(tmp_path):
     sitk, highdicom = pytest.importorskip("SimpleITK"), pytest.importorskip("highdicom")
     path = written(tmp_path, enhanced(height))  # SimpleITK does not sort frames
     series = read_series(path)
@@ -135,16 +129,14 @@ def in_syntax(syntax):
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, BIG, RLE, JLS, J2K], ids=lambda syntax: syntax.name)
-def test_reads_every_syntax(tmp_path, syntax):
-    assert peaks(read_series(written(tmp_path, in_syntax(syntax)))) == DESCENDING
-
-
-def test_reads_frames_by_an_extended_offset_table(tmp_path):
-    ds = in_syntax(RLE)
-    frames = list(generate_frames(ds.PixelData, number_of_frames=FRAMES))
-    table = encapsulate_extended(frames)
-    ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = table
+def test_reads_every_syntax_and_an_extended_offset_table(tmp_path, syntax):
+    ds = in_syntax(syntax)
     assert peaks(read_series(written(tmp_path, ds))) == DESCENDING
+    if syntax in ENCODERS:
+        frames = list(generate_frames(ds.PixelData, number_of_frames=FRAMES))
+        table = encapsulate_extended(frames)
+        ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = table
+        assert peaks(read_series(written(tmp_path, ds))) == DESCENDING
 
 
 def legacy(folder, **changes):
@@ -176,9 +168,6 @@ def test_reads_a_legacy_converted_series_as_its_source(tmp_path, changes):
     assert np.array_equal(single.extent_mm, multi.extent_mm)
 
 
-# Stacks and frames that are no slices.
-
-
 def by_phase(n):
     """Two phases over the same positions, ten frames in all."""
     return height((n - 1) % FRAMES) | {"FrameContent": {"TemporalPositionIndex": 1 + (n > FRAMES)}}
@@ -194,7 +183,7 @@ def test_phases_of_one_file_are_stacks_with_folders_of_their_own(tmp_path):
     assert [peaks(read_series(folder)) for folder in folders] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
 
 
-def test_frames_of_several_files_are_one_stack(tmp_path):
+def test_frames_of_several_files_are_one_stack_and_copies_are_dropped(tmp_path):
     for part in (0, 1):
         ds = enhanced(
             lambda n, part=part: height(n + FRAMES * part),
@@ -203,20 +192,15 @@ def test_frames_of_several_files_are_one_stack(tmp_path):
         )
         written(tmp_path, ds, f"{part}.dcm")
     assert peaks(read_series(tmp_path)) == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
+    shutil.copy(tmp_path / "0.dcm", tmp_path / "copy.dcm")
     (files,) = find_series(tmp_path).series
-    assert files.fingerprint() == load_series(files).fingerprint
-
-
-def test_a_copy_of_the_file_changes_nothing(tmp_path):
-    shutil.copy(written(tmp_path, enhanced()), tmp_path / "copy.dcm")
-    series = read_series(tmp_path)
-    assert peaks(series) == DESCENDING
-    assert series.warnings == ("5 copies of the same image dropped",)
-    (files,) = find_series(tmp_path).series
+    series = load_series(files)
     assert files.fingerprint() == series.fingerprint
+    assert peaks(series) == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
+    assert series.warnings == ("5 copies of the same image dropped",)
 
 
-def test_leaves_out_localizers_and_other_orientations(tmp_path):
+def test_leaves_out_localizers_other_orientations_and_captures_without_positions(tmp_path):
     def kinds(n):
         scout = {"CTImageFrameType": {"FrameType": ["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"]}}
         sagittal = {"PlaneOrientation": {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}}
@@ -226,18 +210,12 @@ def test_leaves_out_localizers_and_other_orientations(tmp_path):
     assert peaks(series) == [5, 4, 3]
     found = "localizer, not a slice", "not axial"
     assert series.warnings == tuple(f"skipped multi.dcm (Head): {reason}" for reason in found)
-
-
-def test_reads_a_capture_with_positions_and_skips_one_without(tmp_path):
     series = read_series(written(tmp_path, enhanced(SOPClassUID=CAPTURE)))
     assert peaks(series) == DESCENDING
     assert "multi-frame capture" in " ".join(series.warnings)
     ds = plain(SeriesInstanceUID=uid("capture"), SOPClassUID=CAPTURE)
     written(tmp_path, ds, "screens.dcm")
     assert "skipped screens.dcm (Head): " in " ".join(read_series(tmp_path).warnings)
-
-
-# CT Image of several frames.
 
 
 @pytest.mark.parametrize(
@@ -273,12 +251,12 @@ def test_refuses_frames_that_are_no_volume(tmp_path, make, words):
     assert words in refusal(written(tmp_path, make()))
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.95])
-def test_refuses_a_file_that_was_cut(tmp_path, share):
+def test_refuses_a_file_that_was_cut(tmp_path):
     path = written(tmp_path, enhanced())
     data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
-    refusal(path)
+    for share in (0.1, 0.3, 0.6, 0.95):
+        path.write_bytes(data[: int(share * len(data))])
+        refusal(path)
 
 
 @pytest.mark.slow
@@ -299,10 +277,7 @@ def test_bounds_the_time_for_a_file_of_tiny_elements(tmp_path):
     assert time.process_time() - before < 10
 
 
-# What is written.
-
-
-def test_derives_single_frame_slices_that_refer_to_their_frames(tmp_path):
+def test_derived_slices_and_the_segmentation_refer_to_their_frames(tmp_path):
     path = written(tmp_path / "in", enhanced())
     series = read_series(path)
     write_derived_series(series, series.hu == 120, tmp_path / "out", "method=test")
@@ -320,11 +295,7 @@ def test_derives_single_frame_slices_that_refer_to_their_frames(tmp_path):
         assert "PerFrameFunctionalGroupsSequence" not in one
     assert validator_errors("dciodvfy", *slices) == []
     assert validator_errors("dcentvfy", path, *slices) == []
-
-
-def test_the_segmentation_refers_to_the_right_frames(tmp_path):
     highdicom = pytest.importorskip("highdicom")
-    series = read_series(written(tmp_path / "in", enhanced()))
     mask = np.random.default_rng(0).random(series.stored.shape) > 0.5
     write_segmentation(series, mask, tmp_path / "seg.dcm")
     seg = highdicom.seg.segread(tmp_path / "seg.dcm")

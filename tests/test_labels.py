@@ -1,8 +1,19 @@
+"""Classical segmentation: HU, the K-Means threshold, and the components of slices and series."""
+
+from itertools import combinations
+
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.pixels import apply_rescale
 from scipy import ndimage
+from sklearn.cluster import KMeans
 
+from headrest import HeadrestError
+from headrest.hounsfield import outside_field_of_view, rescale, window
 from headrest.segment.components import PATIENT, SUPPORT, classify, find_components, measure
+from headrest.segment.kmeans import hu_histogram, kmeans_centers, kmeans_threshold, optimal_centers
 from headrest.segment.labels import label_series, label_slice
 from headrest.segment.morphology import (
     ABSENT,
@@ -12,7 +23,89 @@ from headrest.segment.morphology import (
     open_mask,
     partial_volume_boundary,
 )
-from headrest.util import HeadrestError
+
+
+def test_rescale_equals_pydicom_slice_by_slice_and_keeps_fractions_and_large_values():
+    header = dcmread(get_testdata_file("CT_small.dcm"))
+    expected = apply_rescale(header.pixel_array, header)
+    ours = rescale(header.pixel_array, header.RescaleSlope, header.RescaleIntercept)
+    assert np.array_equal(ours, expected)
+    stored = np.array([[[100]], [[65535]]], np.uint16)
+    both = rescale(stored, np.array([1.0, 0.5]), np.array([-1000.0, 0.0]))
+    assert both.ravel().tolist() == [-900, 32767.5]
+    assert rescale(stored, 1, -8192).ravel().tolist() == [-8092, 57343]
+    assert window(np.array([0.0, 40.0, 80.0, 500.0]), 40, 80).tolist() == [0, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("hu", "padding", "outside"),
+    [
+        (-3024.0, (-3024.0, -3024.0), True),  # declared
+        (-2016.0, (-3024.0, -3024.0), True),  # rings beside what is declared
+        (-1500.0, None, True),  # not declared
+        (-1005.0, (-1010.0, -1000.0), True),  # a declared range within air
+        (-1090.0, None, False),  # noise in air
+        (-1000.0, (-3024.0, -3024.0), False),
+    ],
+)
+def test_padding_rule(hu, padding, outside):
+    assert outside_field_of_view(np.array([hu]), padding).tolist() == [outside]
+
+
+def inertia(values, counts, centers):
+    return (counts * ((values[:, None] - centers) ** 2).min(axis=1)).sum()
+
+
+def brute_force(values, counts, k):
+    """The least inertia over every way to cut the sorted values into k intervals."""
+    n, best = len(values), np.inf
+    for cuts in combinations(range(1, n), k - 1):
+        parts = list(zip((0, *cuts), (*cuts, n)))
+        centers = [np.average(values[a:b], weights=counts[a:b]) for a, b in parts]
+        best = min(best, inertia(values, counts, np.array(centers)))
+    return best
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_centers_have_the_least_inertia(k, seed):
+    rng = np.random.default_rng(seed)
+    values = np.sort(rng.choice(np.arange(-1024.0, 1500), 14, replace=False))
+    counts = rng.integers(1, 1000, 14)
+    ours = inertia(values, counts, optimal_centers(values, counts, k))
+    assert ours == pytest.approx(brute_force(values, counts, k), rel=1e-9)
+
+
+def test_as_many_clusters_as_values():
+    values = np.array([-1000.0, 0.0, 700.0])
+    assert optimal_centers(values, np.array([5, 1, 2]), 3) == pytest.approx(values)
+    with pytest.raises(HeadrestError, match="4 clusters"):
+        optimal_centers(values, np.ones(3), 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_inertia_is_that_of_scikit_learn_or_less(k):
+    rng = np.random.default_rng(k)
+    parts = [(-1000, 20, 4000), (-100, 30, 400), (40, 15, 3000), (900, 250, 800)]
+    hu = np.concatenate([rng.normal(m, s, n) for m, s, n in parts]).round()
+    values, counts = hu_histogram(hu)
+    pixels = np.clip(hu, -1024, 1500)[:, None]
+    theirs = KMeans(k, n_init=10, random_state=0).fit(pixels).inertia_
+    centers = kmeans_centers(hu, k)
+    assert inertia(values, counts, centers) <= theirs * (1 + 1e-9)
+    # Started at the exact optimum, the K-Means of scikit-learn stays there.
+    oracle = KMeans(k, init=centers[:, None], n_init=1, tol=0)
+    oracle.fit(values[:, None], sample_weight=counts)
+    assert centers == pytest.approx(np.sort(oracle.cluster_centers_.ravel()), abs=1e-6)
+
+
+def test_threshold_lies_between_air_and_tissue_and_separates_no_foam_from_air():
+    hu = np.r_[np.full(600, -1000.0), np.full(300, 40.0), np.full(50, 1000.0)]
+    assert kmeans_threshold(hu) == pytest.approx(-480)
+    for hu in ([-1000.0, -1000.0], [-1000.0] * 50 + [-960.0] * 30 + [-900.0] * 9):
+        assert kmeans_threshold(np.array(hu)) == -500
+
 
 SPACING = (0.8, 0.8)
 Y, X = np.mgrid[:256, :256]
@@ -38,16 +131,13 @@ def blurred(hu, seed=0):
     return (ndimage.gaussian_filter(hu, 0.8) + noise).astype(np.float32)
 
 
-def test_components_agree_with_scipy_on_filled_holes():
+def test_components_and_their_measures_agree_with_scipy_and_numpy():
     mask = np.random.default_rng(1).random((64, 64)) < 0.45
     labels, count = find_components(mask)
     filled = ndimage.binary_fill_holes(mask)
     theirs, n = ndimage.label(filled, np.ones((3, 3)))
     assert count == n
     assert np.array_equal(labels, theirs)
-
-
-def test_measures_agree_with_numpy_on_each_component():
     hu = blurred(with_shell(head())[0])
     labels, count = find_components(hu > -480)
     found = measure(labels, count, hu, -480, SPACING)
@@ -77,6 +167,7 @@ def head_with(part, value):
 
 
 TIP = np.s_[100:122, 232:235]
+
 PATIENTS = {
     "air": np.full((32, 32), -1000.0),
     "head": head(),
@@ -119,12 +210,17 @@ def with_ear_on_a_rail():
     return free, hu
 
 
-def test_keeps_a_rail_that_touches_and_reports_the_state():
+def test_keeps_a_rail_that_touches_also_inside_the_patient():
     free, touching = (label_slice(blurred(hu), SPACING) for hu in with_ear_on_a_rail())
     assert free.state == FREE
     assert free.mask[70:175, 233:235].all()
     assert touching.state == TOUCHING
     assert not touching.mask.any()
+    free, touching = with_ear_on_a_rail()
+    touching[touching == 450] = 1500  # as bright as bone: by itself no sign of a support
+    volume = np.stack([blurred(free), blurred(touching)])
+    assert label_slice(volume[1], SPACING).state == ABSENT
+    assert label_series(volume, (5, *SPACING))[1].state == TOUCHING
 
 
 def test_hollow_skull_in_parts_is_patient():
@@ -152,14 +248,6 @@ def test_neighbouring_slices_decide_on_ambiguous_components():
     assert not labels[1].mask.any()
     alone_too = label_series(volume, (5, *SPACING), use_neighbours=False)
     assert not any(label.mask.any() for label in alone_too)
-
-
-def test_rail_that_continues_inside_the_patient_touches():
-    free, touching = with_ear_on_a_rail()
-    touching[touching == 450] = 1500  # as bright as bone: by itself no sign of a support
-    volume = np.stack([blurred(free), blurred(touching)])
-    assert label_slice(volume[1], SPACING).state == ABSENT
-    assert label_series(volume, (5, *SPACING))[1].state == TOUCHING
 
 
 def test_partial_volume_boundary_is_below_the_threshold_and_not_beside_the_patient():

@@ -12,26 +12,16 @@ import pytest
 from headrest import HeadrestError
 
 pytest.importorskip("headrest.segment.unet", reason="needs Keras and a backend")
-from headrest.segment.unet import (
-    CONVOLUTIONS,
-    PRESETS,
-    PixelShuffle,
-    build_unet,
-    get_weights,
-    keras_probability,
-    layer_sizes,
-    output_size,
-    set_weights,
-)
+from headrest.segment import unet
 from headrest.train.losses import RMS, Muon, cross_entropy, cross_entropy_and_dice, dense_loss, muon
 from headrest.util.backend import keras, layers
 
 
 @pytest.mark.slow
 def test_presets_have_the_parameters_of_their_description():
-    parameters = {name: build_unet(name).count_params() for name in PRESETS}
+    parameters = {name: unet.build_unet(name).count_params() for name in unet.PRESETS}
     assert parameters["original"] == 100_128_866
-    assert CONVOLUTIONS == (2, 2, 2, 4, 4, 4, 8)
+    assert unet.CONVOLUTIONS == (2, 2, 2, 4, 4, 4, 8)
     assert 1.4e6 < parameters["standard"] < 1.6e6
     assert parameters["small"] < 30_000
 
@@ -49,11 +39,11 @@ def test_presets_have_the_parameters_of_their_description():
     ],
 )
 def test_output_sizes_are_those_of_the_layers(arguments, size, out, bottom):
-    model = build_unet(**arguments)
-    assert output_size(model, size) == out
+    model = unet.build_unet(**arguments)
+    assert unet.output_size(model, size) == out
     assert model.compute_output_shape((1, size, size, 1)) == (1, out, out, model.output_shape[-1])
     down = [layer.name for layer in model.layers if layer.name.startswith("down")]
-    assert layer_sizes(model, size)[down[-1]] == bottom
+    assert unet.layer_sizes(model, size)[down[-1]] == bottom
 
 
 @pytest.mark.slow
@@ -68,51 +58,48 @@ def test_output_sizes_are_those_of_the_layers(arguments, size, out, bottom):
     ],
 )
 def test_refuses_sizes_that_cannot_be_pooled_and_names_the_nearest(preset, size, nearest):
-    model = build_unet(preset, widths=(4,) * len(PRESETS[preset]["widths"]))
+    model = unet.build_unet(preset, widths=(4,) * len(unet.PRESETS[preset]["widths"]))
     with pytest.raises(HeadrestError, match=nearest):
-        output_size(model, size)
+        unet.output_size(model, size)
     with pytest.raises(HeadrestError, match=nearest):
-        keras_probability(model)(np.zeros((1, size, size), np.float32))
+        unet.keras_probability(model)(np.zeros((1, size, size), np.float32))
 
 
-def test_refuses_levels_without_convolutions_and_unknown_names():
+def test_refuses_unknown_architectures_and_weights_of_another_network():
     for arguments in ({"widths": (1, 2)}, {"padding": "reflect"}):
         with pytest.raises(HeadrestError, match="level"):
-            build_unet("small", **arguments)
+            unet.build_unet("small", **arguments)
     with pytest.raises(HeadrestError, match="standard"):
-        build_unet("larger")
-
-
-def test_initial_weights_differ_by_layer_and_seed():
-    one, again, other = (get_weights(build_unet("small", seed)) for seed in (1, 1, 2))
-    kernels = [name for name in one if name.endswith("kernel")]
-    assert all(np.array_equal(one[k], again[k]) for k in one)
-    assert not any(np.array_equal(one[k], other[k]) for k in kernels if "logits" not in k)
-    assert not np.array_equal(one["down1_1/kernel"], one["down2_1/kernel"])
-
-
-def test_refuses_weights_of_another_network():
-    model = build_unet("small")
-    weights = get_weights(model)
+        unet.build_unet("larger")
+    model = unet.build_unet("small")
+    weights = unet.get_weights(model)
     for bad, text in (
         ({**weights, "logits/bias": np.zeros(4)}, "logits/bias"),
         (dict(list(weights.items())[1:]), "down0_0/kernel"),
         ({**weights, "logits/bias": np.array([0, 1, np.nan])}, "finite"),
     ):
         with pytest.raises(HeadrestError, match=text):
-            set_weights(model, bad)
-    assert all(np.array_equal(v, weights[k]) for k, v in get_weights(model).items())
+            unet.set_weights(model, bad)
+    assert all(np.array_equal(v, weights[k]) for k, v in unet.get_weights(model).items())
+
+
+def test_initial_weights_differ_by_layer_and_seed():
+    one, again, other = (unet.get_weights(unet.build_unet("small", seed)) for seed in (1, 1, 2))
+    kernels = [name for name in one if name.endswith("kernel")]
+    assert all(np.array_equal(one[k], again[k]) for k in one)
+    assert not any(np.array_equal(one[k], other[k]) for k in kernels if "logits" not in k)
+    assert not np.array_equal(one["down1_1/kernel"], one["down2_1/kernel"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_a_window_of_a_slice_gives_the_same_probability_far_from_its_border(padding):
     """One model serves every size: only pixels near the border depend on it."""
-    model = build_unet("small", seed=3, padding=padding)
+    model = unet.build_unet("small", seed=3, padding=padding)
     x = np.random.default_rng(1).standard_normal((2, 200, 184)).astype(np.float32)
-    network, lost = keras_probability(model), 0 if padding == "same" else 40
+    network, lost = unet.keras_probability(model), 0 if padding == "same" else 40
     whole, window = network(x), network(x[:, 40:176, 32:168])
-    assert whole.shape[2:] == (output_size(model, 200), output_size(model, 184))
+    assert whole.shape[2:] == (unet.output_size(model, 200), unet.output_size(model, 184))
     inner = window[:, :, 48 - lost : 88 - lost, 48 - lost : 88 - lost]
     assert inner.std() > 0.01
     assert np.allclose(
@@ -121,11 +108,11 @@ def test_a_window_of_a_slice_gives_the_same_probability_far_from_its_border(padd
 
 
 def test_probability_is_the_softmax_of_the_logits():
-    model = build_unet("small", seed=3)
+    model = unet.build_unet("small", seed=3)
     x = 5 * np.random.default_rng(1).standard_normal((3, 64, 64)).astype(np.float32)
     expected = np.exp(model.predict_on_batch(x[..., None]))
     expected /= expected.sum(-1, keepdims=True)
-    found = np.moveaxis(keras_probability(model)(x), 1, -1)
+    found = np.moveaxis(unet.keras_probability(model)(x), 1, -1)
     assert np.allclose(found, expected[..., 1:], atol=1e-6)
 
 
@@ -135,7 +122,7 @@ def test_pixel_shuffle_is_a_transposed_convolution(step):
     x = rng.standard_normal((2, 6, 8, 5)).astype(np.float32)
     y = rng.standard_normal((2, 6 * step, 8 * step, 3)).astype(np.float32)
     ends = []
-    for kind in (layers.Conv2DTranspose, PixelShuffle):
+    for kind in (layers.Conv2DTranspose, unet.PixelShuffle):
         slices = layers.Input((6, 8, 5))
         layer = kind(3, step, step, activation="relu", kernel_initializer="he_normal")
         model = keras.Model(slices, layer(slices))
@@ -157,7 +144,7 @@ def test_pixel_shuffle_is_a_transposed_convolution(step):
 def test_drawing_shows_every_level():
     from headrest.show.methods import architecture, draw_architecture
 
-    model = build_unet("valid3")
+    model = unet.build_unet("valid3")
     blocks = architecture(model)
     assert blocks["size"] == [508, 250, 121, 238, 472]
     assert blocks["features"] == [16, 32, 64, 32, 16]
@@ -201,8 +188,8 @@ np.save(sys.argv[2], logits)
 def test_trains_and_carries_weights_under_every_backend(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    model = build_unet("small", convolutions=(1, 1, 1))
-    np.savez(tmp_path / "weights.npz", **get_weights(model))
+    model = unet.build_unet("small", convolutions=(1, 1, 1))
+    np.savez(tmp_path / "weights.npz", **unet.get_weights(model))
     command = [sys.executable, "-c", STEP, tmp_path / "weights.npz", tmp_path / "logits.npy"]
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[1])

@@ -14,23 +14,15 @@ SMALL = {
     "00": {"PATIENTS": 8, "SLICES": 2, "MATRIX": 256},
     "01": {"SLICES": 3, "MATRIX": 256},
     "02": {"PATIENTS": 2, "SLICES": 4, "MATRIX": 256, "SCANS": ""},
-    "03": {
-        **{"PATIENTS": 5, "SLICES": 2, "MATRIX": 256, "FEW": 3, "BRIEF": 1},
-        **{"PRESET": "small", "EPOCHS": 2, "HALF": 1},
-    },
+    "03": {"PATIENTS": 5, "SLICES": 2, "MATRIX": 256, "FEW": 3, "BRIEF": 1}
+    | {"PRESET": "small", "EPOCHS": 2, "HALF": 1},
     "04": {"PATIENTS": 4, "SLICES": 2, "MATRIX": 128, "EPOCHS": 2},
-    "08": {"PATIENTS": 3, "NEW": 1, "SLICES": 3, "MATRIX": 256, "SYNTHETIC": 2, "EPOCHS": 1},
-    "05": {
-        "PROFILE": "tiny",
-        "SIZES": {"tiny": {"patients": 2, "training": 10, "passes": 1, "iterations": 2}},
-        **{"SLICES": 2, "MATRIX": 256, "SCANS": ""},
-    },
-    "06": {
-        "PROFILE": "tiny",
-        "SIZES": {"tiny": {"chests": 1, "heads": 1}},
-        **{"SLICES": 2, "MATRIX": 256},
-    },
+    "05": {"PROFILE": "tiny", "SLICES": 2, "MATRIX": 256, "SCANS": ""}
+    | {"SIZES": {"tiny": {"patients": 2, "training": 10, "passes": 1, "iterations": 2}}},
+    "06": {"PROFILE": "tiny", "SIZES": {"tiny": {"chests": 1, "heads": 1}}}
+    | {"SLICES": 2, "MATRIX": 256},
     "07": {"SLICES": 5, "MATRIX": 256, "SCANS": ""},
+    "08": {"PATIENTS": 3, "NEW": 1, "SLICES": 3, "MATRIX": 256, "SYNTHETIC": 2, "EPOCHS": 1},
     "09": {"SLICES": 8, "MATRIX": 96},
 }
 REAL_SCANS = {"02": ["02_ge_head.jpg"], "07": ["ge_head.jpg", "philips_phantom.jpg"]}

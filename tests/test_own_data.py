@@ -3,7 +3,6 @@
 import gzip
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,7 +87,7 @@ def test_every_orientation_gives_the_same_series_and_its_own_axes_back(
     np.testing.assert_array_equal(to_image_axes(image, series.hu), image.get_fdata())
 
 
-def test_find_support_takes_series_array_path_and_image(tmp_path):
+def test_takes_series_array_path_and_image(tmp_path):
     series = made(tmp_path / "scan")
     image = image_of(series)
     nibabel.save(image, tmp_path / "head.nii.gz")
@@ -100,15 +99,11 @@ def test_find_support_takes_series_array_path_and_image(tmp_path):
         assert same(find_support(data, "kmeans"), expected)
     assert same(find_support(array, "kmeans", spacing_mm=np.array([5, 3.5, 3.5])), expected)
     assert find_support(str(folder / "01.dcm"), "kmeans").mask.shape == (1, 64, 64)
-
-
-def test_cleans_a_path_as_its_series(tmp_path):
-    series = made(tmp_path / "scan")
-    expected, report = (
+    cleaned, report = (
         clean_series(scan, tmp_path / name, method="kmeans")
         for scan, name in ((series, "one"), (tmp_path / "scan", "two"))
     )
-    assert report.folder == expected.folder
+    assert report.folder == cleaned.folder
     assert repr(report) == f"Report({report})"
 
 
@@ -166,28 +161,29 @@ def test_wrong_input_is_refused_with_the_remedy(name):
         (head(64, 64, 4, 2), "expected one volume"),
         (head(64, 64), "expected one volume"),
         (head(64, 64, 4) + 1024, "hu = values - 1024"),
+        (b"", "damaged, or no NIfTI"),
+        (b"no NIfTI" * 99, "damaged, or no NIfTI"),
+        (None, "there is no such file"),
     ],
 )
 def test_nifti_that_is_no_volume_of_hu_is_refused_by_name(tmp_path, values, message):
-    image = nibabel.Nifti1Image(values.astype(np.int16), np.eye(4))
-    with pytest.raises(HeadrestError, match=message):
-        read_nifti(image)
-    nibabel.save(image, tmp_path / "head.nii")
-    with pytest.raises(HeadrestError, match=rf"head\.nii: .*{message}"):
-        read_series(tmp_path / "head.nii")
+    path = tmp_path / "head.nii.gz"
+    if isinstance(values, bytes):
+        path.write_bytes(values)
+    elif values is not None:
+        image = nibabel.Nifti1Image(values.astype(np.int16), np.eye(4))
+        with pytest.raises(HeadrestError, match=message):
+            read_nifti(image)
+        nibabel.save(image, path)
+    with pytest.raises(HeadrestError, match=rf"head\.nii\.gz: .*{message}"):
+        read_series(path)
 
 
-def test_singular_damaged_or_missing_nifti_is_refused(tmp_path):
+def test_nifti_with_a_singular_affine_is_refused():
     image = nibabel.Nifti1Image(head(64, 64, 4), np.eye(4))
     image.affine[2, 2] = 0
     with pytest.raises(HeadrestError, match="singular"):
         read_nifti(image)
-    for content in (b"", b"no NIfTI" * 99):
-        Path(tmp_path, "head.nii.gz").write_bytes(content)
-        with pytest.raises(HeadrestError, match=r"head\.nii\.gz: damaged, or no NIfTI"):
-            read_series(tmp_path / "head.nii.gz")
-    with pytest.raises(HeadrestError, match="there is no such file"):
-        read_series(tmp_path / "other.nii")
 
 
 def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_path):
@@ -278,10 +274,9 @@ def scan(tmp_path):
 
 
 def removed(series, folder):
-    cleaned = read_series(folder)
-    changed = cleaned.hu != series.hu
-    assert (cleaned.hu[changed] == -1000).all()
-    return changed, cleaned
+    hu = read_series(folder).hu
+    assert (hu[hu != series.hu] == -1000).all()
+    return hu != series.hu
 
 
 def reorient_segmentation(path):
@@ -317,10 +312,9 @@ def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
             reorient_segmentation(source)
     report = clean_series(series, tmp_path / "out", mask=source, nifti=True)
     folder = tmp_path / "out" / report.folder
-    changed, cleaned = removed(series, folder)
-    assert np.array_equal(changed, mask & (series.hu != -1000))
+    assert np.array_equal(removed(series, folder), mask & (series.hu != -1000))
     assert np.array_equal(nibabel.load(folder / "headrest.nii.gz").get_fdata().T == 1, mask)
-    assert "(manually corrected mask=" in cleaned.headers[0].DerivationDescription
+    assert "(manually corrected mask=" in read_series(folder).headers[0].DerivationDescription
     assert report.removed_ml == pytest.approx(mask.sum() * 5 * 3.5**2 / 1000, abs=1e-3)
     assert report.states[0] == "absent"
     other = clean_series(series, tmp_path / "out", mask=~mask)
@@ -335,7 +329,7 @@ def test_command_applies_a_corrected_mask_to_nifti(tmp_path, scan):
     places = [str(tmp_path / name) for name in ("head.nii.gz", "out", "edited.nii.gz")]
     assert main(["clean", *places[:2], "--mask", places[2]]) == 0
     (path,) = tmp_path.glob("out/*/cleaned.nii.gz")
-    assert np.array_equal(removed(series, path)[0], mask & (series.hu != -1000))
+    assert np.array_equal(removed(series, path), mask & (series.hu != -1000))
 
 
 def test_labels_and_masks_of_a_run_can_be_applied_again(tmp_path, scan):
@@ -360,7 +354,7 @@ UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, n**1.5]}
 
 
 @pytest.mark.parametrize("change", [TILT_15, UNEVEN], ids=["tilted", "uneven"])
-def test_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change):
+def test_only_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change):
     series = made(tmp_path / "scan", 6, **change)
     out = tmp_path / "out"
     report = clean_series(series, out, method="kmeans", nifti_resample=True)
@@ -370,30 +364,22 @@ def test_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change):
     assert np.array_equal(labels.affine, image.affine)
     values, hu = np.asarray(labels.dataobj), image.get_fdata()
     assert set(np.unique(values)) == {0, 1, 2}
-    inner = hu[values == 1]
-    assert np.median(inner) == -1000
+    assert np.median(hu[values == 1]) == -1000
     assert hu[values == 2].mean() > 0
-
-
-def test_an_even_series_is_never_resampled(tmp_path, scan):
-    report = clean_series(scan[0], tmp_path / "out", method="kmeans", nifti_resample=True)
-    names = {path.name for path in (tmp_path / "out" / report.folder).glob("*.nii.gz")}
+    even = clean_series(made(tmp_path / "even"), out, method="kmeans", nifti_resample=True)
+    names = {path.name for path in (out / even.folder).glob("*.nii.gz")}
     assert names == {"headrest.nii.gz", "cleaned.nii.gz"}
-
-
-def moved(affine, mm):
-    affine = affine.copy()
-    affine[1, 3] += mm
-    return affine
 
 
 def test_mask_of_another_geometry_is_refused(tmp_path, scan):
     series, mask = scan
-    affine, path = affine_of(series), tmp_path / "edited.nii.gz"
-    scaled = affine @ np.diag([1.01, 1, 1, 1])
+    path, out, affine = tmp_path / "edited.nii.gz", tmp_path / "out", affine_of(series)
+    nearly, moved = affine.copy(), affine.copy()
+    nearly[1, 3] += 0.1
+    moved[1, 3] += 1
     for values, other, message in (
-        (mask.T, moved(affine, 1), "another geometry: voxels lie"),
-        (mask.T, scaled, "another geometry: voxels lie"),
+        (mask.T, moved, "another geometry: voxels lie"),
+        (mask.T, affine @ np.diag([1.01, 1, 1, 1]), "another geometry: voxels lie"),
         (mask.T[:, :, :4], affine, "another geometry: a mask of"),
         (mask.T[..., None], affine, "a mask of"),
         (mask.T + 2 * mask.T[::-1], affine, "a mask with the labels 1, 2, 3: keep"),
@@ -401,43 +387,40 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
     ):
         nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), other), path)
         with pytest.raises(HeadrestError, match=rf"edited\.nii\.gz: {message}"):
-            clean_series(series, tmp_path / "out", mask=path)
-    nibabel.save(nibabel.Nifti1Image(mask.T.astype(np.uint8), moved(affine, 0.1)), path)
-    assert clean_series(series, tmp_path / "out", mask=path).removed_ml
-    with pytest.raises(HeadrestError, match="a mask of"):
-        clean_series(series, tmp_path / "out", mask=mask[:2])
-    with pytest.raises(HeadrestError, match="there is no such file"):
-        clean_series(series, tmp_path / "out", mask="absent.nii.gz")
-    with pytest.raises(HeadrestError, match="a path, or an array of 0 and 1"):
-        clean_series(series, tmp_path / "out", mask=find_support(series, "kmeans"))
-    with pytest.raises(HeadrestError, match="patient_only fills more"):
-        clean_series(series, tmp_path / "out", mask=mask, patient_only=True)
-
-
-def test_segmentation_of_another_series_is_refused(tmp_path, scan):
-    pytest.importorskip("highdicom")
-    series, mask = scan
-    changes = {
-        "positions": {"ImagePositionPatient": lambda n: [-112, -112, 5.0 * n + 2.5]},
-        "spacing": {"PixelSpacing": [3.4, 3.5]},
-        "frame": {"FrameOfReferenceUID": "1.2.3"},
-        "tilt": TILT_15,
-    }
-    for name, change in changes.items():
-        write_segmentation(made(tmp_path / name, 5, **change), mask, tmp_path / f"{name}.dcm")
-        with pytest.raises(HeadrestError, match=r"another (geometry|Frame)"):
-            clean_series(series, tmp_path / "out", mask=tmp_path / f"{name}.dcm")
-    with pytest.raises(HeadrestError, match="expected NIfTI or a DICOM Segmentation"):
-        clean_series(series, tmp_path / "out", mask=tmp_path / "scan" / "01.dcm")
+            clean_series(series, out, mask=path)
+    nibabel.save(nibabel.Nifti1Image(mask.T.astype(np.uint8), nearly), path)
+    assert clean_series(series, out, mask=path).removed_ml
     (tmp_path / "edited.dcm").write_bytes(b"no DICOM")
-    with pytest.raises(HeadrestError, match="damaged, or no NIfTI or DICOM Segmentation"):
-        clean_series(series, tmp_path / "out", mask=tmp_path / "edited.dcm")
-
-
-def test_a_mask_is_of_one_series(tmp_path, scan):
+    for options, message in (
+        ({"mask": mask[:2]}, "a mask of"),
+        ({"mask": "absent.nii.gz"}, "there is no such file"),
+        ({"mask": find_support(series, "kmeans")}, "a path, or an array of 0 and 1"),
+        ({"mask": mask, "patient_only": True}, "patient_only fills more"),
+        ({"mask": tmp_path / "scan" / "01.dcm"}, "expected NIfTI or a DICOM Segmentation"),
+        ({"mask": tmp_path / "edited.dcm"}, "damaged, or no NIfTI or DICOM Segmentation"),
+    ):
+        with pytest.raises(HeadrestError, match=message):
+            clean_series(series, out, **options)
     make_series(tmp_path / "scan" / "other", n=2, SeriesInstanceUID="1.2.3")
     with pytest.raises(HeadrestError, match="2 series, a mask is of one"):
-        clean_tree(tmp_path / "scan", tmp_path / "out", mask=scan[1])
+        clean_tree(tmp_path / "scan", out, mask=mask)
+
+
+OTHER_SERIES = {
+    "positions": {"ImagePositionPatient": lambda n: [-112, -112, 5.0 * n + 2.5]},
+    "spacing": {"PixelSpacing": [3.4, 3.5]},
+    "frame": {"FrameOfReferenceUID": "1.2.3"},
+    "tilt": TILT_15,
+}
+
+
+@pytest.mark.parametrize("change", OTHER_SERIES.values(), ids=OTHER_SERIES)
+def test_segmentation_of_another_series_is_refused(tmp_path, scan, change):
+    pytest.importorskip("highdicom")
+    series, mask = scan
+    write_segmentation(made(tmp_path / "other", 5, **change), mask, tmp_path / "edited.dcm")
+    with pytest.raises(HeadrestError, match=r"another (geometry|Frame)"):
+        clean_series(series, tmp_path / "out", mask=tmp_path / "edited.dcm")
 
 
 def test_crop_keeps_the_patient_and_its_place(scan):
@@ -475,8 +458,6 @@ def test_probability_is_written_as_float(tmp_path, scan):
     )
     assert "no probability.nii.gz: its slices are tilted" in report.warnings
 
-
-# A mask on an even grid, of slices that NIfTI cannot hold.
 
 HEIGHTS = np.cumsum([3, 4, 2.5, 4, 4, 3, 5, 4, 4, 3])
 """Of the slices along their normal, in mm: uneven."""

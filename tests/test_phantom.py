@@ -12,6 +12,10 @@ from scipy import ndimage
 
 from headrest.phantom import (
     SUPPORTS,
+    chest_limbs,
+    ears_neck,
+    head,
+    plastic,
     render,
     sample_parameters,
     synthesize,
@@ -19,6 +23,7 @@ from headrest.phantom import (
     write_dicom,
 )
 from headrest.phantom.chest_limbs import paint_limbs
+from headrest.phantom.materials import RANGES, sample
 from headrest.phantom.positioning import Layout
 from headrest.phantom.scanner import scan
 from headrest.phantom.scene import Frame, Scene, Window, box, capsule, cylinder, ellipsoid, sphere
@@ -75,7 +80,7 @@ def test_painted_volumes_are_the_analytic_ones(thickness_mm, tilt_deg):
         assert volume(shape, thickness_mm, tilt_deg=tilt_deg) == pytest.approx(expected, rel=0.01)
 
 
-def test_arrays_have_equal_shapes_and_positions_ascend_along_the_normal(studies):
+def test_arrays_and_contact_agree_with_the_masks(studies):
     for study in studies:
         count, rows, columns = study.hu.shape
         assert study.hu.dtype == np.int16
@@ -88,6 +93,11 @@ def test_arrays_have_equal_shapes_and_positions_ascend_along_the_normal(studies)
         row, column = np.reshape(study.orientation, (2, 3))
         assert (np.diff(study.positions @ np.cross(row, column)) > 0).all()
         assert abs(row @ column) < 1e-5
+    for study in studies:
+        dense = study.support & (study.hu > -500)
+        for touching, support, patient in zip(study.contact, dense, study.patient):
+            near = ndimage.distance_transform_edt(~support) if support.any() else patient + 9.0
+            assert touching == ((near[patient] < 1.5).sum() >= 3)
 
 
 @pytest.mark.slow
@@ -124,14 +134,6 @@ def test_head_without_shoulders_or_limbs_is_one_large_component_of_tissue(studie
             assert np.bincount(labels.ravel())[1:].max() > 0.9 * biggest.sum()
 
 
-def test_contact_agrees_with_the_masks(studies):
-    for study in studies:
-        dense = study.support & (study.hu > -500)
-        for touching, support, patient in zip(study.contact, dense, study.patient):
-            near = ndimage.distance_transform_edt(~support) if support.any() else patient + 9.0
-            assert touching == ((near[patient] < 1.5).sum() >= 3)
-
-
 @pytest.mark.slow
 def test_at_least_a_third_of_patients_touch_their_support_or_as_requested(sampled):
     assert sum(d["contact_kind"] != "gap" for d in sampled[:100]) >= 34
@@ -140,18 +142,6 @@ def test_at_least_a_third_of_patients_touch_their_support_or_as_requested(sample
     assert sample_parameters(5, contact=False)["contact_kind"] == "gap"
     assert sample_parameters(5, contact=True)["contact_kind"] != "gap"
     assert synthesize(8, contact="strap", matrix=128, slices=12).contact.any()
-
-
-def test_pressed_ears_touch_along_their_height_and_occur_only_on_request(sampled):
-    assert not any(d["contact_kind"] == "pressed" for d in sampled)
-    touching = {}
-    for kind in ("ear", "pressed"):
-        parameters = sample_parameters(12, contact=kind, matrix=128, slices=1)
-        supports = parameters["support_parameters"]
-        supports["list"] = [p for p in supports["list"] if p["name"] == "side_rails"]
-        parameters["protocol"]["z_mm"] = [-50.0, -40.0, -30.0]
-        touching[kind] = int(render(parameters).contact.sum())
-    assert touching["pressed"] >= 2 > touching["ear"]
 
 
 @pytest.mark.slow
@@ -193,11 +183,23 @@ def test_limbs_yield_to_rigid_supports_and_soft_supports_to_limbs(is_rigid):
     assert np.allclose(support, 1 if is_rigid else 1 - alone[:, : n // 2])
 
 
-def test_every_support_and_effect_occurs_in_two_hundred_patients(sampled):
+def test_every_support_and_effect_occurs_and_pressed_ears_only_on_request(sampled):
     supports = Counter(name for d in sampled for name in d["supports"])
     occurring = Counter(name for d in sampled for name in d["effects"])
     assert not set(SUPPORTS) - set(supports)
     assert not set(effects(sampled[0])) - set(occurring)
+    plain, chosen = sample_parameters(8), sample_parameters(8, contact="dense", slices=5)
+    assert plain["anatomy"] == chosen["anatomy"]  # one option leaves the other parts
+    assert plain["scanner"] == chosen["scanner"]
+    assert not any(d["contact_kind"] == "pressed" for d in sampled)
+    touching = {}
+    for kind in ("ear", "pressed"):
+        parameters = sample_parameters(12, contact=kind, matrix=128, slices=1)
+        supports = parameters["support_parameters"]
+        supports["list"] = [p for p in supports["list"] if p["name"] == "side_rails"]
+        parameters["protocol"]["z_mm"] = [-50.0, -40.0, -30.0]
+        touching[kind] = int(render(parameters).contact.sum())
+    assert touching["pressed"] >= 2 > touching["ear"]
 
 
 def test_new_support_takes_one_shape_and_one_row(monkeypatch):
@@ -215,12 +217,6 @@ def test_new_support_takes_one_shape_and_one_row(monkeypatch):
     assert abs(np.median(study.hu[inside]) - 100) < 30
 
 
-def test_options_of_one_part_do_not_change_the_others():
-    plain, chosen = sample_parameters(8), sample_parameters(8, contact="dense", slices=5)
-    assert plain["anatomy"] == chosen["anatomy"]
-    assert plain["scanner"] == chosen["scanner"]
-
-
 def scanned_disc(radius, hu, size=128, pixel_mm=1.8, thickness_mm=5.0, insert=None, **changed):
     """A disc in air as scanned with some settings, and the distance of pixels from its centre."""
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
@@ -231,14 +227,11 @@ def scanned_disc(radius, hu, size=128, pixel_mm=1.8, thickness_mm=5.0, insert=No
     return scan(truth, scanner, pixel_mm, thickness_mm, 0), rows, columns
 
 
-def test_scanner_keeps_the_hu_of_water_and_air():
+def test_scanner_keeps_the_hu_of_water_and_air_and_metal_casts_streaks():
     ideal = dict.fromkeys(("hardening", "starvation", "rings", "lift_hu", "glow_hu"), 0)
     image, rows, columns = scanned_disc(45, 0, **ideal)
     assert abs(image[np.hypot(rows, columns) < 38].mean()) < 2
     assert abs(image[np.hypot(rows, columns) > 54].mean() + 1000) < 3
-
-
-def test_metal_casts_dark_and_bright_streaks():
     exact = {"hardening": 1.0, "rings": False, "noise_hu": 0.1, "low_dose": False}
     exact |= {"size": 192, "pixel_mm": 1.2}
     clean, rows, columns = scanned_disc(70, 40, **exact)
@@ -261,7 +254,7 @@ def test_noise_of_a_very_sharp_kernel_is_strong_in_thin_slices():
     assert noise(1.25, sharp=False) < 40
 
 
-def test_padding_is_outside_the_circular_field_of_view(studies):
+def test_padding_is_outside_the_field_of_view_and_rings_if_it_is_lossy(studies, tmp_path):
     for study in studies:
         value, _ = study.padding
         if value is not None and value < -1024:
@@ -273,6 +266,14 @@ def test_padding_is_outside_the_circular_field_of_view(studies):
                 assert np.array_equal(study.hu == value, outside)
         else:
             assert study.hu.min() >= -1024
+    seed = next(
+        s for s in range(99) if "padding_ringing" in sample_parameters(s, **SMALL)["effects"]
+    )
+    study = synthesize(seed, **SMALL)
+    beyond = study.hu[study.hu < -1100]
+    assert beyond.min() < study.padding[0] < beyond.max()
+    slices = sorted(write_dicom(study, tmp_path / "ringing").glob("*.dcm"))
+    assert pydicom.dcmread(slices[0]).LossyImageCompression == "01"
 
 
 @pytest.mark.slow
@@ -283,7 +284,7 @@ def test_dciodvfy_reports_no_errors_or_warnings(studies, tmp_path):
             assert not validator_errors("dciodvfy", path, kinds=("Error", "Abort", "Warning"))
 
 
-def test_other_readers_see_the_same_hounsfield_units(studies, tmp_path):
+def test_other_readers_see_the_same_hu_and_the_same_seed_gives_the_same_files(studies, tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     for number, study in enumerate(studies):
@@ -296,9 +297,6 @@ def test_other_readers_see_the_same_hounsfield_units(studies, tmp_path):
         with np.load(folder / "truth.npz", allow_pickle=False) as truth:
             assert np.array_equal(truth["labels"], study.labels)
             assert np.array_equal(truth["contact"], study.contact)
-
-
-def test_same_seed_gives_same_uids(studies, tmp_path):
     first, again = (write_dicom(studies[0], tmp_path / name) for name in "ab")
     for path in sorted(first.glob("*.dcm")):
         assert path.read_bytes() == (again / path.name).read_bytes()
@@ -323,7 +321,7 @@ def test_complete_patients_are_kept_and_missing_ones_written(tmp_path):
     assert not list(tmp_path.glob(".writing-*"))
 
 
-def test_refuses_a_folder_with_another_patient(tmp_path):
+def test_refuses_a_folder_with_another_patient_and_unknown_options(tmp_path):
     options = {"slices": 2, "matrix": 64}
     (folder,) = synthesize_patients(tmp_path, 1, 7, **options)
     assert synthesize_patients(tmp_path, 1, 7, **options) == [folder]
@@ -333,20 +331,122 @@ def test_refuses_a_folder_with_another_patient(tmp_path):
     (folder / "parameters.json").write_text("[")
     with pytest.raises(HeadrestError, match="another folder"):
         synthesize_patients(tmp_path, 1, 7, **options)
+    for option in ("region", "contact"):
+        with pytest.raises(HeadrestError, match=f"{option} is .*foot"):
+            synthesize(0, **{option: "foot"})
 
 
-@pytest.mark.parametrize("option", ["region", "contact"])
-def test_refuses_unknown_region_and_contact(option):
-    with pytest.raises(HeadrestError, match=f"{option} is .*foot"):
-        synthesize(0, **{option: "foot"})
+def section(z, half_mm=260.0, step_mm=1.0):
+    """Points (x, y, z) of an axial section, arrays (1, rows, columns)."""
+    along = np.arange(-half_mm, half_mm, step_mm, dtype=np.float32)
+    return [along[None, None, :], along[None, :, None], np.full((1, 1, 1), z, np.float32)]
 
 
-def test_lossy_padding_rings_and_is_declared_lossy(tmp_path):
-    seed = next(
-        s for s in range(99) if "padding_ringing" in sample_parameters(s, **SMALL)["effects"]
-    )
-    study = synthesize(seed, **SMALL)
-    beyond = study.hu[study.hu < -1100]
-    assert beyond.min() < study.padding[0] < beyond.max()
-    slices = sorted(write_dicom(study, tmp_path / "ringing").glob("*.dcm"))
-    assert pydicom.dcmread(slices[0]).LossyImageCompression == "01"
+def window(z, half_mm=128.0):
+    """An empty window of a slab 4 mm thick, pixels of 2 mm."""
+    n = int(half_mm)
+    frame = Frame((-half_mm, -half_mm, z - 2.0), np.diag([2.0, 2.0, 4.0])[::-1], (2, n, n))
+    return Window(Scene((1, n, n)), frame)
+
+
+@pytest.fixture(scope="module")
+def adult():
+    """The parameters of an adult without raised shoulders."""
+    parameters = head.sample_patient(np.random.default_rng(5), "adult")
+    parameters["neck"] |= {"has_tips": False}
+    return parameters
+
+
+@pytest.mark.parametrize("at", [-0.8, 0.0, 0.8])
+def test_ear_folded_forward_is_a_thin_long_leaf_on_a_stalk(adult, at):
+    ear = adult["ears"]["left"] | {"shape": "forward", "leaf_mm": 50.0, "leaf_at": at}
+    ear |= {"leaf_bend": 0.0, "leaf_lean": 0.0, "twist_mm": 0.0, "gap_mm": 6.0, "thickness_mm": 5.0}
+    x, y, z = section(-38.0, 128.0, 0.5)
+    inside = ears_neck.ear_distance([x, y, z], ear)[0] < 0
+    leaf = inside & (x[0] > 76)
+    assert np.ptp(np.flatnonzero(leaf.any(1))) * 0.5 == pytest.approx(50, abs=3)
+    away_from_stalk = abs(y[0, :, 0] - 6) > 14
+    thickness = leaf.sum(1)[away_from_stalk & leaf.any(1)] * 0.5
+    assert 1.0 <= np.median(thickness) <= 4.5
+    assert ndimage.label(inside)[1] == 1
+    gap = (x[0] > 75) & (x[0] < 77) & (abs(y[0] - 6) > 16)
+    assert not inside[gap].any()
+
+
+def test_inside_of_an_ear_folded_forward_is_darker_than_its_skin(adult):
+    darkest = {}
+    for hu in (-280.0, 60.0):
+        ear = {"shape": "forward", "inner_hu": hu, "thickness_mm": 5.8, "gap_mm": 7.0}
+        ears = adult["ears"] | {s: adult["ears"][s] | ear for s in ("left", "right")}
+        n = 256
+        frame = Frame((-128.0, -128.0, -39.0), np.diag([1.0, 1.0, 1.0])[::-1], (2, n, n))
+        scene = Scene((1, n, n))
+        ears_neck.paint_ears(Window(scene, frame), ears, 50.0)
+        darkest[hu] = scene.hu[scene.patient > 0.99].min()
+    assert darkest[-280.0] < -120 < darkest[60.0]
+
+
+def test_shoulder_tips_are_islands_that_grow_towards_the_feet(adult):
+    tips = adult["neck"] | {"has_tips": True, "tip_z": -90.0, "tip_x": 120.0}
+    tips |= {"tip_axes_mm": {"x": 30.0, "y": 30.0, "z": 40.0}, "tip_shift_mm": 0.0}
+    areas, pieces = [], []
+    for z in (-80.0, -95.0, -105.0, -120.0):
+        points = section(z, step_mm=2.0)
+        with_tips = head.skin_distance(points, adult | {"neck": tips})[0] < 0
+        without = head.skin_distance(points, adult)[0] < 0
+        areas.append(int((with_tips & ~without).sum()))
+        pieces.append(ndimage.label(with_tips)[1])
+    assert areas[0] == 0 < areas[1] < areas[2] < areas[3]
+    assert pieces[:2] == [1, 3]
+    raised = adult | {"neck": adult["neck"] | {"has_tips": True}}
+    for one, two in zip(head.skin_points(adult), head.skin_points(raised)):
+        assert np.array_equal(one, two)  # supports are placed as if they were not raised
+
+
+@pytest.mark.parametrize("name", ["pressed_hair", "braid", "bandage"])
+def test_hair_and_bandages_are_neither_support_nor_patient(name):
+    whole = window(30.0)
+    x, y, _z = whole.points
+    skin = np.sqrt(x * x + y * y) - 80 + 0 * whole.points[2]
+    whole.paint_patient(whole.share(skin), 40.0)
+    whole.paint_support(whole.share(-skin), -930.0, rigid=False)
+    before = whole.scene.support.copy()
+    foreign = sample(np.random.default_rng(0), RANGES["foreign_objects"])
+    foreign |= {"z": 60.0, "side": 1, "layer_mm": 12.0, "bandage_mm": 6.0}
+    if name == "bandage":
+        foreign |= {"z": 30.0}
+    plastic.paint_foreign_objects(whole, skin, foreign | {"present": [name]})
+    scene = whole.scene
+    assert scene.kept.sum() > 20
+    assert not scene.ignore.any()
+    assert np.allclose(scene.support, before * (1 - scene.kept), atol=1e-5)
+    assert scene.support[scene.kept > 0.9].max() < 0.11
+    assert not (scene.kept * (scene.patient > 0.999)).any()
+
+
+def test_stand_of_a_plastic_skull_belongs_to_the_phantom():
+    p = plastic.sample_patient(np.random.default_rng(2), "plastic")
+    inserts = {"count": 0, "neck_mm": 0.0, "tubes": 0, "block": "no", "stand_mm": 60.0}
+    shares = {}
+    for stand in ("none", "plate"):
+        whole = window(-100.0)
+        p["phantom"] |= inserts | {"stand": stand, "stand_z": -100.0}
+        plastic.paint(whole, plastic.skin_distance(whole.points, p), p)
+        shares[stand] = whole.scene.patient.sum() * 4
+    assert shares["plate"] - shares["none"] == pytest.approx(120 * 120, rel=0.1)
+
+
+@pytest.mark.parametrize("arms", ["up", "down", "belly"])
+def test_arms_of_a_chest_are_beside_above_or_on_the_trunk(arms):
+    chest = chest_limbs.sample_patient(np.random.default_rng(1), "chest")
+    chest |= {"arms": arms, "shoulder_z": 90.0, "arm_x": 220.0, "arm_y": 0.0, "arm_mm": 40.0}
+    along = np.arange(-300, 300, 2)
+    levels = {
+        z: chest_limbs.skin_distance(section(z, 300.0, 2.0), chest)[0] < 0 for z in (-130, 0, 170)
+    }
+    lateral = {z: bool(mask[:, along > 200].any()) for z, mask in levels.items()}
+    assert lateral == {-130: arms != "up", 0: arms != "up", 170: arms == "up"}
+    in_front = levels[-130][along < -118]
+    assert in_front.any() == (arms == "belly")
+    neck = levels[170][:, abs(along) < 120].any(0).sum()
+    assert 0 < neck < 0.5 * levels[0][:, abs(along) < 170].any(0).sum()

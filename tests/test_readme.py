@@ -54,34 +54,25 @@ def test_commands_are_valid(command):
     assert build_parser().parse_args(shlex.split(command)).run
 
 
-@pytest.mark.parametrize("name", ["main", "tests"])
-def test_setup_commands_are_one_line(name):
-    block = re.search(rf"<!-- {name} -->\n```sh\n(.*?)\n```\n<!-- end -->", README, re.S)
-    assert block
-    assert "\n" not in block[1]
-
-
-def test_every_notebook_has_a_row():
-    rows = re.findall(r"^\|.*?\]\(notebooks/(\S+?)\).*\| [\d.]+ \|$", README, re.M)
-    assert rows == [path.name for path in NOTEBOOKS]
-
-
-def test_citation_has_this_version():
+def test_setup_commands_are_one_line_and_the_citation_and_search_words_are_there():
+    for name in ("main", "tests"):
+        block = re.search(rf"<!-- {name} -->\n```sh\n(.*?)\n```\n<!-- end -->", README, re.S)
+        assert block
+        assert "\n" not in block[1]
     cited = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {headrest.__version__}\n" in cited
     assert f"version = {{{headrest.__version__}}}" in README
+    words = ("brain", "bed", "table", "couch", "removal", "deep learning", "pretrained")
+    assert not [word for word in (*words, "U-Net", "GPU", "3D Slicer") if word not in README]
 
 
-def test_options_exist():
+def test_options_and_notebooks_exist():
     (commands,) = [a for a in build_parser()._actions if hasattr(a, "choices") and a.choices]
     known = {option for one in commands.choices.values() for option in one._option_string_actions}
     named = set(re.findall(r"`(--[a-z-]+)|(?:headrest|clean|train|fetch).* (--[a-z-]+)", README))
     assert {option for pair in named for option in pair if option} <= known
-
-
-def test_words_that_people_search_for_occur():
-    words = ("brain", "bed", "table", "couch", "removal", "deep learning", "pretrained")
-    assert not [word for word in (*words, "U-Net", "GPU", "3D Slicer") if word not in README]
+    rows = re.findall(r"^\|.*?\]\(notebooks/(\S+?)\).*\| [\d.]+ \|$", README, re.M)
+    assert rows == [path.name for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -140,12 +131,9 @@ def test_image_is_that_of_its_notebook(picture):
     assert max(similarity, default=0) > 0.94
 
 
-def test_video_is_that_of_its_notebook():
+def test_video_is_that_of_its_notebook_and_the_animation_shows_it():
     videos = [one for _, cell in writers("epoch_video.mp4") for one in shown(cell)]
     assert (ROOT / "images" / "epoch_video.mp4").read_bytes() in videos
-
-
-def test_animation_shows_the_video():
     animation = Image.open(ROOT / "images" / "epoch_video.webp")
     pictures = imageio_ffmpeg.read_frames(ROOT / "images" / "epoch_video.mp4")
     size = next(pictures)["size"]

@@ -129,14 +129,6 @@ def test_refuses_other_patients_damaged_lists_and_dead_processes(folder, monkeyp
         write_synthetic_set(folder.parent / "died", PATIENTS, 1, MATRIX)
 
 
-def test_synthetic_studies_have_both_labels():
-    (study,) = synthetic_studies(1, seed=8400, matrix=MATRIX, slices=2)
-    truth = synthesize(8400, matrix=MATRIX, slices=2).labels
-    assert np.array_equal(study.labels["truth"], truth)
-    assert study.labels["kmeans"].shape == truth.shape
-    assert set(study.states) == {"kmeans", "truth"}
-
-
 @pytest.mark.slow
 def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
     small = {"preset": "small", "epochs": 2, "slices_per_epoch": 7}
@@ -155,7 +147,7 @@ def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
 
 
-def test_chooses_patients_of_every_kind_in_turn():
+def test_chooses_patients_of_every_kind_in_turn_with_both_labels():
     patients = synthetic.choose_patients(60, 500)
     assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
     plain = [one.seed for one in patients if not (one.contact or one.with_limbs)]
@@ -172,6 +164,11 @@ def test_chooses_patients_of_every_kind_in_turn():
         low, high = synthetic.EARS_Z_MM
         assert low <= sampled["protocol"]["z_mm"][0] <= high
         assert sampled["kind"] in ("adult", "old", "child")
+    (study,) = synthetic_studies(1, seed=8400, matrix=MATRIX, slices=2)
+    truth = synthesize(8400, matrix=MATRIX, slices=2).labels
+    assert np.array_equal(study.labels["truth"], truth)
+    assert study.labels["kmeans"].shape == truth.shape
+    assert set(study.states) == {"kmeans", "truth"}
 
 
 @pytest.mark.slow

@@ -23,7 +23,6 @@ from headrest.dicom import find_series, load_series
 from headrest.dicom.stacks import Stack
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
 
@@ -75,67 +74,57 @@ def test_every_kind_of_input_has_its_outcome(tmp_path, make, wanted, words, hu):
     assert CANARY not in outcome(folder)[1]
 
 
-# Controls: what comes of a case when its guard is gone.
-
-
-def usual_pair(header, default):
-    return float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-
-
-def one_stack(images, *_):
-    return [Stack(images, "", [])], []
-
-
-def same_for_all(stored, *_):
-    return stored - np.float32(1024)
-
-
-def nothing(*_):
-    return []
-
-
 GUARDS = {
     "pixels.rescale_pair": (
-        usual_pair,
+        lambda header, default: (
+            float(header.get("RescaleSlope", 1)),
+            float(header.get("RescaleIntercept", 0)),
+        ),
         "01-no-rescale 02-no-intercept 02-no-slope 03-slope-zero 04-slope-nan slope-huge-negative "
         "slope-tiny rescale-of-electron-density table-beside-rescale",
     ),
-    "series.rescale": (same_for_all, "07-slopes-differ 07-intercepts-differ"),
-    "series_notes": (nothing, "07-slopes-differ"),
-    "pixels.check_range": (nothing, "09-signed-as-unsigned 09-over-16000 intercept-forgotten"),
-    "pixels.check_wrapped": (nothing, "64-wrapped-at-4096"),
+    "series.rescale": (
+        lambda stored, *_: stored - np.float32(1024),
+        "07-slopes-differ 07-intercepts-differ",
+    ),
+    "series_notes": (lambda *_: [], "07-slopes-differ"),
+    "pixels.check_range": (
+        lambda *_: [],
+        "09-signed-as-unsigned 09-over-16000 intercept-forgotten",
+    ),
+    "pixels.check_wrapped": (lambda *_: [], "64-wrapped-at-4096"),
     "pixels.mask_to_bits_stored": (
         lambda raw, _: raw,
         "10-overlay-raw 10-overlay-rle 11-overlay-jpeg-ls 11-overlay-jpeg-2000",
     ),
-    "pixels.bit_notes": (nothing, "12-signed-12-bit-overflow 13-high-bit-15"),
-    "pixels.check_declared": (nothing, "16-enhanced frames-none palette float-pixels-too"),
+    "pixels.bit_notes": (lambda *_: [], "12-signed-12-bit-overflow 13-high-bit-15"),
+    "pixels.check_declared": (lambda *_: [], "16-enhanced frames-none palette float-pixels-too"),
     "frames.frame_positions": (
         lambda _, count: np.outer(range(count), [0, 0, 5.0]),
         "16-two-frames-without-positions",
     ),
-    "pixels.declared_notes": (nothing, "17-lossy 48-burned-in rescale-type-unspecified"),
+    "pixels.declared_notes": (lambda *_: [], "17-lossy 48-burned-in rescale-type-unspecified"),
     "pixels.identify_ct": (
         lambda header: ("1.2.840.10008.5.1.4.1.1.2", ""),
         "47-mr-alone 63-class-of-another-object 63-class-only-in-meta",
     ),
-    "header.check_element": (nothing, "slope-twice"),
+    "header.check_element": (lambda *_: [], "slope-twice"),
     "header.BoundedFile.rest": (lambda _: b"", "two-files-in-one"),
     "codecs.check_frame": (
-        nothing,
+        lambda *_: [],
         "two-images two-images-jpeg-ls jpeg-2000-called-unsigned 21-rows-too-few-rle "
         "jpeg-ls-12-bits-called-16",
     ),
     "find.NOT_SLICES": (set(), "39-scout 47-dose 47-screen"),
     "geometry.is_axial": (lambda _: True, "39-sagittal-scout"),
-    "stacks.sort_into_stacks": (one_stack, "38-two-at-one-position two-stacks one-oblique"),
-    "geometry.refuse_shared_positions": (nothing, "66-resent-with-other-pixels"),
+    "stacks.sort_into_stacks": (
+        lambda images, *_: ([Stack(images, "", [])], []),
+        "38-two-at-one-position two-stacks one-oblique",
+    ),
+    "geometry.refuse_shared_positions": (lambda *_: [], "66-resent-with-other-pixels"),
     "geometry.slice_spacing": (lambda *_: (5.0, []), "36-slice-missing 44-spacing-changes"),
     "geometry.common_value": (lambda images, _: images[0], "46-odd-pixel-spacing"),
-    "geometry.PIXEL_SPACING_RANGE_MM": (
-        (-1e9, 1e9),
-        "spacing-zero spacing-negative spacing-tiny",
-    ),
+    "geometry.PIXEL_SPACING_RANGE_MM": ((-1e9, 1e9), "spacing-zero spacing-negative spacing-tiny"),
     "header.is_unit_pair": (lambda _: True, "50-axes-skewed axes-too-long"),
     "geometry.MAX_POSITION_MM": (1e99, "position-far-away"),
     "UNIQUE_IN_SERIES": ({}, "two-patients two-studies"),
@@ -217,9 +206,6 @@ def test_common_readers_are_wrong_without_a_warning(tmp_path, name):
         assert any(not np.array_equal(one, truth) for one in read(tmp_path))
 
 
-# Other people's files.
-
-
 PYDICOM_FILES = sorted(path for path in PYDICOM.rglob("*") if path.is_file())
 
 
@@ -292,9 +278,6 @@ def test_detects_an_error_of_one_hu(monkeypatch):
     monkeypatch.setattr("headrest.dicom.series.rescale", lambda s, m, b: s * 1.0 - 1023)
     with pytest.raises(AssertionError):
         same_hu_as_simpleitk(PYDICOM)
-
-
-# Bombs, and twenty series one after another, in processes of their own.
 
 
 def lines_of(script, *arguments):

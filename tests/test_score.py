@@ -1,4 +1,4 @@
-"""Scores of a cleaned series against a reference."""
+"""Measures of masks, scores of a cleaned series against a reference, and its appearance."""
 
 import json
 import shutil
@@ -11,14 +11,75 @@ import pytest
 from conftest import head_hu, make_series
 from factories import clean_series
 from pydicom import dcmread
+from scipy import ndimage
+from sklearn.metrics import f1_score, jaccard_score
 
 from headrest import HeadrestError, read_series
 from headrest.__main__ import main
-from headrest.evaluate.score import score
+from headrest.evaluate import metrics
+from headrest.evaluate.score import appearance, compare_appearance, score
+
+EMPTY, FULL = np.zeros((2, 8, 8), bool), np.ones((2, 8, 8), bool)
+
+
+def test_dice_and_iou_equal_scikit_learn():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 4, 16, 16)) < 0.3
+    assert metrics.dice(a, b) == pytest.approx(f1_score(a.ravel(), b.ravel()))
+    assert metrics.iou(a, b) == pytest.approx(jaccard_score(a.ravel(), b.ravel()))
+    assert metrics.dice(EMPTY, EMPTY) == metrics.iou(EMPTY, EMPTY) == 1
+    assert metrics.dice(FULL, EMPTY) == metrics.iou(EMPTY, FULL) == 0
+    with pytest.raises(HeadrestError, match="shapes"):
+        metrics.dice(FULL, FULL[0])
+
+
+def test_volumes_and_accuracy_are_those_counted_by_hand():
+    support, removed, patient = EMPTY.copy(), EMPTY.copy(), EMPTY.copy()
+    support[:, :4], removed[:, 3:6], patient[:, 5:] = True, True, True
+    spacing = (5, 2, 2.5)  # 25 cubic millimetres a voxel
+    assert metrics.residual_ml(support, removed, spacing) == 2 * 3 * 8 * 25 / 1000
+    assert metrics.lost_ml(patient, removed, spacing) == 2 * 1 * 8 * 25 / 1000
+    assert metrics.residual_ml(EMPTY, FULL, spacing) == metrics.lost_ml(FULL, EMPTY, spacing) == 0
+    scores = metrics.scores_from_counts([8, 0], [0, 0], [0, 0], [128, 0])
+    assert list(scores["accuracy"]) == list(scores["all_background"]) == [1 - 8 / 128, 1]
+
+
+@pytest.mark.parametrize("percent", [50, 95, 100])
+def test_surface_distance_equals_a_distance_transform(percent):
+    """Borders by scikit-image, distances by a distance transform."""
+    from skimage.segmentation import find_boundaries
+
+    rng = np.random.default_rng(2)
+    masks = [ndimage.gaussian_filter(rng.normal(size=(60, 70)), 4) > 0.01 for _ in range(2)]
+    spacing = (0.7, 1.3)
+    borders = [find_boundaries(np.pad(m, 1), 1, mode="inner")[1:-1, 1:-1] for m in masks]
+    ways = [
+        ndimage.distance_transform_edt(~there, spacing)[here]
+        for here, there in (borders, borders[::-1])
+    ]
+    expected = np.percentile(np.concatenate(ways), percent)
+    assert metrics.surface_distance_mm(*masks, spacing, percent) == pytest.approx(expected)
+
+
+def test_surface_distance_of_empty_masks_and_other_shapes():
+    full, empty = np.ones((4, 4)), np.zeros((4, 4))
+    assert metrics.surface_distance_mm(empty, empty, (1, 1)) == 0
+    assert metrics.surface_distance_mm(full, empty, (1, 1)) == float("inf")
+    assert metrics.surface_distance_mm(empty, full, (1, 1)) == float("inf")
+    with pytest.raises(HeadrestError, match="shapes"):
+        metrics.surface_distance_mm(full, full[0], (1, 1))
+
 
 ROOT = Path(__file__).parents[1]
 MM2 = 3.5 * 3.5
 ML = MM2 * 5 / 1000
+
+
+def reference(folder, shape):
+    """Write a reference of a patient in the upper 50 rows."""
+    label = np.zeros(shape, np.uint8)
+    label[:, :50] = 1
+    np.savez(folder / "reference.npz", label=label, label_tight=label)
 
 
 @pytest.fixture
@@ -32,9 +93,7 @@ def case(tmp_path):
         path = make_series(tmp_path / f"{number}", 3, hu=hu)[number - 1]
         (tmp_path / "cleaned").mkdir(exist_ok=True)
         shutil.copy(path, tmp_path / "cleaned")
-    label = np.zeros((3, 64, 64), np.uint8)
-    label[:, :50] = 1
-    np.savez(tmp_path / "reference.npz", label=label, label_tight=label)
+    reference(tmp_path, (3, 64, 64))
     return tmp_path
 
 
@@ -51,7 +110,7 @@ def change(path, where, hu):
     ds.save_as(path)
 
 
-def test_figures_equal_a_count_by_hand(case, capsys):
+def test_figures_and_changed_pixels_equal_a_count_by_hand(case, capsys):
     found, area = score(*arguments(case)), 44
     assert main(["score", *arguments(case)]) == 0
     assert json.loads(capsys.readouterr().out)["dice"] == found["dice"]
@@ -63,6 +122,8 @@ def test_figures_equal_a_count_by_hand(case, capsys):
     assert found["lost_ml"] == pytest.approx(10 * ML, abs=1e-3)
     assert found["lost_worst_mm2"] == pytest.approx(10 * MM2, abs=0.1)
     assert found["changed_outside_mask"] == 0
+    change(case / "cleaned" / "02.dcm", np.s_[10, 10:13], 240)
+    assert score(*arguments(case))["changed_outside_mask"] == 3
 
 
 def test_foam_counts_in_the_faint_figures_only(case):
@@ -80,19 +141,6 @@ def test_foam_counts_in_the_faint_figures_only(case):
     assert found["faint_lost_ml"] == found["lost_ml"]
 
 
-def test_counts_pixels_changed_to_anything_but_air(case):
-    change(case / "cleaned" / "02.dcm", np.s_[10, 10:13], 240)
-    assert score(*arguments(case))["changed_outside_mask"] == 3
-
-
-def lose_a_slice(case):
-    (case / "cleaned" / "02.dcm").unlink()
-
-
-def other_scan(case):
-    np.savez(case / "reference.npz", label=np.zeros((2, 8, 8)), label_tight=np.zeros((2, 8, 8)))
-
-
 def other_matrix(case):
     shutil.rmtree(case / "cleaned")
     make_series(case / "cleaned", hu=np.full((32, 32), -1000))
@@ -101,8 +149,8 @@ def other_matrix(case):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lose_a_slice, "1 of 3 slices are missing"),
-        (other_scan, "reference"),
+        (lambda case: (case / "cleaned" / "02.dcm").unlink(), "1 of 3 slices are missing"),
+        (lambda case: reference(case, (2, 8, 8)), "reference"),
         (other_matrix, "slices of"),
         (lambda case: (case / "reference.npz").write_bytes(b"PK"), "damaged or missing"),
     ],
@@ -128,3 +176,45 @@ def test_equals_the_scoring_script_of_the_references(scans, tmp_path, place):
     assert {name: found[name] for name in theirs} == pytest.approx(theirs, abs=1e-3)
     assert found["changed_outside_mask"] == 0
     assert found["faint_left_pct"] == 0 or found["dice_all"] < found["dice"]
+
+
+Y, X = np.mgrid[:300, :300]
+
+
+def ball(noise=0.0, blur=1.0, pixel=0.6):
+    """A head of one HU in air, with white noise and an edge of known width."""
+    r = np.hypot(Y - 160, X - 150) * pixel
+    sharp = np.where(r < 66, 30.0, -1000.0)
+    hu = ndimage.gaussian_filter(sharp, blur)
+    hu += np.random.default_rng(0).normal(0, noise, hu.shape) if noise else 0
+    return appearance(hu[None].astype(np.float32), (5, pixel, pixel))
+
+
+def test_measures_hu_and_noise_of_air_and_brain_and_nan_of_missing_parts():
+    found = ball(noise=4)
+    assert found["air (HU)"] == pytest.approx(-1000, abs=0.2)
+    assert found["brain (HU)"] == pytest.approx(30, abs=0.2)
+    expected = 4 * np.sqrt(1 - 1 / 25)  # a 5 x 5 mean removes 1/25 of the variance
+    assert found["air noise (HU)"] == pytest.approx(expected, rel=0.03)
+    assert found["brain noise (HU)"] == pytest.approx(expected, rel=0.03)
+    found = ball()
+    assert np.isnan(found["support, median (HU)"])
+    assert all(
+        np.isnan(v)
+        for k, v in appearance(np.full((1, 64, 64), -1000.0), (5, 1, 1)).items()
+        if k.startswith(("brain", "edge", "head", "support"))
+    )
+
+
+@pytest.mark.parametrize("blur", [1.0, 1.5, 2.5])
+def test_edge_width_follows_the_blur(blur):
+    # A step blurred by a Gaussian rises at its steepest over sqrt(2 pi) of its sigma.
+    expected = np.sqrt(2 * np.pi) * blur * 0.6
+    assert ball(blur=blur)["edge of the skin (mm)"] == pytest.approx(expected, rel=0.15)
+
+
+def test_real_measures_stand_beside_the_range_of_synthetic_ones():
+    synthetic = [{"air": float(i), "skin": 2.0} for i in range(101)]
+    columns = compare_appearance(synthetic, {"one": {"air": 7.0, "skin": 3.0}})
+    assert columns["measure"] == ["air", "skin"]
+    assert [columns[name][0] for name in ("5 %", "50 %", "95 %", "one")] == [5, 50, 95, 7]

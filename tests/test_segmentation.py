@@ -1,25 +1,26 @@
-"""DICOM Segmentation and RT Structure Set, read back by other code and checked by a validator."""
+"""Masks as DICOM Segmentation, RT Structure Set and NIfTI, read back by other code."""
 
 import numpy as np
 import pytest
 from conftest import CANARY, make_series, uid
 from factories import timeless
-from makers import TILT_15, made, validator_errors
+from makers import TILT_15, C, S, made, validator_errors
 from pydicom import Dataset, dcmread
 from scipy import ndimage
 
 from headrest import HeadrestError, __version__, read_series
 from headrest.dicom import write_segmentation
 from headrest.dicom.mask import read_mask
-from headrest.dicom.nifti import write_nifti
+from headrest.dicom.nifti import affine_of, is_sheared, needs_resampling, write_nifti
 from headrest.dicom.segmentation import CLUSTER_ANALYSIS, TYPE_2
 from headrest.dicom.structures import write_structures
 
 highdicom = pytest.importorskip("highdicom")
 pytest.importorskip("contourpy")
+nibabel = pytest.importorskip("nibabel")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-
 UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, round(5.0 * n**1.5, 3)]}
+
 SHAPES = {
     "even": {},
     "one-slice": {"n": 1},
@@ -31,6 +32,7 @@ SHAPES = {
     "63-columns": {"hu": np.zeros((64, 63), int)},
     "oblong": {"PixelSpacing": [2.5, 3.5], "hu": np.zeros((64, 60), int)},
 }
+
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 every_kind = pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 
@@ -73,9 +75,6 @@ def is_read_back_and_valid(series, mask, path):
     assert validator_errors("dciodvfy", path) == []
 
 
-# The mask.
-
-
 def code(sequence):
     return sequence[0].CodeValue, sequence[0].CodingSchemeDesignator, sequence[0].CodeMeaning
 
@@ -102,15 +101,8 @@ def test_support_and_patient_are_read_back_to_the_bit(tmp_path, kind, shape):
         assert code(one.SegmentedPropertyTypeCodeSequence) == of_type
 
 
-@pytest.mark.parametrize("fill", [False, True])
-def test_writes_empty_and_full_masks(tmp_path, fill):
-    found = segment(tmp_path, lambda series: np.full(series.stored.shape, fill))
-    is_read_back_and_valid(*found)
-    assert dcmread(found[2]).NumberOfFrames == 3
-
-
 @every_kind
-def test_the_mask_reader_takes_the_support_and_never_the_patient(tmp_path, kind):
+def test_the_mask_reader_takes_the_support_empty_or_full_and_never_the_patient(tmp_path, kind):
     series, labels, path = segment(tmp_path, some_labels, kind, **SHAPES["tilted-and-uneven"])
     assert np.array_equal(read_mask(path, series), labels == 1)
     ds = dcmread(path)
@@ -122,8 +114,11 @@ def test_the_mask_reader_takes_the_support_and_never_the_patient(tmp_path, kind)
     write_segmentation(series, np.where(labels == 1, 0, labels), path, kind=kind)
     with pytest.raises(HeadrestError, match="label 2 alone, which is the patient"):
         read_mask(path, series)
-    write_segmentation(series, labels == 9, path)
-    assert not read_mask(path, series).any()
+    for fill in (False, True):
+        write_segmentation(series, np.full(labels.shape, fill), path)
+        is_read_back_and_valid(series, np.full(labels.shape, fill), path)
+        assert (read_mask(path, series) == fill).all()
+        assert dcmread(path).NumberOfFrames == 3
 
 
 @pytest.mark.parametrize("shape", ["even", "tilted-and-uneven"])
@@ -146,9 +141,6 @@ def test_each_frame_has_the_position_of_its_slice(tmp_path, shape):
     assert shared.PixelMeasuresSequence[0].PixelSpacing == [3.5, 3.5]
     between = 5 if shape == "even" else None
     assert shared.PixelMeasuresSequence[0].get("SpacingBetweenSlices") == between
-
-
-# Attributes.
 
 
 @pytest.mark.parametrize(
@@ -237,9 +229,6 @@ def test_a_rerun_writes_the_same_and_other_parameters_make_other_uids(tmp_path, 
         assert timeless(tmp_path / "one.dcm") == timeless(tmp_path / "again.dcm")
 
 
-# Refusals.
-
-
 @pytest.mark.parametrize("write", [write_segmentation, write_structures, write_nifti])
 def test_refuses_a_mask_of_another_shape_and_slices_without_position(
     tmp_path, write, capfd, caplog
@@ -276,9 +265,6 @@ def test_real_scans_have_a_valid_segmentation(scans, tmp_path, name):
     series, path = read_series(scans / name), tmp_path / "headrest.dcm"
     write_segmentation(series, a_mask(series), path, uid("real"))
     is_read_back_and_valid(series, a_mask(series), path)
-
-
-# Structures.
 
 
 def filled(series, contours):
@@ -338,3 +324,165 @@ def test_types_names_and_references_of_structures_also_of_an_empty_one(tmp_path)
     assert "ContourSequence" not in support
     assert len(patient.ContourSequence) == 3
     assert validator_errors("dciodvfy", path) == []
+
+
+UPRIGHT = {
+    "even": {},
+    "one-slice": {"n": 1},
+    "oblong-pixels": {"PixelSpacing": [2.5, 3.5], "hu": np.zeros((64, 60), int)},
+    "thin-and-off-centre": {"ImagePositionPatient": lambda n: [7.5, -31.25, -3 + 0.625 * n]},
+    "feet-first": {"ImagePositionPatient": lambda n: [-112, -112, -5.0 * n]},
+    "roughly-rounded-axes": {"n": 1, "ImageOrientationPatient": [1, 0, 0, 0, 0.9272, -0.3746]},
+    "rounded-positions": {"n": 7, "ImagePositionPatient": lambda n: [0, 0, round(n / 0.3, 2)]},
+    "head-turned": TILT_15
+    | {"ImagePositionPatient": lambda n: [-112, round(5 * n * S, 6), round(5 * n * C, 6)]},
+}
+
+
+def save(tmp_path, **changes):
+    """Write the NIfTI of a series with these changes; return series, mask and file."""
+    series = made(tmp_path / "scan", **changes)
+    mask, path = a_mask(series), tmp_path / "headrest.nii.gz"
+    write_nifti(series, mask, path, "method=test")
+    return series, mask, path
+
+
+def farthest_mm(affine, series):
+    """How far an affine puts any corner voxel from where its header says, in mm.
+
+    PS3.3 C.7.6.2.1.1, computed again: position, and a pixel spacing for each row and column.
+    """
+    away = []
+    for k, header in enumerate(series.headers):
+        axes = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
+        row, column = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+        down, across = map(float, header.PixelSpacing)
+        start = np.array(header.ImagePositionPatient, float)
+        for i, j in ((0, 0), (header.Columns - 1, 0), (0, header.Rows - 1), (3, 5)):
+            lps = (affine @ [i, j, k, 1])[:3] * [-1, -1, 1]
+            away.append(lps - (start + row * across * i + column * down * j))
+    return np.abs(away).max()
+
+
+@pytest.mark.parametrize("changes", UPRIGHT.values(), ids=UPRIGHT)
+def test_mask_and_scan_have_the_same_position_for_simpleitk(tmp_path, changes):
+    sitk = pytest.importorskip("SimpleITK")
+    series, mask, path = save(tmp_path, **changes)
+    read = sitk.ReadImage(str(path))
+    scan = sitk.ReadImage(
+        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "scan"))
+        if len(series) > 1
+        else str(next((tmp_path / "scan").iterdir()))
+    )
+    ends = [(0, 0, 0), tuple(n - 1 for n in scan.GetSize()), (5, 3, 0)]
+    theirs, ours = (
+        np.array([image.TransformIndexToPhysicalPoint(end) for end in ends])
+        for image in (scan, read)
+    )
+    near_mm = 0.01 if changes is UPRIGHT["rounded-positions"] else 1e-3
+    assert np.abs(theirs - ours).max() < near_mm
+    assert np.array_equal(sitk.GetArrayFromImage(read), mask)
+    assert farthest_mm(nibabel.load(path).affine, series) < near_mm
+
+
+def test_a_tilted_gantry_gives_a_sheared_sform_only(tmp_path):
+    series, mask, path = save(tmp_path, **TILT_15)
+    image = nibabel.load(path)
+    assert farthest_mm(image.affine, series) < 1e-3
+    assert np.array_equal(image.get_fdata().T, mask)
+    assert is_sheared(series)
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
+    sitk = pytest.importorskip("SimpleITK")
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        sitk.ReadImage(str(path))
+
+
+def test_the_description_names_no_patient_and_a_rerun_writes_the_same_bytes(tmp_path):
+    series, mask, path = save(tmp_path)
+    image = nibabel.load(path)
+    assert image.get_data_dtype() == np.uint8
+    assert image.shape == mask.shape[::-1]
+    assert image.header.get_xyzt_units()[0] == "mm"
+    assert bytes(image.header["descrip"]).startswith(b"headrest ")
+    assert CANARY.encode() not in image.to_bytes()
+    assert not needs_resampling(series)
+    before = path.read_bytes()
+    write_nifti(series, mask, path, "method=test")
+    assert path.read_bytes() == before
+    write_nifti(series, mask, tmp_path / "raw.nii")
+    assert np.array_equal(nibabel.load(tmp_path / "raw.nii").get_fdata().T, mask)
+
+
+@pytest.mark.parametrize(
+    ("position", "words"),
+    [
+        (lambda n: [0, 0, 5 * n + (n > 2)], "up to 0.33 mm from an even grid"),
+        (lambda n: [0.1 * (n == 2), 0, 5 * n], "even grid"),
+    ],
+    ids=["uneven", "one-slice-shifted"],
+)
+def test_refuses_series_without_an_affine(tmp_path, position, words):
+    series = made(tmp_path / "scan", 4, ImagePositionPatient=position)
+    with pytest.raises(HeadrestError, match=words):
+        write_nifti(series, a_mask(series), tmp_path / "headrest.nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["scan"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sheared"),
+    [("philips-phantom/S21570", False), ("philips-phantom/S21610", True), ("lidc-chest", False)],
+)
+def test_positions_of_real_scans_are_those_of_their_headers(scans, name, sheared):
+    series = read_series(scans / name)
+    assert farthest_mm(affine_of(series), series) < 1e-3
+    assert is_sheared(series) == sheared
+
+
+PLACES = [0, 2, 5, 9, 14, 15, 20, 26, 27, 33]
+UNEVEN_10 = {"ImagePositionPatient": lambda n: [-112, -112, float(PLACES[n - 1])]}
+
+every_grid = pytest.mark.parametrize(
+    "changes",
+    [UNEVEN_10, TILT_15, TILT_15 | UNEVEN_10],
+    ids=["uneven", "tilted", "tilted-and-uneven"],
+)
+
+
+def ramp(points):
+    """HU that rise evenly along each axis, so that linear interpolation is exact."""
+    return points @ [1.5, -2.0, 3.0] - 40
+
+
+@every_grid
+def test_resampled_values_lie_where_they_did(tmp_path, changes):
+    series = made(tmp_path / "scan", 10, **changes)
+    assert needs_resampling(series)
+    axes = series.orientation.reshape(2, 3)
+    r, c = np.mgrid[:64, :64]
+    plane = 3.5 * (c[..., None] * axes[0] + r[..., None] * axes[1])
+    hu = ramp(series.positions[:, None, None] + plane)
+    path = tmp_path / "hu.nii.gz"
+    write_nifti(series, hu, path, resample=True)
+    image = nibabel.load(path)
+    steps = image.affine[:3, :3]
+    assert np.allclose(steps.T @ steps, np.diag(np.square(image.header.get_zooms())), atol=1e-4)
+    assert image.header.get_zooms() == pytest.approx((3.5, 3.5, series.spacing_mm[0]), rel=1e-5)
+    i, j, k = np.meshgrid(*(np.arange(n) for n in image.shape), indexing="ij")
+    points = nibabel.affines.apply_affine(image.affine, np.stack([i, j, k], -1)) * [-1, -1, 1]
+    inside = np.zeros(image.shape, bool)
+    inside[2:-2, 12:-12, 1:-1] = True
+    assert np.abs(image.get_fdata() - ramp(points))[inside].max() < 0.01
+    pytest.importorskip("SimpleITK").ReadImage(str(path))
+
+
+@every_grid
+def test_resampled_labels_stay_labels(tmp_path, changes):
+    series = made(tmp_path / "scan", 10, **changes)
+    labels = np.zeros(series.stored.shape, np.uint8)
+    labels[:, 20:30, 20:30], labels[:, 40:44] = 2, 1
+    write_nifti(series, labels, tmp_path / "labels.nii.gz", resample=True)
+    image = nibabel.load(tmp_path / "labels.nii.gz")
+    found = np.asarray(image.dataobj)
+    assert found.dtype == np.uint8
+    for k in range(found.shape[2]):
+        assert [(found[..., k] == n).sum() for n in (1, 2)] == [4 * 64, 100]

@@ -1,21 +1,25 @@
-"""Figures of slices and series, the slice viewer, and the components of many patients."""
+"""Figures, the slice viewer, the components of many patients, and the video of stored epochs."""
+
+import importlib.util
+import json
+import shutil
 
 import numpy as np
 import pytest
 from conftest import make_series
-from PIL import Image
+from PIL import Image, ImageColor
 
-from headrest import read_series, series_from_array
+from headrest import HeadrestError, read_series, series_from_array
+from headrest.__main__ import main
 from headrest.phantom import synthesize
 from headrest.segment.support import Support
 from headrest.show import browse, scans
 from headrest.show.figures import image_sides, montage, overlay, plt, save, show_slices
-from headrest.show.methods import (
-    TRUTH_COLORS,
-    draw_clusters,
-    draw_components,
-    measure_components,
-)
+from headrest.show.methods import TRUTH_COLORS, draw_clusters, draw_components, measure_components
+from headrest.show.video import FRAME_SIZE, LEGEND, compose, write_video
+from headrest.train import checkpoints as frames
+
+imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
 
 
 def test_six_panels_show_the_steps_in_order(tmp_path):
@@ -53,7 +57,7 @@ def test_masks_and_classes_are_coloured(draw):
     assert len(np.unique(colours, axis=0)) == 4
 
 
-def test_montage_averages_pixels_and_separates_tiles():
+def test_montage_averages_pixels_separates_tiles_and_fits_labels_into_them():
     hu = np.zeros((2, 4, 4))
     hu[:, ::2] = -600
     figure = montage(hu, columns=2, step=2)
@@ -61,9 +65,6 @@ def test_montage_averages_pixels_and_separates_tiles():
     assert np.allclose(grid[:2, :2], 0.5)  # of 0 and -600 HU: the center of the window
     assert (grid[:, 2:6] == 1).all()
     plt.close(figure)
-
-
-def test_labels_of_a_montage_fit_into_their_tiles():
     figure = montage(np.zeros((4, 64, 64)), columns=4, labels=["pretrained, no refinement"] * 4)
     figure.canvas.draw()
     (axis,) = figure.axes
@@ -103,15 +104,12 @@ def shell():
     return series, Support(plate, np.zeros_like(plate), ball, states)
 
 
-def test_viewer_is_a_figure_outside_jupyter(shell):
+def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeypatch):
     figure = browse(*shell, index=19, window="air")
     (axis,) = figure.axes
     assert axis.get_title(loc="left") == "slice 20 of 40, air window"
     assert len(axis.collections) == 2  # outlines of support and patient
     plt.close(figure)
-
-
-def test_viewer_has_sliders_in_jupyter(shell, monkeypatch):
     widgets = pytest.importorskip("ipywidgets")
     monkeypatch.setattr(scans, "_has_widgets", lambda: True)
     plt.close("all")
@@ -127,7 +125,7 @@ def test_viewer_has_sliders_in_jupyter(shell, monkeypatch):
     assert not plt.get_fignums()
 
 
-def test_slices_before_and_after(shell):
+def test_cleaned_slices_and_surfaces_show_no_support(shell):
     series, support = shell
     figure = scans.draw_cleaned(series, {"one": support.mask}, [18, 20])
     titles = [label.get_text() for label in figure.axes[0].get_xticklabels()]
@@ -138,10 +136,6 @@ def test_slices_before_and_after(shell):
     assert not np.ptp(after, axis=2).any()
     assert (after[..., 0] == 0).sum() > (before[..., 0] == 0).sum()
     plt.close(figure)
-
-
-def test_surface_shows_the_support_before_cleaning_only(shell):
-    series, support = shell
     figure = scans.draw_surface(series, support.mask, (0.0, 180.0))
     pictures = [axis.images[0].get_array() for axis in figure.axes]
     coloured = [(np.ptp(picture, axis=2) > 0.1).mean() for picture in pictures]
@@ -151,7 +145,7 @@ def test_surface_shows_the_support_before_cleaning_only(shell):
     plt.close(figure)
 
 
-def test_classes_of_components_have_colours():
+def test_components_have_colours_by_class_and_by_truth():
     hu = np.full((128, 128), -1000.0)
     hu[20:100, 24:104], hu[108:112, 10:118] = 40, 120  # a head, and a shell behind it
     axis = draw_clusters(hu, (2.0, 2.0)).axes[2]
@@ -160,9 +154,6 @@ def test_classes_of_components_have_colours():
     assert head.argmax() == 2  # blue
     assert shell.argmax() == 0  # orange
     plt.close("all")
-
-
-def test_components_of_patients_have_a_class_by_the_truth():
     found = measure_components([synthesize(101, matrix=128, slices=3)])
     assert set(found["truth"]) <= set(TRUTH_COLORS)
     largest = found["area_mm2"].argmax()
@@ -170,3 +161,106 @@ def test_components_of_patients_have_a_class_by_the_truth():
     figure = draw_components(found)
     assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == len(found["truth"])
     plt.close(figure)
+
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    labels = np.zeros((10, 64, 64), np.uint8)
+    labels[:, 48:52, 8:56] = 1
+    frames.keep_slices(run, rng.integers(-1000, 200, labels.shape), labels)
+    for epoch in range(1, EPOCHS + 1):
+        found = np.roll(labels, 2 * (EPOCHS - epoch), 1) * 0.9
+        frames.keep_epoch(run, found, epoch, 1 / epoch, 0.3 * epoch)
+    return run
+
+
+@pytest.mark.slow
+def test_mp4_has_one_h264_frame_per_epoch(kept, tmp_path):
+    path = tmp_path / "epochs.mp4"
+    assert write_video(kept, path, fps=2) == EPOCHS
+    assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] == EPOCHS
+    reader = imageio_ffmpeg.read_frames(str(path))
+    about = next(reader)
+    assert about["codec"] == "h264"
+    assert about["pix_fmt"].startswith("yuv420p")
+    assert about["size"] == FRAME_SIZE
+    wanted = list(compose(frames.read_frames(kept)))
+    for picture, want in zip(reader, wanted):
+        shown = np.frombuffer(picture, np.uint8).reshape(want.shape)
+        assert abs(shown.astype(int) - want).mean() < 6
+    assert path.read_bytes().find(b"moov") < path.read_bytes().find(b"mdat")
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif"])
+def test_animation_has_one_small_frame_per_epoch(kept, tmp_path, suffix):
+    path = tmp_path / f"epochs.{suffix}"
+    write_video(kept, path)
+    with Image.open(path) as animation:
+        assert animation.n_frames == EPOCHS
+        assert animation.size == (960, 540)
+
+
+def test_colours_show_found_missed_and_extra_pixels(kept):
+    first, *_, last = compose(frames.read_frames(kept))
+
+    def shows(picture, name):
+        color = ImageColor.getrgb(LEGEND[name])
+        left = picture[64:1064, :1240]
+        return (abs(left.astype(int) - color).max(2) < 60).sum()
+
+    assert shows(first, "missed") > 1000
+    assert shows(first, "extra") > 1000
+    assert shows(last, "found") > shows(first, "found")
+    assert shows(last, "missed") == shows(last, "extra") == 0
+
+
+def test_chosen_slices_show_a_support_and_are_spread_living_heads_first():
+    labels = np.zeros((40, 4, 4))
+    labels[10:40] = 1
+    chosen = frames.choose_slices(np.arange(40), labels, labels)
+    assert len(chosen) == 10
+    assert chosen[0] == 10
+    assert chosen[-1] == 39
+    assert list(frames.choose_slices(np.arange(4), labels, labels)) == [0, 1, 2, 3]
+    hu = np.full(labels.shape, 1000)  # plastic
+    hu[25:, :3] = 40  # brain
+    living = frames.choose_slices(np.arange(40), labels, hu) >= 25
+    assert living.tolist() == [True] * 5 + [False] * 5
+
+
+def test_one_slice_and_an_untrained_network_without_loss(tmp_path, capsys):
+    run = tmp_path / "run"
+    frames.keep_slices(run, np.zeros((1, 40, 40)), np.zeros((1, 40, 40)))
+    for epoch, loss in ((0, np.nan), (1, 0.5)):
+        frames.keep_epoch(run, np.zeros((1, 40, 40)), epoch, loss, 0.1)
+    assert main(["video", str(run), str(tmp_path / "one.mp4")]) == 0
+    assert "2 epochs" in capsys.readouterr().out
+
+
+def test_error_names_the_missing_encoder_and_wrong_names_runs_and_places(
+    kept, tmp_path, capsys, monkeypatch
+):
+    with pytest.raises(HeadrestError, match="mp4"):
+        write_video(kept, tmp_path / "epochs.avi")
+    with pytest.raises(HeadrestError, match="train into"):
+        write_video(tmp_path, tmp_path / "epochs.mp4")
+    with pytest.raises(HeadrestError, match="written"):
+        write_video(kept, tmp_path / "no" / "folder.mp4")
+    run = tmp_path / "run"
+    shutil.copytree(kept, run)
+    (run / "frames" / "epoch_0002.npz").write_bytes(b"PK")
+    with pytest.raises(HeadrestError, match="epoch_0002"):
+        write_video(run, tmp_path / "epochs.mp4")
+    assert main(["video", str(run), str(tmp_path / "epochs.mp4")]) == 1
+    assert "epoch_0002" in capsys.readouterr().err
+    assert json.dumps([p.name for p in tmp_path.iterdir()]) == '["run"]'
+    find = importlib.util.find_spec
+    missing = lambda name: None if name == "imageio_ffmpeg" else find(name)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    with pytest.raises(HeadrestError, match="pip install imageio_ffmpeg"):
+        write_video(kept, tmp_path / "epochs.mp4")

@@ -44,24 +44,20 @@ def repeated(folder, passes=TIMES, slices=SLICES, start=0, **changes):
             write_slice(folder / f"{number:03d}.dcm", ds)
 
 
-def check_against_oracles(files, series):
-    """The stack is a volume for highdicom, and its HU are those of SimpleITK."""
+def loaded(folder):
+    """Every stack of a folder; a volume for highdicom, its HU those of SimpleITK."""
     highdicom = pytest.importorskip("highdicom")
     sitk = pytest.importorskip("SimpleITK")
-    headers = [dcmread(path, stop_before_pixels=True) for path in files.files]
-    spacing, order = highdicom.spatial.get_series_volume_positions(headers)
-    assert spacing == pytest.approx(series.spacing_mm[0])
-    assert sorted(order) == list(range(len(series)))
-    for path, hu in zip(series.files, series.hu):
-        assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0], hu)
-
-
-def loaded(folder):
-    """Every stack of a folder, read and compared with the oracles."""
     stacks = []
     for files in find_series(folder).series:
-        stacks.append(load_series(files))
-        check_against_oracles(files, stacks[-1])
+        series = load_series(files)
+        headers = [dcmread(path, stop_before_pixels=True) for path in files.files]
+        spacing, order = highdicom.spatial.get_series_volume_positions(headers)
+        assert spacing == pytest.approx(series.spacing_mm[0])
+        assert sorted(order) == list(range(len(series)))
+        for path, hu in zip(series.files, series.hu):
+            assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0], hu)
+        stacks.append(series)
     return stacks
 
 
@@ -150,9 +146,6 @@ def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
     assert "Acquisition Number 7" in refusal(tmp_path / "in", acquisition=7)
 
 
-# Acquisitions that share a boundary slice.
-
-
 def two_ranges(folder, overlap):
     """Two acquisitions, the second one above the first, with so many shared positions."""
     for one, start in enumerate((0, 5 * (SLICES - overlap))):
@@ -176,8 +169,6 @@ def test_joins_two_acquisitions_that_share_a_boundary_slice(tmp_path):
     two_ranges(tmp_path / "further", 2)
     assert list(map(peaks, loaded(tmp_path / "further"))) == of_passes(2)
 
-
-# Images that belong to no stack.
 
 SCOUTS = {
     "no-position": {"ImagePositionPatient": None},
@@ -225,12 +216,6 @@ def test_separates_stacks_of_another_grid(tmp_path, changes):
     assert [(report.slices, report.error) for report in reports] == [(5, ""), (3, "")]
 
 
-def monitoring(folder):
-    where = {"ImagePositionPatient": [-112, -112, 100.0], "SeriesInstanceUID": uid("bolus")}
-    times = {"AcquisitionNumber": lambda one, n: one + 1, "SeriesDescription": "Monitoring"}
-    repeated(folder, 12, 1, **where, **times)
-
-
 def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, capsys):
     def series(name, **changes):
         about = {"SeriesInstanceUID": uid(name), "SeriesDescription": name}
@@ -246,7 +231,9 @@ def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, ca
     report = {"SOPClassUID": XRayRadiationDoseSRStorage, "PixelData": None, "Modality": "SR"}
     series("dose report", n=1, **report)
     series("segmentation", n=1, SOPClassUID=SegmentationStorage, Modality="SEG")
-    monitoring(tmp_path / "in" / "bolus")
+    where = {"ImagePositionPatient": [-112, -112, 100.0], "SeriesInstanceUID": uid("bolus")}
+    times = {"AcquisitionNumber": lambda one, n: one + 1, "SeriesDescription": "Monitoring"}
+    repeated(tmp_path / "in" / "bolus", 12, 1, **where, **times)
     assert run_clean(tmp_path / "in", tmp_path / "out") == 0
     shown = "".join(capsys.readouterr())
     reasons = {
@@ -264,9 +251,6 @@ def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, ca
     assert "12 images at one position" in refusal(tmp_path / "in" / "bolus")
     assert "6 slices" in shown
     assert "3 slices" in shown
-
-
-# Damaged members.
 
 
 OTHER = {"SeriesInstanceUID": uid("other"), "SOPInstanceUID": lambda n: uid("other", n)}
@@ -344,9 +328,6 @@ def test_a_broken_link_named_like_a_slice_is_a_damaged_member(tmp_path):
     assert read_series(tmp_path).warnings == ("skipped link: a broken link",)
 
 
-# What to give instead.
-
-
 def test_names_what_to_give_instead_of_a_dicomdir_or_an_archive(tmp_path):
     dicomdir(tmp_path / "exam")
     assert f"give its folder: {tmp_path / 'exam'}" in refusal(tmp_path / "exam" / "DICOMDIR")
@@ -357,8 +338,6 @@ def test_names_what_to_give_instead_of_a_dicomdir_or_an_archive(tmp_path):
     said = read_series(tmp_path / "in").warnings
     assert said == ("skipped truth.npz: not DICOM but arrays of NumPy",)
 
-
-# Anything at random.
 
 CHOICES = {
     "ImagePositionPatient": [None, b"", b"a\\b\\c ", [0, 0, 5], [-112, -112, 12.5], [1e6, 0, 0]],

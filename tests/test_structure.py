@@ -36,11 +36,8 @@ def step_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def test_every_entry_has_a_level():
+def test_every_entry_has_a_level_and_imports_go_downwards():
     assert {step_of(path) for path in PATHS} - {"__init__"} == set(LEVEL_OF)
-
-
-def test_imports_go_downwards():
     for path in PATHS:
         if (step := step_of(path)) == "__init__":
             continue

@@ -151,15 +151,12 @@ def test_folded_cloth_has_layers_with_air_between_them():
     assert -750 < np.median(truth["hu"][truth["support"] > 0.95]) < -550
 
 
-def test_border_arc_lies_at_the_border_of_the_field_of_view():
+def test_border_arc_and_neck_plate_lie_in_their_places():
     truth = painted("border_arc", foam_hu=-700.0, inside_mm=15.0, thick_mm=12.0)
     found = truth["support"] > 0.5
     rows, columns = np.nonzero(found)
     assert rows.size > 100
     assert (np.hypot(rows - 127.5, columns - 127.5) > 0.4 * 256).all()
-
-
-def test_neck_plate_has_side_walls_below_the_neck_only():
     below, above = (painted("neck_plate", z_mm=z, tall_mm=60.0)["support"] for z in (-110.0, 20.0))
     assert not above.any()
     columns = (below > 0.5).sum(0)
@@ -167,16 +164,13 @@ def test_neck_plate_has_side_walls_below_the_neck_only():
     assert np.median(columns[columns > 0]) < 15  # the plate
 
 
-def test_foam_is_within_5_mm_of_half_of_the_heads():
+def test_foam_lies_within_5_mm_of_half_of_the_heads_and_chests_have_cushions_cloth_and_lines():
     near = 0
     for seed in range(400):
         supports = sample_supports(np.random.default_rng(seed))["list"]
         pads = [p for p in supports if CATALOGUE[p["name"]].pad and p["name"] != "gel_pad"]
         near += any(p["gap_mm"] < 5 for p in pads)
     assert 0.4 * 400 < near < 0.8 * 400
-
-
-def test_chests_have_cushions_cloth_and_lines():
     found = set()
     for seed in range(60):
         chosen = sample_chest_supports(np.random.default_rng(seed))["list"]

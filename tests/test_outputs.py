@@ -1,0 +1,319 @@
+"""What is written beside a cleaned series: masks, the manifest, pictures; series to be reviewed."""
+
+import csv
+import importlib.util
+import json
+import os
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from conftest import CANARY, make_series
+from factories import clean_series, clean_tree, converted, other_series, run_clean
+from makers import TILT_15
+from PIL import Image
+from pydicom import dcmread
+
+from headrest import HeadrestError, __version__, read_series
+from headrest.clean import series as cleaning
+from headrest.clean.outputs import OUTPUTS
+from headrest.clean.report import Report, manifest_row, read_results
+from headrest.dicom import write_segmentation
+from headrest.dicom.nifti import write_nifti
+from headrest.dicom.structures import write_structures
+from headrest.segment.support import METHODS, find_support
+
+highdicom = pytest.importorskip("highdicom")
+nibabel = pytest.importorskip("nibabel")
+pytest.importorskip("contourpy")
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+WRITERS = {
+    "segmentation": write_segmentation,
+    "labelmap": partial(write_segmentation, kind="LABELMAP"),
+    "structures": write_structures,
+    "nifti": write_nifti,
+}
+"""Writers of labels; the probability, which K-Means lacks, has tests of its own."""
+
+ALL = dict.fromkeys(WRITERS, True)
+FILES = {output.file for name in WRITERS for output in OUTPUTS[name]}
+UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, float(n**3)]}
+
+
+@pytest.fixture
+def series(tmp_path):
+    return read_series(make_series(tmp_path / "scan")[0].parent)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """A series, its report and the folder with every output."""
+    top = tmp_path_factory.mktemp("complete")
+    series = read_series(make_series(top / "scan")[0].parent)
+    report = clean_series(series, top / "out", **ALL)
+    return series, report, top / "out" / report.folder
+
+
+def forbid_computing(monkeypatch):
+    monkeypatch.setitem(METHODS, "kmeans", lambda series: pytest.fail("computed"))
+
+
+def files_in(folder):
+    """Every file of a series, those beside its folder with {}; a hidden one is a leftover."""
+    names = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.*")}
+    beside = {path for path in folder.parent.glob("masks/*") if folder.name in path.name}
+    names |= {f"masks/{path.name.replace(folder.name, '{}')}" for path in beside}
+    assert not [name for name in names if "partial" in name]
+    return names
+
+
+def masks(folder):
+    """Labels of both segmentations, in the order of the slices, and of the NIfTI."""
+    slices = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+    uids = [ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in slices]
+    found = [np.asarray(nibabel.load(OUTPUTS["nifti"][0].path(folder)).dataobj).T]
+    for name in ("segmentation", "labelmap"):
+        read = highdicom.seg.segread(OUTPUTS[name][0].path(folder))
+        both = read.get_pixels_by_source_instance(uids, segment_numbers=[1, 2])
+        found.append(both @ [1, 2])
+    return found
+
+
+def test_writes_the_mask_only_on_request_and_the_same_with_patient_only(complete, tmp_path):
+    series, _, folder = complete
+    without = clean_series(series, tmp_path)
+    assert not FILES & files_in(tmp_path / without.folder)
+    assert files_in(folder) > FILES
+    support = find_support(series, "kmeans")
+    assert support.removed.any()
+    for found in masks(folder):
+        assert np.array_equal(found == 1, support.removed)
+        assert np.array_equal(found == 2, support.patient & ~support.removed)
+    series, report, folder = complete
+    outer = clean_series(series, tmp_path, patient_only=True, **ALL)
+    assert outer.folder != report.folder
+    for one, other in zip(masks(folder), masks(tmp_path / outer.folder)):
+        assert np.array_equal(one, other)
+
+
+def test_other_readers_find_one_series_in_the_folder(complete, tmp_path):
+    folder = complete[2]
+    assert len(read_series(folder)) == 3
+    sitk = pytest.importorskip("SimpleITK")
+    assert len(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))) == 1
+    image = converted(folder, tmp_path / "nii")
+    assert image.header.get_zooms() == pytest.approx((3.5, 3.5, 5))
+
+
+def test_makes_lost_outputs_again_and_does_not_compute_existing_ones(series, tmp_path, monkeypatch):
+    first = clean_series(series, tmp_path / "out", **ALL)
+    folder = tmp_path / "out" / first.folder
+    shutil.rmtree(folder.parent / "masks")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.*")}
+    clean_series(series, tmp_path / "out", **ALL)
+    assert files_in(folder) > FILES
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*.*")}
+    assert np.array_equal(*masks(folder)[:2])
+    forbid_computing(monkeypatch)
+    for asked in ({}, {"nifti": True}, ALL):
+        assert clean_series(series, tmp_path / "out", **asked) == first
+
+
+def test_warns_of_an_impossible_and_of_a_sheared_output_and_writes_the_others(
+    tmp_path, monkeypatch
+):
+    series = read_series(make_series(tmp_path / "scan", **UNEVEN)[0].parent)
+    first = clean_series(series, tmp_path / "out")
+    report = clean_series(series, tmp_path / "out", **ALL)
+    assert report.folder == first.folder
+    impossible = {output.file for output in OUTPUTS["nifti"]}
+    assert files_in(tmp_path / "out" / report.folder) & FILES == FILES - impossible
+    assert [w for w in report.warnings if w.startswith("no headrest.nii.gz: slices lie up to")]
+    tilted = read_series(make_series(tmp_path / "tilted", **TILT_15)[0].parent)
+    sheared = clean_series(tilted, tmp_path / "out", **ALL)
+    assert "sheared" in " ".join(sheared.warnings)
+    assert files_in(tmp_path / "out" / sheared.folder) > FILES
+    forbid_computing(monkeypatch)
+    assert clean_series(series, tmp_path / "out", **ALL) == report
+
+
+@pytest.mark.parametrize("name", ["structures", "nifti"])
+def test_refuses_a_missing_package_before_computing(series, tmp_path, monkeypatch, name):
+    find, package = importlib.util.find_spec, OUTPUTS[name][0].package
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
+    forbid_computing(monkeypatch)
+    with pytest.raises(HeadrestError, match=f"pip install {package}"):
+        clean_series(series, tmp_path / "out", **{name: True})
+    with pytest.raises(HeadrestError, match=f"pip install {package}"):
+        WRITERS[name](series, np.zeros(series.stored.shape, bool), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_no_partial_output(series, tmp_path, monkeypatch):
+    first = clean_series(series, tmp_path / "there")
+    whole = files_in(tmp_path / "there" / first.folder)
+    written = Path.write_bytes
+
+    def full(path, content):
+        written(path, content[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for place in ("there", "new"):
+        with pytest.raises(HeadrestError, match="No space left"):
+            clean_series(series, tmp_path / place, nifti=True)
+    assert files_in(tmp_path / "there" / first.folder) == whole
+    assert os.listdir(tmp_path / "new") == []
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Three series; b cannot be cleaned."""
+    for name in "abc":
+        changes = {"RescaleSlope": None} if name == "b" else {}
+        series = other_series(name, SeriesDescription=f"=Head {name}", **changes)
+        make_series(tmp_path / "scan" / name, **series)
+    return tmp_path / "scan"
+
+
+def rows(out):
+    """Rows of both manifests."""
+    document = json.loads((out / "manifest.json").read_text())
+    with open(out / "manifest.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert document["headrest"] == __version__
+    for key in ("folder", "status"):
+        assert [row[key] for row in table] == [row[key] for row in document["series"]]
+    return document["series"], table
+
+
+def test_manifest_lists_each_series_once(archive, tmp_path):
+    reports = clean_tree(archive, tmp_path / "out", drop_private=True)
+    listed, table = rows(tmp_path / "out")
+    assert [row["status"] for row in listed] == ["failed", "cleaned", "cleaned"]
+    assert "RescaleSlope" in listed[0]["error"]
+    by_folder = {report.folder: report for report in reports}
+    for row in listed[1:]:
+        report = by_folder[row["folder"]]
+        assert (row["source"], row["support_ml"]) == (report.source, report.removed_ml)
+        assert row["options"] == "method=kmeans drop_private"
+        assert (row["slices"], row["version"], row["touching"]) == (3, __version__, [])
+    assert {row["series_description"] for row in listed[1:]} == {"=Head a", "=Head c"}
+    assert {row["series_description"] for row in table[1:]} == {"'=Head a", "'=Head c"}
+    assert CANARY not in (tmp_path / "out" / "manifest.csv").read_text()
+
+
+def test_manifest_keeps_earlier_runs_forgets_deleted_series_and_names_weights(archive, tmp_path):
+    clean_tree(archive / "a", tmp_path / "out")
+    first = rows(tmp_path / "out")[0]
+    clean_tree(archive / "c", tmp_path / "out")
+    both = rows(tmp_path / "out")[0]
+    assert first[0] in both
+    assert len(both) == 2
+    shutil.rmtree(tmp_path / "out" / first[0]["folder"])
+    clean_tree(archive / "c", tmp_path / "out")
+    assert rows(tmp_path / "out")[0] == [row for row in both if row != first[0]]
+    flags = {"states": ("touching", "free", "touching", "absent"), "confidence": (0.5, 1, 1, 1)}
+    row = manifest_row(Report("scan", options="method=network weights=0a1b patient-only", **flags))
+    assert row["weights"] == "0a1b"
+    assert (row["touching"], row["uncertain"], row["nothing_found"]) == ([1, 3], [1], [4])
+
+
+def test_manifest_is_written_when_a_run_is_stopped(archive, tmp_path):
+    def stop(message):
+        if isinstance(message, Report) and not message.error:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        clean_tree(archive, tmp_path / "out", on_message=stop)
+    assert [row["status"] for row in rows(tmp_path / "out")[0]] == ["cleaned"]
+
+
+def bounded(monkeypatch, bound_ml):
+    def find(series, *_):
+        return replace(find_support(series, "kmeans"), bound_ml=bound_ml)
+
+    monkeypatch.setattr(cleaning, "find_support", find)
+
+
+@pytest.mark.parametrize(("bound_ml", "place"), [(0.3, ""), (0.31, "review"), (None, "review")])
+def test_series_above_the_accepted_bound_lie_in_review(
+    archive, tmp_path, monkeypatch, bound_ml, place
+):
+    bounded(monkeypatch, bound_ml)
+    options = {"accept_ml": 0.3, "segmentation": True}
+    (report,) = clean_tree(archive / "a", tmp_path / "out", **options)
+    top = tmp_path / "out" / place
+    name = report.folder.rpartition("/")[2]
+    assert report.folder == f"{place}/{name}".removeprefix("/")
+    assert report.status == (place or "cleaned")
+    assert len(list((top / name).glob("*.dcm"))) == 3
+    assert (top / "masks" / f"{name}-segmentation.dcm").exists()
+    assert rows(tmp_path / "out")[0][0]["bound_ml"] == bound_ml
+    assert [one.folder for one in read_results(tmp_path / "out")] == [report.folder]
+    assert clean_tree(archive / "a", tmp_path / "out", **options) == [report]
+
+
+def test_another_bound_moves_the_result_without_computing(archive, tmp_path, monkeypatch):
+    bounded(monkeypatch, 0.5)
+    out = tmp_path / "out"
+    (first,) = clean_tree(archive / "a", out, accept_ml=0.3, segmentation=True)
+    monkeypatch.setattr(cleaning, "find_support", lambda *_, **__: pytest.fail("computed again"))
+    for accept_ml, place in ((0.5, ""), (0.49, "review/"), (None, "")):
+        (report,) = clean_tree(archive / "a", out, accept_ml=accept_ml, segmentation=True)
+        assert report.folder == first.folder.replace("review/", place)
+        files = {path.relative_to(out).as_posix() for path in out.rglob("*.dcm")}
+        name = first.folder.removeprefix("review/")
+        assert files == {
+            *(f"{place}{name}/000{n}.dcm" for n in (1, 2, 3)),
+            f"{place}masks/{name}-segmentation.dcm",
+        }
+
+
+def test_a_corrected_mask_needs_no_review(archive, tmp_path):
+    series = read_series(archive / "a")
+    mask = find_support(series, "kmeans").mask
+    assert clean_series(series, tmp_path / "out", mask=mask, accept_ml=0).status == "cleaned"
+    assert clean_series(series, tmp_path / "out", accept_ml=0).status == "review"
+    with pytest.raises(HeadrestError, match="expected ml"):
+        clean_series(series, tmp_path / "out", accept_ml=-1)
+
+
+def test_command_counts_the_series_to_review(archive, tmp_path, capsys):
+    shutil.rmtree(archive / "b")
+    assert run_clean(archive, tmp_path / "out", "--accept-ml", 0.5) == 0
+    assert "2 series cleaned, 2 of them to be reviewed in review, 0 not" in capsys.readouterr().out
+    assert run_clean(archive, tmp_path / "out") == 0
+    assert "2 series cleaned, 0 not" in capsys.readouterr().out
+
+
+def test_pictures_show_every_slice_and_both_outlines_unless_text_is_burned_in(archive, tmp_path):
+    series = read_series(archive / "a")
+    report = clean_series(series, tmp_path / "out", pictures=True)
+    support = find_support(series, "kmeans")
+    with ZipFile(tmp_path / "out" / report.folder / "preview" / "slices.zip") as file:
+        assert len(file.namelist()) == 9
+        for n in (1, 2, 3):
+            before, masks, after = (
+                np.asarray(Image.open(file.open(f"000{n}{name}")).convert("RGBA")).astype(int)
+                for name in (".jpg", "-masks.png", "-after.png")
+            )
+            assert before.shape == masks.shape == after.shape
+            black = after[..., 3] > 0
+            assert black.sum() == support.removed[n - 1].sum()
+            assert after[black][:, :3].max() == 0
+            drawn = masks[..., 3] > 0
+            red = drawn & (masks[..., 0] > 200)
+            assert np.array_equal(red & black, red)
+            assert (drawn & ~red & (masks[..., 1] > 150)).sum() > 50
+            assert before[black, 0].max() > 200
+    make_series(tmp_path / "burned", BurnedInAnnotation="YES")
+    report = clean_series(read_series(tmp_path / "burned"), tmp_path / "out", pictures=True)
+    assert not list((tmp_path / "out" / report.folder).rglob("*.zip"))
+    assert "no preview/slices.zip: text is burned into the pixels" in report.warnings

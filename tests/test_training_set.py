@@ -1,0 +1,429 @@
+"""Training sets: from studies or from scans and masks, held-out patients, batches, augmentation."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from conftest import make_series, uid
+from factories import reoriented
+from scipy import ndimage
+
+from headrest import HeadrestError, read_series
+from headrest.__main__ import main
+from headrest.dicom.nifti import affine_of
+from headrest.dicom.segmentation import write_segmentation
+from headrest.hounsfield import (
+    FLOOR,
+    IGNORE_LABEL,
+    INPUT_HIGH_HU,
+    INPUT_LOW_HU,
+    NOT_SUPPORT,
+    fit_to_matrix,
+    scale,
+)
+from headrest.train import batches
+from headrest.train.dataset import (
+    LabelledStudy,
+    read_training_set,
+    slice_states,
+    write_training_set,
+)
+from headrest.train.masks import dataset_from_masks
+
+nibabel = pytest.importorskip("nibabel")
+STATES = ["free", "touching", "absent"]
+
+
+def study(patient, slices, size=40, seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    hu = rng.integers(-1024, 3000, (slices, size, size)).astype(np.float32)
+    parts = {"hu": hu, "labels": {"kmeans": hu > 2000}, "states": {"kmeans": STATES[:slices]}}
+    return LabelledStudy(patient, **(parts | changes))
+
+
+def test_reads_what_was_written(tmp_path):
+    studies = [study("a", 3), study("b", 2, seed=1)]
+    write_training_set(tmp_path / "set", iter(studies), matrix=40)
+    stored = read_training_set(tmp_path / "set")
+    assert (stored.hu.dtype, stored.labels["kmeans"].dtype) == (np.int16, np.uint8)
+    assert isinstance(stored.hu, np.memmap)
+    assert np.array_equal(stored.hu, np.concatenate([s.hu for s in studies]))
+    masks = np.concatenate([s.labels["kmeans"] for s in studies])
+    assert np.array_equal(stored.target("kmeans"), np.where(masks, 1, NOT_SUPPORT))
+    assert list(stored.patient) == ["a"] * 3 + ["b"] * 2
+    assert list(stored.slice) == [0, 1, 2, 0, 1]
+    assert list(stored.states["kmeans"][:3]) == STATES
+    some = stored.take(np.array([4, 0]))
+    assert np.array_equal(some.hu, stored.hu[[4, 0]])
+    assert list(some.patient) == ["b", "a"]
+    assert list(some.states["kmeans"]) == ["touching", "free"]
+
+
+@pytest.mark.parametrize("matrix", [32, 41, 64])
+def test_pads_or_crops_around_the_centre(tmp_path, matrix):
+    one = study("a", 1)
+    write_training_set(tmp_path / "set", [one], matrix=matrix)
+    stored = read_training_set(tmp_path / "set")
+    assert stored.hu.shape == (1, matrix, matrix)
+    back = fit_to_matrix(stored.hu, 40, 0)
+    edge = max(0, (40 - matrix) // 2)
+    inner = slice(edge, 40 - edge)
+    assert np.array_equal(back[:, inner, inner], one.hu[:, inner, inner])
+
+
+def test_stores_labels_of_any_name_and_unknown_pixels(tmp_path):
+    one = study("a", 3)
+    manual = np.zeros(one.hu.shape, np.uint8)
+    manual[0, 5], manual[1:, 6] = 1, IGNORE_LABEL
+    both = study("a", 3, labels={"manual": manual} | one.labels)
+    write_training_set(tmp_path / "set", [both], matrix=40)
+    stored = read_training_set(tmp_path / "set")
+    assert np.array_equal(stored.target("manual"), manual)
+    assert list(stored.states["manual"]) == ["unknown", "absent", "absent"]
+    assert list(stored.states["kmeans"]) == STATES
+    with pytest.raises(HeadrestError, match="choose from kmeans, manual"):
+        stored.target("truth")
+    assert slice_states(manual[:2], [True, False]) == ["touching", "absent"]
+
+
+def test_refuses_contradictions_and_an_existing_a_damaged_or_an_older_set(tmp_path):
+    one = study("a", 2)
+    labels = one.labels["kmeans"]
+    for bad, words in (
+        ([study("a", 2, labels={"kmeans": labels[:1]})], "a: .*differ in shape"),
+        ([study("a", 2, states={"kmeans": ["free"]})], "a: .*differ in shape"),
+        ([study("a", 2, hu=np.full_like(one.hu, np.nan))], "a: .*finite"),
+        ([study("a", 2, labels={}, states={})], "a: no labels"),
+        ([study("a", 2, labels={"../x": labels}, states={})], "letters, digits"),
+        ([study("a", 2, labels={"x": 4 * labels}, states={})], "labels other than"),
+        ([one, study("b", 2, labels={"truth": labels}, states={})], "b: other labels"),
+        ([], "no slices"),
+    ):
+        with pytest.raises(HeadrestError, match=words):
+            write_training_set(tmp_path / "set", bad, matrix=40)
+        assert not list(tmp_path.iterdir())
+    folder = tmp_path / "set"
+    write_training_set(folder, [study("a", 2)], matrix=40)
+    with pytest.raises(HeadrestError, match="exists"):
+        write_training_set(folder, [study("b", 1)], matrix=40)
+    for name, content, words in (
+        ("index.csv", b"patient,slice,state_kmeans\na,0,free\n", "differ"),
+        ("index.csv", b"patient,slice,state\na,0,free\n", "no training set"),
+        ("hu.npy", b"", "no training set"),
+        ("slices.npy", b"", r"headrest 0\.5 or older; write it again"),
+    ):
+        (folder / name).write_bytes(content)
+        with pytest.raises(HeadrestError, match=words):
+            read_training_set(folder)
+
+
+PATIENTS = {"a": "CANARY-1", "b": "CANARY-2", "c": "CANARY-1"}
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Three DICOM series of two patients, by folder."""
+    for name, patient in PATIENTS.items():
+        changes = {"SeriesInstanceUID": uid("series", name), "PatientID": patient}
+        make_series(tmp_path / "scans" / name / "ct", **changes)
+    return {name: read_series(tmp_path / "scans" / name) for name in PATIENTS}
+
+
+def support_of(name):
+    mask = np.zeros((3, 64, 64), bool)
+    mask[1:, 54:56, 10 : 30 + ord(name) % 7] = True
+    return mask
+
+
+def write_mask(path, series, values, codes="RAS"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        np.savez(path, values)
+        return
+    image = nibabel.Nifti1Image(values.T.astype(np.uint8), affine_of(series))
+    nibabel.save(reoriented(image, codes), path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a/ct.nii.gz", "b/ct.nii.gz", "c/ct.nii.gz"),
+        ("a/ct-mask.nii.gz", "b/ct_label.npz", "c/ct.corrected.seg.nii"),
+        ("a/ct/edited.nii.gz", "b/ct/other.npz", "c/ct/Segmentation.nii"),
+        ("UID.nii.gz", "UID_mask.npz", "deep/UID/mask.nii.gz"),
+        ("one.dcm", "two.dcm", "three.dcm"),
+    ],
+)
+def test_masks_are_paired_by_name_folder_uid_or_reference(tmp_path, scans, names):
+    for (name, series), file in zip(scans.items(), names):
+        path = tmp_path / "masks" / file.replace("UID", series.uid)
+        if path.suffix == ".dcm":
+            pytest.importorskip("highdicom")
+            path.parent.mkdir(exist_ok=True)
+            write_segmentation(series, support_of(name), path)
+        else:
+            write_mask(path, series, 7 * support_of(name).astype(np.uint8), codes="PIL")
+    dataset_from_masks(
+        tmp_path / "scans", tmp_path / "masks", tmp_path / "set", matrix=64, synthetic=0
+    )
+    assert not any(b"CANARY" in path.read_bytes() for path in (tmp_path / "set").iterdir())
+    stored = read_training_set(tmp_path / "set")
+    labels = stored.target("manual").reshape(3, 3, 64, 64)
+    order = sorted(range(3), key=lambda i: names[i].replace("UID", list(scans.values())[i].uid))
+    for found, hu, i in zip(labels, stored.hu.reshape(-1, 3, 64, 64), order):
+        name = "abc"[i]
+        assert np.array_equal(found == 1, support_of(name))
+        assert (found[~support_of(name)] == NOT_SUPPORT).all()
+        assert np.array_equal(hu, scans[name].hu)
+    patients = stored.patient[::3][np.argsort(order)]
+    assert patients[0] == patients[2] != patients[1]
+    assert set(patients) == {"patient-1", "patient-2"}
+    assert list(stored.states["manual"][:3]) == ["absent", "unknown", "unknown"]
+
+
+def test_labels_of_support_and_patient_keep_their_values(tmp_path, scans):
+    values = 2 * (scans["a"].hu > -500).astype(np.uint8)
+    values[support_of("a")], values[0, :4] = 1, 255
+    write_mask(tmp_path / "masks" / "a.nii.gz", scans["a"], values)
+    shutil.move(tmp_path / "scans" / "a" / "ct", tmp_path / "renamed")
+    shutil.rmtree(tmp_path / "scans")
+    shutil.move(tmp_path / "renamed", tmp_path / "scans" / "a")
+    messages = []
+    dataset_from_masks(
+        tmp_path / "scans", tmp_path / "masks", tmp_path / "set", "mine", 64, 0, messages.append
+    )
+    labels = read_training_set(tmp_path / "set").target("mine")
+    assert np.array_equal(labels, values)
+    assert messages[0] == "patient-1: a, 3 slices, 2 with support"
+    assert "needs two or more" in messages[1]
+
+
+def test_command_takes_nifti_and_leaves_scans_without_a_mask_out(tmp_path, scans, capsys):
+    names = {"a": "sub-01_ses-1_ct", "b": "sub-02_ct", "c": "sub-01_ses-2_ct"}
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, series in scans.items():
+        image = nibabel.Nifti1Image(series.hu.T.astype(np.int16), affine_of(series))
+        nibabel.save(image, images / f"{names[name]}.nii.gz")
+        write_mask(images / "masks" / f"{names[name]}-label.nii.gz", series, support_of(name))
+    nibabel.save(image, images / "unlabelled.nii.gz")
+    command = ["dataset", str(images), str(images / "masks"), str(tmp_path / "set")]
+    assert main([*command, "--matrix", "64", "--name", "mine", "--synthetic", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "1 scan without a mask left out, unlabelled first" in said
+    assert "--labels mine --start-from pretrained" in said
+    stored = read_training_set(tmp_path / "set")
+    labels = stored.target("mine")
+    assert list(stored.patient[:9:3]) == ["patient-1", "patient-1", "patient-2"]
+    assert list(stored.patient[9:]) == ["synthetic-900000", "synthetic-900001"]
+    assert np.array_equal(labels[6:9] == 1, support_of("b"))
+    assert (labels[9:] == 2).any()
+    assert not (labels[:9] == 2).any()
+    assert main(command) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_what_cannot_be_paired_or_used_is_refused(tmp_path, scans):
+    series, mask = scans["a"], support_of("a")
+    other = nibabel.Nifti1Image(mask.T.astype(np.uint8), affine_of(series))
+    other.affine[2, 3] += 2.5
+    cases = {
+        "no scan of it; name it": {"d.nii.gz": mask},
+        "3 scans of its name": {"ct.nii.gz": mask},
+        "is of the same scan": {"a/ct.nii.gz": mask, "a/ct/mask.npz": mask},
+        "labels 1, 2, 3; expected": {"a/ct.nii.gz": mask + 2 * mask[::-1].astype(np.uint8)},
+        r"ct\.npz: another geometry: a mask of": {"a/ct.npz": mask[:2]},
+        r"ct\.nii\.gz: another geometry: voxels lie": {"a/ct.nii.gz": other},
+        r"ct\.nii\.gz: damaged": {"a/ct.nii.gz": b"no NIfTI"},
+        "no mask; expected": {"a/ct.txt": b"text"},
+    }
+    for message, files in cases.items():
+        for file, values in files.items():
+            path = tmp_path / "masks" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(values, bytes):
+                path.write_bytes(values)
+            elif values is other:
+                nibabel.save(other, path)
+            else:
+                write_mask(path, series, values)
+        with pytest.raises(HeadrestError, match=message):
+            dataset_from_masks(tmp_path / "scans", tmp_path / "masks", tmp_path / "set")
+        assert not (tmp_path / "set").exists()
+        shutil.rmtree(tmp_path / "masks")
+    (tmp_path / "empty").mkdir()
+    write_mask(tmp_path / "masks" / "a.nii.gz", series, mask)
+    with pytest.raises(HeadrestError, match="no CT series and no NIfTI"):
+        dataset_from_masks(tmp_path / "empty", tmp_path / "masks", tmp_path / "set")
+
+
+N, SIDE = 12, 32
+UNCHANGED = batches.Augmentation(False, False, False, (0, 0), None, 0.0, 0.0, 0, 64)
+
+
+@pytest.fixture(scope="module")
+def hu():
+    return np.random.default_rng(0).integers(-1024, 600, (N, SIDE, SIDE)).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def labels(hu):
+    return (hu > 0).astype(np.uint8)
+
+
+def test_keeps_the_slices_of_a_patient_on_one_side_and_holds_out_real_patients_first():
+    patients = np.repeat([f"p{i}" for i in range(10)], 7)
+    for seed in range(20):
+        training, out = batches.split_patients(patients, 0.2, seed)
+        assert len(set(patients[out])) == 2
+        assert not set(patients[out]) & set(patients[training])
+        assert sorted([*training, *out]) == list(range(70))
+    assert list(batches.split_patients(patients, 0.2, 3)[1]) == list(
+        batches.split_patients(patients, 0.2, 3)[1]
+    )
+    patients = np.array([f"synthetic-{i}" for i in range(8)] + ["a", "b", "c"])
+    for seed in range(20):
+        out = batches.split_patients(patients, 0.34, seed)[1]
+        assert len(out) == 1
+        assert set(out) < {8, 9, 10}
+    held = [batches.split_patients(patients[:9], 0.34, seed)[1] for seed in range(20)]
+    assert {len(out) for out in held} == {3}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_holds_out_at_least_one_patient_and_not_all(share):
+    assert all(len(side) for side in batches.split_patients(np.array(["a", "a", "b"]), share))
+    with pytest.raises(HeadrestError, match="two patients"):
+        batches.split_patients(np.array(["a", "a"]), share)
+    for names in ([], ["c"], ["a", "b"]):
+        with pytest.raises(HeadrestError, match="match no patient, or all"):
+            batches.split_patients(np.array(["a", "a", "b"]), names)
+
+
+def test_an_epoch_has_every_slice_once(hu, labels):
+    seen = []
+    for x, y in batches.Batches(hu, labels, np.arange(N), 4, SIDE, augment=False).epoch(0):
+        assert x.shape == (4, SIDE, SIDE, 1)
+        assert x.dtype == np.float32
+        assert (y.shape, y.dtype) == ((4, SIDE, SIDE), np.uint8)
+        for image, label in zip(x[..., 0], y):
+            i = next(i for i in range(N) if np.array_equal(image, scale(hu[i])))
+            assert np.array_equal(label, labels[i])
+            seen.append(i)
+    assert sorted(seen) == list(range(N))
+
+
+def test_the_same_seed_gives_the_same_epoch_and_closing_it_ends_its_threads(hu, labels):
+    epochs = batches.Batches(hu, labels, np.arange(N), 5, SIDE)
+    one, two, other = (list(epochs.epoch(seed)) for seed in (1, 1, 2))
+    assert len(one) == len(epochs) == 2
+    assert all(np.array_equal(a, b) for p, q in zip(one, two) for a, b in zip(p, q))
+    assert not np.array_equal(one[0][0], other[0][0])
+    before = threading.active_count()
+    epoch = batches.Batches(hu, labels, np.arange(N), 4, SIDE).epoch(0)
+    next(epoch)
+    epoch.close()
+    assert threading.active_count() == before
+
+
+def test_an_epoch_can_be_longer_or_shorter_than_the_set(hu, labels):
+    for slices in (5, 31):
+        epochs = batches.Batches(
+            hu, labels, np.arange(N), 2, SIDE, augment=False, slices_per_epoch=slices
+        )
+        seen = np.concatenate([x for x, _ in epochs.epoch(0)])[..., 0]
+        assert len(seen) == 2 * len(epochs) == slices // 2 * 2
+        times = [sum(np.array_equal(one, scale(image)) for one in seen) for image in hu]
+        assert sum(times) == len(seen)
+        assert max(times) - min(times) <= 1
+
+
+def test_labels_change_with_their_slice():
+    hu = np.full((64, 64), -1000, np.int16)
+    hu[40:50, 10:30] = 300
+    label = (hu > 0).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    noise, places, middle = batches.sample_noise(rng, 64), set(), scale(np.array(-350.0))
+    for half in [False] * 50 + [True] * 30:
+        change = batches.sample_augmentation(rng, 64, half)
+        image, moved = batches.augment(hu, label, change, noise)
+        differs = (image > middle) != (moved == 1)
+        # A rotated edge lies between pixels: the label takes the nearest neighbour.
+        support = moved == 1
+        boundary = ndimage.binary_dilation(support) & ~ndimage.binary_erosion(support)
+        assert not (differs & ~boundary).any()
+        assert change.rotation or not differs.any()
+        assert image.shape == moved.shape == (change.size,) * 2
+        if not half:  # a window need not show the whole object
+            places.add(tuple(np.argwhere(support).mean(0)))
+    assert len(places) > 25
+
+
+def test_sampled_changes_stay_within_their_ranges():
+    rng = np.random.default_rng(1)
+    sampled = [batches.sample_augmentation(rng, 512) for _ in range(4000)]
+    assert abs(np.array([c.shift for c in sampled])).max() == batches.MAX_SHIFT
+    angles, zooms = np.array([c.rotation for c in sampled if c.rotation]).T
+    assert batches.MAX_DEGREES * 0.99 < abs(angles).max() <= batches.MAX_DEGREES
+    assert 1 / batches.MAX_ZOOM <= zooms.min() < 1 < zooms.max() <= batches.MAX_ZOOM
+    assert len(angles) / len(sampled) == pytest.approx(batches.ROTATED_SHARE, abs=0.03)
+    assert np.std([c.offset_hu for c in sampled]) == pytest.approx(batches.OFFSET_HU, rel=0.1)
+    assert max(c.noise_hu for c in sampled) <= batches.MAX_NOISE_HU
+    for name, share in (("transpose", 1 / 12), ("flip_rows", 0.2), ("flip_columns", 0.5)):
+        assert np.mean([getattr(c, name) for c in sampled]) == pytest.approx(share, abs=0.03)
+
+
+def test_half_resolution_shows_four_times_the_slices_at_half_to_full_size(hu, labels):
+    full = batches.Batches(hu, labels, np.arange(N), 2, 20)
+    half = batches.Batches(hu, labels, np.arange(N), 2, 10, half_resolution=True)
+    assert len(half) == len(full)
+    (x, y), (one, two) = next(full.epoch(0)), next(half.epoch(0))
+    assert (x.shape, y.shape) == ((2, SIDE, SIDE, 1), (2, 20, 20))
+    assert (one.shape, two.shape) == ((8, SIDE // 2, SIDE // 2, 1), (8, 10, 10))
+    columns = np.tile(np.arange(64, dtype=np.float32), (64, 1))
+    label, noise = np.zeros((64, 64), np.uint8), np.zeros(4 * 64**2, np.float32)
+    rng, zooms = np.random.default_rng(0), []
+    for _ in range(300):
+        change = batches.sample_augmentation(rng, 64, half_resolution=True)
+        assert change.size == 32
+        degrees, zoom = change.rotation
+        assert abs(degrees) <= batches.MAX_DEGREES
+        window = UNCHANGED._replace(rotation=(0.0, zoom), shift=change.shift, size=32)
+        shown = batches.augment(columns, label, window, noise)[0][8:-8, 8:-8]
+        shown = (shown + 1) / 2 * (INPUT_HIGH_HU - INPUT_LOW_HU) + INPUT_LOW_HU
+        assert (shown > -0.01).all()  # within the slice but for a small shift
+        assert np.diff(shown[8]).mean() == pytest.approx(1 / zoom, rel=0.01)
+        zooms.append(zoom)
+    assert 0.5 <= min(zooms) < 0.52
+    assert 0.97 < max(zooms) <= 1
+
+
+def test_rotates_as_scipy_does():
+    rng = np.random.default_rng(2)
+    image = ndimage.gaussian_filter(rng.normal(0, 300, (65, 65)), 2).astype(np.float32)
+    degrees, zoom, shift = 12.0, 1.2, (5, -3)
+    cos, sin = np.cos(np.deg2rad(degrees)) / zoom, np.sin(np.deg2rad(degrees)) / zoom
+    inverse = np.array([[cos, -sin], [sin, cos]])  # rows and columns
+    centre = np.array([32.0, 32.0])
+    offset = centre - inverse @ (centre + shift)
+    expected = ndimage.affine_transform(image, inverse, offset, order=1, cval=FLOOR)
+    change = UNCHANGED._replace(rotation=(degrees, zoom), shift=shift, size=65)
+    nothing = np.zeros(65**2, np.float32)
+    found, _ = batches.augment(image, np.zeros((65, 65), np.uint8), change, nothing)
+    inner = np.s_[12:-12, 12:-12]
+    half_hu = 0.5 * 2 / (INPUT_HIGH_HU - INPUT_LOW_HU)
+    assert np.allclose(found[inner], scale(expected)[inner], atol=half_hu)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "options", "message"),
+    [
+        (3, 4, {}, "3 slices are fewer"),
+        (12, 4, {"slices_per_epoch": 3}, "3 slices are fewer"),
+        (12, 2, {"augment": False, "half_resolution": True}, "need augmentation"),
+    ],
+)
+def test_refuses_epochs_that_cannot_be(hu, labels, n, batch, options, message):
+    with pytest.raises(HeadrestError, match=message):
+        batches.Batches(hu, labels, np.arange(n), batch, SIDE, **options)
