@@ -119,10 +119,8 @@ def _slice_bytes(folder):
 def existing_result(
     destination: str | Path, name: str, accept: Callable[[float | None], bool]
 ) -> Report | None:
-    """Read the report of the complete result of a series, in the destination or below `REVIEW`.
-
-    If `accept` says of its bound that it belongs to the other place, it is moved there first.
-    """
+    """Read the report of the complete result of a series, in the destination or below `REVIEW`; it
+    is moved first if `accept`, for its bound, says that it belongs to the other place."""
     places = (Path(destination), Path(destination, REVIEW))
     for place in places:
         if report := complete_report(place / name):
@@ -211,10 +209,8 @@ class Failures:
 
 
 def read_results(destination: str | Path) -> list[Report]:
-    """Read all that is known of the series of a destination: failures first, then by source.
-
-    A damaged report, or table of failures, has its reason in `error`.
-    """
+    """Read all that is known of the series of a destination: failures first, then by source. A
+    damaged report, or table of failures, has its reason in `error`."""
     reports = []
     places = (Path(destination), Path(destination, REVIEW))
     for path in (path for place in places for path in place.glob(f"*/{REPORT_FILE}")):
@@ -287,10 +283,8 @@ def series_hash(files: SeriesFiles) -> str:
 
 
 def file_and_reason(error: str) -> tuple[str, str]:
-    """Split the text of an error into the file that it begins with, or empty, and the reason.
-
-    A name may hold ": " itself: the longest beginning that exists is the file.
-    """
+    """Split the text of an error into the file that it begins with, or empty, and the reason. A
+    name may hold ": " itself: the longest beginning that exists is the file."""
     ends = [found.start() for found in re.finditer(": ", error)]
     there = [end for end in ends if os.path.lexists(error[:end])]
     end = max(there, default=ends[0] if ends else None)

@@ -15,14 +15,8 @@ import numpy as np
 
 from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series
+from headrest.evaluate import metrics
 from headrest.evaluate.methods import Method
-from headrest.evaluate.metrics import (
-    SliceCounts,
-    count_slices,
-    dice_from_counts,
-    scores_from_counts,
-    surface_distance_mm,
-)
 from headrest.evaluate.score import MIN_SUPPORT_PIXELS, reference_labels
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT, VISIBLE_HU
 from headrest.phantom import read_truth
@@ -98,7 +92,7 @@ def read_scan(folder: str | Path, reference: str | Path) -> Case:
 
 
 @dataclass(frozen=True)
-class MethodCounts(SliceCounts):
+class MethodCounts(metrics.SliceCounts):
     """Pixel counts of one method, further arrays (n,). Those of `SliceCounts` are of the support at
     any HU; "dense" is above `DENSE_HU`, "faint" above `VISIBLE_HU`."""
 
@@ -124,7 +118,7 @@ class MethodCounts(SliceCounts):
 
     def dense_dice(self) -> np.ndarray:
         """Dice above `DENSE_HU` of every slice: float array (n,)."""
-        return dice_from_counts(self.dense_true, self.dense_found, self.dense_shared)
+        return metrics.dice_from_counts(self.dense_true, self.dense_found, self.dense_shared)
 
     def solved(self, dense: bool = False) -> np.ndarray:
         """Slices with Dice >= `SOLVED_DICE` and no patient pixel removed: bool array (n,)."""
@@ -173,10 +167,11 @@ def _count(case, mask, removed):
     hu, spacing_mm, known, true = case.series.hu, case.series.spacing_mm, case.known, case.support
     dense, faint = true & (hu > DENSE_HU), true & (hu > VISIBLE_HU)
     dense_found = removed & (hu > DENSE_HU) & known
+    compared = {"": (true, mask, known), "dense_": (dense, dense_found, known)}
     inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
-    overlaps = {"": count_slices(true, mask, known)}
-    overlaps["dense_"] = count_slices(dense, dense_found, known)
-    overlaps["border_"] = overlaps[""] - count_slices(true[inner], mask[inner], known[inner])
+    compared["border_"] = (true[inner], mask[inner], known[inner])
+    overlaps = {prefix: metrics.count_slices(*masks) for prefix, masks in compared.items()}
+    overlaps["border_"] = overlaps[""] - overlaps["border_"]
     counts = {
         prefix + name: n
         for prefix, overlap in overlaps.items()
@@ -186,7 +181,7 @@ def _count(case, mask, removed):
     masks |= {"faint_true": faint, "faint_missed": faint & ~removed}
     counts |= {name: np.count_nonzero(one, axis=(1, 2)) for name, one in masks.items()}
     pairs, mm = zip(dense, dense_found), spacing_mm[1:]
-    counts["distance_mm"] = np.array([surface_distance_mm(*pair, mm) for pair in pairs])
+    counts["distance_mm"] = np.array([metrics.surface_distance_mm(*pair, mm) for pair in pairs])
     counts |= {"indices": np.arange(len(hu)), "groups": case.groups, "pixels": overlaps[""][3]}
     constants = {"names": case.name, "kinds": case.kind, "voxel_ml": np.prod(spacing_mm) / 1000}
     return counts | {name: np.full(len(hu), value) for name, value in constants.items()}
@@ -231,14 +226,14 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
 
     names, first, whose = np.unique(counts.names, return_index=True, return_inverse=True)
     patients, per_case = len(names), np.eye(len(names))[whose].T
-    cases, shows = dice_from_counts(*parts("", per_case)), counts.dense_true > 0
+    cases, shows = metrics.dice_from_counts(*parts("", per_case)), counts.dense_true > 0
     sums, border = parts(""), parts("border_")
     return {
-        **scores_from_counts(sums[0], sums[1], sums[2], weights @ counts.pixels),
+        **metrics.scores_from_counts(sums[0], sums[1], sums[2], weights @ counts.pixels),
         "case_dice": weights[:, first] @ cases / weights[:, first].sum(1),
-        "dense_dice": dice_from_counts(*parts("dense_")),
-        "border_dice": dice_from_counts(*border),
-        "inner_dice": dice_from_counts(*(a - b for a, b in zip(sums, border))),
+        "dense_dice": metrics.dice_from_counts(*parts("dense_")),
+        "border_dice": metrics.dice_from_counts(*border),
+        "inner_dice": metrics.dice_from_counts(*(a - b for a, b in zip(sums, border))),
         "distance_mm": _median(counts.distance_mm[shows], weights[:, shows]),
         **residual("", counts.true, counts.missed),
         **residual("faint_", counts.faint_true, counts.faint_missed),

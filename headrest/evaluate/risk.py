@@ -17,16 +17,7 @@ from tqdm.auto import tqdm
 from headrest.dicom.series import Series, series_from_array
 from headrest.hounsfield import FLOOR, PATIENT, SUPPORT
 from headrest.phantom import Study, render, sample_parameters
-from headrest.segment.bound import (
-    CALIBRATION,
-    LEVEL,
-    bound_ml,
-    conformal_factor,
-    is_within,
-    measure_appearance,
-    stratum_of,
-    with_offset,
-)
+from headrest.segment import bound
 from headrest.segment.morphology import dilate
 from headrest.segment.pretrained import WEIGHTS, weights_hash
 from headrest.segment.support import Support, find_support
@@ -99,7 +90,7 @@ def measure_series(series: Series, labels: np.ndarray) -> dict[str, Any]:
         "residual_ml": residual.sum((1, 2)) * ml,
         "confidences": confidences(support, spacing_mm),
         "expected_ml": support.expected_lost_ml,
-        "appearance": measure_appearance(series.hu, support.patient, spacing_mm),
+        "appearance": bound.measure_appearance(series.hu, support.patient, spacing_mm),
         "bound_ml": support.bound_ml,
     }
 
@@ -124,27 +115,22 @@ def measure_seeds(seeds: Iterable[int], jobs: int = 1) -> list[dict[str, Any]]:
     ]
 
 
-def calibrate(measured: Sequence[Mapping], level: float = LEVEL) -> dict[str, Any]:
-    """Calibrate the bound on series of `measure_series`, apart for close slices and others.
-
-    The factor is that of series within the ranges of all others: series beyond the ranges have no
-    bound, and lose more.
-    """
+def calibrate(measured: Sequence[Mapping], level: float = bound.LEVEL) -> dict[str, Any]:
+    """Calibrate the bound on series of `measure_series`, apart for close slices and others. The
+    factor is that of series within the ranges of all others: those beyond have no bound."""
     strata = {}
     for name in ("close", "apart"):
-        chosen = [m for m in measured if stratum_of(m["appearance"]["slice_mm"]) == name]
+        chosen = [m for m in measured if bound.stratum_of(m["appearance"]["slice_mm"]) == name]
         seen = [m["appearance"] for m in chosen]
         others = [seen[:i] + seen[i + 1 :] for i in range(len(seen))]
-        chosen = [m for m, rest in zip(chosen, others) if is_within(m["appearance"], _ranges(rest))]
+        within = [bound.is_within(one, _ranges(rest)) for one, rest in zip(seen, others)]
+        chosen = [m for m, is_within in zip(chosen, within) if is_within]
         losses = [m["lost_ml"].sum() for m in chosen]
-        expected = [with_offset(m["expected_ml"], m["appearance"]) for m in chosen]
-        factor = conformal_factor(losses, expected, level)
+        expected = [bound.with_offset(m["expected_ml"], m["appearance"]) for m in chosen]
+        factor = bound.conformal_factor(losses, expected, level)
         if np.isfinite(factor):
-            strata[name] = {
-                "series": len(chosen),
-                "factor": round(factor, 4),
-                "ranges": _ranges(seen),
-            }
+            found = {"series": len(chosen), "factor": round(factor, 4), "ranges": _ranges(seen)}
+            strata[name] = found
     return {"weights": weights_hash(), "level": level, "strata": strata}
 
 
@@ -156,7 +142,7 @@ def _ranges(appearances):
 
 def bounds(measured: Sequence[Mapping], calibration: Mapping) -> np.ndarray:
     """Bound of each of some measured series: float array (n,), NaN where there is none."""
-    found = [bound_ml(m["expected_ml"], m["appearance"], calibration) for m in measured]
+    found = [bound.bound_ml(m["expected_ml"], m["appearance"], calibration) for m in measured]
     return np.array([np.nan if one is None else one for one in found])
 
 
@@ -196,7 +182,7 @@ def write_calibration(
     """
     measured = measure_seeds(range(seed, seed + patients), jobs)
     calibration = {**calibrate(measured), "first_seed": seed, "checked": check_bounds(measured)}
-    with atomic_file(folder / CALIBRATION) as temporary:
+    with atomic_file(folder / bound.CALIBRATION) as temporary:
         temporary.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
     return calibration
 

@@ -132,10 +132,8 @@ def write_dicom(study: Study, folder: str | Path) -> Path:
 
 
 def read_truth(folder: str | Path) -> dict[str, np.ndarray]:
-    """Read the truth that `write_dicom` wrote: the arrays labels and contact, as in `Study`.
-
-    Raises a HeadrestError if the file cannot be read, or an older version wrote it.
-    """
+    """Read the labels and contact of `Study` that `write_dicom` wrote; HeadrestError if the file
+    cannot be read, or an older version wrote it."""
     path = Path(folder) / TRUTH_FILE
     truth = read_arrays(path)
     if missing := [name for name in TRUTH_ARRAYS if name not in truth]:

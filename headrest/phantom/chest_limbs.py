@@ -113,9 +113,8 @@ def paint(window: Window, skin: Array, chest: Parameters) -> None:
     _organs(window, cage, tissue, rng)
     _spine(window, tissue | {"trabecular": tissue["trabecular"] + chest["sclerosis"]})
     for start, end, *radii in _arms(chest):
-        window.fill(
-            capsule(half, start, end, *(r - 4 - 0.4 * fat for r in radii)), tissue["muscle"]
-        )
+        muscle = capsule(half, start, end, *(r - 4 - 0.4 * fat for r in radii))
+        window.fill(muscle, tissue["muscle"])
         bone = np.maximum(capsule(half, start, end, 11, 9), skin + 4)
         window.fill(bone, tissue["cortical"])
         window.fill(bone + 4, tissue["trabecular"] - 100)

@@ -33,7 +33,7 @@ def effects(p: Parameters) -> dict[str, Any]:
     shapes = [anatomy["ears"][side]["shape"] for side in ("left", "right")] if is_living else []
     field_mm, padding = protocol["pixel_mm"] * protocol["matrix"], protocol["padding"]
     listed = p["support_parameters"]["list"]
-    foams = [one for one in listed if one["name"] in supports.FOAMS]
+    foams, single_cover = [f for f in listed if f["name"] in supports.FOAMS], supports.SINGLE_COVER
     masks = [one for one in listed if one["name"] == "thermoplastic_mask"]
     return {
         "soft_kernel": scanner["kernel"] == "soft",
@@ -81,19 +81,13 @@ def effects(p: Parameters) -> dict[str, Any]:
         "shoulder_tips": is_living and anatomy["neck"]["has_tips"],
         "limbs": p["limbs"],
         **{name: name in present for name in plastic.FOREIGN_OBJECTS},
-        **{
-            f"contact_{k}": p["contact_kind"] == k for k, share in supports.CONTACT.items() if share
-        },
+        **{f"contact_{k}": p["contact_kind"] == k for k, w in supports.CONTACT.items() if w},
         "bead_foam": any(one["grain_hu"] > 15 for one in foams),
         "bright_foam": any(one["foam_hu"] > -850 and not one["cover_mm"] for one in foams),
         "bare_foam": any(not one["cover_mm"] for one in foams),
         "thin_cover": any(0 < one["cover_mm"] < 1.5 for one in foams),
-        "double_cover": any(
-            one["loose_mm"] > 0 and one["name"] not in supports.SINGLE_COVER for one in foams
-        ),
-        "foam_teeth": any(
-            one["name"] == "egg_crate" or one.get("teeth_mm", 0) > 0 for one in foams
-        ),
+        "double_cover": any(f["loose_mm"] > 0 and f["name"] not in single_cover for f in foams),
+        "foam_teeth": any(f["name"] == "egg_crate" or f.get("teeth_mm", 0) > 0 for f in foams),
         "mask_closed": any(one["mask_top"] > 100 for one in masks),
         "mask_solid": any(one["hole"] < 0.3 for one in masks),
         "mask_wings": any(one["wings"] != "none" for one in masks),

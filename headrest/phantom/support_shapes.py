@@ -192,14 +192,11 @@ def drip_line(x: Array, y: Array, z: Array, p: Parameters) -> list[Piece]:
     """Infusion lines or oxygen tubes beside the head: thin hoses."""
     rng, pieces = np.random.default_rng(p["seed"]), []
     for _ in range(p["count"]):
-        half, side, radius = (
-            p["half_width"] + rng.uniform(-2, 12),
-            *rng.uniform((-1, 1.6), (1, 3.4)),
-        )
+        half = p["half_width"] + rng.uniform(-2, 12)
+        side, radius = rng.uniform((-1, 1.6), (1, 3.4))
         corners = ((half + 25, 10, 0), (half, rng.uniform(-50, 10), 0), (half + 15, -70, 0))
-        hose = chain(
-            [x * np.sign(side) + 0.2 * side * z, y + 0.3 * side * z, z * 0], corners, radius
-        )
+        across, down = x * np.sign(side) + 0.2 * side * z, y + 0.3 * side * z
+        hose = chain([across, down, z * 0], corners, radius)
         pieces.append(Piece(intersection(abs(hose + 0.6) - 0.6, ends(z, p)), p["hose_hu"]))
     return pieces
 

@@ -175,9 +175,8 @@ def sample_supports(
 def sample_support(rng: Generator, name: str, contact: str, is_dense: bool = False) -> Parameters:
     """Sample one support; `contact` says how the head meets its supports."""
     is_rigid, is_pad = CATALOGUE[name].is_rigid, name in PAD_WEIGHTS
-    p: Parameters = (
-        {"name": name} | sample(rng, RANGES["position"]) | sample(rng, CATALOGUE[name].ranges)
-    )
+    p: Parameters = {"name": name} | sample(rng, RANGES["position"])
+    p |= sample(rng, CATALOGUE[name].ranges)
     is_close = (is_pad or name in CLOSE_SUPPORTS) and happens(rng, CLOSE)
     free = p["close_mm" if is_close else "free_gap_mm"]
     p["gap_mm"] = free if contact == "gap" or happens(rng, 0.5) else NO_GAP_MM

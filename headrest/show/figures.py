@@ -40,10 +40,8 @@ plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 
 
 def _store_small_outputs():
-    """Store the figures of a notebook as JPEG: a third of the bytes of PNG for CT slices.
-
-    Without subsampling, which takes the colour from thin lines.
-    """
+    """Store the figures of a notebook as JPEG: a third of the bytes of PNG for CT slices; without
+    subsampling, which takes the colour from thin lines."""
     from matplotlib_inline.config import InlineBackend
 
     config = InlineBackend.instance()
@@ -57,10 +55,8 @@ if "ipykernel" in sys.modules:
 
 
 def save(figure: Figure, path: str | Path, close: bool = False) -> None:
-    """Store a figure at `SAVED_DPI`: .jpg for slices, or .png of at most 256 colours for lines.
-
-    A closed figure is not shown below its cell.
-    """
+    """Store a figure at `SAVED_DPI`: .jpg for slices, or .png of at most 256 colours for lines. A
+    closed figure is not shown below its cell."""
     if Path(path).suffix == ".jpg":
         figure.savefig(path, dpi=SAVED_DPI, pil_kwargs={"quality": 85})
     else:
@@ -147,10 +143,8 @@ def overlay(
     width: float = WIDE[1],
     color: str = SUPPORT_COLOR,
 ) -> np.ndarray:
-    """Convert a slice in HU to RGB (rows, columns, 3) from 0 to 1, with a mask in colour.
-
-    The mask is bool, in one colour, or a label image in `LABEL_COLORS`.
-    """
+    """Convert a slice in HU to RGB (rows, columns, 3), 0 to 1, with a mask: bool, in a colour, or
+    a label image in `LABEL_COLORS`."""
     rgb = np.repeat(window(image, center, width)[..., None], 3, axis=2)
     if mask is None:
         return rgb

@@ -11,17 +11,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from headrest.evaluate.methods import BASELINES
 from headrest.evaluate.risk import area_under_risk, bounds, calibrate, risk_coverage, share_within
 from headrest.hounsfield import DENSE_HU
-from headrest.segment.components import (
-    BONE_MEAN_HU,
-    BONE_STD_HU,
-    CLASSES,
-    DARK_HU,
-    PLASTIC_MEAN_HU,
-    PLASTIC_STD_HU,
-    classify,
-    find_components,
-    measure,
-)
+from headrest.segment import components
 from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
 from headrest.show.figures import WIDTH_IN, overlay, plt
 from headrest.util import EXTRA_COLOR, OTHER_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
@@ -47,14 +37,14 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -
     colours of their classes."""
     centers, threshold = kmeans_centers(hu, k), kmeans_threshold(hu, k)
     clusters = abs(hu[..., None] - centers).argmin(-1)
-    labels, count = find_components(hu > threshold)
-    classes = classify(measure(labels, count, hu, threshold, spacing_mm))
+    labels, count = components.find_components(hu > threshold)
+    classes = components.classify(components.measure(labels, count, hu, threshold, spacing_mm))
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH_IN, 3))
     axes[0].imshow(overlay(hu))
     axes[1].imshow(clusters, cmap="viridis")
     rgb = overlay(hu)
     for name, color in CLASS_COLORS.items():
-        mask = np.r_[False, classes == CLASSES.index(name)][labels] & (hu > threshold)
+        mask = np.r_[False, classes == components.CLASSES.index(name)][labels] & (hu > threshold)
         rgb[mask] = overlay(hu, mask, color=color)[mask]
         axes[2].plot([], [], "s", color=color, label=name)
     axes[2].imshow(rgb)
@@ -77,15 +67,15 @@ def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
         for hu, support, patient in zip(study.hu, study.support, study.patient):
             hu = np.maximum(hu, -1024).astype(np.float32)
             threshold = kmeans_threshold(hu)
-            labels, count = find_components(hu > threshold)
-            found = measure(labels, count, hu, threshold, study.spacing_mm[1:])
+            labels, count = components.find_components(hu > threshold)
+            found = components.measure(labels, count, hu, threshold, study.spacing_mm[1:])
             held = _share(labels, support & (hu > DENSE_HU)), _share(labels, patient)
             truth = np.where(held[0] > held[1], "support", "patient")
             truth = np.where(np.minimum(*held) > 0.1 * np.maximum(*held), "both", truth)
             keep = (found.area_mm2 >= SMALLEST_MM2) & (np.maximum(*held) > 0)
             for name in names:
                 rows[name].append(getattr(found, name)[keep])
-            rows["guess"].append(np.array(CLASSES)[classify(found)][keep])
+            rows["guess"].append(np.array(components.CLASSES)[components.classify(found)][keep])
             rows["truth"].append(truth[keep])
     return {name: np.concatenate(values) for name, values in rows.items()}
 
@@ -94,14 +84,14 @@ def _share(labels, mask):
     return np.bincount(labels[mask], minlength=labels.max() + 1)[1:]
 
 
-def draw_components(components: dict[str, np.ndarray]) -> Figure:
+def draw_components(measured: dict[str, np.ndarray]) -> Figure:
     """Plot components of `measure_components` by mean and standard deviation of HU, coloured by
     truth, with the limits of `headrest.segment.components`."""
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 4.2))
     for name, color in TRUTH_COLORS.items():
-        chosen = components["truth"] == name
-        points = components["mean_hu"][chosen], components["std_hu"][chosen]
-        size = np.clip(np.sqrt(components["area_mm2"][chosen]), 3, 60)
+        chosen = measured["truth"] == name
+        points = measured["mean_hu"][chosen], measured["std_hu"][chosen]
+        size = np.clip(np.sqrt(measured["area_mm2"][chosen]), 3, 60)
         label = f"{name} ({chosen.sum()})"
         axis.scatter(*points, s=size, color=color, alpha=0.5, label=label, linewidths=0)
     _draw_limits(axis)
@@ -114,16 +104,16 @@ def draw_components(components: dict[str, np.ndarray]) -> Figure:
 
 
 def _draw_limits(axis: Axes) -> None:
-    (left, right), (low, high) = PLASTIC_MEAN_HU, PLASTIC_STD_HU
+    (left, right), (low, high) = components.PLASTIC_MEAN_HU, components.PLASTIC_STD_HU
     box = Rectangle((left, low), right - left, high - low, color=EXTRA_COLOR, alpha=0.5, zorder=0)
     axis.add_patch(box)
     axis.text(left + 8, high - 8, "short plastic", fontsize=9, va="top")
-    axis.axvline(DARK_HU, color="0.3", linestyle=":")
+    axis.axvline(components.DARK_HU, color="0.3", linestyle=":")
     top: dict[str, Any] = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
-    axis.text(DARK_HU - 8, 0.98, "darker than tissue", ha="right", **top)
-    axis.plot([BONE_MEAN_HU] * 2, [0, BONE_STD_HU], color="0.3", linestyle="--")
-    axis.plot([-520, BONE_MEAN_HU], [BONE_STD_HU] * 2, color="0.3", linestyle="--")
-    axis.text(BONE_MEAN_HU + 8, BONE_STD_HU - 8, "bone", fontsize=9, va="top")
+    axis.text(components.DARK_HU - 8, 0.98, "darker than tissue", ha="right", **top)
+    mean, std = components.BONE_MEAN_HU, components.BONE_STD_HU
+    axis.plot([mean, mean, -520], [0, std, std], color="0.3", linestyle="--")
+    axis.text(mean + 8, std - 8, "bone", fontsize=9, va="top")
 
 
 def architecture(model: Any, size: int = 512) -> dict[str, list]:

@@ -88,23 +88,19 @@ def _cell(value, digits):
 
 def machine() -> str:
     """Describe the machine and the installed packages in three lines."""
-    cpu, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.exists():
-        names = [row for row in info.read_text().splitlines() if row.startswith("model name")]
-        cpu = names[0].partition(":")[2].strip() if names else cpu
-    processors = ", ".join([cpu, f"{os.cpu_count()} cores", *_nvidia_models()])
+    cpus = _values("model name", Path("/proc").glob("cpuinfo"))
+    cpu = next(cpus, platform.processor() or platform.machine())
+    gpus = _values("Model", Path("/proc/driver/nvidia/gpus").glob("*/information"))
     python = f"{platform.system()}, Python {platform.python_version()}"
-    return "\n".join([processors, python, ", ".join(_versions())])
-
-
-def _versions():
+    versions = []
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            yield f"{name} {version(name)}"
+            versions.append(f"{name} {version(name)}")
+    return "\n".join(map(", ".join, [[cpu, f"{os.cpu_count()} cores", *gpus], [python], versions]))
 
 
-def _nvidia_models():
-    """Names of the NVIDIA GPUs, as the driver lists them on Linux."""
-    for path in Path("/proc/driver/nvidia/gpus").glob("*/information"):
+def _values(key, paths):
+    """Values of a key in files of Linux with lines "key: value"."""
+    for path in paths:
         rows = (row.partition(":") for row in path.read_text().splitlines())
-        yield from (value.strip() for name, _, value in rows if name.strip() == "Model")
+        yield from (value.strip() for name, _, value in rows if name.strip() == key)

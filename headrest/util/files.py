@@ -59,11 +59,8 @@ READ_ERRORS = (
 
 @contextmanager
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill; rename it once all its files are on the disk.
-
-    `folder` is of no or an empty folder; its parents are created. After a kill, a full disk or an
-    error there is no folder of that name. Raises a HeadrestError if it cannot be written.
-    """
+    """Yield a temporary folder to fill; rename it to `folder`, missing or empty, once all its files
+    are on the disk. Raises a HeadrestError if it cannot be written."""
     path = Path(folder)
     with _replace(path, f".{path.name}.{os.getpid()}.partial") as temporary:
         temporary.mkdir(parents=True)
@@ -72,10 +69,8 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path of the same suffix to write; rename it once it is on the disk.
-
-    Its folder exists already. Raises a HeadrestError if it cannot be written.
-    """
+    """Yield a temporary path of the same suffix, in a folder that exists; rename it once it is on
+    the disk. Raises a HeadrestError if it cannot be written."""
     path = Path(path)
     with _replace(path, f".{path.stem}.{os.getpid()}.partial{path.suffix}") as temporary:
         yield temporary
@@ -126,10 +121,8 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
 
 @contextmanager
 def lock_destination(destination: str | Path) -> Iterator[None]:
-    """Lock a destination of `clean` for one run, and remove stale files before and after it.
-
-    The lock lies in `RUN_FOLDER`, which is deleted at the end. Raises as `lock_folder`.
-    """
+    """Lock a destination of `clean` for one run, by the `RUN_FOLDER` in it, and remove stale files
+    before and after it. Raises as `lock_folder`."""
     run_folder = Path(destination, RUN_FOLDER)
     with lock_folder(run_folder):
         remove_stale_files(destination, DESTINATION_PATTERNS)
