@@ -23,8 +23,8 @@ from headrest.phantom import (
     write_dicom,
 )
 from headrest.phantom.chest_limbs import paint_limbs
-from headrest.phantom.materials import RANGES, sample
 from headrest.phantom.positioning import Layout
+from headrest.phantom.ranges import RANGES, sample
 from headrest.phantom.scanner import scan
 from headrest.phantom.scene import Frame, Scene, Window, box, capsule, cylinder, ellipsoid, sphere
 from headrest.phantom.study import effects

@@ -11,7 +11,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from tqdm.auto import tqdm
 
 from headrest.phantom.chest_limbs import limb_center
-from headrest.phantom.materials import LIVING
+from headrest.phantom.ranges import LIVING
 from headrest.phantom.study import Study, render, sample_parameters, synthesize
 from headrest.phantom.supports import CATALOGUE as _CATALOGUE
 from headrest.util import HeadrestError

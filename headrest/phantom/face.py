@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from headrest.hounsfield import AIR
-from headrest.phantom.materials import RANGES, Parameters, happens, sample
+from headrest.phantom.ranges import RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Window,
     capsule,

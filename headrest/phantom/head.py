@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from headrest.phantom import ears_neck, skull_brain
 from headrest.phantom.face import paint_face, sample_face
-from headrest.phantom.materials import RANGES, Parameters, happens, sample
+from headrest.phantom.ranges import RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Array,
     Points,

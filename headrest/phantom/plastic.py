@@ -15,7 +15,7 @@ from scipy import ndimage
 from headrest.hounsfield import AIR
 from headrest.phantom import head, skull_brain
 from headrest.phantom.face import paint_face
-from headrest.phantom.materials import LIVING, RANGES, Parameters, happens, sample
+from headrest.phantom.ranges import LIVING, RANGES, Parameters, happens, sample
 from headrest.phantom.scene import (
     Array,
     Points,

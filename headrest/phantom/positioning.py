@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from headrest.hounsfield import AIR
 from headrest.phantom import chest_limbs, ears_neck, head, plastic, scanner
-from headrest.phantom.materials import Parameters
+from headrest.phantom.ranges import Parameters
 from headrest.phantom.scene import Frame, Scene, Window, waves
 from headrest.phantom.supports import CATALOGUE, NO_GAP_MM, PAD_WEIGHTS
 

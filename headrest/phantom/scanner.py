@@ -12,14 +12,14 @@ import numpy as np
 from numpy.random import Generator
 from scipy import fft, ndimage, sparse
 
-from headrest.phantom.materials import RANGES, Parameters, choose, happens, sample
+from headrest.phantom.ranges import RANGES, Parameters, choose, happens, sample
 
 MATRIX_WEIGHTS = {"512": 0.86, "256": 0.08, "768": 0.06}
 THICKNESS_MM = (0.625, 1.0, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 7.0, 8.0, 10.0)
 PADDING_WEIGHTS = {"none": 0.34, "-1024": 0.12, "-2000": 0.2, "-1500": 0.12, "-3024": 0.22}
 
 METAL_EXCESS = 1.5
-"""Metal absorbs more than the 12-bit CT numbers of `materials` say."""
+"""Metal absorbs more than the 12-bit CT numbers of `ranges.json` say."""
 
 PROJECTED_SIZE, ANGLES, BINS = 192, 150, 288
 """Pixels per side of the projected slice, views, and detector bins per view."""

@@ -6,7 +6,7 @@ the skin in mm.
 
 import numpy as np
 
-from headrest.phantom.materials import Parameters
+from headrest.phantom.ranges import Parameters
 from headrest.phantom.scene import Array, box, channel, ellipsoid, intersection, sheet, waves
 from headrest.phantom.support_shapes import Piece, ends
 

@@ -8,8 +8,8 @@ from scipy import ndimage
 
 from headrest.hounsfield import AIR_LIKE_HU, DENSE_HU, IGNORE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
 from headrest.phantom import chest_limbs, head, plastic, scanner, supports
-from headrest.phantom.materials import LIVING, Parameters, choose, happens
 from headrest.phantom.positioning import ANATOMY, Layout
+from headrest.phantom.ranges import LIVING, Parameters, choose, happens
 from headrest.util import HeadrestError
 
 KIND_WEIGHTS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrest.phantom.materials import Parameters
+from headrest.phantom.ranges import Parameters
 from headrest.phantom.scene import (
     Array,
     box,

@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from headrest.phantom import soft_shapes as soft
 from headrest.phantom import support_shapes as shapes
-from headrest.phantom.materials import RANGES, Parameters, choose, happens, sample
+from headrest.phantom.ranges import RANGES, Parameters, choose, happens, sample
 
 
 class Kind(NamedTuple):
@@ -25,7 +25,7 @@ class Kind(NamedTuple):
     """
 
     shape: Callable[..., list[shapes.Piece]]  # of (x, y, z, parameters), or (x, y, z, skin, ...)
-    ranges: dict[str, Any]  # see `materials.sample`
+    ranges: dict[str, Any]  # see `ranges.sample`
     position: str
     is_rigid: bool = False  # ears yield to it; otherwise it yields to the patient
     main: float = 0.0  # weight among the head holders and couches

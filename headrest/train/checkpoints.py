@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from headrest.hounsfield import SUPPORT
 from headrest.util import HeadrestError
 from headrest.util.files import (
     READ_ERRORS,
@@ -158,7 +159,7 @@ def choose_slices(
 ) -> np.ndarray:
     """Choose `count` of the slices `indices`, spread evenly over those with support (label 1);
     those with most soft tissue, of living heads, come first."""
-    chosen = np.array([i for i in indices if (labels[i] == 1).any()], int)
+    chosen = np.array([i for i in indices if (labels[i] == SUPPORT).any()], int)
     if len(chosen) < count:
         chosen = np.asarray(indices)
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, count).astype(int))]
@@ -171,7 +172,7 @@ def keep_slices(run: str | Path, hu: np.ndarray, labels: np.ndarray) -> None:
     """Store the slices of the frames and their labels (1 for support) in the folder of a run."""
     folder = Path(run) / "frames"
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {"hu": np.asarray(hu, np.int16), "labels": np.asarray(labels == 1, np.uint8)}
+    arrays = {"hu": np.asarray(hu, np.int16), "labels": np.asarray(labels == SUPPORT, np.uint8)}
     _write(folder / "slices.npz", **arrays)
 
 

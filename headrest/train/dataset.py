@@ -83,7 +83,7 @@ def slice_states(
     >>> slice_states(np.array([[[0]], [[1]], [[1]]]), [False, False, True])
     ['absent', 'free', 'touching']
     """
-    present = [bool((label == 1).any()) for label in labels]
+    present = [bool((label == SUPPORT).any()) for label in labels]
     known = ["unknown"] * len(present)
     if contact is not None:
         known = ["touching" if touching else "free" for touching in contact]

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.metrics import evaluate_slices, slice_probability
-from headrest.hounsfield import DENSE_HU, DENSE_LABEL, crop, fit_to_matrix, scale
+from headrest.hounsfield import DENSE_HU, DENSE_LABEL, SUPPORT, crop, fit_to_matrix, scale
 from headrest.segment.export import set_exported_weights
 from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
@@ -249,7 +249,7 @@ def _check_data(hu, labels):
         bad = [i for i, one in enumerate(hu) if not np.isfinite(one).all()]
         if bad:
             raise HeadrestError(f"HU that are not finite in slice {bad[0]} of the training set")
-    if not any((label == 1).any() for label in labels):
+    if not any((label == SUPPORT).any() for label in labels):
         raise HeadrestError("the labels hold no pixel of support: nothing can be learned")
 
 
