@@ -21,13 +21,18 @@ Parameters: TypeAlias = dict[str, Any]
 LIVING = ("adult", "old", "child")
 """Kinds of patients that consist of tissue, not of plastic or water."""
 
-RANGES: dict[str, Parameters] = {}
-"""Tables of `ranges.json`, which begin with all rows of the tables that they are "like"."""
 
-for _name, _table in json.loads(Path(__file__).with_name("ranges.json").read_text()).items():
-    for _other in _table.pop("like", ()):
-        RANGES[_name] = RANGES.get(_name, {}) | RANGES[_other]
-    RANGES[_name] = RANGES.get(_name, {}) | _table
+def _read_tables():
+    tables = json.loads(Path(__file__).with_name("ranges.json").read_text(encoding="utf-8"))
+    for name, table in tables.items():
+        for other in reversed(table.pop("like", [])):
+            table = tables[other] | table
+        tables[name] = table
+    return tables
+
+
+RANGES: dict[str, Parameters] = _read_tables()
+"""Tables of `ranges.json`, which begin with all rows of the tables that they are "like"."""
 
 
 def sample(rng: Generator, ranges: Mapping[str, Any]) -> Parameters:
