@@ -125,12 +125,10 @@ class MethodCounts(metrics.SliceCounts):
         dices = self.dense_dice() if dense else self.dice()
         return (dices >= SOLVED_DICE) & (self.lost == 0)
 
-    def worst(
-        self, count: int = 5, at_least: int = MIN_SUPPORT_PIXELS, dense: bool = False
-    ) -> np.ndarray:
-        """Indices of the slices with the lowest Dice, of those with `at_least` support pixels."""
+    def worst(self, count: int = 5, dense: bool = False) -> np.ndarray:
+        """Indices of the slices with the lowest Dice, of those with `MIN_SUPPORT_PIXELS`."""
         true, dices = (self.dense_true, self.dense_dice()) if dense else (self.true, self.dice())
-        shows = np.flatnonzero(true >= at_least)
+        shows = np.flatnonzero(true >= MIN_SUPPORT_PIXELS)
         return shows[np.argsort(dices[shows], kind="stable")[:count]]
 
 
@@ -187,7 +185,7 @@ def _count(case, mask, removed):
     return counts | {name: np.full(len(hu), value) for name, value in constants.items()}
 
 
-def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+def patient_weights(names: np.ndarray, samples: int = RESAMPLES) -> np.ndarray:
     """How often each slice counts in each resample: float array (1 + samples, n), row 0 once each.
 
     `names` has the patient of each slice, (n,). The seed is the same for two methods, so that their
@@ -198,7 +196,7 @@ def patient_weights(names: np.ndarray, samples: int = RESAMPLES, seed: int = 0) 
     """
     patients, whose = np.unique(names, return_inverse=True)
     n = len(patients)
-    resampled = np.random.default_rng(seed).multinomial(n, [1 / n] * n, samples)
+    resampled = np.random.default_rng(0).multinomial(n, [1 / n] * n, samples)
     return np.vstack([np.ones(len(names)), resampled[:, whose]])
 
 

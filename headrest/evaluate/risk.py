@@ -8,7 +8,6 @@ support, in ml. `calibrate` makes the bound of `headrest.segment.bound`.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,15 +151,15 @@ def share_within(losses: np.ndarray, found: np.ndarray) -> float:
     return float(np.mean(losses[known] <= found[known])) if known.any() else float("nan")
 
 
-def check_bounds(measured: Sequence[Mapping], splits: int = 50) -> dict[str, float]:
-    """Calibrate on one random half of measured series and test on the other; means over `splits`.
+def check_bounds(measured: Sequence[Mapping]) -> dict[str, float]:
+    """Calibrate on a random half of measured series and test on the other; means over 50 splits.
 
     Returns the share of series in which the bound holds, the share that has one, the median bound
     and removed patient in ml, and the share of series that lose more than `LARGE_ML` whose bound
     says so.
     """
     rng, rows = np.random.default_rng(0), []
-    for _ in range(splits):
+    for _ in range(50):
         order = [measured[k] for k in rng.permutation(len(measured))]
         tested, calibration = order[::2], calibrate(order[1::2])
         lost, found = np.array([m["lost_ml"].sum() for m in tested]), bounds(tested, calibration)
@@ -172,17 +171,13 @@ def check_bounds(measured: Sequence[Mapping], splits: int = 50) -> dict[str, flo
     return {name: round(float(v), 4) for name, v in zip(names, np.nanmean(np.array(rows), axis=0))}
 
 
-def write_calibration(
-    patients: int = 500, seed: int = CALIBRATION_SEED, jobs: int = 1, folder: Path = WEIGHTS
-) -> dict[str, Any]:
-    """Calibrate the pretrained network on synthetic patients, and store it beside the weights.
-
-    Half of the `patients` have close slices, half slices apart; `seed` is that of the first, and
-    `jobs` processes render them.
-    """
+def write_calibration(patients: int = 500, jobs: int = 1) -> dict[str, Any]:
+    """Calibrate the pretrained network on synthetic patients, half of them with close slices, which
+    `jobs` processes render, and store it beside the weights."""
+    seed = CALIBRATION_SEED
     measured = measure_seeds(range(seed, seed + patients), jobs)
     calibration = {**calibrate(measured), "first_seed": seed, "checked": check_bounds(measured)}
-    with atomic_file(folder / bound.CALIBRATION) as temporary:
+    with atomic_file(WEIGHTS / bound.CALIBRATION) as temporary:
         temporary.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
     return calibration
 

@@ -214,10 +214,10 @@ def synthetic_table(results: dict[str, Any]) -> str:
     return f"{markdown_table(columns)}\n\n{_origin(results, results['description'])}"
 
 
-def scans_table(results: dict[str, Any], method: str = PRETRAINED) -> str:
-    """README's table of one method on real scans, in Markdown."""
-    rows = {f"`{name}`": found[method] for name, found in results["scans"].items()}
-    description = f"real scans, one patient each, by the method {method}"
+def scans_table(results: dict[str, Any]) -> str:
+    """README's table of the pretrained network on real scans, in Markdown."""
+    rows = {f"`{name}`": found[PRETRAINED] for name, found in results["scans"].items()}
+    description = f"real scans, one patient each, by the method {PRETRAINED}"
     table = markdown_table(_columns("scan", rows, SCAN_COLUMNS))
     return f"{table}\n\n{_origin(results, description)}"
 

@@ -204,22 +204,17 @@ def montage(
 
 
 def histogram(
-    values: np.ndarray,
-    xlabel: str,
-    marks: Mapping[str, float] | None = None,
-    title: str = "",
-    bins: int = 256,
-    ylabel: str = "pixels",
+    values: np.ndarray, xlabel: str, marks: Mapping[str, float] | None = None, title: str = ""
 ) -> Figure:
     """Draw a histogram with a logarithmic count; `marks` are named vertical lines."""
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8))
-    axis.hist(np.ravel(values), bins=bins, log=True, color=SECOND_COLOR)
+    axis.hist(np.ravel(values), bins=256, log=True, color=SECOND_COLOR)
     for i, (name, value) in enumerate((marks or {}).items()):
         axis.axvline(value, color=SUPPORT_COLOR, linewidth=1.4)
         y = 0.98 - 0.1 * (i % 3)  # names of near lines on different heights
         place = axis.get_xaxis_transform()
         axis.text(value, y, f" {name}", transform=place, fontsize=9, va="top")
-    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.set(xlabel=xlabel, ylabel="pixels", title=title)
     axis.margins(y=0.4 if marks else 0.15)  # names above the bars
     return figure
 
