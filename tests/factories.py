@@ -58,6 +58,19 @@ def converted(folder, out):
     return pytest.importorskip("nibabel").load(made)
 
 
+def sitk_image(place):
+    """A file, or the slices of a folder, as SimpleITK reads them."""
+    sitk = pytest.importorskip("SimpleITK")
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    folder = place.is_dir()
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(place)) if folder else str(place)
+    return sitk.ReadImage(names)
+
+
+def sitk_hu(place):
+    return pytest.importorskip("SimpleITK").GetArrayFromImage(sitk_image(place))
+
+
 def reoriented(image, codes):
     """A nibabel image with its axes in another order, such as PIL."""
     ways = pytest.importorskip("nibabel").orientations

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, make_slice, uid, write_slice
+from factories import sitk_hu
 from makers import (
     ENCODERS,
     HTJ2K,
@@ -66,13 +67,12 @@ def test_keeps_half_hu_after_a_slice_of_integer_hu(tmp_path):
 @pytest.mark.parametrize("predictor", range(1, 8))
 @pytest.mark.parametrize("signed", [0, 1])
 def test_reads_jpeg_lossless_as_simpleitk(tmp_path, predictor, signed):
-    sitk = pytest.importorskip("SimpleITK")
     ds = make_slice(**TWELVE, **(SIGNED if signed else {}))
     syntax = JPEG if predictor == 1 else JPEGLossless
     path = write_slice(tmp_path / "1.dcm", jpeg(ds, syntax, lossless=True, predictor=predictor))
     series = read_series(tmp_path)
     assert np.array_equal(series.hu[0], head_hu())
-    assert np.array_equal(series.hu, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    assert np.array_equal(series.hu, sitk_hu(path))
     assert not series.warnings
 
 
@@ -160,15 +160,14 @@ def unpadded_frame(syntax):
 @pytest.mark.parametrize("pad", [b"\0", b"\xff", b"\xd9", b"\xcc", b"\x33"])
 @pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
 def test_reads_a_compressed_frame_with_any_pad_byte(tmp_path, syntax, pad, capfd):
-    sitk = pytest.importorskip("SimpleITK")
     ds, frame = unpadded_frame(syntax)
 
     def padded(length):
         ds.PixelData = items(frame[:length] + pad * (2 - length % 2))
         return write_slice(tmp_path / "1.dcm", ds)
 
-    image = sitk.ReadImage(str(padded(len(frame))))
-    assert np.array_equal(read_series(tmp_path).hu, sitk.GetArrayFromImage(image))
+    path = padded(len(frame))
+    assert np.array_equal(read_series(tmp_path).hu, sitk_hu(path))
     for length in (len(frame) // 3, len(frame) // 2, len(frame) - 30):
         padded(length)
         refusal(tmp_path)
@@ -178,11 +177,9 @@ def test_reads_a_compressed_frame_with_any_pad_byte(tmp_path, syntax, pad, capfd
     "make", [without_class(CTImageStorage), bare()], ids=["class-only-in-meta", "bare"]
 )
 def test_reads_files_without_class_or_meta_information_as_simpleitk(tmp_path, make):
-    sitk = pytest.importorskip("SimpleITK")
     make(tmp_path / "in")
     series = read_series(tmp_path / "in")
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "in"))
-    assert np.array_equal(series.hu, sitk.GetArrayFromImage(sitk.ReadImage(names)))
+    assert np.array_equal(series.hu, sitk_hu(tmp_path / "in"))
     write_derived_series(series, series.hu > 110, tmp_path / "out")
     derived = dcmread(tmp_path / "out" / "0001.dcm")
     assert derived.SOPClassUID == derived.file_meta.MediaStorageSOPClassUID == CTImageStorage

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, make_slice, uid, write_slice
-from factories import clean_tree, converted
+from factories import clean_tree, converted, sitk_hu, sitk_image
 from makers import (
     BIG,
     ENCODERS,
@@ -95,12 +95,11 @@ def test_reads_hu_and_geometry_of_each_frame(tmp_path):
     assert np.array_equal(series.positions, [[-112, -112, 5 * i] for i in range(FRAMES)])
     assert (series.spacing_mm, series.warnings) == ((5, 3.5, 3.5), ())
     assert series.frames == (5, 4, 3, 2, 1)
-    sitk, highdicom = pytest.importorskip("SimpleITK"), pytest.importorskip("highdicom")
+    highdicom = pytest.importorskip("highdicom")
     path = written(tmp_path, enhanced(height))  # SimpleITK does not sort frames
     series = read_series(path)
-    image = sitk.ReadImage(str(path))
-    assert np.array_equal(series.hu, sitk.GetArrayFromImage(image))
-    assert np.allclose(image.GetOrigin(), series.positions[0])
+    assert np.array_equal(series.hu, sitk_hu(path))
+    assert np.allclose(sitk_image(path).GetOrigin(), series.positions[0])
     volume = highdicom.imread(path).get_volume(apply_real_world_transform=False)
     order = [np.flatnonzero((volume.array == hu).all((1, 2)))[0] for hu in series.hu]
     corners = [volume.map_indices_to_reference(np.array([[i, 0, 0]]))[0] for i in order]

@@ -85,7 +85,7 @@ def masks(folder):
     return found
 
 
-def test_writes_the_mask_only_on_request_and_the_same_with_patient_only(complete, tmp_path):
+def test_writes_the_mask_only_on_request_and_other_readers_find_one_series(complete, tmp_path):
     series, _, folder = complete
     without = clean_series(series, tmp_path)
     assert not FILES & files_in(tmp_path / without.folder)
@@ -100,9 +100,6 @@ def test_writes_the_mask_only_on_request_and_the_same_with_patient_only(complete
     assert outer.folder != report.folder
     for one, other in zip(masks(folder), masks(tmp_path / outer.folder)):
         assert np.array_equal(one, other)
-
-
-def test_other_readers_find_one_series_in_the_folder(complete, tmp_path):
     folder = complete[2]
     assert len(read_series(folder)) == 3
     sitk = pytest.importorskip("SimpleITK")
@@ -193,7 +190,7 @@ def rows(out):
     return document["series"], table
 
 
-def test_manifest_lists_each_series_once(archive, tmp_path):
+def test_manifest_lists_each_series_once_also_when_a_run_is_stopped(archive, tmp_path):
     reports = clean_tree(archive, tmp_path / "out", drop_private=True)
     listed, table = rows(tmp_path / "out")
     assert [row["status"] for row in listed] == ["failed", "cleaned", "cleaned"]
@@ -207,6 +204,14 @@ def test_manifest_lists_each_series_once(archive, tmp_path):
     assert {row["series_description"] for row in listed[1:]} == {"=Head a", "=Head c"}
     assert {row["series_description"] for row in table[1:]} == {"'=Head a", "'=Head c"}
     assert CANARY not in (tmp_path / "out" / "manifest.csv").read_text()
+
+    def stop(message):
+        if isinstance(message, Report) and not message.error:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        clean_tree(archive, tmp_path / "stopped", on_message=stop)
+    assert [row["status"] for row in rows(tmp_path / "stopped")[0]] == ["cleaned"]
 
 
 def test_manifest_keeps_earlier_runs_forgets_deleted_series_and_names_weights(archive, tmp_path):
@@ -223,16 +228,6 @@ def test_manifest_keeps_earlier_runs_forgets_deleted_series_and_names_weights(ar
     row = manifest_row(Report("scan", options="method=network weights=0a1b patient-only", **flags))
     assert row["weights"] == "0a1b"
     assert (row["touching"], row["uncertain"], row["nothing_found"]) == ([1, 3], [1], [4])
-
-
-def test_manifest_is_written_when_a_run_is_stopped(archive, tmp_path):
-    def stop(message):
-        if isinstance(message, Report) and not message.error:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        clean_tree(archive, tmp_path / "out", on_message=stop)
-    assert [row["status"] for row in rows(tmp_path / "out")[0]] == ["cleaned"]
 
 
 def bounded(monkeypatch, bound_ml):

@@ -22,7 +22,7 @@ from headrest.evaluate.score import appearance, compare_appearance, score
 EMPTY, FULL = np.zeros((2, 8, 8), bool), np.ones((2, 8, 8), bool)
 
 
-def test_dice_and_iou_equal_scikit_learn():
+def test_measures_equal_scikit_learn_and_are_defined_for_empty_masks():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 4, 16, 16)) < 0.3
     assert metrics.dice(a, b) == pytest.approx(f1_score(a.ravel(), b.ravel()))
@@ -31,6 +31,12 @@ def test_dice_and_iou_equal_scikit_learn():
     assert metrics.dice(FULL, EMPTY) == metrics.iou(EMPTY, FULL) == 0
     with pytest.raises(HeadrestError, match="shapes"):
         metrics.dice(FULL, FULL[0])
+    full, empty = np.ones((4, 4)), np.zeros((4, 4))
+    assert metrics.surface_distance_mm(empty, empty, (1, 1)) == 0
+    assert metrics.surface_distance_mm(full, empty, (1, 1)) == float("inf")
+    assert metrics.surface_distance_mm(empty, full, (1, 1)) == float("inf")
+    with pytest.raises(HeadrestError, match="shapes"):
+        metrics.surface_distance_mm(full, full[0], (1, 1))
 
 
 def test_volumes_and_accuracy_are_those_counted_by_hand():
@@ -59,15 +65,6 @@ def test_surface_distance_equals_a_distance_transform(percent):
     ]
     expected = np.percentile(np.concatenate(ways), percent)
     assert metrics.surface_distance_mm(*masks, spacing, percent) == pytest.approx(expected)
-
-
-def test_surface_distance_of_empty_masks_and_other_shapes():
-    full, empty = np.ones((4, 4)), np.zeros((4, 4))
-    assert metrics.surface_distance_mm(empty, empty, (1, 1)) == 0
-    assert metrics.surface_distance_mm(full, empty, (1, 1)) == float("inf")
-    assert metrics.surface_distance_mm(empty, full, (1, 1)) == float("inf")
-    with pytest.raises(HeadrestError, match="shapes"):
-        metrics.surface_distance_mm(full, full[0], (1, 1))
 
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import CANARY, make_series, uid
-from factories import timeless
+from factories import sitk_hu, sitk_image, timeless
 from makers import TILT_15, C, S, made, validator_errors
 from pydicom import Dataset, dcmread
 from scipy import ndimage
@@ -366,14 +366,9 @@ def farthest_mm(affine, series):
 
 @pytest.mark.parametrize("changes", UPRIGHT.values(), ids=UPRIGHT)
 def test_mask_and_scan_have_the_same_position_for_simpleitk(tmp_path, changes):
-    sitk = pytest.importorskip("SimpleITK")
     series, mask, path = save(tmp_path, **changes)
-    read = sitk.ReadImage(str(path))
-    scan = sitk.ReadImage(
-        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "scan"))
-        if len(series) > 1
-        else str(next((tmp_path / "scan").iterdir()))
-    )
+    folder = tmp_path / "scan"
+    read, scan = map(sitk_image, (path, folder if len(series) > 1 else folder / "01.dcm"))
     ends = [(0, 0, 0), tuple(n - 1 for n in scan.GetSize()), (5, 3, 0)]
     theirs, ours = (
         np.array([image.TransformIndexToPhysicalPoint(end) for end in ends])
@@ -381,7 +376,7 @@ def test_mask_and_scan_have_the_same_position_for_simpleitk(tmp_path, changes):
     )
     near_mm = 0.01 if changes is UPRIGHT["rounded-positions"] else 1e-3
     assert np.abs(theirs - ours).max() < near_mm
-    assert np.array_equal(sitk.GetArrayFromImage(read), mask)
+    assert np.array_equal(sitk_hu(path), mask)
     assert farthest_mm(nibabel.load(path).affine, series) < near_mm
 
 
@@ -392,9 +387,8 @@ def test_a_tilted_gantry_gives_a_sheared_sform_only(tmp_path):
     assert np.array_equal(image.get_fdata().T, mask)
     assert is_sheared(series)
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
-    sitk = pytest.importorskip("SimpleITK")
     with pytest.raises(RuntimeError, match="orthonormal"):
-        sitk.ReadImage(str(path))
+        sitk_image(path)
 
 
 def test_the_description_names_no_patient_and_a_rerun_writes_the_same_bytes(tmp_path):
@@ -472,7 +466,7 @@ def test_resampled_values_lie_where_they_did(tmp_path, changes):
     inside = np.zeros(image.shape, bool)
     inside[2:-2, 12:-12, 1:-1] = True
     assert np.abs(image.get_fdata() - ramp(points))[inside].max() < 0.01
-    pytest.importorskip("SimpleITK").ReadImage(str(path))
+    sitk_image(path)
 
 
 @every_grid

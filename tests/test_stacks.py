@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 from conftest import make_series, make_slice, uid, write_slice
-from factories import clean_tree, run_clean
+from factories import clean_tree, run_clean, sitk_hu
 from makers import TILT, dicomdir, of_size, peaks, refusal, with_peak
 from pydicom import dcmread
 from pydicom.uid import (
@@ -47,7 +47,6 @@ def repeated(folder, passes=TIMES, slices=SLICES, start=0, **changes):
 def loaded(folder):
     """Every stack of a folder; a volume for highdicom, its HU those of SimpleITK."""
     highdicom = pytest.importorskip("highdicom")
-    sitk = pytest.importorskip("SimpleITK")
     stacks = []
     for files in find_series(folder).series:
         series = load_series(files)
@@ -56,7 +55,7 @@ def loaded(folder):
         assert spacing == pytest.approx(series.spacing_mm[0])
         assert sorted(order) == list(range(len(series)))
         for path, hu in zip(series.files, series.hu):
-            assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0], hu)
+            assert np.array_equal(sitk_hu(path)[0], hu)
         stacks.append(series)
     return stacks
 
