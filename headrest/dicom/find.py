@@ -113,15 +113,13 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
 
 def _short_values(image):
     """Every short value in the header of a single-frame image, by keyword or tag."""
-    found = {}
     with quiet(), suppress(Exception):  # a damaged header raises any exception
-        read = None if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
-        header = read or Dataset()
-        for tag in header.keys():  # noqa: SIM118  (iterating a Dataset reads each element)
-            raw = header.get_item(tag)
-            if isinstance(raw, RawDataElement) and raw.length <= MAX_SHOWN:
-                found[keyword_for_tag(tag) or str(tag)] = str(raw.value)
-    return found
+        header = Dataset() if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
+        elements = map(header.get_item, header.keys())  # iterating a Dataset reads each element
+        raw = (one for one in elements if isinstance(one, RawDataElement))
+        short = (one for one in raw if one.length <= MAX_SHOWN)
+        return {keyword_for_tag(one.tag) or str(one.tag): str(one.value) for one in short}
+    return {}
 
 
 class _Found:

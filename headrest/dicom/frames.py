@@ -3,9 +3,11 @@
 import copy
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.datadict import dictionary_VR
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID, CTImageStorage, generate_uid
 
@@ -27,9 +29,6 @@ MULTI_FRAME_ONLY += ["InConcatenationTotalNumber"]
 MULTI_FRAME_ONLY += ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
 """Attributes that a single-frame image does not have."""
 
-UNASSIGNED = "Unassigned"
-"""Begins the names of groups of a legacy converted image that do not replace attributes."""
-
 REFERENCES = ["ReferencedImageSequence", "DerivationImageSequence"]
 REFERENCES += ["ConversionSourceAttributesSequence", "RealWorldValueMappingSequence"]
 """Functional groups that are no attributes of the frame."""
@@ -43,8 +42,6 @@ SINGLE_FRAME_KEYWORD = {
     "ExposureInmAs": "Exposure",
 }
 """Name of a frame's attribute in a single-frame image."""
-
-INTEGERS = ("ExposureTime", "XRayTubeCurrent", "Exposure")
 
 
 def frame_count(header: Dataset) -> int:
@@ -116,7 +113,8 @@ def flatten(frame: Dataset, groups: Dataset) -> None:
         if element.VR != "SQ" or element.tag.is_private:
             frame.add(copy.copy(element))
         elif element.keyword not in REFERENCES and element.value:
-            replaces = not element.keyword.startswith(UNASSIGNED)
+            # Such groups of a legacy converted image do not replace attributes.
+            replaces = not element.keyword.startswith("Unassigned")
             for attribute in element.value[0]:
                 if replaces or attribute.tag not in frame:
                     _add(frame, attribute)
@@ -131,7 +129,7 @@ def _add(frame, attribute):
         return
     frame.add(copy.copy(attribute))
     if (name := SINGLE_FRAME_KEYWORD.get(keyword)) and value not in (None, ""):
-        setattr(frame, name, round(value) if name in INTEGERS else value)
+        setattr(frame, name, round(value) if dictionary_VR(name) == "IS" else value)
     if keyword == "FrameAcquisitionDateTime":
         frame.AcquisitionDate, frame.AcquisitionTime = str(value)[:8], str(value)[8:].split("+")[0]
 
@@ -172,10 +170,6 @@ def _pixels(header, count):
         extended = tables if all(tables) else None
         frames = generate_frames(data, number_of_frames=count, extended_offsets=extended)
         return (encapsulate([frame]) for frame in frames)
-    size = len(data) // count // 2 * 2
-    if size != header.Rows * header.Columns * 2 or len(data) - count * size > 1:
-        raise HeadrestError(
-            f"{len(data)} bytes of pixel data for {count} frames of {header.Rows} x "
-            f"{header.Columns} pixels; the file is cut short or its header is wrong"
-        )
-    return (data[n * size : (n + 1) * size] for n in range(count))
+    size = header.Rows * header.Columns * 2
+    last = data[(count - 1) * size :]  # of another size where the header is wrong: not decoded
+    return chain((data[n * size : (n + 1) * size] for n in range(count - 1)), [last])

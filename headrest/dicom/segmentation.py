@@ -209,9 +209,8 @@ def _describe_frames(ds, series, source, segments):
     own = item(SeriesInstanceUID=series.uid, ReferencedInstanceSequence=list(files.values()))
     ds.ReferencedSeriesSequence = [own]
     measures = item(SliceThickness=source.SliceThickness, PixelSpacing=source["PixelSpacing"])
-    gaps = abs(np.diff(series.positions @ series.normal))
-    if len(gaps) and np.ptp(gaps) < EVEN_MM:
-        measures.SpacingBetweenSlices = DSfloat(float(np.mean(gaps)), auto_format=True)
+    if len(series) > 1 and np.ptp(series.gaps_mm) < EVEN_MM:
+        measures.SpacingBetweenSlices = DSfloat(float(np.mean(series.gaps_mm)), auto_format=True)
     orientation = item(ImageOrientationPatient=source["ImageOrientationPatient"])
     shared = item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
     ds.SharedFunctionalGroupsSequence = [shared]

@@ -125,9 +125,9 @@ class Series:
         return "DICOM" if self.headers else "array" if self.image is None else "NIfTI"
 
     @property
-    def normal(self) -> np.ndarray:
-        """Slice normal, PS3.3 C.7.6.2.1.1; of length 1 where the axes are exact."""
-        return np.cross(self.orientation[:3], self.orientation[3:])
+    def gaps_mm(self) -> np.ndarray:
+        """Distances of neighbouring slices along their normal: float array (slices - 1,)."""
+        return abs(np.diff(self.positions @ np.cross(self.orientation[:3], self.orientation[3:])))
 
     @property
     def why_not_placed(self) -> str:
@@ -175,7 +175,7 @@ class Series:
         Half the distance to each neighbour; at a gap, at most Slice Thickness (0018,0050) or
         the median distance.
         """
-        gaps = abs(np.diff(self.positions @ self.normal))
+        gaps = self.gaps_mm
         if not len(gaps):
             return np.array([self.spacing_mm[0]])
         thick = [number(header, "SliceThickness") or 0 for header in self.headers] or [0]
