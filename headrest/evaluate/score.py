@@ -14,8 +14,8 @@ from headrest.segment.kmeans import kmeans_threshold
 from headrest.util import HeadrestError
 from headrest.util.files import read_arrays
 
-LABEL_OUTSIDE, LABEL_PATIENT, LABEL_UNKNOWN = 0, 1, 2
-"""Labels of a reference, see data/reference."""
+LABEL_OUTSIDE, LABEL_PATIENT = 0, 1
+"""Labels of a reference, see data/reference; 2 is unknown."""
 
 MIN_SUPPORT_PIXELS = 30
 """The Dice of a slice with fewer pixels of support is noise; the scoring script of the references

@@ -182,8 +182,11 @@ def write_results(
             for scan, found in (scans or {}).items()
         },
     }
-    rounded = {"parse_float": lambda text: round(float(text), 6), "parse_constant": lambda _: None}
-    results = json.loads(json.dumps(results), **rounded)  # None for NaN and infinity
+    results = json.loads(  # with None for NaN and infinity
+        json.dumps(results),
+        parse_float=lambda text: round(float(text), 6),
+        parse_constant=lambda _: None,
+    )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -128,7 +128,7 @@ def augment(
     """
     if change.transpose:
         hu, label = hu.T, label.T
-    axes = tuple(np.flatnonzero([change.flip_rows, change.flip_columns]))
+    axes = tuple(np.flatnonzero([change.flip_rows, change.flip_columns]).tolist())
     hu, label = np.flip(hu, axes), np.flip(label, axes)
     if change.rotation is None:
         hu, label = _shift(hu, change.shift, FLOOR), _shift(label, change.shift, 0)
