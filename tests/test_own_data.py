@@ -280,18 +280,23 @@ def removed(series, folder):
 
 
 def reorient_segmentation(path):
-    """Turn the frames of a segmentation by 180 degrees, reverse their order, drop empty ones."""
+    """Turn the frames of a segmentation by 180 degrees, reverse their order, drop empty ones.
+
+    Each frame gets groups of its own, and the sequence of shared groups is empty.
+    """
     ds = dcmread(path)
     frames = ds.pixel_array[:, ::-1, ::-1]
     orientation = ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
     orientation.ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
     groups = list(ds.PerFrameFunctionalGroupsSequence)
     for group in groups:
+        group.update(ds.SharedFunctionalGroupsSequence[0])
         position = group.PlanePositionSequence[0]
         x, y, z = map(float, position.ImagePositionPatient)
         position.ImagePositionPatient = [x + 63 * 3.5, y + 63 * 3.5, z]
     kept = [i for i in range(len(groups)) if frames[i].any()][::-1]
     ds.PerFrameFunctionalGroupsSequence = [groups[i] for i in kept]
+    ds.SharedFunctionalGroupsSequence = []
     ds.NumberOfFrames = len(kept)
     ds.PixelData = pack_bits(frames[kept])
     ds.save_as(path)

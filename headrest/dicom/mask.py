@@ -185,12 +185,12 @@ def _from_segmentation(path, series):
         raise HeadrestError("another Frame of Reference: a segmentation of another series")
     frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
     labels = np.zeros(series.stored.shape, np.uint16)
-    shared = ds.SharedFunctionalGroupsSequence[0]
     if ds.SOPClassUID == SegmentationStorage and len(np.unique(frames)) > 2:
         raise HeadrestError("a fractional segmentation: keep a binary one of the support")
     for groups, values in zip(ds.PerFrameFunctionalGroupsSequence, frames):
-        flatten(frame := Dataset(), shared)
-        flatten(frame, groups)
+        frame = Dataset()
+        for one in (*(ds.get("SharedFunctionalGroupsSequence") or ()), groups):
+            flatten(frame, one)
         k, rows, columns = _place(frame, values, series)
         if labels[k, rows, columns].any():
             raise HeadrestError("segments that overlap: keep that of the support alone")
