@@ -168,7 +168,7 @@ def load_series(
             values = headers, np.stack(stored), np.array(slopes), np.array(intercepts), padding_hu
             files, frames = zip(*((image.path, image.frame) for image in images))
             about = tuple(notes), files, frames if any(frames) else (), series_files
-            return Series(*values, *grid, *about)
+            return Series(*values, *grid, *about)  # type: ignore[call-arg]
         except MemoryError:
             folder = series_files.files[0].parent
             raise HeadrestError(f"{folder}: out of memory; too large for this machine") from None

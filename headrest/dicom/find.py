@@ -114,11 +114,11 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
 def _short_values(image):
     """Every short value in the header of a single-frame image, by keyword or tag."""
     with quiet(), suppress(Exception):  # a damaged header raises any exception
-        header = Dataset() if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
+        read = None if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
+        header = read or Dataset()
         elements = map(header.get_item, header.keys())  # iterating a Dataset reads each element
-        raw = (one for one in elements if isinstance(one, RawDataElement))
-        short = (one for one in raw if one.length <= MAX_SHOWN)
-        return {keyword_for_tag(one.tag) or str(one.tag): str(one.value) for one in short}
+        short = (e for e in elements if isinstance(e, RawDataElement) and e.length <= MAX_SHOWN)
+        return {keyword_for_tag(e.tag) or str(e.tag): str(e.value) for e in short}
     return {}
 
 

@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID, SegmentationStorage
 
 from headrest.dicom.frames import flatten
-from headrest.dicom.header import PLACE, named_errors, numbers, text
+from headrest.dicom.header import named_errors, text
 from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
 from headrest.dicom.series import Series, check_shape, is_nifti
 from headrest.hounsfield import PATIENT, SUPPORT
@@ -205,8 +205,8 @@ def _from_segmentation(path, series):
 
 def _place(frame, values, series):
     """Slice, rows and columns in the series of the pixels of a frame that are not 0."""
-    corner, axes = (numbers(frame, *place) for place in PLACE)
-    down, across = numbers(frame, "PixelSpacing", 2)
+    keywords = ("ImagePositionPatient", "PixelSpacing", "ImageOrientationPatient")
+    corner, (down, across), axes = (np.array(frame[keyword].value, float) for keyword in keywords)
     axes = axes.reshape(2, 3)
     along_row, along_column = axes / np.linalg.norm(axes, axis=1, keepdims=True)
     to_index = np.linalg.inv(series.steps_mm.T)

@@ -191,7 +191,7 @@ class Series:
         """
         if self.source:
             rescales = zip(self.headers, self.slopes, self.intercepts)
-            given = (pair for header, *pair in rescales if header.get("RescaleSlope") is None)
+            given = ((m, b) for header, m, b in rescales if header.get("RescaleSlope") is None)
             return self.source.fingerprint(next(given, None))
         grid = self.positions, self.orientation, self.spacing_mm, self.slopes, self.intercepts
         digest = hashlib.sha256(f"{self.stored.dtype} {self.stored.shape}".encode())
@@ -225,7 +225,8 @@ def volume_series(
 ) -> Series:
     """Make a series without DICOM headers; `grid` is positions, orientation and spacing."""
     rescales = np.full((2, len(stored)), [[slope], [intercept]])
-    return Series((), stored, *rescales, (None,) * len(stored), *grid, **source)
+    values = (stored, *rescales, (None,) * len(stored), *grid)
+    return Series((), *values, **source)  # type: ignore[call-arg]
 
 
 def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
