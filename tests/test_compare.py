@@ -155,7 +155,7 @@ def test_solved_and_worst_slices():
     assert summary(one)["worst"][0] == pytest.approx(0.25)
 
 
-def test_interval_equals_scipy_bootstrap_over_patients():
+def test_intervals_are_those_of_scipy_and_differences_paired_by_patient():
     rng = np.random.default_rng(0)
     names, missed = np.repeat(np.arange(40).astype(str), 4), rng.integers(0, 200, 160)
     missed[:80] *= 3  # patients differ, so the resampling matters
@@ -166,9 +166,6 @@ def test_interval_equals_scipy_bootstrap_over_patients():
     assert value == pytest.approx(sums.mean())
     wide = theirs.high - theirs.low
     assert (low, high) == pytest.approx(tuple(theirs), abs=0.1 * wide)
-
-
-def test_difference_is_paired_by_patient():
     true, names = np.arange(30, 60), np.arange(30).astype(str)
     worse = method_counts(names, true=true, found=true, shared=true - 20)
     better = method_counts(names, true=true, found=true, shared=true - 15)

@@ -131,7 +131,7 @@ def blurred(hu, seed=0):
     return (ndimage.gaussian_filter(hu, 0.8) + noise).astype(np.float32)
 
 
-def test_components_and_their_measures_agree_with_scipy_and_numpy():
+def test_components_and_their_measures_agree_with_scipy_numpy_and_geometry():
     mask = np.random.default_rng(1).random((64, 64)) < 0.45
     labels, count = find_components(mask)
     filled = ndimage.binary_fill_holes(mask)
@@ -149,9 +149,6 @@ def test_components_and_their_measures_agree_with_scipy_and_numpy():
         assert found.std_hu[i] == pytest.approx(hu[inside].std(), rel=1e-3, abs=0.5)
         diagonal = np.hypot(np.ptp(rows) + 1, np.ptp(columns) + 1) * 0.8
         assert found.length_mm[i] == pytest.approx(diagonal)
-
-
-def test_width_is_the_thickness_of_a_strip_and_the_radius_of_a_disc():
     strip = (Y > 20) & (Y <= 30)
     disc = np.hypot(Y - 150, X - 128) < 60
     hu = np.where(strip | disc, 40.0, -1000.0)

@@ -255,12 +255,9 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
     assert first.stat().st_mtime_ns == written
     with pytest.raises(HeadrestError, match="no axial CT series found"):
         clean_tree(out, tmp_path / "again", method="kmeans")
-
-
-def test_nifti_beside_dicom_is_left_alone(tmp_path):
-    nibabel.save(image_of(made(tmp_path / "scan", 2)), tmp_path / "scan" / "head.nii.gz")
-    (report,) = clean_tree(tmp_path / "scan", tmp_path / "out", method="kmeans")
-    assert (tmp_path / "out" / report.folder / "0001.dcm").exists()
+    nibabel.save(image, tmp_path / "scan" / "head.nii.gz")  # beside DICOM it is left alone
+    (report,) = clean_tree(tmp_path / "scan", tmp_path / "beside", method="kmeans")
+    assert (tmp_path / "beside" / report.folder / "0001.dcm").exists()
 
 
 @pytest.fixture
