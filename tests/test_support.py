@@ -71,7 +71,7 @@ def test_only_an_uncertain_slice_is_averaged_with_its_horizontal_flip():
     assert found[2, 100:200] == pytest.approx((expit(9) + 0.5) / 2, abs=1e-3)
 
 
-@pytest.mark.parametrize(("pixels", "batches"), [(0, [1]), (319, [1]), (320, [1, 1])])
+@pytest.mark.parametrize(("pixels", "batches"), [(0, [1]), (79, [1]), (80, [1, 1])])
 def test_augmentation_starts_at_an_uncertain_area(pixels, batches):
     network = Bright(lambda size: np.arange(size * size).reshape(size, size) >= pixels)
     series_probability(BRIGHT, SPACING_MM, network)

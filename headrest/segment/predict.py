@@ -29,10 +29,10 @@ MAX_SIZE = 1024
 MIN_PROBABILITY = 1.3e-4
 """Lower ones are stored as 0. Below half of it float16 is subnormal, and NumPy 30 times slower."""
 
-UNCERTAIN, UNCERTAIN_MM2 = (0.05, 0.95), 80.0
-"""Test-time augmentation runs for slices with this dense area between these probabilities. Of 141
-synthetic patients these are 15 % of the slices, and 0.23 ml of the patient is removed; 0.23 with
-all of them, and 2 % more residual support; 0.25 with none."""
+UNCERTAIN, UNCERTAIN_MM2 = (0.05, 0.95), 20.0
+"""Test-time augmentation runs for slices with this dense area between these probabilities: 35 % of
+the slices of 141 synthetic patients, of whom 0.24 ml is removed; 0.23 with all slices, 0.25 with
+none. From 80 mm2 on it would be 15 %, and of 1,361 patients 46 lose more and 15 less."""
 
 
 def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Network) -> np.ndarray:

@@ -5,7 +5,8 @@
     python tests/benchmarks P6 --series 1000
 
 The scans are those in HEADREST_SCANS, or in shared/scans beside the repository, or synthetic ones.
-P6 runs only by name: it cleans many series. Machines are noisy: compare within one run.
+P5, P6 and P9 run only by name: P5 installs the package into a new environment, P6 cleans many
+series, P9 runs the notebooks and all tests. Machines differ and are noisy: compare within one run.
 """
 
 import argparse

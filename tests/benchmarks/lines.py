@@ -1,12 +1,14 @@
-"""The lines of the table: each is a generator of rows, and how they are measured."""
+"""The lines of the table, P1 to P9: each is a generator of rows, and how they are measured."""
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
@@ -24,8 +26,11 @@ MB = 1 << 20
 SPACING_MM = 2.5
 ROW = "{:3} {:58} {:>9} {:14} {:>8}  {}"
 
-MATRIX_PRODUCT = 2048  # rows and columns of the matrices that set the rate of the machine
-PART = 10  # series at each end of a long run that are compared with each other
+MATRIX_PRODUCT = 2048
+"""Rows and columns of the matrices whose product sets the rate of the machine."""
+
+PART = 10
+"""Series at each end of a long run that are compared with each other."""
 
 FOLLOW = """
 import json, resource, sys, time
@@ -42,7 +47,7 @@ print(json.dumps([[b - a for a, b in zip(moments, moments[1:])], peaks_mb]))
 
 def row_text(name, what, figure, unit, aim=None, more=False):
     """Row of the table: a figure with its aim, at most, or at least if `more` is True."""
-    goal = met = ""
+    goal, met = "", ""
     if aim is not None:
         goal = f"{'>=' if more else '<='} {aim:g}"
         met = "yes" if (figure >= aim) == more else "no"
@@ -198,6 +203,28 @@ def steps(options):
         yield (name, 1000 * spent / len(series), "CPU-ms/slice", aim)
 
 
+def installation(options):
+    """P5: `pip install .` into a new environment."""
+    with _copy() as copy, tempfile.TemporaryDirectory() as place:
+        venv.create(place, with_pip=True)
+        before = _size_mb(place)
+        pip = [Path(place, "bin", "python"), "-m", "pip", "install", "-qq", str(copy)]
+        subprocess.run(pip, check=True, stdout=sys.stderr)
+        yield ("pip install . in a new environment", _size_mb(place) - before, "MB", 600)
+
+
+@contextmanager
+def _copy():
+    with tempfile.TemporaryDirectory() as place:
+        ignored = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "__pycache__")
+        yield Path(shutil.copytree(ROOT, Path(place, "repository"), ignore=ignored))
+
+
+def _size_mb(folder):
+    paths = [path for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink()]
+    return sum(path.stat().st_size for path in paths) / MB
+
+
 def many(options):
     """P6: many short series: is the last one as quick as the first, and two processes twice?"""
     with head() as source, tempfile.TemporaryDirectory() as place:
@@ -256,16 +283,34 @@ def training(options):
     yield ("  its rate / that of matrix products", share, "", 0.5, True)
 
 
+def notebooks_and_tests(options):
+    """P9: the notebooks and the tests, in a copy of the repository."""
+    with _copy() as copy:
+        execute = ("-m", "jupyter", "execute", "--inplace")
+        books = sorted((copy / "notebooks").glob("[0-9]*.ipynb"))
+        third = run(*execute, books[3], cwd=copy)
+        yield (f"notebook {books[3].stem}", third.seconds / 60, "min", 3)
+        whole = run(*execute, *books, cwd=copy)
+        yield ("all notebooks, README's first command", whole.seconds / 60, "min", 10)
+    quick = run("-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider")
+    yield ("quick tests", quick.seconds, "s", 90)
+    tests = run("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    yield ("all tests", tests.seconds / 60, "min", 6)
+
+
 LINES = {
     "P1": cold_clean,
     "P2": segmentation,
     "P3": network,
     "P4": steps,
+    "P5": installation,
     "P6": many,
     "P7": kmeans,
     "P8": training,
+    "P9": notebooks_and_tests,
 }
 
 
 def measure(name, options):
+    """Rows of one line, as text."""
     return [row_text(name, *row) for row in LINES[name](options)]
