@@ -1,4 +1,4 @@
-"""Take the headrest out of head CT: DICOM folder in, cleaned DICOM series out."""
+"""Remove the support from head CT: DICOM or NIfTI in, the same images without the support out."""
 
 from headrest.clean.series import clean_series
 from headrest.clean.tree import clean_tree

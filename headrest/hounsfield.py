@@ -26,7 +26,8 @@ WIDE = (-300.0, 1400.0)
 
 BACKGROUND, SUPPORT, PATIENT, NOT_SUPPORT, IGNORE_LABEL = 0, 1, 2, 3, 255
 """Values of label images: patient or support fills at least half of the voxel, or neither is in it.
-`NOT_SUPPORT` is background or patient, which a mask of the support alone leaves open.
+`NOT_SUPPORT` is background or patient, which a mask of the support alone leaves open, or dense hair
+and dressings of synthetic patients.
 Losses and metrics ignore the rest: mixtures, support that reads like air, tubes and wires."""
 
 DENSE_LABEL = 64

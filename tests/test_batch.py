@@ -202,7 +202,8 @@ def test_refuses_another_table_named_failures_csv_and_a_scheduler_without_its_pa
     ("fault", "words"),
     [
         (OSError(28, "No space left"), r"\S+: cannot be written \(No space left\)"),
-        (ValueError("odd tag"), r".*: slice 2 makes no DICOM \(ValueError\)"),
+        (ValueError("odd tag"), r"\S+: slice 2: makes no DICOM \(ValueError\)"),
+        (HeadrestError("too large"), r"\S+: slice 2: too large"),
     ],
 )
 def test_reports_a_full_disk_in_one_sentence(studies, tmp_path, monkeypatch, fault, words):

@@ -183,7 +183,9 @@ def test_refuses_a_file_or_a_network_of_another_kind(exported, damage, reason):
         load_pretrained(exported)
 
 
-@pytest.mark.parametrize(("value", "threads"), [("3", 3), ("5,2", 5), ("", None), ("many", None)])
+@pytest.mark.parametrize(
+    ("value", "threads"), [("3", 3), ("5,2", 5), ("", None), ("0", None), ("many", None)]
+)
 def test_threads_are_those_of_a_worker_or_the_cores_of_the_process(monkeypatch, value, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from headrest import HeadrestError, read_series
-from headrest.dicom import find_series, load_series
+from headrest.dicom import find_series, load_series, pixels
 
 TILTED = {
     "ImageOrientationPatient": TILT,
@@ -281,6 +281,20 @@ def test_refuses_a_series_with_a_damaged_member_unless_it_may_be_missing(tmp_pat
     assert run_clean(tmp_path / "in", tmp_path / "out") == 1
     assert f",{path}," in (tmp_path / "out" / "failures.csv").read_text()
     assert run_clean(tmp_path / "in", tmp_path / "out", "--allow-missing") == 0
+
+
+def test_too_little_memory_is_no_damaged_member(tmp_path, monkeypatch):
+    make_series(tmp_path, 4)
+    decode, count = pixels.decode, iter(range(4))
+
+    def failing(*args):
+        if next(count) == 1:
+            raise MemoryError
+        return decode(*args)
+
+    monkeypatch.setattr(pixels, "decode", failing)
+    with pytest.raises(HeadrestError, match="too large for this machine"):
+        read_series(tmp_path, allow_missing=True)
 
 
 def two_series_in_one_folder(folder, member, names="{:02d}.dcm"):

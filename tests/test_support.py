@@ -106,6 +106,11 @@ def test_refuses_a_keras_model_itself_and_valid_padding(preset):
         series_probability(BRIGHT[:, :64, :64], SPACING_MM, given)
 
 
+def test_refuses_probabilities_that_are_not_finite():
+    with pytest.raises(HeadrestError, match="not finite"):
+        series_probability(BRIGHT, SPACING_MM, lambda x: classes(np.nan * x))
+
+
 @pytest.mark.parametrize(("probabilities", "support"), [((0.3, 0.1), 0.75), ((0.05, 0.15), 0.25)])
 def test_what_is_dense_is_support_or_patient(probabilities, support):
     """At an edge a voxel is mostly air, and the network says background."""

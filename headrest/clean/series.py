@@ -61,9 +61,10 @@ class CleanOptions:
     nifti : bool, write `headrest.nii.gz`, a label image (1 support with boundary, 2 patient), and
         the cleaned image `cleaned.nii.gz` as well. Needs nibabel.
     nifti_resample : bool, as `nifti`, and for uneven or tilted series, which NIfTI cannot hold or
-        holds sheared, `headrest-resampled.nii.gz` and `cleaned-resampled.nii.gz` on an even grid.
-    probability : bool, write `probability.nii.gz` as well, from 0 to 1 as float, for an evenly
-        spaced series without tilt and the method "network". Needs nibabel.
+        holds sheared, `headrest-resampled.nii.gz` and `cleaned-resampled.nii.gz` on an even,
+        upright grid.
+    probability : bool, write `probability.nii.gz` as well, the probability of support from 0 to 1
+        as float, for an evenly spaced series without tilt and the method "network". Needs nibabel.
     pictures : bool, keep a picture of every slice, `preview/slices.zip`, for `headrest.clean.page`.
     accept_ml : float, optional, write series below `review/` whose bound on the patient removed is
         above these ml, or that have none. A mask that a person corrected is accepted.

@@ -194,7 +194,7 @@ def _read_slices(series_files, default_rescale, allow_missing):
 
 def _read_file(path, frames, default_rescale):
     """Slices of one file; every failure becomes a HeadrestError that names it."""
-    with named_errors(path, "its header is damaged; export it again"):
+    with named_errors(path, "its header is damaged; export it again", passed=(MemoryError,)):
         header = read_header(path, frames=max(frames))
         if header is None:
             raise HeadrestError("no longer DICOM; it was changed since the folder was searched")

@@ -56,7 +56,8 @@ def single_frames(header: Dataset) -> Iterator[Dataset]:
 
     Attributes of the functional groups move to the top. The SOP Instance UID follows from file and
     frame, which Conversion Source Attributes Sequence (0020,9172) names. Raises HeadrestError where
-    frames have no positions, or their number is not that of the pixels or groups.
+    frames have no positions, or their number is not that of the functional groups;
+    `headrest.dicom.pixels.decode` checks the size of their pixels.
     """
     count = frame_count(header)
     if count > MAX_FRAMES:

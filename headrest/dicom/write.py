@@ -112,7 +112,7 @@ def write_derived_series(
             (temporary / CLEANED_IMAGE).write_bytes(encode_like_source(series, stored))
         rows = tqdm(range(len(series.headers)), "writing", unit="slice", delay=2, leave=False)
         for i in rows:
-            with named_errors(folder, f"slice {i + 1} makes no DICOM", passed=(OSError,)):
+            with named_errors(f"{folder}: slice {i + 1}", "makes no DICOM", passed=(OSError,)):
                 derived = _derive(series, i, made_of, now)
                 _describe_derivation(derived, series, i, parameters, now)
                 if drop_private:

@@ -126,7 +126,8 @@ class MethodCounts(metrics.SliceCounts):
         return (dices >= SOLVED_DICE) & (self.lost == 0)
 
     def worst(self, count: int = 5, dense: bool = False) -> np.ndarray:
-        """Indices of the slices with the lowest Dice, of those with `MIN_SUPPORT_PIXELS`."""
+        """Indices of the slices with the lowest Dice, of those with at least
+        `MIN_SUPPORT_PIXELS` pixels of support."""
         true, dices = (self.dense_true, self.dense_dice()) if dense else (self.true, self.dice())
         shows = np.flatnonzero(true >= MIN_SUPPORT_PIXELS)
         return shows[np.argsort(dices[shows], kind="stable")[:count]]

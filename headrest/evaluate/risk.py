@@ -115,8 +115,9 @@ def measure_seeds(seeds: Iterable[int], jobs: int = 1) -> list[dict[str, Any]]:
 
 
 def calibrate(measured: Sequence[Mapping], level: float = bound.LEVEL) -> dict[str, Any]:
-    """Calibrate the bound on series of `measure_series`, apart for close slices and others. The
-    factor is that of series within the ranges of all others: those beyond have no bound."""
+    """Calibrate the bound on series of `measure_series`, separately for series of close slices and
+    for others. The factor is that of series within the ranges of all others: those beyond have no
+    bound."""
     strata = {}
     for name in ("close", "apart"):
         chosen = [m for m in measured if bound.stratum_of(m["appearance"]["slice_mm"]) == name]

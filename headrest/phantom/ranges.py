@@ -32,7 +32,7 @@ def _read_tables():
 
 
 RANGES: dict[str, Parameters] = _read_tables()
-"""Tables of `ranges.json`, which begin with all rows of the tables that they are "like"."""
+"""Tables of `ranges.json`, beginning with all rows of the tables above that they are "like"."""
 
 
 def sample(rng: Generator, ranges: Mapping[str, Any]) -> Parameters:

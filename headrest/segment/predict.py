@@ -46,7 +46,9 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     spacing_mm : (z, y, x) in mm.
     network : callable
         Of `headrest.segment.pretrained.load_pretrained` or
-        `headrest.segment.unet.keras_probability`.
+        `headrest.segment.unet.keras_probability`. It gets one slice, (1, rows, columns), in another
+        thread than the caller's; its attribute `at_once` says how many slices it can take at the
+        same time, 1 if it has none.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     Raises
     ------
     HeadrestError
-        If the network does not return one or two probabilities per pixel.
+        If the network does not return one or two finite probabilities per pixel.
 
     Examples
     --------
@@ -86,7 +88,7 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
 
 
 def _in_threads(work, slices, at_once, description):
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(max(at_once, 1)) as pool:
         results = pool.map(work, slices)
         bar = tqdm(results, description, len(slices), unit="slice", delay=2, leave=False)
         return list(bar)
@@ -124,6 +126,8 @@ def _slice_probability(hu, spacing_mm, network):
             f"the network returns {predicted.shape} for {x.shape}, not {expected[1]}: "
             "wrap a Keras model with SAME padding by headrest.segment.unet.keras_probability"
         )
+    if not np.isfinite(predicted).all():
+        raise HeadrestError("the network returns probabilities that are not finite")
     if predicted.shape[1] == 1:
         visible = x[:, None] > scale(VISIBLE_HU)
         predicted = np.concatenate([predicted * visible, 1 - predicted], axis=1)

@@ -33,7 +33,7 @@ PROVIDERS: dict[str, tuple[str, dict]] = {
 
 MAX_AT_ONCE = 4
 """Slices that are predicted at once on a CPU, each in a thread of its own: a slice of 512 x 512
-takes about 60 MB."""
+takes about 60 MB. They share the cores, so that one slice alone takes a quarter of many cores."""
 
 LOADING = Lock()
 
@@ -139,7 +139,8 @@ def _session(path: Path, provider: str | None) -> Any:
         names = ", ".join(key for key, (name, _) in PROVIDERS.items() if name in available)
         raise HeadrestError(f"no execution provider {wanted!r} is installed; there is: {names}")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = max(_threads() // MAX_AT_ONCE, 1)
+    at_once = MAX_AT_ONCE if wanted == "cpu" else 1
+    options.intra_op_num_threads = max(_threads() // at_once, 1)
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_mem_pattern = wanted != "directml"  # which does not support it
@@ -166,6 +167,6 @@ def _session(path: Path, provider: str | None) -> Any:
 def _threads() -> int:
     """Threads as OMP_NUM_THREADS says, as in a worker, or the cores of this process."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if first.isdecimal():
+    if first.isdecimal() and int(first):
         return int(first)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -59,8 +59,9 @@ outside the patient. Components of fewer voxels are noise of the air."""
 HAIR_MM, CUT_PROBABILITY = 25.0, 0.8
 """Foam without dense support reaches this far from the outline of the patient in all slices. Hair
 does not: 20 mm at most in 700 synthetic patients, whose cushions do in 9 of 10. Foam that the
-border of the image cuts off before needs this mean probability, which cut hair hardly has: in 141
-patients cut to 0.65 and 0.8 of their field of view a third of the foam that was left goes."""
+border of the image cuts off within this distance must have this mean probability; hair that is cut
+off rarely has it. Of the foam that was left in 141 patients, cut to 0.65 and 0.8 of their field of
+view, this removes a third."""
 
 MIN_PATIENT_ML = 0.5
 """Least volume of a component of the patient beside the largest: an arm, or the tip of a nose."""

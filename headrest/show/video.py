@@ -31,7 +31,8 @@ def write_video(run: str | Path, path: str | Path, fps: float | None = None) -> 
     ----------
     run : path, written by `headrest.train.loop.train`, finished or not.
     path : path of .mp4 (H.264, which browsers and notebooks play), or of a small .webp or .gif.
-    fps : float, optional, epochs per second; by default 15 seconds in all, within 1 to 10 of them.
+    fps : float, optional, epochs per second; by default 15 seconds in all, but 1 to 10 epochs per
+        second.
 
     Returns the number of frames. Raises a HeadrestError where the run has none, or the path cannot
     be written to.

@@ -64,10 +64,11 @@ def dataset_from_masks(
     ----------
     scans : path of DICOM series, or of NIfTI files, searched with all subfolders.
     masks : path of NIfTI (.nii, .nii.gz), .npz, or DICOM Segmentations, likewise.
-        A DICOM Segmentation names its series by UID. The file name of other masks (a word such as
-        "-mask" may follow) or their folder is the Series Instance UID, the NIfTI file, or the
-        folder of DICOM files of their scan. Values are 0 background, 1 support, 2 patient, 255
-        ignored; a mask of one value is of the support alone.
+        A DICOM Segmentation names its series by UID. Other masks are named, by their file (a
+        word such as "-mask" may follow) or their folder, as the Series Instance UID, the NIfTI
+        file, or the folder of DICOM files of their scan. Values are 0 background, 1 support, 2
+        patient, 255 ignored; a mask of one value is of the support alone, and its other voxels are
+        background or patient.
     folder : path of the training set, see `headrest.train.dataset.write_training_set`.
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
