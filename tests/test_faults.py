@@ -205,6 +205,14 @@ def test_20000_mutations_are_read_or_refused():
     assert (done.stdout, done.returncode) == ("20000 mutations, 0 faults\n", 0)
 
 
+@pytest.mark.slow
+@linux
+def test_a_header_that_fails_while_it_is_described_is_refused():
+    command = [sys.executable, str(FUZZ), "--mutations", "1", "--first", "5616397"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "1 mutations, 0 faults\n"
+
+
 BROKEN = {
     "os.abort()": "mutation 7: ended the process (SIGABRT)",
     "exec('while True: pass')": "mutation 7: took more than 2 s",

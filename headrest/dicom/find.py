@@ -174,7 +174,8 @@ class _Found:
         uid = value_of(header, "SeriesInstanceUID")
         if isinstance(uid, str) and uid and value_of(header, "Modality"):
             self.descriptions.setdefault(str(uid), (number, description))
-            self.images[str(uid)].append(describe_image(path, header, frame))
+            image = describe_image(path, header, frame)  # may fail, and then leaves no key
+            self.images[str(uid)].append(image)
             if DERIVATION in text(header, "DerivationDescription"):
                 self.derived.add(uid)
             return
