@@ -329,3 +329,13 @@ def test_finds_the_series_tilt_and_uneven_gaps_of_real_scans(scans):
     assert "tilted" in warnings
     assert re.search("1.08 to 7.00 mm apart.*uneven", warnings)
     assert series.hu[series.padding].max() == -1024
+
+
+def test_warns_of_a_damaged_file_of_unknown_series(tmp_path):
+    make_series(tmp_path / "a")
+    broken = tmp_path / "b.dcm"
+    broken.write_bytes((tmp_path / "a" / "01.dcm").read_bytes()[:300])
+    assert "b.dcm" in refusal(tmp_path)
+    series = read_series(tmp_path, uid("series"))
+    assert len(series) == 3
+    assert any("b.dcm" in warning for warning in series.warnings)

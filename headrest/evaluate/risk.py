@@ -175,9 +175,9 @@ def check_bounds(measured: Sequence[Mapping]) -> dict[str, float]:
 def write_calibration(patients: int = 500, jobs: int = 1) -> dict[str, Any]:
     """Calibrate the pretrained network on synthetic patients, half of them with close slices, which
     `jobs` processes render, and store it beside the weights."""
-    seed = CALIBRATION_SEED
-    measured = measure_seeds(range(seed, seed + patients), jobs)
-    calibration = {**calibrate(measured), "first_seed": seed, "checked": check_bounds(measured)}
+    measured = measure_seeds(range(CALIBRATION_SEED, CALIBRATION_SEED + patients), jobs)
+    calibration = {**calibrate(measured), "first_seed": CALIBRATION_SEED}
+    calibration["checked"] = check_bounds(measured)
     with atomic_file(WEIGHTS / bound.CALIBRATION) as temporary:
         temporary.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
     return calibration

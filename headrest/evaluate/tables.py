@@ -169,8 +169,8 @@ def describe(counts: Counts, profile: str) -> str:
 def write_results(
     path: str | Path, counts: Counts, profile: str, scans: Mapping[str, Counts] | None = None
 ) -> dict[str, Any]:
-    """Write the results of a comparison as JSON into a file, whose folder is made, and read them
-    back. `counts` are those of synthetic patients, `scans` those of each real scan."""
+    """Write the results of a comparison as JSON into a file, whose folder is made. Returns what
+    `read_results` reads. `counts` are those of synthetic patients, `scans` of each real scan."""
     results = {
         "description": describe(counts, profile),
         "headrest": __version__,
@@ -190,7 +190,7 @@ def write_results(
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    return read_results(path)
+    return results
 
 
 def read_results(path: str | Path) -> dict[str, Any]:

@@ -127,9 +127,10 @@ def _refine_dense(dense, probability, spacing_mm, steps):
         found &= ~patient
     rest = dense & ~found & ~patient
     labels, count = label_voxels(rest)
-    large = sum_by_label(labels, count) * np.prod(spacing_mm) >= 1000 * MIN_PATIENT_ML
+    voxels = sum_by_label(labels, count)
+    large = voxels * np.prod(spacing_mm) >= 1000 * MIN_PATIENT_ML
     if "disconnected components" in steps:
-        likely = _mean_probability(labels, count, rest, probability) >= COMPONENT_PROBABILITY
+        likely = _mean_probability(labels, voxels, rest, probability) >= COMPONENT_PROBABILITY
         found |= select_voxels(rest, labels, likely)
         large &= ~likely
     patient |= fill_holes(select_voxels(rest, labels, large), spacing_mm[1:])
@@ -156,8 +157,9 @@ def _faint(found, patient, probability, hu, spacing_mm):
         outside = ~dilate(patient[i] | (hu[i] > DENSE_HU) & ~found[i], 0, (1, 1))
         candidates[i] |= faint | (hu[i] > VISIBLE_HU) & outside
     labels, count = label_voxels(candidates)
-    mean = _mean_probability(labels, count, candidates, probability)
-    likely = (mean >= COMPONENT_PROBABILITY) & (sum_by_label(labels, count) >= SPECK_VOXELS)
+    voxels = sum_by_label(labels, count)
+    mean = _mean_probability(labels, voxels, candidates, probability)
+    likely = (mean >= COMPONENT_PROBABILITY) & (voxels >= SPECK_VOXELS)
     if not found.any():
         far, border = ~dilate(patient.any(0), HAIR_MM, spacing_mm), np.ones(hu.shape[1:], bool)
         border[1:-1, 1:-1] = False
@@ -203,10 +205,10 @@ def _single_slice(at, where, labels, count, rest):
     return shared > SINGLE_SLICE_SHARE * pixels
 
 
-def _mean_probability(labels, count, mask, probability):
-    """Mean probability of each component."""
-    total = sum_by_label(labels, count, (p[m] for p, m in zip(probability, mask)))
-    return total / np.maximum(sum_by_label(labels, count), 1)
+def _mean_probability(labels, voxels, mask, probability):
+    """Mean probability of each component, which has so many voxels."""
+    inside = (p[m] for p, m in zip(probability, mask))
+    return sum_by_label(labels, len(voxels) - 1, inside) / np.maximum(voxels, 1)
 
 
 def _is_remnant(found, spacing_mm):

