@@ -15,6 +15,8 @@ from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, generate_uid
 from pydicom.uid import ExplicitVRLittleEndian as EXPLICIT
 
+from headrest import HeadrestError
+
 PYDICOM = Path(pydicom.data.__file__).parent / "test_files"
 CANARY = "CANARY"
 """Part of every name and number of the patient; must never appear in a message."""
@@ -132,6 +134,14 @@ def make_series(folder, n=3, **changes):
         )
         for number in range(1, n + 1)
     ]
+
+
+def refused(words, call, *given, **options):
+    """Call a function, and return the text of its refusal, which must not name the patient."""
+    with pytest.raises(HeadrestError, match=words) as caught:
+        call(*given, **options)
+    assert CANARY not in str(caught.value)
+    return str(caught.value)
 
 
 def process_mb(field="VmHWM"):

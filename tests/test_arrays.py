@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
-from headrest import HeadrestError
 from headrest.segment.pretrained import load_pretrained
 from headrest.train.checkpoints import CHECKPOINT_FILES, read_checkpoint
 from headrest.util import files
@@ -101,23 +101,19 @@ def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):
 
 def test_hostile_weights_are_refused(hostile, tmp_path):
     for read in (read_arrays, load_pretrained):
-        with pytest.raises(HeadrestError, match=str(hostile)):
-            read(hostile)
-    with pytest.raises(HeadrestError, match="epoch"):
-        read_checkpoint(checkpoint(tmp_path / "epoch_0001", hostile.read_bytes()))
+        refused(str(hostile), read, hostile)
+    refused("epoch", read_checkpoint, checkpoint(tmp_path / "epoch_0001", hostile.read_bytes()))
 
 
 @pytest.mark.parametrize("state", [b"[]", b"{}", b"3", b'{"history": 1}', b"[" * 100_000, b"\xff"])
 def test_hostile_states_are_refused(tmp_path, state):
-    with pytest.raises(HeadrestError, match="damaged checkpoint"):
-        read_checkpoint(checkpoint(tmp_path / "epoch_0001", state=state))
+    refused("damaged checkpoint", read_checkpoint, checkpoint(tmp_path / "epoch_0001", state=state))
 
 
 def test_changed_checkpoint_is_read_without_the_manifest(tmp_path, monkeypatch):
     place = checkpoint(tmp_path / "epoch_0001", state=b'{"history": [1], "settings": {}}')
     (place / "state.json").write_bytes(b'{"history": [3], "settings": {}}')
-    with pytest.raises(HeadrestError, match="SHA-256"):
-        read_checkpoint(place)
+    refused("SHA-256", read_checkpoint, place)
     manifest = json.loads((place / "manifest.json").read_text())
     monkeypatch.setattr("headrest.train.checkpoints.sha256", lambda path: manifest[path.name])
     assert read_checkpoint(place).history == [3]

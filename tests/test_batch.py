@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chores import double, slowest_first, upper
-from conftest import CANARY, head_hu, make_series, make_slice, uid, write_slice
+from conftest import CANARY, head_hu, make_series, make_slice, refused, uid, write_slice
 from factories import clean_tree, contents, other_series, run_clean
 from pydicom import dcmread
 
@@ -193,8 +193,7 @@ def test_refuses_another_table_named_failures_csv_and_a_scheduler_without_its_pa
         clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "failures.csv").write_text("name,mark\nA,5\n")
-    with pytest.raises(HeadrestError, match=r"failures\.csv"):
-        clean_tree(studies, tmp_path / "out")
+    refused(r"failures\.csv", clean_tree, studies, tmp_path / "out")
     assert (tmp_path / "out" / "failures.csv").read_text() == "name,mark\nA,5\n"
 
 
@@ -250,8 +249,7 @@ def test_each_task_runs_once_in_order_and_a_dead_process_fails_only_its_task(tmp
     for tasks in (["a", "b", once, "c"], ["a", "always", "b", "c"]):  # two deaths may meet
         done = dict(workers.run_unordered(upper, tasks, 2))
         assert done == {task: None if task == "always" else task.upper() for task in tasks}
-    with pytest.raises(HeadrestError, match="memory"):
-        list(workers.run_ordered(upper, ["a", "always"], 2))
+    refused("memory", list, workers.run_ordered(upper, ["a", "always"], 2))
 
 
 def start(source, destination, jobs):
@@ -369,8 +367,7 @@ def test_a_cluster_repeats_tasks_of_dead_workers_and_refuses_another_version(
     assert done == {"a": "A", "b": "B", once: once.upper(), "c": "C"}
     assert dict(workers.run_on_cluster(upper, ["always", "a"], scheduler))["always"] is None
     monkeypatch.setattr(workers, "__version__", "0.0.0")
-    with pytest.raises(HeadrestError, match=r"headrest \S+, and not 0\.0\.0"):
-        list(workers.run_on_cluster(double, [1], scheduler))
+    refused(r"headrest \S+, and not 0\.0\.0", list, workers.run_on_cluster(double, [1], scheduler))
 
 
 @pytest.mark.slow

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_series
+from conftest import make_series, refused
 from factories import measured_series, method_counts
 from pydicom import dcmread
 from scipy import stats
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
-from headrest import HeadrestError
 from headrest.evaluate import metrics
 from headrest.evaluate import tables as results
 from headrest.evaluate.compare import compare, difference, read_patient, read_scan, summary
@@ -215,8 +214,7 @@ def test_read_scan_takes_the_series_that_fits_the_reference(tmp_path):
     assert not case.known[:, 50:][case.series.hu[:, 50:] <= -800].any()  # air, or dark foam
     for wrong in (label[:2], label[:, :60]):
         np.savez(path, label=wrong, label_tight=wrong)
-        with pytest.raises(HeadrestError, match=r"scan: "):
-            read_scan(tmp_path / "scan", path)
+        refused(r"scan: ", read_scan, tmp_path / "scan", path)
 
 
 def test_refuses_a_missing_or_damaged_truth(folders, tmp_path):
@@ -224,14 +222,11 @@ def test_refuses_a_missing_or_damaged_truth(folders, tmp_path):
         (tmp_path / name).write_bytes((folders[0] / name).read_bytes())
     for damaged in (b"", (folders[0] / "truth.npz").read_bytes()[:1000]):
         (tmp_path / "truth.npz").write_bytes(damaged)
-        with pytest.raises(HeadrestError, match=r"truth\.npz"):
-            read_patient(tmp_path)
+        refused(r"truth\.npz", read_patient, tmp_path)
     np.savez(tmp_path / "truth.npz", device=np.zeros(3))  # of an older version
-    with pytest.raises(HeadrestError, match=r"no array 'labels'.* synthesize the patient again"):
-        read_patient(tmp_path)
+    refused(r"no array 'labels'.* synthesize the patient again", read_patient, tmp_path)
     (tmp_path / "truth.npz").unlink()
-    with pytest.raises(HeadrestError, match=r"truth\.npz"):
-        read_patient(tmp_path)
+    refused(r"truth\.npz", read_patient, tmp_path)
 
 
 def test_kinds_and_groups_follow_the_truth(folders):
@@ -273,8 +268,7 @@ def test_written_results_are_read_back_and_damaged_ones_refused(counted, tmp_pat
     assert kept["scans"]["ge-head"]["pretrained"]["support_ml"][0] == 110
     (tmp_path / "results.json").write_text("{")
     for name in ("results.json", "none.json"):
-        with pytest.raises(HeadrestError, match=name):
-            results.read_results(tmp_path / name)
+        refused(name, results.read_results, tmp_path / name)
 
 
 def test_tables_hold_the_measures_and_a_note_of_dense_support(counted, tmp_path):

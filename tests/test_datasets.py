@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
-from conftest import make_series, uid
+from conftest import make_series, refused, uid
 
-from headrest import HeadrestError, datasets, fetch, fetch_idc, read_series
+from headrest import datasets, fetch, fetch_idc, read_series
 from headrest.__main__ import main
 from headrest.util.files import sha256
 
@@ -79,8 +79,7 @@ def test_retries_a_dropped_connection(web, monkeypatch):
 )
 def test_failed_download_leaves_no_scan_and_continues(web, tmp_path, how, message):
     web.damaged["/GE/03.dcm"] = [how]
-    with pytest.raises(HeadrestError, match=f"ge-head/03.dcm: .*{message}"):
-        fetch("ge-head")
+    refused(f"ge-head/03.dcm: .*{message}", fetch, "ge-head")
     cache = tmp_path / "cache"
     assert not (cache / "ge-head").exists()
     assert sorted(p.name for p in cache.rglob("*.dcm")) == ["01.dcm", "02.dcm"]
@@ -102,20 +101,17 @@ def test_error_names_the_file_without_a_network_and_a_folder_below_a_file(
 ):
     web.shutdown()
     web.server_close()
-    with pytest.raises(HeadrestError, match=r"ge-head/01\.dcm: no connection"):
-        fetch("ge-head")
+    refused(r"ge-head/01\.dcm: no connection", fetch, "ge-head")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "file" / "below"))
-    with pytest.raises(HeadrestError, match="cannot be written"):
-        fetch("ge-head")
+    refused("cannot be written", fetch, "ge-head")
 
 
 @pytest.mark.parametrize("change", ["write_bytes", "unlink"])
 def test_error_names_a_changed_file(web, change):
     file = fetch("ge-head") / "02.dcm"
     file.write_bytes(b"else") if change == "write_bytes" else file.unlink()
-    with pytest.raises(HeadrestError, match=r"02\.dcm: missing, or not what was fetched"):
-        fetch("ge-head")
+    refused(r"02\.dcm: missing, or not what was fetched", fetch, "ge-head")
 
 
 @pytest.mark.slow
@@ -171,8 +167,7 @@ def test_fetches_an_idc_series_once_and_needs_idc_index(idc, monkeypatch):
     monkeypatch.setitem(sys.modules, "idc_index", None)  # a second fetch does not import it
     assert fetch_idc("idc-head-99") == folder
     shutil.rmtree(folder)
-    with pytest.raises(HeadrestError, match="pip install idc-index"):
-        fetch_idc("idc-head-99")
+    refused("pip install idc-index", fetch_idc, "idc-head-99")
 
 
 @pytest.mark.parametrize(
@@ -186,8 +181,7 @@ def test_fetches_an_idc_series_once_and_needs_idc_index(idc, monkeypatch):
 )
 def test_refuses_an_incomplete_or_other_idc_series(idc, tmp_path, monkeypatch, files, message):
     monkeypatch.setattr(Client, "files", files)
-    with pytest.raises(HeadrestError, match=message):
-        fetch_idc("idc-head-99")
+    refused(message, fetch_idc, "idc-head-99")
     assert not (tmp_path / "cache" / "idc-head-99").exists()
 
 

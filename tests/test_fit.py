@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 from one_run import SETTINGS, easy_set
 
 from headrest import HeadrestError
@@ -98,8 +99,7 @@ def test_unknown_pixels_are_neither_evaluated_nor_support(tmp_path):
     assert list(checkpoints.choose_slices([0, 1], np.stack([labels[0], truth[1]]), truth, 1)) == [1]
     checkpoints.keep_slices(tmp_path, data.hu[:1], labels[:1])
     assert not read_arrays(tmp_path / "frames" / "slices.npz")["labels"].any()
-    with pytest.raises(HeadrestError, match="no pixel of support"):
-        loop.train(unknown, tmp_path / "run", **SETTINGS)
+    refused("no pixel of support", loop.train, unknown, tmp_path / "run", **SETTINGS)
 
 
 def test_labels_are_evaluated_above_the_threshold_of_dense_support():
@@ -211,8 +211,7 @@ def test_starts_from_the_weights_of_a_run_or_an_exported_network(whole, tmp_path
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "x", [], [])), tmp_path / "x.onnx")
     (tmp_path / "damaged.onnx").write_bytes(b"no network")
     for name in ("x.onnx", "damaged.onnx", "missing.onnx"):
-        with pytest.raises(HeadrestError, match=name):
-            loop.start_network(checkpoints.Settings(start_from=str(tmp_path / name)))
+        refused(name, loop.start_network, checkpoints.Settings(start_from=str(tmp_path / name)))
     (tmp_path / "empty").mkdir()
     with pytest.raises(HeadrestError, match="holds no checkpoint"):
         loop.start_network(checkpoints.Settings(start_from=str(tmp_path / "empty")))
@@ -290,15 +289,13 @@ def test_refuses_another_run_in_the_same_folder_and_one_of_another_version(whole
         ({"epochs": EPOCHS, "preset": "larger"}, "standard"),
         ({"epochs": EPOCHS, "loss": "hinge"}, "cross-entropy"),
     ):
-        with pytest.raises(HeadrestError, match=text):
-            loop.train(data, whole[0], **{**SETTINGS, **changes})
+        refused(text, loop.train, data, whole[0], **{**SETTINGS, **changes})
     with lock_folder(whole[0]), pytest.raises(HeadrestError, match="another process"):
         loop.train(data, whole[0], epochs=EPOCHS, **SETTINGS)
     kept = checkpoints.load_checkpoint(whole[0] / "checkpoints")
     kept.settings["halved"] = kept.settings.pop("half_resolution_epochs")
     checkpoints.save_checkpoint(tmp_path / "checkpoints", kept)
-    with pytest.raises(HeadrestError, match="another version"):
-        loop.train(easy_set(), tmp_path, epochs=EPOCHS, **SETTINGS)
+    refused("another version", loop.train, easy_set(), tmp_path, epochs=EPOCHS, **SETTINGS)
     loop.load_network(tmp_path)
 
 
@@ -306,13 +303,11 @@ def test_refuses_unusable_data_and_settings_before_training(tmp_path):
     data = easy_set()
     hu = data.hu.astype(np.float32)
     hu[3, 5, 5] = np.nan
-    with pytest.raises(HeadrestError, match="slice 3"):
-        loop.train(dataclasses.replace(data, hu=hu), tmp_path, epochs=2, **SETTINGS)
+    refused("slice 3", loop.train, dataclasses.replace(data, hu=hu), tmp_path, epochs=2, **SETTINGS)
     with pytest.raises(HeadrestError, match="nothing can be learned"):
         loop.train(with_truth(data, np.zeros_like(data.hu)), tmp_path, epochs=2, **SETTINGS)
     kmeans = dataclasses.replace(data, labels={"kmeans": data.labels["kmeans"]})
-    with pytest.raises(HeadrestError, match="choose from kmeans"):
-        loop.train(kmeans, tmp_path, epochs=2, **SETTINGS)
+    refused("choose from kmeans", loop.train, kmeans, tmp_path, epochs=2, **SETTINGS)
     for half in (-1, 2, 3):
         with pytest.raises(HeadrestError, match="fewer than all"):
             loop.train(data, tmp_path, epochs=2, **SETTINGS | {"half_resolution_epochs": half})
@@ -324,20 +319,17 @@ def test_reports_too_little_memory_with_a_remedy(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("keras.Model.train_on_batch", fail)
-    with pytest.raises(HeadrestError, match="smaller batch size"):
-        loop.train(easy_set(), tmp_path, epochs=2, **SETTINGS)
+    refused("smaller batch size", loop.train, easy_set(), tmp_path, epochs=2, **SETTINGS)
 
 
 @pytest.mark.slow
 def test_never_saves_weights_that_are_not_finite(tmp_path):
     settings = SETTINGS | {"optimizer": "sgd", "learning_rate": 1e30}
-    with pytest.raises(HeadrestError, match="lower learning rate"):
-        loop.train(easy_set(), tmp_path, epochs=3, **settings)
+    refused("lower learning rate", loop.train, easy_set(), tmp_path, epochs=3, **settings)
     assert not (tmp_path / "checkpoints").exists()
     assert [f.name for f in (tmp_path / "frames").glob("epoch*")] == ["epoch_0000.npz"]
     bad = checkpoints.Checkpoint({"a": np.array([np.inf])}, {}, [{"epoch": 1, "loss": 1.0}], {})
-    with pytest.raises(HeadrestError, match="finite"):
-        checkpoints.save_checkpoint(tmp_path, bad)
+    refused("finite", checkpoints.save_checkpoint, tmp_path, bad)
 
 
 @pytest.mark.slow

@@ -4,13 +4,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from conftest import refused
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.pixels import apply_rescale
 from scipy import ndimage
 from sklearn.cluster import KMeans
 
-from headrest import HeadrestError
 from headrest.hounsfield import outside_field_of_view, rescale, window
 from headrest.segment.components import PATIENT, SUPPORT, classify, find_components, measure
 from headrest.segment.kmeans import hu_histogram, kmeans_centers, kmeans_threshold, optimal_centers
@@ -79,8 +79,7 @@ def test_centers_have_the_least_inertia(k, seed):
 def test_as_many_clusters_as_values():
     values = np.array([-1000.0, 0.0, 700.0])
     assert optimal_centers(values, np.array([5, 1, 2]), 3) == pytest.approx(values)
-    with pytest.raises(HeadrestError, match="4 clusters"):
-        optimal_centers(values, np.ones(3), 4)
+    refused("4 clusters", optimal_centers, values, np.ones(3), 4)
 
 
 @pytest.mark.slow
@@ -175,8 +174,7 @@ PATIENTS = {
 
 @pytest.mark.parametrize(("shape", "mm"), [((3, 64, 64), SPACING), ((64, 64), (5, *SPACING))])
 def test_refuses_a_series_as_a_slice(shape, mm):
-    with pytest.raises(HeadrestError, match=r"label_series\(hu, \(z, y, x\)\)"):
-        label_slice(np.zeros(shape), mm)
+    refused(r"label_series\(hu, \(z, y, x\)\)", label_slice, np.zeros(shape), mm)
 
 
 @pytest.mark.parametrize("hu", PATIENTS.values(), ids=PATIENTS)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from headrest import HeadrestError
+from conftest import refused
 
 pytest.importorskip("headrest.segment.unet", reason="needs Keras and a backend")
 from headrest.segment import unet
@@ -59,18 +58,14 @@ def test_output_sizes_are_those_of_the_layers(arguments, size, out, bottom):
 )
 def test_refuses_sizes_that_cannot_be_pooled_and_names_the_nearest(preset, size, nearest):
     model = unet.build_unet(preset, widths=(4,) * len(unet.PRESETS[preset]["widths"]))
-    with pytest.raises(HeadrestError, match=nearest):
-        unet.output_size(model, size)
-    with pytest.raises(HeadrestError, match=nearest):
-        unet.keras_probability(model)(np.zeros((1, size, size), np.float32))
+    refused(nearest, unet.output_size, model, size)
+    refused(nearest, unet.keras_probability(model), np.zeros((1, size, size), np.float32))
 
 
 def test_refuses_unknown_architectures_and_weights_of_another_network():
     for arguments in ({"widths": (1, 2)}, {"padding": "reflect"}):
-        with pytest.raises(HeadrestError, match="level"):
-            unet.build_unet("small", **arguments)
-    with pytest.raises(HeadrestError, match="standard"):
-        unet.build_unet("larger")
+        refused("level", unet.build_unet, "small", **arguments)
+    refused("standard", unet.build_unet, "larger")
     model = unet.build_unet("small")
     weights = unet.get_weights(model)
     for bad, text in (
@@ -78,8 +73,7 @@ def test_refuses_unknown_architectures_and_weights_of_another_network():
         (dict(list(weights.items())[1:]), "down0_0/kernel"),
         ({**weights, "logits/bias": np.array([0, 1, np.nan])}, "finite"),
     ):
-        with pytest.raises(HeadrestError, match=text):
-            unet.set_weights(model, bad)
+        refused(text, unet.set_weights, model, bad)
     assert all(np.array_equal(v, weights[k]) for k, v in unet.get_weights(model).items())
 
 
@@ -155,8 +149,7 @@ def test_drawing_shows_every_level():
     words = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert all(f"{size} x {size}" in words for size in (512, 508, 250, 121, 238, 472))
     figure.clear()
-    with pytest.raises(HeadrestError, match="508 and 512"):
-        architecture(model, 510)
+    refused("508 and 512", architecture, model, 510)
 
 
 def test_nothing_loads_keras_or_matplotlib_before_it_is_needed():

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from conftest import CANARY, make_series
+from conftest import CANARY, make_series, refused
 from factories import clean_series, clean_tree, converted, other_series, run_clean
 from makers import TILT_15
 from PIL import Image
@@ -145,8 +145,7 @@ def test_refuses_a_missing_package_before_computing(series, tmp_path, monkeypatc
     find, package = importlib.util.find_spec, OUTPUTS[name][0].package
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
     forbid_computing(monkeypatch)
-    with pytest.raises(HeadrestError, match=f"pip install {package}"):
-        clean_series(series, tmp_path / "out", **{name: True})
+    refused(f"pip install {package}", clean_series, series, tmp_path / "out", **{name: True})
     with pytest.raises(HeadrestError, match=f"pip install {package}"):
         WRITERS[name](series, np.zeros(series.stored.shape, bool), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -163,8 +162,7 @@ def test_a_full_disk_leaves_no_partial_output(series, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     for place in ("there", "new"):
-        with pytest.raises(HeadrestError, match="No space left"):
-            clean_series(series, tmp_path / place, nifti=True)
+        refused("No space left", clean_series, series, tmp_path / place, nifti=True)
     assert files_in(tmp_path / "there" / first.folder) == whole
     assert os.listdir(tmp_path / "new") == []
 
@@ -276,8 +274,7 @@ def test_a_corrected_mask_needs_no_review(archive, tmp_path):
     mask = find_support(series, "kmeans").mask
     assert clean_series(series, tmp_path / "out", mask=mask, accept_ml=0).status == "cleaned"
     assert clean_series(series, tmp_path / "out", accept_ml=0).status == "review"
-    with pytest.raises(HeadrestError, match="expected ml"):
-        clean_series(series, tmp_path / "out", accept_ml=-1)
+    refused("expected ml", clean_series, series, tmp_path / "out", accept_ml=-1)
 
 
 def test_command_counts_the_series_to_review(archive, tmp_path, capsys):

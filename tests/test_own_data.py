@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import make_series
+from conftest import make_series, refused
 from factories import reoriented
 from makers import TILT_15, C, S, made
 from pydicom import dcmread
@@ -112,8 +112,7 @@ def test_takes_series_array_path_and_image(tmp_path):
     ("data", "message"), [(None, "expected a Series, a path"), (np.zeros((1, 4, 4)), "spacing")]
 )
 def test_refuses_what_is_no_series_with_the_remedy(use, data, message):
-    with pytest.raises(HeadrestError, match=message):
-        use(data)
+    refused(message, use, data)
 
 
 def head(*shape):
@@ -151,8 +150,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_input_is_refused_with_the_remedy(name):
     data, spacing_mm, message = WRONG[name]
-    with pytest.raises(HeadrestError, match=message):
-        find_support(data, "kmeans", spacing_mm=spacing_mm)
+    refused(message, find_support, data, "kmeans", spacing_mm=spacing_mm)
 
 
 @pytest.mark.parametrize(
@@ -172,18 +170,15 @@ def test_nifti_that_is_no_volume_of_hu_is_refused_by_name(tmp_path, values, mess
         path.write_bytes(values)
     elif values is not None:
         image = nibabel.Nifti1Image(values.astype(np.int16), np.eye(4))
-        with pytest.raises(HeadrestError, match=message):
-            read_nifti(image)
+        refused(message, read_nifti, image)
         nibabel.save(image, path)
-    with pytest.raises(HeadrestError, match=rf"head\.nii\.gz: .*{message}"):
-        read_series(path)
+    refused(rf"head\.nii\.gz: .*{message}", read_series, path)
 
 
 def test_nifti_with_a_singular_affine_is_refused():
     image = nibabel.Nifti1Image(head(64, 64, 4), np.eye(4))
     image.affine[2, 2] = 0
-    with pytest.raises(HeadrestError, match="singular"):
-        read_nifti(image)
+    refused("singular", read_nifti, image)
 
 
 def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_path):
@@ -193,8 +188,7 @@ def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_pat
     assert one.fingerprint != other.fingerprint
     assert one.fingerprint == series_from_array(head(3, 64, 64), (5, 0.5, 0.5)).fingerprint
     assert repr(one).startswith("Series(3 slices of 64 x 64, 5.00 x 0.500 x 0.500 mm")
-    with pytest.raises(HeadrestError, match="no file to write"):
-        clean_series(one, tmp_path)
+    refused("no file to write", clean_series, one, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -253,8 +247,7 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
     assert "mask.nii.gz" in (out / "failures.csv").read_text()
     assert len(list(out.glob("ct-*/headrest.nii.gz"))) == 2
     assert first.stat().st_mtime_ns == written
-    with pytest.raises(HeadrestError, match="no axial CT series found"):
-        clean_tree(out, tmp_path / "again", method="kmeans")
+    refused("no axial CT series found", clean_tree, out, tmp_path / "again", method="kmeans")
     nibabel.save(image, tmp_path / "scan" / "head.nii.gz")  # beside DICOM it is left alone
     (report,) = clean_tree(tmp_path / "scan", tmp_path / "beside", method="kmeans")
     assert (tmp_path / "beside" / report.folder / "0001.dcm").exists()
@@ -388,8 +381,7 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         (2 * mask.T, affine, "a mask with the label 2 alone, which is the patient"),
     ):
         nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), other), path)
-        with pytest.raises(HeadrestError, match=rf"edited\.nii\.gz: {message}"):
-            clean_series(series, out, mask=path)
+        refused(rf"edited\.nii\.gz: {message}", clean_series, series, out, mask=path)
     nibabel.save(nibabel.Nifti1Image(mask.T.astype(np.uint8), nearly), path)
     assert clean_series(series, out, mask=path).removed_ml
     (tmp_path / "edited.dcm").write_bytes(b"no DICOM")
@@ -401,11 +393,9 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         ({"mask": tmp_path / "scan" / "01.dcm"}, "expected NIfTI or a DICOM Segmentation"),
         ({"mask": tmp_path / "edited.dcm"}, "damaged, or no NIfTI or DICOM Segmentation"),
     ):
-        with pytest.raises(HeadrestError, match=message):
-            clean_series(series, out, **options)
+        refused(message, clean_series, series, out, **options)
     make_series(tmp_path / "scan" / "other", n=2, SeriesInstanceUID="1.2.3")
-    with pytest.raises(HeadrestError, match="2 series, a mask is of one"):
-        clean_tree(tmp_path / "scan", out, mask=mask)
+    refused("2 series, a mask is of one", clean_tree, tmp_path / "scan", out, mask=mask)
 
 
 OTHER_SERIES = {
@@ -441,8 +431,7 @@ def test_crop_keeps_the_patient_and_its_place(scan):
     with pytest.raises(HeadrestError, match="in which it was found"):
         crop_to_patient(series_from_array(series.hu[:3], (5, 3.5, 3.5)), support)
     everything = support_from_mask(series, np.ones_like(mask))
-    with pytest.raises(HeadrestError, match="no patient found"):
-        crop_to_patient(series, everything)
+    refused("no patient found", crop_to_patient, series, everything)
 
 
 def test_probability_is_written_as_float(tmp_path, scan):
@@ -505,5 +494,4 @@ def test_a_mask_on_an_even_grid_applies_to_uneven_tilted_slices(tmp_path):
 def test_a_mask_on_a_coarse_or_short_even_grid_is_refused(tmp_path, spacing, size):
     series = uneven_tilted(tmp_path / "scan")
     path = even_image(tmp_path / "edited.nii", spacing, size)
-    with pytest.raises(HeadrestError, match="as fine as the series, and reach all its voxels"):
-        read_mask(path, series)
+    refused("as fine as the series, and reach all its voxels", read_mask, path, series)

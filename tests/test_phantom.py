@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pydicom
 import pytest
+from conftest import refused
 from factories import sitk_hu
 from makers import validator_errors
 from scipy import ndimage
@@ -320,14 +321,11 @@ def test_refuses_a_folder_with_another_patient_and_unknown_options(tmp_path):
     (folder,) = synthesize_patients(tmp_path, 1, 7, **options)
     assert synthesize_patients(tmp_path, 1, 7, **options) == [folder]
     for other in ({"slices": 3}, {"matrix": 128}, {"contact": "pressed"}, {"region": "chest"}):
-        with pytest.raises(HeadrestError, match="another folder"):
-            synthesize_patients(tmp_path, 1, 7, **options | other)
+        refused("another folder", synthesize_patients, tmp_path, 1, 7, **options | other)
     (folder / "parameters.json").write_text("[")
-    with pytest.raises(HeadrestError, match="another folder"):
-        synthesize_patients(tmp_path, 1, 7, **options)
+    refused("another folder", synthesize_patients, tmp_path, 1, 7, **options)
     for option in ("region", "contact"):
-        with pytest.raises(HeadrestError, match=f"{option} is .*foot"):
-            synthesize(0, **{option: "foot"})
+        refused(f"{option} is .*foot", synthesize, 0, **{option: "foot"})
 
 
 def section(z, half_mm=260.0, step_mm=1.0):

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from conftest import refused
 from one_run import SETTINGS, easy_set
 from pydicom.data import get_testdata_file
 
@@ -99,13 +100,11 @@ def test_exported_weights_are_read_back(tmp_path, classes):
     assert found == pytest.approx(load_pretrained(path)(x), abs=1e-5)
     assert found == pytest.approx(unet.keras_probability(trained)(x), abs=1e-3)  # float16
     for another in (unet.build_unet("small", classes=5 - classes), unet.build_unet("standard")):
-        with pytest.raises(HeadrestError, match="another network"):
-            export.set_exported_weights(another, path)
+        refused("another network", export.set_exported_weights, another, path)
 
 
 def test_refuses_to_export_valid_padding_infinite_weights_and_no_run(tmp_path, capsys):
-    with pytest.raises(HeadrestError, match="VALID"):
-        export.export_network(unet.build_unet("valid3"), tmp_path / "valid.onnx")
+    refused("VALID", export.export_network, unet.build_unet("valid3"), tmp_path / "valid.onnx")
     model = unet.build_unet("small")
     model.weights[0].assign(np.full(model.weights[0].shape, 1e6))
     with pytest.raises(HeadrestError, match="finite"), np.errstate(over="ignore"):
@@ -121,8 +120,7 @@ def test_refuses_a_pretrained_network_with_a_changed_byte(tmp_path, monkeypatch)
     (tmp_path / "headrest.onnx").write_bytes(data)
     (tmp_path / "headrest.json").write_bytes((WEIGHTS / "headrest.json").read_bytes())
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
-    with pytest.raises(HeadrestError, match="SHA-256"):
-        load_pretrained()
+    refused("SHA-256", load_pretrained)
 
 
 def truncate(path, size):
@@ -179,8 +177,7 @@ def external_data(model, onnx):
 )
 def test_refuses_a_file_or_a_network_of_another_kind(exported, damage, reason):
     damage(exported)
-    with pytest.raises(HeadrestError, match=reason):
-        load_pretrained(exported)
+    refused(reason, load_pretrained, exported)
 
 
 @pytest.mark.parametrize(
@@ -264,8 +261,7 @@ def test_uses_the_cpu_where_cuda_cannot_start(exported, monkeypatch):
 def test_refuses_a_damaged_card(tmp_path, content):
     if content is not None:
         (tmp_path / "headrest.json").write_text(content)
-    with pytest.raises(HeadrestError, match=r"headrest\.json"):
-        model_card(tmp_path)
+    refused(r"headrest\.json", model_card, tmp_path)
 
 
 def test_the_pretrained_network_matches_its_card():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
 from headrest import HeadrestError
 from headrest.hounsfield import IGNORE_LABEL
@@ -52,8 +53,7 @@ def test_a_synthetic_set_holds_the_slices_of_the_phantom(folder):
         unknown += (truth[i] == IGNORE_LABEL).sum()
     assert unknown > 50
     assert list(data.patient) == ["synthetic-8400", "synthetic-8401", "synthetic-8402"]
-    with pytest.raises(HeadrestError, match="choose from truth"):
-        data.target("kmeans")
+    refused("choose from truth", data.target, "kmeans")
 
 
 @pytest.mark.slow
@@ -64,8 +64,7 @@ def test_an_interrupted_synthetic_set_renders_only_the_missing_patients(folder, 
 
     with monkeypatch.context() as patched:
         patched.setattr(synthetic, "run_unordered", fail_at_the_last)
-        with pytest.raises(HeadrestError, match="no more"):
-            write_synthetic_set(folder, PATIENTS, 1, MATRIX)
+        refused("no more", write_synthetic_set, folder, PATIENTS, 1, MATRIX)
     assert not (folder / "set").exists()
     rendered = []
     monkeypatch.setattr(
@@ -121,8 +120,7 @@ def test_refuses_other_patients_damaged_lists_and_dead_processes(folder, monkeyp
         (PATIENTS[:1], MATRIX, "{", "damaged"),
     ):
         path.write_text(text)
-        with pytest.raises(HeadrestError, match=words):
-            write_synthetic_set(folder, patients, 1, matrix)
+        refused(words, write_synthetic_set, folder, patients, 1, matrix)
     died = lambda work, tasks, jobs: ((task, None) for task in tasks)  # noqa: E731
     monkeypatch.setattr(synthetic, "run_unordered", died)
     with pytest.raises(HeadrestError, match="synthetic-8400: two processes died"):
@@ -139,8 +137,7 @@ def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
     assert card["training"].items() >= {"held_out": 1, "trained": 11, "steps": 9}.items()
     again = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     assert again == card
-    with pytest.raises(HeadrestError, match="too few"):
-        synthetic.make_weights(tmp_path / "few", patients=2, settings=settings)
+    refused("too few", synthetic.make_weights, tmp_path / "few", patients=2, settings=settings)
     assert not (tmp_path / "few").exists()
     with pytest.raises(HeadrestError, match="other patients"):
         synthetic.make_weights(tmp_path, patients=13, jobs=1, settings=settings)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import CANARY, make_series, uid
+from conftest import CANARY, make_series, refused, uid
 from factories import clean_series, clean_tree, other_series, run_clean
 from PIL import Image
 
@@ -21,7 +21,6 @@ from headrest import read_series
 from headrest.clean import outputs
 from headrest.clean.page import write_page
 from headrest.clean.report import Report, read_results
-from headrest.util import HeadrestError
 
 VOID = {"meta", "input", "img"}
 LINKS = {"src", "href", "srcset", "action", "data", "poster", "style"}
@@ -263,8 +262,7 @@ def test_refuses_an_unusable_page_name_before_the_run(tmp_path, capsys):
         assert run_clean(tmp_path / "scan", tmp_path / "out", "--report", tmp_path / place) == 1
         assert capsys.readouterr().err.startswith("headrest: ")
         assert not (tmp_path / "out").exists()
-    with pytest.raises(HeadrestError, match="holds no cleaned series"):
-        write_page(tmp_path, tmp_path / "page.html")
+    refused("holds no cleaned series", write_page, tmp_path, tmp_path / "page.html")
 
 
 def test_command_writes_the_page_again_for_complete_series(tmp_path):

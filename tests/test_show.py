@@ -6,10 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import make_series
+from conftest import make_series, refused
 from PIL import Image, ImageColor
 
-from headrest import HeadrestError, read_series, series_from_array
+from headrest import read_series, series_from_array
 from headrest.__main__ import main
 from headrest.phantom import synthesize
 from headrest.segment.support import Support
@@ -245,22 +245,17 @@ def test_one_slice_and_an_untrained_network_without_loss(tmp_path, capsys):
 def test_error_names_the_missing_encoder_and_wrong_names_runs_and_places(
     kept, tmp_path, capsys, monkeypatch
 ):
-    with pytest.raises(HeadrestError, match="mp4"):
-        write_video(kept, tmp_path / "epochs.avi")
-    with pytest.raises(HeadrestError, match="train into"):
-        write_video(tmp_path, tmp_path / "epochs.mp4")
-    with pytest.raises(HeadrestError, match="written"):
-        write_video(kept, tmp_path / "no" / "folder.mp4")
+    refused("mp4", write_video, kept, tmp_path / "epochs.avi")
+    refused("train into", write_video, tmp_path, tmp_path / "epochs.mp4")
+    refused("written", write_video, kept, tmp_path / "no" / "folder.mp4")
     run = tmp_path / "run"
     shutil.copytree(kept, run)
     (run / "frames" / "epoch_0002.npz").write_bytes(b"PK")
-    with pytest.raises(HeadrestError, match="epoch_0002"):
-        write_video(run, tmp_path / "epochs.mp4")
+    refused("epoch_0002", write_video, run, tmp_path / "epochs.mp4")
     assert main(["video", str(run), str(tmp_path / "epochs.mp4")]) == 1
     assert "epoch_0002" in capsys.readouterr().err
     assert json.dumps([p.name for p in tmp_path.iterdir()]) == '["run"]'
     find = importlib.util.find_spec
     missing = lambda name: None if name == "imageio_ffmpeg" else find(name)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", missing)
-    with pytest.raises(HeadrestError, match="pip install imageio_ffmpeg"):
-        write_video(kept, tmp_path / "epochs.mp4")
+    refused("pip install imageio_ffmpeg", write_video, kept, tmp_path / "epochs.mp4")

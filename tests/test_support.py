@@ -6,11 +6,12 @@ from threading import Barrier
 import numpy as np
 import pydicom.data
 import pytest
+from conftest import refused
 from scipy.special import expit
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
-from headrest import HeadrestError, clean_series, find_support, read_series
+from headrest import clean_series, find_support, read_series
 from headrest.evaluate import metrics
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, VISIBLE_HU, scale
 from headrest.phantom import render, sample_parameters, synthesize, write_dicom
@@ -102,13 +103,11 @@ def test_refuses_a_keras_model_itself_and_valid_padding(preset):
 
     model = build_unet(preset, widths=(1, 1, 1))
     given = keras_probability(model) if preset == "valid3" else model
-    with pytest.raises(HeadrestError, match="the network returns"):
-        series_probability(BRIGHT[:, :64, :64], SPACING_MM, given)
+    refused("the network returns", series_probability, BRIGHT[:, :64, :64], SPACING_MM, given)
 
 
 def test_refuses_probabilities_that_are_not_finite():
-    with pytest.raises(HeadrestError, match="not finite"):
-        series_probability(BRIGHT, SPACING_MM, lambda x: classes(np.nan * x))
+    refused("not finite", series_probability, BRIGHT, SPACING_MM, lambda x: classes(np.nan * x))
 
 
 @pytest.mark.parametrize(("probabilities", "support"), [((0.3, 0.1), 0.75), ((0.05, 0.15), 0.25)])
@@ -236,8 +235,7 @@ def test_a_missing_package_is_named_with_its_pip_line(monkeypatch):
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name: None if name == missing else found(name)
     )
-    with pytest.raises(HeadrestError, match=f"pip install {missing}, or choose the method kmeans"):
-        check_method("network")
+    refused(f"pip install {missing}, or choose the method kmeans", check_method, "network")
 
 
 @pytest.mark.parametrize(
