@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from scipy import stats
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
 
+from headrest import series_from_array
 from headrest.evaluate import metrics
 from headrest.evaluate import tables as results
 from headrest.evaluate.compare import compare, difference, read_patient, read_scan, summary
@@ -182,6 +184,23 @@ def test_no_support_and_no_detection_scores_1_and_no_slice_nan():
     assert np.isnan(found["distance_mm"][0])
     assert all(np.isnan(values[0]) for values in summary(method_counts("ab"), "touching").values())
     assert np.isnan(difference(method_counts("ab"), method_counts("ab"), "dice", "touching")).all()
+    refused("no series to compare", compare, [], methods())
+
+
+def test_resamples_without_dense_support_have_no_distance():
+    """The control: the smallest distance of all, which they had, is no median of any patient."""
+    found = method_counts("abbb", dense_true=[0, 5, 5, 5], distance_mm=[0, 1, 5, 9])
+    assert summary(found)["distance_mm"] == [5, 5, 5]
+
+
+def test_a_network_finds_odd_slices_where_they_are(monkeypatch):
+    from headrest.segment.unet import build_unet
+
+    hu = np.full((1, 62, 63), -1000)
+    hu[0, 20:30, 20:30] = 40
+    monkeypatch.setattr("headrest.evaluate.methods.slice_probability", lambda _, hu: hu > 0)
+    found = by_network(build_unet("small"))(series_from_array(hu, (5, 3.5, 3.5)))
+    assert np.array_equal(found, hu > 0)
 
 
 def test_valid_network_finds_nothing_in_the_border_band(folders):
@@ -212,8 +231,8 @@ def test_read_scan_takes_the_series_that_fits_the_reference(tmp_path):
     assert case.support.sum() == 3 * 2 * 44
     assert not case.known[:, 40:50].any()
     assert not case.known[:, 50:][case.series.hu[:, 50:] <= -800].any()  # air, or dark foam
-    for wrong in (label[:2], label[:, :60]):
-        np.savez(path, label=wrong, label_tight=wrong)
+    for wrong, tight in ((label[:2],) * 2, (label[:, :60],) * 2, (label, label[:, :60])):
+        np.savez(path, label=wrong, label_tight=tight)
         refused(r"scan: ", read_scan, tmp_path / "scan", path)
 
 
@@ -227,6 +246,12 @@ def test_refuses_a_missing_or_damaged_truth(folders, tmp_path):
     refused(r"no array 'labels'.* synthesize the patient again", read_patient, tmp_path)
     (tmp_path / "truth.npz").unlink()
     refused(r"truth\.npz", read_patient, tmp_path)
+    shutil.copy(folders[0] / "truth.npz", tmp_path)
+    for damaged in ("{", "{}", "[]"):
+        (tmp_path / "parameters.json").write_text(damaged)
+        refused(r"parameters\.json: missing or damaged", read_patient, tmp_path)
+    (tmp_path / "0003.dcm").unlink()
+    refused(r"its truth is .*\(3, 256, 256\) for slices of \(2, ", read_patient, tmp_path)
 
 
 def test_kinds_and_groups_follow_the_truth(folders):

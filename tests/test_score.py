@@ -68,6 +68,7 @@ def test_surface_distance_equals_a_distance_transform(percent):
 ROOT = Path(__file__).parents[1]
 MM2 = 3.5 * 3.5
 ML = MM2 * 5 / 1000
+BESIDE = lambda n: [-112, -109.5, 5 * n]  # noqa: E731
 
 
 def reference(folder, shape):
@@ -136,23 +137,32 @@ def test_foam_counts_in_the_faint_figures_only(case):
     assert found["faint_lost_ml"] == found["lost_ml"]
 
 
-def other_matrix(case):
+def other_copy(case, **changes):
     shutil.rmtree(case / "cleaned")
-    make_series(case / "cleaned", hu=np.full((32, 32), -1000))
+    make_series(case / "cleaned", **changes)
 
 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
         (lambda case: (case / "cleaned" / "02.dcm").unlink(), "1 of 3 slices are missing"),
-        (lambda case: reference(case, (2, 8, 8)), "reference"),
-        (other_matrix, "slices of"),
+        (lambda case: reference(case, (2, 8, 8)), r"reference.npz has .*\(2, 8, 8\)"),
+        (lambda case: other_copy(case, hu=np.full((32, 32), -1000)), "slices of"),
+        (lambda case: other_copy(case, ImagePositionPatient=BESIDE), "2.5 mm beside"),
         (lambda case: (case / "reference.npz").write_bytes(b"PK"), "damaged or missing"),
     ],
 )
 def test_refuses_what_cannot_be_compared(case, fault, words):
     fault(case)
     refused(words, score, *arguments(case))
+
+
+def test_one_slice_has_its_own_thickness(case):
+    for folder in ("scan", "cleaned"):
+        for name in ("02.dcm", "03.dcm"):
+            (case / folder / name).unlink()
+    reference(case, (1, 64, 64))
+    assert score(*arguments(case))["residual_ml"] == pytest.approx(44 * ML, abs=1e-3)
 
 
 @pytest.mark.slow

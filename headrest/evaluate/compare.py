@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from headrest.dicom import find_series, load_series, read_series
-from headrest.dicom.series import Series
+from headrest.dicom.series import Series, check_shape
 from headrest.evaluate import metrics
 from headrest.evaluate.methods import Method
-from headrest.evaluate.score import MIN_SUPPORT_PIXELS, reference_labels
+from headrest.evaluate.score import MIN_SUPPORT_PIXELS, REFERENCE_ARRAYS, reference_labels
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT, VISIBLE_HU
 from headrest.phantom import read_truth
 from headrest.segment.morphology import ABSENT, FREE, TOUCHING
@@ -60,33 +60,54 @@ class Case:
 
 
 def read_patient(folder: str | Path) -> Case:
-    """Read a synthetic patient that `headrest.phantom.write_dicom` wrote; HeadrestError where the
-    slices or their truth cannot be read."""
+    """Read a synthetic patient.
+
+    Parameters
+    ----------
+    folder : path, as `headrest.phantom.write_dicom` wrote it.
+
+    Raises
+    ------
+    HeadrestError
+        Where slices or truth are missing, damaged, or do not belong together.
+    """
     folder = Path(folder)
     series, truth = read_series(folder), read_truth(folder)
-    parameters = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
-    labels = truth["labels"]
+    labels, parameters = truth["labels"], folder / "parameters.json"
+    check_shape(labels, series, f"{folder}: its truth is ")
+    try:
+        kind = json.loads(parameters.read_text(encoding="utf-8"))["contact_kind"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HeadrestError(f"{parameters}: missing or damaged; synthesize it again") from error
     groups = np.where(truth["contact"], TOUCHING, FREE)
     groups[~(labels == SUPPORT).any((1, 2))] = ABSENT
-    kind = parameters["contact_kind"]
     return Case(folder.name, series, labels, labels == PATIENT, groups, kind)
 
 
 def read_scan(folder: str | Path, reference: str | Path) -> Case:
-    """Read a real scan that has a reference, an .npz file of data/reference.
+    """Read a real scan that has a reference.
 
-    The folder is searched with all subfolders for the series with as many slices; HeadrestError
-    where none fits, or several do. Slices of the Case are "free" or "absent": a reference does not
-    say where the support touches.
+    Parameters
+    ----------
+    folder : path, searched with all subfolders for the series with as many slices.
+    reference : path of an .npz file of data/reference.
+
+    Returns
+    -------
+    Case. Its slices are "free" or "absent": a reference does not say where the support touches.
+
+    Raises
+    ------
+    HeadrestError
+        Where no series fits the reference, or several do.
     """
-    label, tight = read_arrays(reference, ("label", "label_tight")).values()
-    fitting = [found for found in find_series(folder).series if len(found.files) == len(label)]
+    arrays = read_arrays(reference, REFERENCE_ARRAYS)
+    n = len(arrays["label"])
+    fitting = [found for found in find_series(folder).series if len(found.files) == n]
     if len(fitting) != 1:
-        raise HeadrestError(f"{folder}: {len(fitting)} series of {len(label)} slices, not one")
+        raise HeadrestError(f"{folder}: {len(fitting)} series of {n} slices, not one")
     series = load_series(fitting[0])
-    if series.hu.shape != label.shape:
-        raise HeadrestError(f"{folder}: {series.hu.shape}, but {reference} has {label.shape}")
-    labels, patient = reference_labels(series.hu, label, tight)
+    labels, patient = reference_labels(series, arrays, f"{folder}: {reference} has ")
     groups = np.where((labels == SUPPORT).any((1, 2)), FREE, ABSENT)
     return Case(Path(reference).stem, series, labels, patient, groups)
 
@@ -145,6 +166,11 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
     -------
     dict of str to MethodCounts, all of the same slices in the same order. Dice of all support
     compares masks without their partial-volume boundary; the rest counts what is removed.
+
+    Raises
+    ------
+    HeadrestError
+        Where there are no cases.
     """
     counts: dict[str, list] = {name: [] for name in chosen}
     for case in cases:
@@ -155,6 +181,8 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
             cpu_ms = 1000 * (time.process_time() - start) / len(hu)
             masks = (found.mask, found.removed) if isinstance(found, Support) else (found, found)
             counts[name].append(_count(case, *masks) | {"cpu_ms": np.full(len(hu), cpu_ms)})
+    if not all(counts.values()):
+        raise HeadrestError("no series to compare the methods on")
     return {
         name: MethodCounts(**{key: np.concatenate([one[key] for one in each]) for key in each[0]})
         for name, each in counts.items()
@@ -166,11 +194,10 @@ def _count(case, mask, removed):
     hu, spacing_mm, known, true = case.series.hu, case.series.spacing_mm, case.known, case.support
     dense, faint = true & (hu > DENSE_HU), true & (hu > VISIBLE_HU)
     dense_found = removed & (hu > DENSE_HU) & known
-    compared = {"": (true, mask, known), "dense_": (dense, dense_found, known)}
     inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
-    compared["border_"] = (true[inner], mask[inner], known[inner])
-    overlaps = {prefix: metrics.count_slices(*masks) for prefix, masks in compared.items()}
-    overlaps["border_"] = overlaps[""] - overlaps["border_"]
+    whole = metrics.count_slices(true, mask, known)
+    overlaps = {"": whole, "dense_": metrics.count_slices(dense, dense_found, known)}
+    overlaps["border_"] = whole - metrics.count_slices(true[inner], mask[inner], known[inner])
     counts = {
         prefix + name: n
         for prefix, overlap in overlaps.items()
@@ -181,17 +208,27 @@ def _count(case, mask, removed):
     counts |= {name: np.count_nonzero(one, axis=(1, 2)) for name, one in masks.items()}
     pairs, mm = zip(dense, dense_found), spacing_mm[1:]
     counts["distance_mm"] = np.array([metrics.surface_distance_mm(*pair, mm) for pair in pairs])
-    counts |= {"indices": np.arange(len(hu)), "groups": case.groups, "pixels": overlaps[""][3]}
+    counts |= {"indices": np.arange(len(hu)), "groups": case.groups, "pixels": whole[3]}
     constants = {"names": case.name, "kinds": case.kind, "voxel_ml": np.prod(spacing_mm) / 1000}
     return counts | {name: np.full(len(hu), value) for name, value in constants.items()}
 
 
 def patient_weights(names: np.ndarray, samples: int = RESAMPLES) -> np.ndarray:
-    """How often each slice counts in each resample: float array (1 + samples, n), row 0 once each.
+    """Sample how often each slice counts in each resample of the patients.
 
-    `names` has the patient of each slice, (n,). The seed is the same for two methods, so that their
-    differences are paired.
+    The seed is the same for two methods, so that their differences are paired.
 
+    Parameters
+    ----------
+    names : str array (n,), the patient of each slice.
+    samples : int, number of resamples.
+
+    Returns
+    -------
+    float array (1 + samples, n). In the first row each slice counts once.
+
+    Examples
+    --------
     >>> patient_weights(np.array(["a", "a", "b"]), samples=1).tolist()
     [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
@@ -202,13 +239,20 @@ def patient_weights(names: np.ndarray, samples: int = RESAMPLES) -> np.ndarray:
 
 
 def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures of a method under m weightings (m, n) of its n slices, as by `patient_weights`: dict
-    of float arrays (m,).
+    """Compute the measures of a method under several weightings of its slices.
 
-    Dice, IoU and accuracy are of all pixels together, `case_dice` is the mean of the Dice of each
-    patient; `all_background` is the accuracy of an empty mask; ml are means per patient; `solved`
-    is a share of slices; distance and CPU time are medians, the distance over slices with a dense
-    support. "dense" is above -500 HU, "faint" above -800 HU.
+    Parameters
+    ----------
+    counts : MethodCounts of n slices.
+    weights : float array (m, n), as `patient_weights` returns it.
+
+    Returns
+    -------
+    dict of float arrays (m,). Dice, IoU and accuracy are of all pixels together, `case_dice` is the
+    mean of the Dice of each patient; `all_background` is the accuracy of an empty mask; ml are
+    means per patient; `solved` is a share of slices; distance and CPU time are medians, the
+    distance over slices with a dense support, NaN without any. "dense" is above -500 HU, "faint"
+    above -800 HU.
     """
 
     def parts(prefix: str, weight: np.ndarray = weights) -> list[np.ndarray]:
@@ -245,46 +289,64 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
 
 
 def _median(values, weights):
+    """Lower median for each row of weights; NaN where all of them are 0."""
     if not len(values):
         return np.full(len(weights), np.nan)
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[:, order], 1)
-    return values[order][(reached >= reached[:, -1:] / 2).argmax(1)]
+    medians = values[order][(reached >= reached[:, -1:] / 2).argmax(1)]
+    return np.where(reached[:, -1] > 0, medians, np.nan)
 
 
 def summary(counts: MethodCounts, group: str | None = None) -> dict[str, list[float]]:
-    """Measures of a method with their intervals, over all slices or one group of them.
+    """Compute the measures of a method with their intervals.
 
-    Returns [value, low, high] for each of `measures`, and for "worst" and "dense_worst", the Dice
+    Parameters
+    ----------
+    counts : MethodCounts, as `compare` returns them.
+    group : "free", "touching" or "absent", optional, to take its slices alone.
+
+    Returns
+    -------
+    dict of [value, low, high], for each of `measures`, and for "worst" and "dense_worst", the Dice
     of the worst slice, which has no interval. NaN where the group has no slices.
     """
     chosen = counts if group is None else counts.take(counts.groups == group)
-    empty = not len(chosen.names)
-    shown = counts if empty else chosen  # an empty group takes the names of the measures from all
-    found = measures(shown, patient_weights(shown.names))
+    if not len(chosen.names):
+        names = (*measures(counts, patient_weights(counts.names, 0)), "worst", "dense_worst")
+        return {name: [np.nan] * 3 for name in names}
+    found = measures(chosen, patient_weights(chosen.names))
     lowest = {
         "worst": chosen.dice()[chosen.worst(1)],
         "dense_worst": chosen.dense_dice()[chosen.worst(1, dense=True)],
     }
-    intervals = {name: [np.nan] * 3 if empty else _interval(v) for name, v in found.items()}
-    return intervals | {
-        k: [float(v[0]) if len(v) else np.nan, np.nan, np.nan] for k, v in lowest.items()
-    }
+    return {name: _interval(values) for name, values in (found | lowest).items()}
 
 
 def _interval(values):
+    """The first value, and percentiles of the others, without resamples that have no value."""
+    resampled = values[1:][~np.isnan(values[1:])]
+    if not len(resampled):
+        return [float(values[0]) if len(values) else np.nan, np.nan, np.nan]
     # No interpolation: between a finite and an infinite distance it gives NaN.
-    ends = np.percentile(values[1:], INTERVAL_PERCENT, method="inverted_cdf")
+    ends = np.percentile(resampled, INTERVAL_PERCENT, method="inverted_cdf")
     return [float(value) for value in (values[0], *ends)]
 
 
 def difference(
     one: MethodCounts, other: MethodCounts, measure: str = "dice", group: str | None = None
 ) -> list[float]:
-    """Difference of a measure, a key of `measures`, between two methods: [value, low, high].
+    """Compute the difference of a measure between two methods, paired by patient.
 
-    It is `one` minus `other`, of the same slices, paired by patient; `group` is as for `summary`.
-    NaN where the group has no slices.
+    Parameters
+    ----------
+    one, other : MethodCounts of the same slices.
+    measure : str, a key of `measures`.
+    group : as for `summary`.
+
+    Returns
+    -------
+    [value, low, high] of `one` minus `other`; NaN where the group has no slices.
     """
     chosen = slice(None) if group is None else one.groups == group
     one, other = one.take(chosen), other.take(chosen)

@@ -176,9 +176,9 @@ def by_network(model: Any) -> Method:
         shape = series.hu.shape[1:]
         size = next(n for n in count(max(shape)) if layer_sizes(model, n))
         seen = slice_probability(model, fit_to_matrix(series.hu, size, FLOOR))
-        lead = [(max(shape) - n) // 2 for n in shape]
+        lead = [(size - n) // 2 for n in shape]
         rows, columns = (slice(start, start + n) for start, n in zip(lead, shape))
-        return fit_to_matrix(seen, max(shape), 0)[:, rows, columns] >= 0.5
+        return fit_to_matrix(seen, size, 0)[:, rows, columns] >= 0.5
 
     return find
 

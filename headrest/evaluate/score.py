@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from headrest.dicom import read_series
+from headrest.dicom import Series, read_series
+from headrest.dicom.series import check_shape
 from headrest.evaluate.metrics import count_slices, dice_from_counts
 from headrest.hounsfield import AIR, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT, VISIBLE_HU
 from headrest.segment.components import classify, find_components, measure
@@ -14,8 +15,9 @@ from headrest.segment.kmeans import kmeans_threshold
 from headrest.util import HeadrestError
 from headrest.util.files import read_arrays
 
+REFERENCE_ARRAYS = ("label", "label_tight")
 LABEL_OUTSIDE, LABEL_PATIENT = 0, 1
-"""Labels of a reference, see data/reference; 2 is unknown."""
+"""Arrays of a reference and their values, see data/reference; 2 is unknown."""
 
 MIN_SUPPORT_PIXELS = 30
 """The Dice of a slice with fewer pixels of support is noise; the scoring script of the references
@@ -29,17 +31,29 @@ MIN_PIXELS = 200
 
 
 def reference_labels(
-    hu: np.ndarray, label: np.ndarray, tight: np.ndarray
+    series: Series, reference: Mapping[str, np.ndarray], where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a real scan in HU, by `label` and `label_tight` of its reference (data/reference).
+    """Labels of a real scan, by the `REFERENCE_ARRAYS` of its reference.
 
-    Outside the patient, all above `VISIBLE_HU` is support; the rest, foam or air, is ignored. The
-    second array is the patient above `DENSE_HU`, bool: skin included, which the labels ignore.
+    Outside the patient, all above `VISIBLE_HU` is support; the rest, foam or air, is ignored.
+
+    Returns
+    -------
+    labels : uint8 array (slices, rows, columns), see `headrest.hounsfield`.
+    patient : bool array of that shape, above `DENSE_HU`; with the skin, which the labels ignore.
+
+    Raises
+    ------
+    HeadrestError
+        For a reference of another shape; the text begins with `where`.
     """
-    labels = np.full(hu.shape, IGNORE_LABEL, np.uint8)
+    for array in reference.values():
+        check_shape(array, series, where)
+    label, tight = reference.values()
+    labels = np.full(label.shape, IGNORE_LABEL, np.uint8)
     labels[label == LABEL_PATIENT] = PATIENT
-    labels[(label == LABEL_OUTSIDE) & (hu > VISIBLE_HU)] = SUPPORT
-    return labels, (tight == LABEL_PATIENT) & (hu > DENSE_HU)
+    labels[(label == LABEL_OUTSIDE) & (series.hu > VISIBLE_HU)] = SUPPORT
+    return labels, (tight == LABEL_PATIENT) & (series.hu > DENSE_HU)
 
 
 def score(
@@ -76,29 +90,31 @@ def score(
         refuses a folder: several series, HU that cannot be trusted.
     """
     before, after = read_series(original), read_series(cleaned)
-    label, tight = read_arrays(reference, ("label", "label_tight")).values()
-    if not before.hu.shape == label.shape == tight.shape:
-        raise HeadrestError(f"{original}: {before.hu.shape}, but {reference} has {label.shape}")
-    positions, found = _positions(before), _positions(after)
-    missing = len(set(positions) - set(found))
+    arrays = read_arrays(reference, REFERENCE_ARRAYS)
+    labels, patient = reference_labels(before, arrays, f"{original}: {reference} has ")
+    depths, found = _depths(before), _depths(after)
+    missing = len(set(depths) - set(found))
     if missing:
-        raise HeadrestError(f"{cleaned}: {missing} of {len(positions)} slices are missing")
+        raise HeadrestError(f"{cleaned}: {missing} of {len(depths)} slices are missing")
     if after.hu.shape[1:] != before.hu.shape[1:]:
-        raise HeadrestError(f"{cleaned}: slices of {after.hu.shape[1:]}, not {label.shape[1:]}")
-    counts = _counts(before.hu, after.hu[np.searchsorted(found, positions)], label, tight)
-    distance = float(np.median(np.diff(positions))) if len(positions) > 1 else 1.0
-    return _scores(counts, (distance, *before.spacing_mm[1:]))
+        raise HeadrestError(f"{cleaned}: slices of {after.hu.shape[1:]}, not {labels.shape[1:]}")
+    chosen = np.searchsorted(found, depths)
+    apart_mm = abs(after.positions[chosen] - before.positions).max()
+    if apart_mm > min(before.spacing_mm[1:]) / 2:
+        raise HeadrestError(f"{cleaned}: slices that lie {apart_mm:.1f} mm beside the original")
+    distance = np.median(np.diff(depths)) if len(depths) > 1 else before.spacing_mm[0]
+    counts = _counts(before.hu, after.hu[chosen], labels, patient)
+    return _scores(counts, (float(distance), *before.spacing_mm[1:]))
 
 
-def _positions(series):
+def _depths(series):
     """Positions along the normal in mm, ascending; to 0.01, as some tools write fewer digits."""
     normal = np.cross(series.orientation[:3], series.orientation[3:])
     return np.round(series.positions @ normal, 2)
 
 
-def _counts(before, after, label, tight):
+def _counts(before, after, labels, patient):
     """Pixels per slice: dict of int arrays (slices,)."""
-    labels, patient = reference_labels(before, label, tight)
     known, support = labels != IGNORE_LABEL, labels == SUPPORT
     removed, dense = abs(before - after) > 0.5, before > DENSE_HU
     masks = {
@@ -150,11 +166,17 @@ def _dices(counts, suffix):
 
 
 def appearance(hu: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
-    """Measure noise, sharpness and HU of a series in HU (slices, rows, columns), -1024 outside the
-    field of view, of a spacing (z, y, x).
+    """Measure noise, sharpness and HU of a series.
 
-    Returns medians over the slices that have the measure, NaN where none has. Noise is the standard
-    deviation of the difference to a 5 x 5 mean.
+    Parameters
+    ----------
+    hu : array (slices, rows, columns), in HU, -1024 outside the field of view.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    dict of float, by measure with its unit: medians over the slices that have it, NaN where none
+    has. Noise is the standard deviation of the difference to a 5 x 5 mean.
     """
     slices = [_measure_slice(np.asarray(one, np.float32), spacing_mm[1:]) for one in hu]
     values = {name: np.array([one[name] for one in slices]) for name in slices[0]}
@@ -165,8 +187,8 @@ def appearance(hu: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
 def compare_appearance(
     synthetic: Sequence[dict[str, float]], real: Mapping[str, dict[str, float]]
 ) -> dict[str, list]:
-    """Columns of `headrest.util.table`: 5, 50 and 95 % of the measures by `appearance` of synthetic
-    studies, and those of real ones, by name."""
+    """Columns of `headrest.util.table`: 5, 50 and 95 % of the measures of synthetic studies, and
+    those of real ones, by name; all as `appearance` returns them."""
     columns: dict[str, list] = {"measure": list(synthetic[0])}
     for q in (5, 50, 95):
         columns[f"{q} %"] = [np.nanpercentile([s[m] for s in synthetic], q) for m in synthetic[0]]
