@@ -25,6 +25,7 @@ from headrest.phantom import synthesize_patients
 from headrest.segment.support import Support
 from headrest.show import figures as plots
 from headrest.show.methods import draw_bound, draw_risk_coverage, draw_trade_off
+from headrest.show.scans import draw_hardest
 
 SEEDS = (8301, 8302, 8303)
 TESTED = ("fixed ellipse", "row and column runs", "largest component", "K-Means + components")
@@ -337,6 +338,16 @@ def test_columns_per_kind_border_and_case(counted):
     assert cases["residual support ml"] == [10, 30]
     border = results.border_columns(results.summarize(counted), counted)
     assert border["support in the border band %"] == [0, 0]
+
+
+def test_the_hardest_slices_stand_below_their_truth(folders, chosen, compared):
+    """Three slices have support: a row of four would shift the slices of the second row."""
+    (name, counts), *_ = compared.items()
+    figure = draw_hardest({name: counts}, chosen, folders[0].parent, count=99)
+    n = len(counts.worst(99))
+    grid = figure.axes[0].images[0].get_array()
+    assert grid.shape == (2 * (-(-256 // 3) + 4), n * (-(-256 // 3) + 4), 3)
+    plots.plt.close(figure)
 
 
 def test_figures_can_be_drawn(counted, tmp_path):

@@ -136,7 +136,7 @@ def test_pixel_shuffle_is_a_transposed_convolution(step):
 
 
 def test_drawing_shows_every_level():
-    from headrest.show.methods import architecture, draw_architecture
+    from headrest.show.methods import architecture, draw_architecture, operations
 
     model = unet.build_unet("valid3")
     blocks = architecture(model)
@@ -150,6 +150,7 @@ def test_drawing_shows_every_level():
     assert all(f"{size} x {size}" in words for size in (512, 508, 250, 121, 238, 472))
     figure.clear()
     refused("508 and 512", architecture, model, 510)
+    refused("508 and 512", operations, model, 510)
 
 
 def test_nothing_loads_keras_or_matplotlib_before_it_is_needed():

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,6 +78,11 @@ def test_montage_averages_pixels_separates_tiles_and_fits_labels_into_them():
 def test_left_of_the_patient_is_marked():
     assert image_sides([1, 0, 0, 0, 1, 0]) == "RL"
     assert image_sides([-1, 0, 0, 0, 1, 0]) == "LR"
+    lying = series_from_array(np.full((3, 40, 40), -1000), (5, 3, 3))
+    lying = replace(lying, orientation=np.array([0.1, -0.995, 0, 0.995, 0.1, 0]))  # on the side
+    figure = scans.draw_slice(lying)
+    assert [text.get_text() for text in figure.axes[0].texts][:2] == ["P", "A"]
+    plt.close(figure)
     figure = show_slices([np.zeros((100, 100))], spacing_mm=(5, 1, 1), sides="LR")
     (axis,) = figure.axes
     places = {text.get_text(): text.get_position()[0] for text in axis.texts}
@@ -87,7 +94,10 @@ def test_left_of_the_patient_is_marked():
 def test_saved_pictures_are_small(tmp_path):
     figure = show_slices([np.zeros((8, 8))])
     save(figure, tmp_path / "one.png")
+    for name in ("one.jpeg", "one.svg"):
+        save(figure, tmp_path / name)
     save(figure, tmp_path / "one.jpg", close=True)
+    assert (tmp_path / "one.jpeg").read_bytes() == (tmp_path / "one.jpg").read_bytes()
     assert figure.number not in plt.get_fignums()
     with Image.open(tmp_path / "one.png") as png, Image.open(tmp_path / "one.jpg") as jpg:
         assert (png.mode, jpg.format, jpg.size) == ("P", "JPEG", png.size)
@@ -110,6 +120,9 @@ def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeyp
     assert axis.get_title(loc="left") == "slice 20 of 40, air window"
     assert len(axis.collections) == 2  # outlines of support and patient
     plt.close(figure)
+    for show in (browse, partial(scans.draw_cleaned, masks={"one": shell[1].mask}, slices=[1])):
+        with pytest.raises(HeadrestError, match="no window 'lung': choose from wide"):
+            show(shell[0], window="lung")
     widgets = pytest.importorskip("ipywidgets")
     monkeypatch.setattr(scans, "_has_widgets", lambda: True)
     plt.close("all")
@@ -135,6 +148,10 @@ def test_cleaned_slices_and_surfaces_show_no_support(shell):
     assert np.ptp(marked, axis=2).any()
     assert not np.ptp(after, axis=2).any()
     assert (after[..., 0] == 0).sum() > (before[..., 0] == 0).sum()
+    plt.close(figure)
+    air = series_from_array(np.full((2, 40, 40), -1000), (5, 3, 3))
+    figure = scans.draw_cleaned(air, {"one": air.hu > 0}, [0, 1])
+    assert figure.axes[0].images[0].get_array().shape == (2 * 44, 3 * 44, 3)
     plt.close(figure)
     figure = scans.draw_surface(series, support.mask, (0.0, 180.0))
     pictures = [axis.images[0].get_array() for axis in figure.axes]

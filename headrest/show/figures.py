@@ -55,12 +55,19 @@ if "ipykernel" in sys.modules:
 
 
 def save(figure: Figure, path: str | Path, close: bool = False) -> None:
-    """Store a figure at `SAVED_DPI`: .jpg for slices, or .png of at most 256 colours for lines. A
-    closed figure is not shown below its cell."""
-    if Path(path).suffix == ".jpg":
-        figure.savefig(path, dpi=SAVED_DPI, pil_kwargs={"quality": 85})
-    else:
-        figure.savefig(path, dpi=SAVED_DPI)
+    """Store a figure at `SAVED_DPI`.
+
+    Parameters
+    ----------
+    figure : Figure
+    path : path of .jpg for slices, of .png for lines, which gets at most 256 colours, or of another
+        format of matplotlib.
+    close : bool; a closed figure is not shown below its cell.
+    """
+    suffix = Path(path).suffix.lower()
+    options: dict = {"pil_kwargs": {"quality": 85}} if suffix in (".jpg", ".jpeg") else {}
+    figure.savefig(path, dpi=SAVED_DPI, **options)
+    if suffix == ".png":
         with Image.open(path) as picture:
             small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         small.save(path, optimize=True)
@@ -89,7 +96,11 @@ def show_slices(
     color : colour of the masks.
     spacing_mm : (..., y, x) in mm, optional, or one such per image: for a scale bar and the letters
         of `sides`.
-    sides : side of the patient at the left and the right edge of the image, see `image_sides`.
+    sides : of the patient at the left and the right edge of the image, see `image_sides`.
+
+    Returns
+    -------
+    Figure with one axis per image.
     """
     shape = images[0].shape
     height = WIDTH_IN / len(images) * shape[0] / shape[1] + 0.7
@@ -107,21 +118,33 @@ def show_slices(
 
 
 def image_sides(orientation: Sequence[float] | np.ndarray) -> str:
-    """Side of the patient at the left and the right edge of an image, by its orientation.
+    """Find the sides of the patient at the left and the right edge of an axial image.
 
-    Image Orientation (Patient) (0020,0037): the first three numbers point along the columns, and x
-    increases to the left of the patient (DICOM PS3.3 C.7.6.2.1.1).
+    Parameters
+    ----------
+    orientation : six numbers, Image Orientation (Patient) (0020,0037). The first three are the
+        direction from left to right in the image; x increases to the left of the patient, y to the
+        back (DICOM PS3.3 C.7.6.2.1.1).
 
-    >>> image_sides((1, 0, 0, 0, 1, 0))
-    'RL'
+    Returns
+    -------
+    Two letters of R (right), L (left), A (anterior) and P (posterior).
+
+    Examples
+    --------
+    >>> image_sides((1, 0, 0, 0, 1, 0)), image_sides((0, 1, 0, -1, 0, 0))  # supine, on the side
+    ('RL', 'AP')
     """
-    return "RL" if orientation[0] >= 0 else "LR"
+    x, y = orientation[:2]
+    sides = "RL" if abs(x) >= abs(y) else "AP"
+    return sides if x + y >= 0 else sides[::-1]
 
 
 def mark_sides_and_scale(
     axis: Axes, shape: Sequence[int], spacing_mm: Sequence[float], sides: str = "RL"
 ) -> None:
-    """Write R and L at the edges of a slice, and draw a scale bar of `SCALE_BAR_MM` mm."""
+    """Write the letters of `image_sides` at the edges of a slice, and draw a scale bar of
+    `SCALE_BAR_MM` mm; `shape` is (rows, columns), `spacing_mm` (..., x)."""
     rows, columns = shape
     for x, letter, align in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
         _write(axis, x * columns, 0.05 * rows, letter, ha=align)
@@ -143,8 +166,19 @@ def overlay(
     width: float = WIDE[1],
     color: str = SUPPORT_COLOR,
 ) -> np.ndarray:
-    """Convert a slice in HU to RGB (rows, columns, 3), 0 to 1, with a mask: bool, in a colour, or
-    a label image in `LABEL_COLORS`."""
+    """Convert a slice to RGB, with a mask in colour.
+
+    Parameters
+    ----------
+    image : float array (rows, columns), in HU.
+    mask : bool array of that shape, in `color`; or a label image, in `LABEL_COLORS`; or None.
+    center, width : float, the window in HU.
+    color : any colour of matplotlib.
+
+    Returns
+    -------
+    float array (rows, columns, 3), 0 to 1.
+    """
     rgb = np.repeat(window(image, center, width)[..., None], 3, axis=2)
     if mask is None:
         return rgb
@@ -177,6 +211,10 @@ def montage(
     step : int, pixels of a slice along each axis that are averaged to one.
     labels : sequence of str, optional, written into the corner of each slice.
     column_titles, row_titles : sequence of str, optional, above and beside the grid.
+
+    Returns
+    -------
+    Figure with one axis.
     """
     marked = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
     small = [np.asarray(Image.fromarray(np.float32(one)).reduce(step)) for one in volume]
@@ -206,7 +244,14 @@ def montage(
 def histogram(
     values: np.ndarray, xlabel: str, marks: Mapping[str, float] | None = None, title: str = ""
 ) -> Figure:
-    """Draw a histogram with a logarithmic count; `marks` are named vertical lines."""
+    """Draw a histogram with a logarithmic count.
+
+    Parameters
+    ----------
+    values : array of any shape.
+    xlabel, title : str
+    marks : dict of name to value, optional, drawn as vertical lines.
+    """
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8))
     axis.hist(np.ravel(values), bins=256, log=True, color=SECOND_COLOR)
     for i, (name, value) in enumerate((marks or {}).items()):

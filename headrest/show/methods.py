@@ -1,6 +1,7 @@
 """Figures of methods: K-Means, components, networks (which load Keras), and their comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from headrest.evaluate.methods import BASELINES
+from headrest.evaluate.methods import BASELINES, KMEANS, NOTHING, PRETRAINED
 from headrest.evaluate.risk import area_under_risk, bounds, calibrate, risk_coverage, share_within
-from headrest.hounsfield import DENSE_HU
+from headrest.hounsfield import DENSE_HU, FLOOR
 from headrest.segment import components
 from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
 from headrest.show.figures import WIDTH_IN, overlay, plt
@@ -28,13 +29,19 @@ SMALLEST_MM2 = 5.0
 
 MARKERS = "os^vDPX*<>hpd"
 
-LABELLED = ("pretrained", "K-Means + components", "nothing removed")
+LABELLED = (PRETRAINED, KMEANS, NOTHING)
 """Methods named beside their point as well as in the legend."""
 
 
 def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -> Figure:
-    """Draw a slice in HU, of a spacing (y, x), its `k` K-Means clusters, and its components in the
-    colours of their classes."""
+    """Draw a slice, its K-Means clusters, and its components in the colours of their classes.
+
+    Parameters
+    ----------
+    hu : float array (rows, columns), in HU.
+    spacing_mm : (y, x) in mm.
+    k : int, number of clusters.
+    """
     centers, threshold = kmeans_centers(hu, k), kmeans_threshold(hu, k)
     clusters = abs(hu[..., None] - centers).argmin(-1)
     labels, count = components.find_components(hu > threshold)
@@ -58,14 +65,20 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -
 def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
     """Measure the components of all slices of synthetic studies, with their class by the truth.
 
-    Returns arrays (n,): "mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm", "guess" (class by
+    Parameters
+    ----------
+    studies : iterable of headrest.phantom.Study
+
+    Returns
+    -------
+    dict of arrays (n,): "mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm", "guess" (class by
     `headrest.segment.components.classify`) and "truth" (a key of `TRUTH_COLORS`).
     """
     names = ("mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm")
     rows: dict[str, list] = {name: [] for name in (*names, "guess", "truth")}
     for study in studies:
         for hu, support, patient in zip(study.hu, study.support, study.patient):
-            hu = np.maximum(hu, -1024).astype(np.float32)
+            hu = np.maximum(hu, FLOOR).astype(np.float32)
             threshold = kmeans_threshold(hu)
             labels, count = components.find_components(hu > threshold)
             found = components.measure(labels, count, hu, threshold, study.spacing_mm[1:])
@@ -117,11 +130,20 @@ def _draw_limits(axis: Axes) -> None:
 
 
 def architecture(model: Any, size: int = 512) -> dict[str, list]:
-    """List the levels of the encoder and of the decoder, for slices of `size` x `size`.
+    """List the levels of the encoder and of the decoder.
 
-    Returns columns for `headrest.util.table`: "block" (down0, down1, ..., up0), "size" (rows and
+    Parameters
+    ----------
+    model : keras.Model of `headrest.segment.unet`
+    size : int, rows and columns of a slice; HeadrestError where the model cannot downsample them.
+
+    Returns
+    -------
+    dict of columns for `headrest.util.table`: "block" (down0, down1, ..., up0), "size" (rows and
     columns of its output), "features", "convolutions", "parameters".
 
+    Examples
+    --------
     >>> from headrest.segment.unet import build_unet
     >>> architecture(build_unet("small"), 64)["size"]
     [32, 16, 8, 16, 32]
@@ -148,16 +170,20 @@ def architecture(model: Any, size: int = 512) -> dict[str, list]:
 
 
 def operations(model: Any, size: int = 512) -> int:
-    """Floating-point operations of the convolutions for one slice.
+    """Count the floating-point operations of the convolutions for one slice.
 
     A training step takes three times as many: forward, and backward to inputs and weights.
+    Arguments and errors as of `architecture`.
 
+    Examples
+    --------
     >>> from headrest.segment.unet import build_unet
     >>> round(operations(build_unet("original")) / 1e9, 1)
     57.3
     """
-    from headrest.segment.unet import PixelShuffle, layer_sizes
+    from headrest.segment.unet import PixelShuffle, layer_sizes, output_size
 
+    output_size(model, size)  # refuses other sizes
     sizes, total = layer_sizes(model, size), 0
     for layer in model.layers:
         if layer.weights:
@@ -170,6 +196,7 @@ def draw_architecture(model: Any, size: int = 512) -> Figure:
     """Draw a network: one bar per block, as long as the features are many; one row per level.
 
     A size in brackets is that of the decoder, where convolutions without padding change it.
+    Arguments and errors as of `architecture`.
     """
     from headrest.segment.unet import output_size
 
@@ -214,12 +241,17 @@ def _arrow(axis, start, end, dashed=False):
 def draw_trade_off(summaries: Mapping) -> Figure:
     """Plot removed patient against residual support, one point per method. Lower left is better.
 
-    `summaries` are those of `headrest.evaluate.tables.summarize`; free supports are above, touching
-    ones below, with 95 % intervals.
+    Parameters
+    ----------
+    summaries : as `headrest.evaluate.tables.summarize` returns them.
+
+    Returns
+    -------
+    Figure with free supports above and touching ones below, with 95 % intervals.
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
     for axis, group in zip(axes, ("free", "touching")):
-        for marker, (name, groups) in zip(2 * MARKERS, summaries.items()):
+        for marker, (name, groups) in zip(cycle(MARKERS), summaries.items()):
             _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
         title = f"{group} support: removed patient, ml"
         axis.set_xscale("symlog", linthresh=1)
@@ -234,7 +266,7 @@ def draw_trade_off(summaries: Mapping) -> Figure:
 
 def _point(axis, name, x, y, marker):
     color = OTHER_COLOR if name in BASELINES else SECOND_COLOR
-    color = SUPPORT_COLOR if name.startswith("pretrained") else color
+    color = SUPPORT_COLOR if name.startswith(PRETRAINED) else color
     bars = [[[max(v - low, 0)], [max(high - v, 0)]] for v, low, high in (y, x)]
     style = {"fmt": marker, "color": color, "elinewidth": 0.8, "alpha": 0.85}
     axis.errorbar(x[0], y[0], *bars, label=name, **style)
@@ -247,8 +279,14 @@ def _point(axis, name, x, y, marker):
 def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
     """Plot the mean loss of the most confident slices against their share, per confidence.
 
-    `measured` are those of `headrest.evaluate.risk.measure_series`; removed patient is on the left,
-    residual support on the right. The legend gives the area under each curve; lower is better.
+    Parameters
+    ----------
+    measured : sequence of dict, as `headrest.evaluate.risk.measure_series` returns them.
+
+    Returns
+    -------
+    Figure with removed patient on the left and residual support on the right. The legend gives the
+    area under each curve; lower is better.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.4))
     losses = {"lost_ml": "removed patient", "residual_ml": "residual support"}
@@ -266,9 +304,15 @@ def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
 def draw_bound(measured: Sequence[Mapping]) -> Figure:
     """Plot the removed patient against its bound, and the share of series in which bounds hold.
 
-    `measured` as for `draw_risk_coverage`: bounds are calibrated on every second series, and
-    plotted for the others. Each series is on the left, with the bound of 95 % as a line; on the
-    right is the share for levels from 50 to 95 %.
+    Parameters
+    ----------
+    measured : as for `draw_risk_coverage`, of two series or more: bounds are calibrated on every
+        second one, and plotted for the others.
+
+    Returns
+    -------
+    Figure with each series on the left, and the bound of 95 % as a line; with the share for levels
+    from 50 to 95 % on the right.
     """
     tested, levels = measured[1::2], np.linspace(0.5, 0.95, 10)
     lost = np.array([one["lost_ml"].sum() for one in tested])

@@ -14,9 +14,10 @@ from headrest.dicom.series import Series
 from headrest.evaluate.compare import MethodCounts, read_patient
 from headrest.evaluate.methods import Method
 from headrest.hounsfield import AIR, WIDE
+from headrest.segment.morphology import bounding_box
 from headrest.segment.support import Support
 from headrest.show.figures import WIDTH_IN, image_sides, mark_sides_and_scale, montage, overlay, plt
-from headrest.util import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR, HeadrestError
 
 WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": (-850.0, 300.0)}
 """Center and width in HU. "air" shows foam, covers and linen: -1000 to -700 HU."""
@@ -45,7 +46,13 @@ def browse(
     Returns
     -------
     Widget with a slider, in Jupyter with ipywidgets; elsewhere a matplotlib Figure of that slice.
+
+    Raises
+    ------
+    HeadrestError
+        For an unknown window.
     """
+    _window(window)  # refuses other names
     index = len(series) // 2 if index is None else index
     if not _has_widgets():
         return draw_slice(series, support, index, window)
@@ -79,8 +86,8 @@ def _has_widgets():
 def draw_slice(
     series: Series, support: Support | None = None, index: int = 0, window: str = "wide"
 ) -> Figure:
-    """Draw a slice in a window of `WINDOWS`, with the outlines of support and patient."""
-    hu, (center, width) = series.hu[index], WINDOWS[window]
+    """Draw a slice with the outlines of support and patient; arguments as of `browse`."""
+    hu, (center, width) = series.hu[index], _window(window)
     figure, axis = plt.subplots(figsize=(5, 5 * hu.shape[0] / hu.shape[1] + 0.4))
     axis.imshow(overlay(hu, None, center, width))
     axis.set_axis_off()
@@ -93,6 +100,12 @@ def draw_slice(
     return figure
 
 
+def _window(name):
+    if name not in WINDOWS:
+        raise HeadrestError(f"no window {name!r}: choose from {', '.join(WINDOWS)}")
+    return WINDOWS[name]
+
+
 def draw_cleaned(
     series: Series,
     masks: dict[str, np.ndarray],
@@ -102,32 +115,35 @@ def draw_cleaned(
 ) -> Figure:
     """Draw slices before, the masks of several methods, and the slices after the last of them.
 
-    `masks` has what each method removes, bool array (slices, rows, columns); `slices` are counted
-    from 0, one row each; `margin_mm` is left around all above `SURFACE_HU` and all removed.
+    Parameters
+    ----------
+    series : Series
+    masks : dict of method to what it removes, bool array (slices, rows, columns).
+    slices : sequence of int, from 0, one row each.
+    window : str, of `WINDOWS`; HeadrestError for another.
+    margin_mm : float, shown around all above `SURFACE_HU` and all that is removed.
     """
-    chosen, removed = series.hu[list(slices)], list(masks.values())[-1]
-    solid = np.flatnonzero(((chosen > SURFACE_HU) | removed[list(slices)]).any(0))
-    box = []
-    for places, spacing in zip(np.unravel_index(solid, chosen.shape[1:]), series.spacing_mm[1:]):
-        margin = round(margin_mm / spacing)
-        box.append(slice(max(places.min() - margin, 0), places.max() + margin))
-    tiles, shown = [], []
-    for i in slices:
-        none = np.zeros(chosen.shape[1:], bool)
-        cleaned = np.where(removed[i], np.float32(AIR), series.hu[i])
-        tiles += [*[series.hu[i]] * (1 + len(masks)), cleaned]
+    center, width = _window(window)
+    before, removed = series.hu[list(slices)], list(masks.values())[-1][list(slices)]
+    solid = ((before > SURFACE_HU) | removed).any(0)
+    box = bounding_box(solid, round(margin_mm / min(series.spacing_mm[1:])))
+    none, tiles, shown = np.zeros(solid.shape, bool), [], []
+    for i, hu, filled in zip(slices, before, removed):
+        tiles += [hu] * (1 + len(masks)) + [np.where(filled, np.float32(AIR), hu)]
         shown += [none, *(mask[i] for mask in masks.values()), none]
     titles = ["before", *masks, "after"]
-    cut = (slice(None), *box)
-    center, width = WINDOWS[window]
     figure = montage(
-        *(np.array(tiles)[cut], np.array(shown)[cut], len(titles), center, width, 1),
+        np.array([one[box] for one in tiles]),
+        [one[box] for one in shown],
+        len(titles),
+        center,
+        width,
+        step=1,
         column_titles=titles,
         row_titles=[f"slice {i + 1}" for i in slices],
     )
-    height, breadth = np.array(tiles[0])[tuple(box)].shape
     sides = image_sides(series.orientation)
-    mark_sides_and_scale(figure.axes[0], (height, breadth), series.spacing_mm, sides)
+    mark_sides_and_scale(figure.axes[0], solid[box].shape, series.spacing_mm, sides)
     return figure
 
 
@@ -136,8 +152,11 @@ def draw_surface(
 ) -> Figure:
     """Draw the surface of a series from several directions: before cleaning above, after it below.
 
-    `removed`, bool array (slices, rows, columns), is what cleaning fills, orange in "before";
-    `degrees` are directions around the long axis, 0 from the front.
+    Parameters
+    ----------
+    series : Series
+    removed : bool array (slices, rows, columns), what cleaning fills; orange in "before".
+    degrees : sequence of float, directions around the long axis, 0 from the front.
     """
     zoom = np.array(series.spacing_mm) / SURFACE_MM
     hu = ndimage.zoom(np.maximum(series.hu, AIR), zoom, order=1, grid_mode=True, mode="nearest")
@@ -177,8 +196,16 @@ def _shade(hu, support=None):
 def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> Figure:
     """Draw the steps from the middle slice of a series to its cleaned slice.
 
-    Six panels: stored values; HU; the `probability` of support, float array (slices, rows, columns)
-    from 0 to 1; support and its partial-volume boundary; cleaned HU; histograms before and after.
+    Parameters
+    ----------
+    series : Series
+    probability : float array (slices, rows, columns), 0 to 1.
+    support : Support
+
+    Returns
+    -------
+    Figure of six panels: stored values; HU; probability of support; support and its partial-volume
+    boundary; cleaned HU; histograms before and after.
     """
     i = len(series) // 2
     hu, mask, boundary = series.hu[i], support.mask[i], support.boundary[i]
@@ -224,9 +251,14 @@ def _histograms(axis, before, after):
 def draw_hardest(
     compared: Mapping[str, MethodCounts], chosen: Mapping[str, Method], place: Path, count: int = 4
 ) -> Figure:
-    """Show the `count` slices with the lowest Dice of each method: a row of truth, one of found
-    support. `compared` and `chosen` are results and functions of the methods, by name; `place` is
-    the folder of the synthetic patients."""
+    """Show the slices with the lowest Dice of each method: a row of truth, one of found support.
+
+    Parameters
+    ----------
+    compared, chosen : dict of method to MethodCounts, and to callable.
+    place : path, folder of the synthetic patients; errors as of `read_patient`.
+    count : int, slices per method, if so many have support.
+    """
     hu, masks, labels, rows = [], [], [], []
     for name, counts in compared.items():
         pairs = []
@@ -241,7 +273,7 @@ def draw_hardest(
         masks += [pair[n] for n in (0, 1) for pair in pairs]
         labels += [""] * len(pairs)
         rows += [f"{name}: truth", "found"]
-    return montage(np.array(hu), masks, count, step=3, labels=labels, row_titles=rows)
+    return montage(np.array(hu), masks, len(pairs), step=3, labels=labels, row_titles=rows)
 
 
 def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4) -> Figure:

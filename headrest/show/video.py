@@ -34,8 +34,14 @@ def write_video(run: str | Path, path: str | Path, fps: float | None = None) -> 
     fps : float, optional, epochs per second; by default 15 seconds in all, but 1 to 10 epochs per
         second.
 
-    Returns the number of frames. Raises a HeadrestError where the run has none, or the path cannot
-    be written to.
+    Returns
+    -------
+    int, frames written.
+
+    Raises
+    ------
+    HeadrestError
+        Where the run has no frames, imageio is missing, or the path cannot be written to.
     """
     frames, path = read_frames(run), Path(path)
     writers = {".mp4": _write_mp4, ".webp": _write_animation, ".gif": _write_animation}
@@ -69,9 +75,15 @@ def _write_animation(path, pictures, fps):
 
 
 def compose(frames: Frames) -> Iterator[np.ndarray]:
-    """Draw the frames of a video, epoch by epoch: uint8 arrays (1080, 1920, 3), RGB.
+    """Draw the frames of a video: ten slices as input, label and prediction; the loss and Dice.
 
-    They show ten slices as input, label and prediction; the epoch; the loss and Dice up to it.
+    Parameters
+    ----------
+    frames : as `headrest.train.checkpoints.read_frames` returns them.
+
+    Yields
+    ------
+    uint8 array (1080, 1920, 3), RGB, for each epoch.
     """
     labels = frames.labels > 0
     greys = [_shrink(np.float32(255 * window(hu.astype(np.float32), *WIDE))) for hu in frames.hu]
