@@ -63,6 +63,8 @@ def fixed_ellipse(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 def short_runs(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove pixels in short runs along their row or column.
 
+    Examples
+    --------
     >>> slice_hu = np.full((40, 40), -1000.0)
     >>> slice_hu[5:30, 5:30] = slice_hu[35, 5:30] = 40
     >>> int(short_runs(slice_hu, (1, 1)).sum())
@@ -113,9 +115,17 @@ def all_but_hull(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 def outside_body_mask(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove all outside a body mask of the whole series: threshold, open, largest component, fill.
 
-    Takes HU (slices, rows, columns) and a spacing (z, y, x). The body masks of common tools:
-    `getBodyMask` of the Chest Imaging Platform; `segment_human` of J. Muschelli's lungct, without
-    its smoothing. Opened in each slice.
+    The body masks of common tools: `getBodyMask` of the Chest Imaging Platform; `segment_human` of
+    J. Muschelli's lungct, without its smoothing. Opened in each slice.
+
+    Parameters
+    ----------
+    hu : float array (slices, rows, columns), in HU.
+    spacing_mm : (z, y, x) in mm.
+
+    Returns
+    -------
+    bool array (slices, rows, columns), above `DENSE_HU`.
     """
     cross = ndimage.generate_binary_structure(2, 1)[None]
     opened = ndimage.binary_opening(hu > BODY_HU, cross, BODY_OPENING_PX)
@@ -145,9 +155,15 @@ Method = Callable[[Series], "Support | np.ndarray"]
 
 
 def methods(networks: Mapping[str, Any] | None = None) -> dict[str, Method]:
-    """All methods by name, the pretrained network first, with further networks (keras.Model).
+    """List all methods. The functions of `BASELINES` and further networks see single slices.
 
-    The functions of `BASELINES` and further networks see single slices.
+    Parameters
+    ----------
+    networks : dict of str to keras.Model, optional, further networks.
+
+    Returns
+    -------
+    dict of str to callable, the pretrained network first.
     """
     return {
         PRETRAINED: find_support,

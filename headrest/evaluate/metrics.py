@@ -86,17 +86,17 @@ def _same_shape(*masks):
 
 
 def count_slices(true: np.ndarray, found: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Count pixels of two masks, of their intersection, and all, per slice and where known.
-
-    Bool arrays (slices, rows, columns) -> int array (4, slices).
-    """
+    """Count pixels of two masks, of their intersection, and all, per slice and where known: bool
+    arrays (slices, rows, columns) -> int array (4, slices)."""
     masks = (true & known, found & known, true & found & known, known)
     return np.stack([np.count_nonzero(mask, axis=(1, 2)) for mask in masks])
 
 
 def dice_from_counts(true: ArrayLike, found: ArrayLike, shared: ArrayLike) -> np.ndarray:
-    """Dice from pixel counts of two masks and of their intersection, arrays of any one shape.
+    """Dice from the pixel counts of two masks and of their intersection, arrays of any one shape.
 
+    Examples
+    --------
     >>> dice_from_counts([2, 0], [1, 0], [1, 0]).round(3).tolist()
     [0.667, 1.0]
     """
@@ -170,15 +170,27 @@ def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float])
 def surface_distance_mm(
     mask_true: ArrayLike, mask_pred: ArrayLike, spacing_mm: Sequence[float], percent: float = 95.0
 ) -> float:
-    """Percentile of the distances between the surfaces of two masks, in both directions, in mm.
-
-    It is 0.0 where both masks are empty, infinite where one of them is; 100 percent gives the
-    Hausdorff distance. `spacing_mm` is that of each axis. Errors as `dice`.
+    """Percentile of the distances between the surfaces of two masks, in both directions.
 
     A surface consists of the pixels with a 4-neighbour (in a volume, a voxel that shares a face)
-    outside the mask; pixels beyond the image are outside. D. P. Huttenlocher et al., IEEE PAMI 15
-    (1993) 850.
+    outside the mask; pixels beyond the image are outside.
 
+    Parameters
+    ----------
+    mask_true, mask_pred : bool array, of one shape.
+    spacing_mm : of each axis, in mm.
+    percent : float; 100 gives the Hausdorff distance.
+
+    Returns
+    -------
+    float, in mm; 0.0 where both masks are empty, infinite where one of them is. Errors as `dice`.
+
+    Notes
+    -----
+    D. P. Huttenlocher et al., IEEE PAMI 15 (1993) 850.
+
+    Examples
+    --------
     >>> surface_distance_mm([[1, 0, 0, 0]], [[0, 0, 0, 1]], (1, 0.5))
     1.5
     """
@@ -235,9 +247,21 @@ class SliceCounts:
 
 
 def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
-    """Probability of support in slices (n, rows, columns) in HU, by a model of `segment.unet`.
+    """Predict the probability of support in slices.
 
-    Returns a float32 array (n, output, output), 0 to 1; a VALID network gives smaller ones.
+    Parameters
+    ----------
+    model : keras.Model of `headrest.segment.unet`
+    hu : array (n, rows, columns), in HU.
+
+    Returns
+    -------
+    float32 array (n, rows, columns), 0 to 1; of a VALID network without the border band.
+
+    Raises
+    ------
+    HeadrestError
+        For slices that the network cannot downsample; the text names sizes that it can.
     """
     from headrest.segment.unet import keras_probability  # needs Keras
 
@@ -248,8 +272,15 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
 def evaluate_slices(
     model: keras.Model, data: Any, indices: ArrayLike, labels: str = "truth"
 ) -> SliceCounts:
-    """Compare the predictions of a network with labels of a `headrest.train.dataset.TrainingSet`,
-    in the slices `indices` (n,), which it was not trained on."""
+    """Compare the predictions of a network with labels.
+
+    Parameters
+    ----------
+    model : keras.Model of `headrest.segment.unet`
+    data : headrest.train.dataset.TrainingSet
+    indices : int array (n,), slices that the network was not trained on.
+    labels : str, name of the labels; HeadrestError where `data` has none of it.
+    """
     from headrest.segment.unet import output_size  # needs Keras
 
     target, size = data.target(labels), output_size(model, data.hu.shape[1])
@@ -263,7 +294,8 @@ def evaluate_slices(
 
 
 def evaluate_labels(data: Any, labels: str = "kmeans", reference: str = "truth") -> SliceCounts:
-    """Compare labels of a TrainingSet with others of it, for support above `DENSE_HU` only."""
+    """Compare labels of a TrainingSet with others of it, both by name, for support above `DENSE_HU`
+    only; HeadrestError where `data` has none of that name."""
     true, found = data.target(reference), data.target(labels)
     known = (true != IGNORE_LABEL) & ~((true == SUPPORT) & (data.hu <= DENSE_HU))
     counts = count_slices(true == SUPPORT, found == SUPPORT, known)

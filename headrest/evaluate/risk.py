@@ -37,10 +37,18 @@ NEAR_MM = 5.0
 
 
 def risk_coverage(confidence: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and risk, float arrays (n,): mean loss of the most confident results by their share.
+    """Compute the mean loss of the most confident results by their share.
 
-    Higher confidence (n,) is surer; results of equal confidence share their mean loss.
+    Parameters
+    ----------
+    confidence, loss : float array (n,); higher confidence is surer.
 
+    Returns
+    -------
+    coverage, risk : float arrays (n,); results of equal confidence share their mean loss.
+
+    Examples
+    --------
     >>> risk_coverage(np.array([0.9, 0.5]), np.array([0.0, 1.0]))[1].tolist()
     [0.0, 0.5]
     """
@@ -76,9 +84,16 @@ def confidences(support: Support, spacing_mm: Sequence[float]) -> dict[str, np.n
 
 
 def measure_series(series: Series, labels: np.ndarray) -> dict[str, Any]:
-    """Find the support of a series with known `labels`, and measure what that removes and leaves.
+    """Find the support of a series, and measure what that removes and leaves.
 
-    Returns lost_ml and residual_ml, float arrays (slices,); `confidences`; expected_ml, tuple of
+    Parameters
+    ----------
+    series : Series
+    labels : uint8 array (slices, rows, columns), the truth, see `headrest.hounsfield`.
+
+    Returns
+    -------
+    dict of lost_ml and residual_ml, float arrays (slices,); `confidences`; expected_ml, tuple of
     float; appearance, as `measure_appearance` returns it; bound_ml, as in `Support`.
     """
     support, spacing_mm = find_support(series), series.spacing_mm
@@ -115,9 +130,20 @@ def measure_seeds(seeds: Iterable[int], jobs: int = 1) -> list[dict[str, Any]]:
 
 
 def calibrate(measured: Sequence[Mapping], level: float = bound.LEVEL) -> dict[str, Any]:
-    """Calibrate the bound on series of `measure_series`, separately for series of close slices and
-    for others. The factor is that of series within the ranges of all others: those beyond have no
-    bound."""
+    """Calibrate the bound, separately for series of close slices and for others.
+
+    The factor is that of series within the ranges of all others: those beyond have no bound.
+
+    Parameters
+    ----------
+    measured : sequence of dict, as `measure_series` returns them.
+    level : float, 0 to 1, the share of series in which the bound is to hold.
+
+    Returns
+    -------
+    dict, as `headrest.segment.bound.read_calibration` reads it; without strata that have too few
+    series.
+    """
     strata = {}
     for name in ("close", "apart"):
         chosen = [m for m in measured if bound.stratum_of(m["appearance"]["slice_mm"]) == name]
@@ -157,7 +183,7 @@ def check_bounds(measured: Sequence[Mapping]) -> dict[str, float]:
 
     Returns the share of series in which the bound holds, the share that has one, the median bound
     and removed patient in ml, and the share of series that lose more than `LARGE_ML` whose bound
-    says so.
+    says so, or that have none.
     """
     rng, rows = np.random.default_rng(0), []
     for _ in range(50):

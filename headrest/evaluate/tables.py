@@ -19,8 +19,10 @@ from headrest.util.files import atomic_file
 TABLE_GROUPS = ("all", "free", "touching")
 
 TISSUES = {
-    **{"edges": (-500.0, -200.0), "fat": (-200.0, -20.0)},
-    **{"soft tissue": (-20.0, 150.0), "bone": (150.0, 4000.0)},
+    "edges": (-500.0, -200.0),
+    "fat": (-200.0, -20.0),
+    "soft tissue": (-20.0, 150.0),
+    "bone": (150.0, 4000.0),
 }
 """HU above and up to which voxels of a patient count as a tissue, without its partial volume."""
 
@@ -70,7 +72,8 @@ README_METHODS = (PRETRAINED, "convex hull", KMEANS, BODY_MASK, NOTHING)
 
 
 def summarize(counts: Counts) -> Summaries:
-    """Measures of every method and each of `TABLE_GROUPS`: dict of method to group to measures."""
+    """Compute the measures of every method: dict of method to dict of `TABLE_GROUPS` to what
+    `headrest.evaluate.compare.summary` returns."""
     return {
         name: {group: summary(one, None if group == "all" else group) for group in TABLE_GROUPS}
         for name, one in counts.items()
@@ -90,7 +93,8 @@ def scan_table(counts: Counts) -> str:
 
 
 def kind_columns(counts: MethodCounts) -> dict[str, list]:
-    """Columns of a method per kind of contact, over slices with dense support."""
+    """Columns of Dice and failures of a method per kind of contact, over slices with at least
+    `MIN_SUPPORT_PIXELS` of dense support."""
     shows = counts.take(counts.dense_true >= MIN_SUPPORT_PIXELS)
     kinds = [*np.unique(shows.kinds).tolist(), "all"]
     each = [shows.take(shows.kinds == kind) for kind in kinds[:-1]] + [shows]
@@ -128,7 +132,13 @@ def case_columns(counts: MethodCounts) -> dict[str, list]:
 
 
 def tissue_columns(cases: Sequence[Case], removed: Sequence[np.ndarray]) -> dict[str, list]:
-    """Columns of the removed patient per case by HU, for `TISSUES`."""
+    """Columns of the removed patient by HU, for `TISSUES`.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    removed : for each case the removed voxels, bool array (slices, rows, columns).
+    """
     part, whole = np.zeros((2, len(TISSUES)))
     for case, mask in zip(cases, removed):
         ml = np.prod(case.series.spacing_mm) / 1000 / len(cases)
@@ -169,8 +179,19 @@ def describe(counts: Counts, profile: str) -> str:
 def write_results(
     path: str | Path, counts: Counts, profile: str, scans: Mapping[str, Counts] | None = None
 ) -> dict[str, Any]:
-    """Write the results of a comparison as JSON into a file, whose folder is made. Returns what
-    `read_results` reads. `counts` are those of synthetic patients, `scans` of each real scan."""
+    """Write the results of a comparison as JSON.
+
+    Parameters
+    ----------
+    path : path of the file, whose folder is made.
+    counts : dict of method to MethodCounts, of synthetic patients.
+    profile : str, size of the comparison, for its description.
+    scans : dict of real scan to such counts, optional.
+
+    Returns
+    -------
+    dict, as `read_results` reads it: None for what is not finite.
+    """
     results = {
         "description": describe(counts, profile),
         "headrest": __version__,
