@@ -121,8 +121,7 @@ def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeyp
     assert len(axis.collections) == 2  # outlines of support and patient
     plt.close(figure)
     for show in (browse, partial(scans.draw_cleaned, masks={"one": shell[1].mask}, slices=[1])):
-        with pytest.raises(HeadrestError, match="no window 'lung': choose from wide"):
-            show(shell[0], window="lung")
+        refused("no window 'lung': choose from wide", show, shell[0], window="lung")
     widgets = pytest.importorskip("ipywidgets")
     monkeypatch.setattr(scans, "_has_widgets", lambda: True)
     plt.close("all")
