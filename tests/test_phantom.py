@@ -35,6 +35,7 @@ from headrest.phantom.supports import CATALOGUE, Kind, sample_support
 from headrest.util import HeadrestError
 
 SMALL = {"matrix": 96, "slices": 6}
+TINY = {"matrix": 64, "slices": 1}
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +314,7 @@ def test_complete_patients_are_kept_and_missing_ones_written(tmp_path):
     assert all(len(list(folder.glob("*.dcm"))) == 2 for folder in folders)
     after = [(folder / "truth.npz").stat().st_mtime_ns for folder in folders]
     assert [a == b for a, b in zip(after, stamps)] == [True, False, True]
-    assert not list(tmp_path.glob(".writing-*"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_refuses_a_folder_with_another_patient_and_unknown_options(tmp_path):
@@ -326,6 +327,23 @@ def test_refuses_a_folder_with_another_patient_and_unknown_options(tmp_path):
     refused("another folder", synthesize_patients, tmp_path, 1, 7, **options)
     for option in ("region", "contact"):
         refused(f"{option} is .*foot", synthesize, 0, **{option: "foot"})
+    for option in ({"slices": 0}, {"matrix": 0}, {"seed": -1}):
+        refused(f"{next(iter(option))} is .* or more", sample_parameters, **{"seed": 0} | option)
+    refused("not 'ear'", sample_parameters, 0, region="chest", contact="ear")
+    assert sample_parameters(0, region="chest", contact="gap")["contact_kind"] == "gap"
+    assert len(sample_parameters(0, slices=500)["protocol"]["z_mm"]) == 500
+
+
+def test_other_options_give_other_uids_and_a_file_is_no_place_for_a_patient(tmp_path):
+    """The support of contact on request is denser: another image of the same kind of contact."""
+    sampled, asked = sample_parameters(1, **TINY), sample_parameters(1, contact="sunk", **TINY)
+    assert sampled["contact_kind"] == asked["contact_kind"]
+    folders = (write_dicom(render(p), tmp_path / n) for n, p in (("a", sampled), ("b", asked)))
+    first, second = (pydicom.dcmread(folder / "0001.dcm") for folder in folders)
+    assert first.PixelData != second.PixelData
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        assert first[keyword].value != second[keyword].value
+    refused("cannot be written", write_dicom, render(sampled), tmp_path / "a" / "0001.dcm")
 
 
 def section(z, half_mm=260.0, step_mm=1.0):

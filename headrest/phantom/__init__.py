@@ -42,10 +42,9 @@ TRUTH_ARRAYS = ("labels", "contact")
 
 
 def _uid(study, *names):
-    p = study.parameters
-    source = [p["region"], p["seed"], p["protocol"]["matrix"], len(study.hu), p["contact_kind"]]
-    source += [*names, *("limbs" for _ in p["limbs"])]
-    return generate_uid(prefix="2.25.", entropy_srcs=[str(item) for item in source])
+    """UID of a part of a study; another one if any parameter differs."""
+    source = [json.dumps(study.parameters), *map(str, names)]
+    return generate_uid(prefix="2.25.", entropy_srcs=source)
 
 
 def _number(value):
@@ -119,7 +118,7 @@ def write_dicom(study: Study, folder: str | Path) -> Path:
     empty or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         raise HeadrestError(f"{folder} is not empty: name a new folder")
     with atomic_folder(folder) as temporary:
         for index in range(len(study.hu)):

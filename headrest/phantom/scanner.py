@@ -59,7 +59,7 @@ def sample_protocol(
     start = vertex_mm + p["above_mm"] - step * (count - 1)
     # Few slices are anywhere in the coverage, not always at its top.
     start -= float(rng.uniform(0, step if slices else max(p["coverage_mm"] - step * count, 0)))
-    gaps = step * (1 + (p["gap_jitter"] if p["uneven"] else 0) * jitter[:count])
+    gaps = step * (1 + (p["gap_jitter"] if p["uneven"] else 0) * np.resize(jitter, count))
     p["z_mm"] = [round(float(v), 3) for v in start + np.concatenate([[0], np.cumsum(gaps[:-1])])]
     p["step_mm"] = round(step, 4)
     is_deep = p["padding"] in ("-1500", "-2000", "-3024")

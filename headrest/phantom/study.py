@@ -139,8 +139,12 @@ def sample_parameters(
     """
     if region not in ("head", "chest"):
         raise HeadrestError(f"region is 'head' or 'chest', not {region!r}")
-    if isinstance(contact, str) and contact not in supports.CONTACT:
-        raise HeadrestError(f"contact is one of {sorted(supports.CONTACT)}, not {contact!r}")
+    known = supports.CONTACT if region == "head" else supports.CHEST_CONTACT
+    if isinstance(contact, str) and contact not in known:
+        raise HeadrestError(f"contact is one of {sorted(known)}, not {contact!r}")
+    for name, value, low in (("seed", seed, 0), ("matrix", matrix, 1), ("slices", slices, 1)):
+        if value is not None and value < low:
+            raise HeadrestError(f"{name} is {value}: expected {low} or more")
     seeds = np.random.SeedSequence(seed).spawn(len(STREAMS))
     rngs = {name: np.random.default_rng(one) for name, one in zip(STREAMS, seeds)}
     kind = "chest" if region == "chest" else choose(rngs["anatomy"], KIND_WEIGHTS)
@@ -174,14 +178,14 @@ def synthesize(seed: int, **options: Any) -> Study:
     slices : number of slices; sampled if None.
     region : "head" or "chest".
     contact : True, False, a key of `supports.CONTACT` ("gap", "touch", "sunk", "ear", "dense",
-        "strap", "pressed"), or None to sample it. "pressed", a support pressed against the ears
-        along their height, occurs only on request.
+        "strap", "pressed"; of a chest "gap" or "touch"), or None to sample it. "pressed", a support
+        pressed against the ears along their height, occurs only on request.
     with_limbs : arms or hands beside every living head; otherwise beside one of 25.
 
     Raises
     ------
     HeadrestError
-        If region or contact is unknown.
+        If region or contact is unknown, or a number is out of range.
 
     Examples
     --------

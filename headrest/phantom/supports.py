@@ -110,6 +110,8 @@ CONTACT = {
 }
 """Weights of the ways in which a head meets its supports."""
 
+CHEST_CONTACT = ("gap", "touch")
+
 TOUCHING_SUPPORTS = {
     "sunk": PAD_WEIGHTS,
     "dense": ("gel_pad",),
@@ -201,7 +203,7 @@ def sample_chest_supports(rng: Generator, contact: bool | str | None = None) -> 
     """Sample a couch for a chest, with cushions, cloth and lines; as `sample_supports`."""
     couch = "curved_couch" if happens(rng, 0.7) else "flat_couch"
     extra = [name for name, share in CHEST_EXTRA.items() if happens(rng, share)]
-    kind = "gap" if contact is False else "touch"
+    kind = "gap" if contact in (False, "gap") else "touch"
     supports = [sample_support(rng, name, kind) for name in (*extra, couch)]
     endless = {"blanket_z": 1e3, "cloth_z": 1e3, "top": 1e3, "foot": -1e3}
     for p in supports:
