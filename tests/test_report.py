@@ -133,7 +133,7 @@ def test_page_has_one_row_per_series_and_labels_for_everything(run, page):
         assert (report_.folder or "nothing written") in page.text["th"]
     assert not [reason for reason in FAILING if reason not in page.words]
     columns = sum(th["scope"] == "col" for th in page.every("th"))
-    assert len([one for one in page.every("button") if "class" not in one]) == columns == 10
+    assert len([one for one in page.every("button") if "class" not in one]) == columns == 9
     assert page.every("html") == [{"lang": "en"}]
     assert len(page.every("legend")) == len(page.every("fieldset")) == 3  # the filter, two series
     assert page.source.count("<label") == len(page.every("input"))
@@ -163,10 +163,13 @@ def test_page_shows_the_numbers_of_the_reports(tmp_path):
     finished(tmp_path / "b", removed_ml=1000, seconds=700)
     page = page_of(tmp_path)
     values = [td["data-value"] for td in page.every("td") if "data-value" in td]
-    assert values[3:8] == ["3", "12.34", "1", "1", "1"]
+    assert values[2:7] == ["3", "12.34", "1", "1", "1"]
     flags = [body["data-flags"] for body in page.every("tbody")]
     assert flags == ["flagged,touching,uncertain,nothing found", ""]
     assert re.sub(r"\s+", " ", page.text["dd"]) == "21061,012 ml1 h 1 min"
+    assert "not known" not in page.words
+    finished(tmp_path / "c", bound_ml=0.25)
+    assert page_of(tmp_path).words.count("not known") == 2
 
 
 @pytest.mark.parametrize("identifiers", [False, True])
@@ -211,6 +214,8 @@ def test_page_names_no_skipped_file_renamed_folder_or_name_with_a_colon(tmp_path
         page = page_of(tmp_path / "out", identifiers=identifiers)
         assert OURS in page.text["th"]
         assert (f"{CANARY} SMITH" in page.source) == identifiers
+        ticks = len(page.every("fieldset")) - 1  # kept by the name, which renamed ones share
+        assert ticks == (2 if identifiers else 1)
     for path in make_series(tmp_path / "in" / "Trial: DOE JOHN", 2):
         path.write_bytes(path.read_bytes()[:300])
     reports = clean_tree(tmp_path / "in", tmp_path / "failed")
@@ -224,6 +229,7 @@ def test_reads_the_reports_of_a_destination(run, page):
     for tag in ("tbody", "img"):
         given, found = (sorted(map(str, one.every(tag))) for one in (page, alone))
         assert found == given
+    assert not [reason for reason in FAILING if reason not in alone.words]
     assert CANARY not in alone.source
     cleaned = {one for one in reports if not one.error}
     assert {one for one in read_results(out) if not one.error} == cleaned

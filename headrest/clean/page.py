@@ -121,6 +121,8 @@ def without_names(error: str) -> str:
 
     >>> without_names("/archive/DOE^JOHN/1.dcm: RescaleSlope is 0, so every pixel would ...")
     'RescaleSlope is 0, so every pixel would ...'
+    >>> without_names("out of memory: too large for this machine")
+    'out of memory: too large for this machine'
     """
     if pair := re.search(r" (lie at one position|share a SOP Instance UID).*", error):
         return f"two files{pair[0]}"
@@ -129,9 +131,9 @@ def without_names(error: str) -> str:
         return reason
     *folders, last = re.split(r"[/\\]", error)
     _, colon, reason = last.partition(": ")
-    if colon:
-        return reason
-    return "the reason names files and is not shown here" if folders else error
+    if not folders:
+        return error
+    return reason if colon else "the reason names files and is not shown here"
 
 
 def _page(rows, identifiers):
@@ -142,9 +144,10 @@ def _page(rows, identifiers):
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(text)
     reports = [row["report"] for row in rows]
+    bounded = any(report.bound_ml is not None for report in reports)
     flags = [flag for row in rows for flag in row["flags"]]
     return page.render(
-        rows=rows,
+        rows=[row | {"numbers": _numbers(row["report"], bounded)} for row in rows],
         identifiers=identifiers,
         version=__version__,
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -154,8 +157,22 @@ def _page(rows, identifiers):
         removed_ml=sum(report.removed_ml for report in reports),
         time=_duration(sum(report.seconds for report in reports)),
         left_out=sum(row["left_out"] for row in rows),
-        bounded=any(report.bound_ml is not None for report in reports),
+        bounded=bounded,
     )
+
+
+def _numbers(report, bounded):
+    """Numbers of a series by the titles of their columns: each to sort by, and as text."""
+    bound_ml, removed_ml, seconds = report.bound_ml, report.removed_ml, report.seconds
+    columns = {"Slices": (report.slices, str(report.slices))}
+    columns["Removed, ml"] = removed_ml, f"{removed_ml:.1f}"
+    if bounded:
+        known = bound_ml is not None
+        columns["Patient, ml at most"] = (
+            (bound_ml, f"{bound_ml:.2f}") if known else (1e9, "not known")
+        )
+    columns |= {flag.capitalize(): (len(n), str(len(n))) for flag, n in report.flags.items()}
+    return columns | {"Seconds": (seconds, f"{seconds:.1f}")}
 
 
 def _content_hash(text, tag):
@@ -180,11 +197,13 @@ def _row(number, report, destination, identifiers, share):
     shown = [picture for picture, end in zip(pictures, ends) if end <= share]
     left = share - sum(picture["bytes"] for picture in shown)
     own = re.fullmatch("(review/)?ct-[0-9a-f]{12}", report.folder)  # a person may have renamed it
+    named = own or identifiers
     kinds = [flag for flag, numbers in report.flags.items() if numbers] + [review] * bool(review)
     return {
         "number": number,
         "report": report,
-        "folder": report.folder if own or identifiers or not report.folder else "folder renamed",
+        "folder": report.folder if named or not report.folder else "folder renamed",
+        "can_tick": bool(named) and not report.error,  # ticks are kept by the name of the folder
         "flags": ["failed"] if report.error else ["flagged", *kinds] if kinds else [],
         "names": _names(report, folder) if identifiers else {},
         "error": report.error if identifiers else without_names(report.error),
