@@ -165,7 +165,10 @@ def test_fetches_an_idc_series_once_and_needs_idc_index(idc, monkeypatch):
     folder = fetch_idc("idc-head-99")
     assert len(read_series(folder)) == 3
     monkeypatch.setitem(sys.modules, "idc_index", None)  # a second fetch does not import it
+    (folder / ".DS_Store").write_text("")  # of a file manager
     assert fetch_idc("idc-head-99") == folder
+    (folder / "02.dcm").unlink()
+    refused("2 of 3 files came.* remove .*idc-head-99 and fetch again", fetch_idc, "idc-head-99")
     shutil.rmtree(folder)
     refused("pip install idc-index", fetch_idc, "idc-head-99")
 

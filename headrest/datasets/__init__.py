@@ -80,7 +80,8 @@ def fetch_idc(name: str) -> Path:
 
     Returns
     -------
-    Path of its folder, one file per slice. Errors as `fetch`, or where idc-index is not installed.
+    Path of its folder, one file per slice; their number, bytes and UID are checked at every call.
+    Errors as `fetch`, or where idc-index is not installed.
 
     Notes
     -----
@@ -97,10 +98,12 @@ def fetch_idc(name: str) -> Path:
     if row is None:
         raise HeadrestError(f"no series {name!r}; see `python -m headrest fetch --list`")
     folder = data_folder() / name
-    if not folder.exists():
+    if folder.exists():
+        _check_series(row, folder, f"remove {folder} and fetch again")
+    else:
         with _incomplete(folder) as temporary:
             _download_idc(row["series_uid"], temporary)
-            _check_series(row, temporary)
+            _check_series(row, temporary, "check the network and fetch again to continue")
     return folder
 
 
@@ -189,15 +192,15 @@ def _download_idc(series_uid, temporary):
         raise HeadrestError(f"{series_uid}: idc-index could not fetch it ({why})") from error
 
 
-def _check_series(row, temporary):
-    """Refuse an incomplete download, which idc-index reports in a log only."""
+def _check_series(row, folder, remedy):
+    """Refuse an incomplete series: idc-index reports one in a log only, and files get deleted."""
     from headrest.dicom import find_series
 
-    files = [path for path in temporary.iterdir() if path.is_file()]
+    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
     size = sum(path.stat().st_size for path in files)
     if (len(files), size) != (int(row["slices"]), int(row["bytes"])):
         came = f"{len(files)} of {row['slices']} files came, {size} of {row['bytes']} bytes"
-        raise HeadrestError(f"{row['name']}: {came}; check the network and fetch again to continue")
-    found = [(one.uid, len(one.files)) for one in find_series(temporary).series]
+        raise HeadrestError(f"{row['name']}: {came}; {remedy}")
+    found = [(one.uid, len(one.files)) for one in find_series(folder).series]
     if found != [(row["series_uid"], len(files))]:
-        raise HeadrestError(f"{row['name']}: another series arrived; see {temporary}")
+        raise HeadrestError(f"{row['name']}: another series arrived; see {folder}")

@@ -42,11 +42,24 @@ def split_patients(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split slices into training and held out, by patient: slices of one patient look alike.
 
-    `patients` has the patient of each slice, (n,). `held_out` is a share of the patients, at least
-    one and not all, or their names; synthetic ones are trained on where there are two others.
-    Returns ascending indices of slices, two int arrays. Raises a HeadrestError if there are fewer
-    than two patients, or the names leave one side empty.
+    Parameters
+    ----------
+    patients : str array (n,), the patient of each slice.
+    held_out : share of the patients, at least one and not all, or list of their names. Of a share,
+        synthetic patients are trained on where there are two others.
+    seed : int
 
+    Returns
+    -------
+    training, held_out : int arrays, ascending indices of slices.
+
+    Raises
+    ------
+    HeadrestError
+        For fewer than two patients, unknown names, or names that leave one side empty.
+
+    Examples
+    --------
     >>> split_patients(np.array(["a", "a", "b", "b"]))
     (array([2, 3]), array([0, 1]))
     """
@@ -61,8 +74,9 @@ def split_patients(
         n = min(max(round(held_out * len(names)), 1), len(names) - 1)
         chosen = np.random.default_rng(seed).permutation(names)[:n].tolist()
     out = np.isin(patients, chosen)
-    if out.all() or not out.any():
-        raise HeadrestError("the names of held-out patients match no patient, or all of them")
+    if out.all() or not out.any() or not set(chosen) <= set(patients):
+        shown = ", ".join(chosen[:5])
+        raise HeadrestError(f"names of held-out patients match no patient, or all: {shown}")
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
@@ -182,6 +196,8 @@ class Batches:
 
     def __post_init__(self) -> None:
         available = min(len(self.indices), self.slices_per_epoch or len(self.indices))
+        if self.batch_size < 1:
+            raise HeadrestError(f"a batch of {self.batch_size} slices: choose 1 or more")
         if available < self.batch_size:
             raise HeadrestError(f"{available} slices are fewer than a batch of {self.batch_size}")
         if self.half_resolution and not self.augment:

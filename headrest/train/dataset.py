@@ -107,8 +107,8 @@ def write_training_set(
     Raises
     ------
     HeadrestError
-        If arrays of a study differ in shape or are not finite, there is no slice, or the folder
-        exists or cannot be written.
+        If arrays of a study differ in shape or are not of slices, HU are not finite, labels have
+        other values or names, there is no slice, or the folder exists or cannot be written.
 
     Examples
     --------
@@ -148,8 +148,9 @@ def write_training_set(
 def _check_study(study):
     shapes = {np.shape(array) for array in (study.hu, *study.labels.values())}
     lengths = {len(part) for part in (study.hu, *study.states.values())}
-    if len(shapes) > 1 or len(lengths) > 1:
-        raise HeadrestError(f"{study.patient}: HU, labels and states differ in shape: {shapes}")
+    if len(shapes) > 1 or len(lengths) > 1 or np.ndim(study.hu) != 3:
+        reason = "HU, labels and states differ in shape, or are not (slices, rows, columns)"
+        raise HeadrestError(f"{study.patient}: {reason}: {shapes}")
     if not study.labels or not set(study.states) <= set(study.labels):
         raise HeadrestError(f"{study.patient}: no labels, or states of labels that are missing")
     for name, labels in study.labels.items():
@@ -205,7 +206,7 @@ def read_training_set(folder: str | Path) -> TrainingSet:
         states = {name: np.array([row[f"state_{name}"] for row in rows]) for name in labels}
         patient = np.array([row["patient"] for row in rows])
         number = np.array([row["slice"] for row in rows]).astype(int)
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, csv.Error) as error:
         raise HeadrestError(f"{folder}: no training set ({error})") from error
     shapes = {array.shape for array in (hu, *labels.values())}
     if not labels or shapes != {(len(rows), *hu.shape[1:])}:

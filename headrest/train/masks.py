@@ -121,7 +121,7 @@ def _find_scans(folder, masks):
 def _find_masks(folder):
     """Find NIfTI files, .npz files and DICOM Segmentations."""
     files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
-    masks = [path for path in files if is_nifti(path) or path.suffix == ".npz" or _references(path)]
+    masks = [p for p in files if is_nifti(p) or p.suffix.lower() == ".npz" or _references(p)]
     if not masks:
         raise HeadrestError(f"{folder}: no mask; expected NIfTI, .npz or DICOM Segmentations")
     return masks
@@ -140,8 +140,8 @@ def _references(path):
 
 
 def _place(path, folder):
-    """Path below a folder, without its ending, as text; its own name for the folder itself."""
-    inside = path.relative_to(folder).as_posix() if path != folder else path.name
+    """Path below a folder, or that of a file, without its ending; its own name for the folder."""
+    inside = path.relative_to(folder if folder.is_dir() else folder.parent).as_posix()
     return ENDINGS.sub("", inside if inside != "." else path.absolute().name)
 
 
@@ -167,8 +167,7 @@ def pair(scans: list[Scan], masks: list[Path], folder: Path) -> dict[Scan, Path]
 
 def _mask_keys(path, folder) -> Iterator[str]:
     """Names that the scan of a mask may have, the surest first."""
-    references = [] if is_nifti(path) or path.suffix == ".npz" else _references(path)
-    if references:
+    if references := _references(path):
         yield from references
         return
     place = _place(path, folder)
@@ -217,7 +216,7 @@ def label_values(values: np.ndarray, path: str | Path) -> np.ndarray:
     (array([False,  True]), array([0, 1, 2], dtype=uint8))
     """
     present = np.unique(values[values != 0])
-    if len(present) <= 1 and PATIENT not in present:
+    if len(present) <= 1 and PATIENT not in present and not np.isnan(present).any():
         return values != 0
     if not np.isin(present, (SUPPORT, PATIENT, IGNORE_LABEL)).all():
         shown = ", ".join(f"{value:g}" for value in present[:5])
