@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -272,6 +273,9 @@ def test_sorts_a_series_without_position_by_number_on_request(tmp_path):
     series = read_series(tmp_path, by_instance_number=True)
     assert peaks(series) == [30, 20, 10]
     assert "InstanceNumber" in " ".join(series.warnings)
+    make_series(tmp_path, InstanceNumber=lambda n: n // 2, **lost)
+    series = read_series(tmp_path, by_instance_number=True)
+    assert "their order is unknown" in " ".join(series.warnings)
     for number in (None, b"abcd"):
         make_series(tmp_path, InstanceNumber=number, **lost)
         assert "InstanceNumber" in refusal(tmp_path, by_instance_number=True)
@@ -303,7 +307,8 @@ def test_lists_two_series_and_reads_the_chosen_one(tmp_path):
     for part in (uid("series"), uid("other"), "3 images", "2 images", "Head", "Bone"):
         assert part in text
     assert len(read_series(tmp_path, uid("other"))) == 2
-    refusal(tmp_path, series_uid=uid("absent"))
+    assert len(read_series(PurePath(tmp_path), uid("other"))) == 2  # os.PathLike, but no Path
+    assert "choose one series by its UID" in refusal(tmp_path, series_uid=uid("absent"))
     assert "no such folder" in refusal(tmp_path / "nowhere")
 
 

@@ -221,10 +221,19 @@ def test_leaves_out_localizers_other_orientations_and_captures_without_positions
     "changes", [{"SpacingBetweenSlices": 2.5}, {"GridFrameOffsetVector": [0, 2.5, 5, 7.5, 10]}]
 )
 def test_places_frames_by_their_distances_and_warns(tmp_path, changes):
-    series = read_series(written(tmp_path, plain(**changes)))
+    series = read_series(written(tmp_path, plain(SOPClassUID="1.2.826.0.1.77", **changes)))
     assert peaks(series) == [1, 2, 3, 4, 5]
     assert np.array_equal(series.positions[:, 2], [5, 7.5, 10, 12.5, 15])
-    assert "head and feet may be swapped" in " ".join(series.warnings)
+    for remark in ("head and feet may be swapped", "not a class of the Standard"):
+        assert remark in " ".join(series.warnings)
+
+
+def test_the_offset_from_utc_is_no_part_of_a_time(tmp_path):
+    for zone in ("-0500", "+0930", ""):
+        content = {"FrameContent": {"FrameAcquisitionDateTime": f"20200102030405.5{zone}"}}
+        ds = enhanced(lambda n, content=content: height(n) | content)
+        (first, *_) = read_series(written(tmp_path, ds)).headers
+        assert (first.AcquisitionDate, first.AcquisitionTime) == ("20200102", "030405.5")
 
 
 def without_last_group():

@@ -61,7 +61,7 @@ def loaded(folder):
 
 
 SEPARATED = {
-    "acquisition": {"AcquisitionNumber": lambda one, n: one + 1},
+    "acquisition": {"AcquisitionNumber": lambda one, n: 2**31 - 9 + one},  # nearly the largest IS
     "temporal-position": {"TemporalPositionIdentifier": lambda one, n: one + 1},
     "content-time-of-the-pass": {"ContentTime": lambda one, n: f"12000{one}.5"},
     "content-time-of-the-slice": {"ContentTime": lambda one, n: f"12{one:02d}{n:02d}"},
@@ -88,6 +88,7 @@ def test_separates_images_that_share_positions(tmp_path, changes):
     repeated(tmp_path, **changes)
     assert sorted(map(peaks, loaded(tmp_path))) == of_passes(changes.get("passes", TIMES))
     assert "choose one stack of the series by stack=..., or acquisition=..." in refusal(tmp_path)
+    assert "no stack 0" in refusal(tmp_path, stack=0)
     assert len(read_series(tmp_path, stack=TIMES)) == SLICES
 
 
@@ -129,6 +130,23 @@ def test_refuses_images_at_one_position_that_no_attribute_separates(tmp_path, ch
     assert "no attribute separates them" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("by", ["time", "private"])
+def test_refuses_passes_of_which_a_slice_has_a_damaged_position(tmp_path, by):
+    """Without the guard the slice would be missing from both."""
+    place = {"ImagePositionPatient": lambda one, n: [0, 0, 5.0 * n] if n != 2 else b"a\\b\\c "}
+    time = {"ContentTime": lambda one, n: f"12{one:02d}{n:02d}"}
+    repeated(tmp_path, **place, **(time if by == "time" else {}))
+    with_private(tmp_path, **ENERGY)
+    assert "ImagePositionPatient is missing" in refusal(tmp_path)
+
+
+def test_damaged_images_of_another_acquisition_are_a_stack_that_is_refused(tmp_path):
+    repeated(tmp_path, 2, AcquisitionNumber=lambda one, n: one + 1)
+    repeated(tmp_path / "x", 1, 2, AcquisitionNumber=3, PixelSpacing=None)
+    assert [len(read_series(tmp_path, stack=n)) for n in (1, 2)] == [SLICES, SLICES]
+    assert "PixelSpacing is missing" in refusal(tmp_path, stack=3)
+
+
 def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
     repeated(tmp_path / "in", 2, **SEPARATED["acquisition"])
     reports = clean_tree(tmp_path / "in", tmp_path / "out")
@@ -139,7 +157,7 @@ def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
     assert len({series.uid for series in derived}) == 2
     again = clean_tree(tmp_path / "in", tmp_path / "out")
     assert {report.folder for report in again} == folders
-    (report,) = clean_tree(tmp_path / "in", tmp_path / "one", acquisition=2)
+    (report,) = clean_tree(tmp_path / "in", tmp_path / "one", acquisition=2**31 - 8)
     assert peaks(read_series(tmp_path / "one" / report.folder)) == [101, 102, 103, 104]
     assert "4 images of other acquisitions left out" in report.warnings
     assert "Acquisition Number 7" in refusal(tmp_path / "in", acquisition=7)

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from headrest.dicom.nifti import read_nifti
 from headrest.dicom.segmentation import write_segmentation
 from headrest.dicom.series import CALL, Series, SeriesFiles, is_nifti, series_from_array
 from headrest.dicom.write import write_derived_series
-from headrest.util import HeadrestError
+from headrest.util import HeadrestError, counted
 
 __all__ = [
     "FolderContents",
@@ -86,9 +85,9 @@ def read_series(
     >>> read_series(get_testdata_file("CT_small.dcm")).hu.shape
     (1, 128, 128)
     """
-    if not isinstance(folder, (str, Path)):
+    if not isinstance(folder, (str, os.PathLike)):
         return as_series(folder)
-    if is_nifti(folder):
+    if is_nifti(folder := os.fspath(folder)):
         return read_nifti(folder)
     contents = find_series(folder, acquisition)
     if contents.broken and series_uid is None:
@@ -114,26 +113,27 @@ def as_series(data: Any, spacing_mm: Sequence[float] | None = None) -> Series:
             raise HeadrestError("spacing_mm is for arrays: a series, file or image has its own")
         if isinstance(data, Series):
             return data
-        return read_nifti(data) if is_image else read_series(Path(data))
+        return read_nifti(data) if is_image else read_series(data)
     if spacing_mm is None and hasattr(data, "__array__"):
         raise HeadrestError(f"an array needs its spacing in mm; for example {CALL}")
     return series_from_array(data, () if spacing_mm is None else spacing_mm)
 
 
 def _choose(folder, contents, series_uid, stack):
-    found = [s for s in contents.series if series_uid in (None, s.uid)]
-    if not found:
-        listed = "; ".join(contents.warnings) or "the folder is empty"
+    if not contents.series:
+        listed = "; ".join(map(str, contents.warnings + contents.broken)) or "the folder is empty"
         raise HeadrestError(f"{folder}: no axial CT series found ({listed})")
-    listed = "\n  ".join(str(s) for s in found)
-    if len({s.uid for s in found}) > 1:
+    found = [s for s in contents.series if series_uid in (None, s.uid)]
+    listed = "\n  ".join(map(str, found or contents.series))
+    if len({s.uid for s in found}) != 1:
         raise HeadrestError(f"{folder}: choose one series by its UID:\n  {listed}")
     if stack is None and len(found) > 1:
         how = "stack=..., or acquisition=... (--acquisition)"
         raise HeadrestError(f"{folder}: choose one stack of the series by {how}:\n  {listed}")
-    if not 1 <= (stack or 1) <= len(found):
+    stack = 1 if stack is None else stack
+    if not 1 <= stack <= len(found):
         raise HeadrestError(f"{folder}: there is no stack {stack}:\n  {listed}")
-    return found[(stack or 1) - 1]
+    return found[stack - 1]
 
 
 class _Slice(NamedTuple):
@@ -186,7 +186,7 @@ def _read_slices(series_files, default_rescale, allow_missing):
         except HeadrestError as error:
             damaged.append(str(error))
     if damaged and not (slices and allow_missing):
-        more = f" (and {len(damaged) - 1} more files)" if len(damaged) > 1 else ""
+        more = f" (and {counted(len(damaged) - 1, 'more file')})" if len(damaged) > 1 else ""
         way_out = "; allow_missing=True (--allow-missing) leaves it out" if slices else ""
         raise HeadrestError(f"{damaged[0]}{more}{way_out}")
     return slices, [*series_files.warnings, *(f"skipped {one}" for one in damaged)]
@@ -201,19 +201,20 @@ def _read_file(path, frames, default_rescale):
         header.SOPClassUID, remark = pixels.identify_ct(header)
         if not header.SOPClassUID:
             raise HeadrestError(remark)
+        remarks = [remark] if remark else []
         if not any(frames):
-            return [_read_slice(path, 0, header, remark, default_rescale)]
+            return [_read_slice(path, 0, header, remarks, default_rescale)]
         if "PerFrameFunctionalGroupsSequence" not in header:
-            remark = "frames placed along their normal: head and feet may be swapped"
+            remarks.append("frames placed along their normal: head and feet may be swapped")
         each = enumerate(single_frames(header), 1)
         return [
-            _read_slice(path, n, one, remark, default_rescale) for n, one in each if n in frames
+            _read_slice(path, n, one, remarks, default_rescale) for n, one in each if n in frames
         ]
 
 
-def _read_slice(path, frame, header, remark, default_rescale):
+def _read_slice(path, frame, header, remarks, default_rescale):
     stored, notes = pixels.decode(header)
-    notes += [remark] if remark else []
+    notes += remarks
     slope, intercept = pixels.rescale_pair(header, default_rescale)
     pixels.check_wrapped(stored, header, slope, intercept)
     notes += pixels.check_range(stored, slope, intercept)

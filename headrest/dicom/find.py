@@ -54,7 +54,7 @@ def find_nifti(source: str | Path, result_file: str) -> tuple[SeriesFiles, ...]:
     Folders with a file named `result_file` hold results, and are skipped.
     """
     source = Path(source)
-    found = [source] if source.is_file() else sorted(source.rglob("*.nii*"))
+    found = [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*"))
     return tuple(
         SeriesFiles(str(path.absolute()), "", "", (path,))
         for path in found
@@ -84,7 +84,7 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
         found.add(path)
     damaged, series = _assign_damaged(found), []
     for uid, images in found.images.items():
-        kept = [i for i in images if acquisition is None or i.acquisition == f"{acquisition:g}"]
+        kept = [i for i in images if acquisition is None or i.acquisition == f"{acquisition:.12g}"]
         others = len(images) - len(kept)
         notes = [f"{others} images of other acquisitions left out"] if others else []
         none = [(images, f"no image has Acquisition Number {acquisition}")]

@@ -1,6 +1,7 @@
 """Multi-frame CT images as single-frame headers (PS3.3 C.7.6.16): enhanced CT, and CT Image."""
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
@@ -132,7 +133,8 @@ def _add(frame, attribute):
     if (name := SINGLE_FRAME_KEYWORD.get(keyword)) and value not in (None, ""):
         setattr(frame, name, round(value) if dictionary_VR(name) == "IS" else value)
     if keyword == "FrameAcquisitionDateTime":
-        frame.AcquisitionDate, frame.AcquisitionTime = str(value)[:8], str(value)[8:].split("+")[0]
+        digits = re.split("[+-]", str(value))[0]  # without the offset from UTC
+        frame.AcquisitionDate, frame.AcquisitionTime = digits[:8], digits[8:]
 
 
 def _identify(frame, header, n):

@@ -69,7 +69,7 @@ def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
         malformed = malformed or (filled and not values)
     placed = position and axes and not malformed
     acquisition = number(header, SEPARATING_KEYWORDS[0])
-    first = "" if acquisition is None else f"{acquisition:g}"
+    first = "" if acquisition is None else f"{acquisition:.12g}"  # an IS has 12 characters
     return Image(
         path=path,
         frame=frame,
@@ -144,11 +144,13 @@ def tilt_deg(orientation: np.ndarray) -> float:
 
 def _refuse_lost(image):
     for keyword, values in zip(dict(PLACE), (image.position, image.orientation)):
-        if not values or max(map(abs, values)) > MAX_POSITION_MM:
+        if not values:
             raise HeadrestError(
                 f"{image.path}: {keyword} is missing or malformed, so its position is unknown; "
                 "by_instance_number=True (--by-instance-number) sorts such images by number"
             )
+        if (farthest := max(map(abs, values))) > MAX_POSITION_MM:
+            raise HeadrestError(f"{image.path}: {keyword} of {farthest:g} mm; export it again")
     if not is_unit_pair(np.array(image.orientation)):
         raise HeadrestError(f"{image.path}: ImageOrientationPatient is no pair of unit axes")
 
@@ -214,12 +216,15 @@ def _thickness(one):
 
 
 def _by_instance_number(slices):
-    for s in slices:
-        if number(s.header, "InstanceNumber") is None:
-            raise HeadrestError(f"{s.image.path}: neither position nor InstanceNumber")
-    slices = sorted(slices, key=lambda s: number(s.header, "InstanceNumber") or 0.0)
+    numbers = [number(one.header, "InstanceNumber") for one in slices]
+    if None in numbers:
+        lost = slices[numbers.index(None)].image.path
+        raise HeadrestError(f"{lost}: neither position nor InstanceNumber")
+    slices = [slices[i] for i in np.argsort(np.array(numbers, float), kind="stable")]
     thickness = _thickness(slices[0]) or 1.0
     positions = np.outer(np.arange(len(slices)) * thickness, [0, 0, 1.0])
     notes = ["no position: sorted by InstanceNumber, head and feet may be swapped"]
+    if len(set(numbers)) < len(numbers):
+        notes.append("images share an InstanceNumber: their order is unknown")
     spacing_mm = (thickness, *_pixel_spacing([one.image for one in slices]))
     return slices, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing_mm), notes

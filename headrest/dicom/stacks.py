@@ -155,7 +155,8 @@ def _split(images, positions, other_values):
         if joined := _join_at_boundary(images):
             return [joined]
         parts = _separate(images, list(range(len(SEPARATING_KEYWORDS))))
-        if not parts and len(set(map(len, positions))) == 1:
+        placed = all(image.depth is not None for image in images)  # the reader refuses others
+        if not parts and placed and len(set(map(len, positions))) == 1:
             parts = _passes(positions) or _by_other_attribute(positions, other_values)
     elif _alternate(positions):
         parts = _grouped(images, 0)
@@ -260,9 +261,9 @@ def _named(stacks):
         return stacks
     named = []
     for n, stack in enumerate(stacks, 1):
-        first = stack.images[0]
-        grid = "{:g} x {:g} pixels of {:g} x {:g} mm".format(*first.matrix, *first.pixel_spacing)
-        name = f"stack {n} of {len(stacks)} ({stack.name or grid})"
+        size = (*stack.images[0].matrix, *stack.images[0].pixel_spacing)  # may lack if named
+        about = stack.name or "{:g} x {:g} pixels of {:g} x {:g} mm".format(*size)
+        name = f"stack {n} of {len(stacks)} ({about})"
         note = f"{name} of this series: {len(stack.images)} images"
         named.append(Stack(stack.images, name, [note, *stack.warnings]))
     return named
