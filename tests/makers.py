@@ -158,6 +158,8 @@ def overlaid(folder, *changed, syntax=None):
     ds.BitsStored, ds.HighBit = 12, 11
     for element, vr, value in [*OVERLAY, *changed]:
         ds.add_new((0x6000, element), vr, value)
+        if value is None:
+            del ds[0x6000, element]
     write_slice(folder / "01.dcm", ds)
 
 

@@ -126,7 +126,7 @@ def test_another_default_rescale_gives_another_output(tmp_path):
         slices = (tmp_path / "out" / report.folder).glob("*.dcm")
         images |= {str(dcmread(path).SOPInstanceUID) for path in slices}
     assert len(images) == 4
-    for nonsense in ((1, np.nan), (0, -1024), (1,)):
+    for nonsense in ((1, np.nan), (0, -1024), (1,), 5, "ab"):
         with pytest.raises(HeadrestError, match="not a slope"):
             clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=nonsense)
 

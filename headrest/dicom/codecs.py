@@ -48,15 +48,18 @@ def check_frame(header: Dataset, syntax: UID) -> bool:
     if frame[end:].strip(b"\0"):
         header.PixelData = encapsulate([frame[:end]])
     try:
-        *declared, bits, signed, lossy = CODECS[syntax].parse(segments)
+        *size, samples, bits, signed, lossy = CODECS[syntax].parse(segments)
     except (KeyError, IndexError, ZeroDivisionError, struct.error) as error:
         reason = f"its pixel data are no {CODECS[syntax].name} image, or damaged"
         raise HeadrestError(reason) from error
     # The first bytes may occur inside an image by chance, but not after an end marker.
     another = re.search(END_OF_IMAGE + b".?\0*" + re.escape(frame[:3]), frame, re.DOTALL)
-    if declared != [header.Rows, header.Columns, 1] or another:
+    if samples != 1 or another:
+        found = "several images" if another else f"{samples} samples per pixel"
+        raise HeadrestError(f"its compressed data hold {found}: damaged, or declared wrongly")
+    if size != [header.Rows, header.Columns]:
         raise HeadrestError(
-            f"its compressed image is {declared[0]} x {declared[1]}, its header says "
+            f"its compressed image is {size[0]} x {size[1]}, its header says "
             f"{header.Rows} x {header.Columns}: damaged, or declared wrongly"
         )
     # Where the signs differ, the sign bit is taken at Bits Stored.
@@ -137,8 +140,8 @@ def _check_run_lengths(frame, pixels):
     sizes = [_unpacked(run, pixels + 1) for run in (frame[high:low], frame[low:])]
     if count != 2 or high < 64 or not all(pixels <= size <= pixels + 1 for size in sizes):
         raise HeadrestError(
-            f"its RLE data unpack to {max(sizes)} bytes where its matrix has {pixels} pixels: "
-            "damaged, or declared wrongly"
+            f"its RLE data are {count} segments, the first two of {sizes[0]} and {sizes[1]} bytes, "
+            f"where its matrix needs 2 of {pixels}: damaged, or declared wrongly"
         )
 
 

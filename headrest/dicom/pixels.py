@@ -1,6 +1,7 @@
 """Decode the stored values of one CT image, and check that they fit its header and are HU."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from pydicom import Dataset, uid
@@ -53,7 +54,8 @@ def decode(header: Dataset) -> tuple[np.ndarray, list[str]]:
     if raw is not stored:
         for group, bit in list(_embedded_overlays(header)):
             header.add_new((group, 0x3000), "OW", pack_bits((raw.ravel() >> bit) & 1))
-            header[group, 0x0100].value, header[group, 0x0102].value = 1, 0
+            header.add_new((group, 0x0100), "US", 1)
+            header.add_new((group, 0x0102), "US", 0)
     del header.PixelData
     return stored, notes
 
@@ -71,7 +73,7 @@ def check_declared(header: Dataset) -> None:
     """Refuse a header that does not describe one CT slice."""
     if text(header, "SOPClassUID") in ENHANCED_CLASSES:
         raise HeadrestError("enhanced multi-frame CT without frames; export it again")
-    if "PixelData" not in header:
+    if not header.get("PixelData"):
         raise HeadrestError("no pixel data; the file ends early or holds no image")
     if "FloatPixelData" in header or "DoubleFloatPixelData" in header:
         raise HeadrestError("pixels of two kinds in one file; export it again")
@@ -173,8 +175,13 @@ def _embedded_overlays(header):
 
 def check_default_rescale(pair: Sequence[float] | None) -> None:
     """Refuse a default rescale that gives no HU."""
-    if pair is not None and (len(pair) != 2 or not np.isfinite(pair).all() or not pair[0]):
-        raise HeadrestError(f"default_rescale {tuple(pair)}: not a slope and an intercept")
+    if pair is None:
+        return
+    with suppress(TypeError, ValueError):
+        slope, intercept = map(float, pair)
+        if slope and np.isfinite([slope, intercept]).all():
+            return
+    raise HeadrestError(f"default_rescale {pair}: not a slope and an intercept")
 
 
 def identify_ct(header: Dataset) -> tuple[str, str]:
@@ -197,7 +204,11 @@ def identify_ct(header: Dataset) -> tuple[str, str]:
 
 def check_wrapped(stored: np.ndarray, header: Dataset, slope: float, intercept: float) -> None:
     """Refuse signed values that were stored as unsigned and wrapped at 4096."""
-    if header.PixelRepresentation or stored.max() >= WRAP or stored.min() + intercept <= DENSE_HU:
+    if (
+        header.PixelRepresentation
+        or stored.max() >= WRAP
+        or stored.min() * slope + intercept <= DENSE_HU
+    ):
         return
     wrapped = (stored.astype(np.int32) - WRAP) * slope + intercept
     if np.mean(abs(wrapped - AIR) < AIR - PADDING_BELOW) >= MIN_AIR_SHARE:
