@@ -261,6 +261,11 @@ def test_copies_declarations_and_keeps_values_legal(tmp_path, changes, expected)
     assert derive_one(tmp_path, **changes).get(next(iter(changes))) == expected
 
 
+def test_shortens_a_description_of_the_mask_that_is_too_long(source, tmp_path):
+    write_derived_series(read_series(source), MASK, tmp_path / "out", "x" * 2000)
+    assert len(dcmread(tmp_path / "out" / "0001.dcm").DerivationDescription) == 1024
+
+
 @pytest.mark.parametrize(
     ("vr", "value", "kind", "expected"),
     [
@@ -302,7 +307,12 @@ def test_empties_a_preamble_that_holds_a_program(source, tmp_path):
 
 def test_uids_depend_on_mask_and_parameters_and_bytes_on_nothing_else(source, tmp_path):
     series, found, texts = read_series(source), {}, {}
-    runs = {"a": (MASK, ""), "again": (MASK, ""), "mask": (~MASK, ""), "words": (MASK, "two")}
+    runs = {
+        "a": (MASK, ""),
+        "again": (MASK.astype(np.uint8), ""),
+        "mask": (~MASK, ""),
+        "words": (MASK, "two"),
+    }
     for name, (mask, parameters) in runs.items():
         write_derived_series(series, mask, tmp_path / name, parameters)
         files = sorted((tmp_path / name).iterdir())
@@ -372,6 +382,9 @@ def test_refuses_other_masks_folders_and_deleted_sources(source, tmp_path):
     (tmp_path / "taken" / "mine").write_text("mine")
     refused("taken", write_derived_series, series, MASK, tmp_path / "taken")
     refused("mask", write_derived_series, series, MASK[:2], tmp_path / "out")
+    refused(
+        "labels 1, 3: keep", write_derived_series, series, np.where(MASK, 1, 3), tmp_path / "out"
+    )
     shutil.rmtree(source)
     refused("read it again", write_derived_series, unread, MASK, tmp_path / "out")
     assert os.listdir(tmp_path) == ["taken"]

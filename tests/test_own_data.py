@@ -175,10 +175,13 @@ def test_nifti_that_is_no_volume_of_hu_is_refused_by_name(tmp_path, values, mess
     refused(rf"head\.nii\.gz: .*{message}", read_series, path)
 
 
-def test_nifti_with_a_singular_affine_is_refused():
+@pytest.mark.parametrize(
+    ("at", "value", "words"), [((2, 2), 0, "singular"), ((0, 1), 0.5, "shear")]
+)
+def test_nifti_with_a_singular_or_sheared_affine_is_refused(at, value, words):
     image = nibabel.Nifti1Image(head(64, 64, 4), np.eye(4))
-    image.affine[2, 2] = 0
-    refused("singular", read_nifti, image)
+    image.affine[at] = value
+    refused(words, read_nifti, image)
 
 
 def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_path):
@@ -235,7 +238,7 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
     image = image_of(made(tmp_path / "scan", 4))
     (tmp_path / "images" / "deep").mkdir(parents=True)
     nibabel.save(image, tmp_path / "images" / "one.nii.gz")
-    nibabel.save(image, tmp_path / "images" / "deep" / "two.nii")
+    nibabel.save(image, tmp_path / "images" / "deep" / "TWO.NII")
     (tmp_path / "images" / "mask.nii.gz").write_bytes(b"damaged")
     source, out = str(tmp_path / "images"), tmp_path / "out"
     arguments = ["--method", "kmeans", "--report", str(tmp_path / "page.html"), "--identifiers"]
@@ -384,7 +387,8 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         refused(rf"edited\.nii\.gz: {message}", clean_series, series, out, mask=path)
     nibabel.save(nibabel.Nifti1Image(mask.T.astype(np.uint8), nearly), path)
     assert clean_series(series, out, mask=path).removed_ml
-    (tmp_path / "edited.dcm").write_bytes(b"no DICOM")
+    for name in ("edited.dcm", "edited.npz"):
+        (tmp_path / name).write_bytes(b"neither")
     for options, message in (
         ({"mask": mask[:2]}, "a mask of"),
         ({"mask": "absent.nii.gz"}, "there is no such file"),
@@ -392,6 +396,7 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         ({"mask": mask, "patient_only": True}, "patient_only fills more"),
         ({"mask": tmp_path / "scan" / "01.dcm"}, "expected NIfTI or a DICOM Segmentation"),
         ({"mask": tmp_path / "edited.dcm"}, "damaged, or no NIfTI or DICOM Segmentation"),
+        ({"mask": tmp_path / "edited.npz"}, r"^\S*edited\.npz: damaged or missing"),
     ):
         refused(message, clean_series, series, out, **options)
     make_series(tmp_path / "scan" / "other", n=2, SeriesInstanceUID="1.2.3")

@@ -1,8 +1,10 @@
 """Masks as DICOM Segmentation, RT Structure Set and NIfTI, read back by other code."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from conftest import CANARY, make_series, uid
+from conftest import CANARY, make_series, refused, uid
 from factories import sitk_hu, sitk_image, timeless
 from makers import TILT_15, C, S, made, validator_errors
 from pydicom import Dataset, dcmread
@@ -229,7 +231,10 @@ def test_a_rerun_writes_the_same_and_other_parameters_make_other_uids(tmp_path, 
         assert timeless(tmp_path / "one.dcm") == timeless(tmp_path / "again.dcm")
 
 
-@pytest.mark.parametrize("write", [write_segmentation, write_structures, write_nifti])
+@pytest.mark.parametrize(
+    "write",
+    [write_segmentation, write_structures, write_nifti, partial(write_nifti, resample=True)],
+)
 def test_refuses_a_mask_of_another_shape_and_slices_without_position(
     tmp_path, write, capfd, caplog
 ):
@@ -403,8 +408,11 @@ def test_the_description_names_no_patient_and_a_rerun_writes_the_same_bytes(tmp_
     before = path.read_bytes()
     write_nifti(series, mask, path, "method=test")
     assert path.read_bytes() == before
-    write_nifti(series, mask, tmp_path / "raw.nii")
-    assert np.array_equal(nibabel.load(tmp_path / "raw.nii").get_fdata().T, mask)
+    for name in ("raw.nii", "UPPER.NII.GZ"):
+        write_nifti(series, mask, tmp_path / name)
+        assert np.array_equal(nibabel.load(tmp_path / name).get_fdata().T, mask)
+    for write in (write_nifti, partial(write_segmentation, kind="FRACTIONAL")):
+        refused("not written: .* expected", write, series, mask.astype(np.int64), path)
 
 
 @pytest.mark.parametrize(
@@ -467,6 +475,14 @@ def test_resampled_values_lie_where_they_did(tmp_path, changes):
     inside[2:-2, 12:-12, 1:-1] = True
     assert np.abs(image.get_fdata() - ramp(points))[inside].max() < 0.01
     sitk_image(path)
+
+
+@every_grid
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_beyond_resampled_slices_lies_air(tmp_path, changes, kind):
+    series = made(tmp_path / "scan", 10, hu=np.full((64, 64), -1000), **changes)
+    write_nifti(series, series.hu.astype(kind), tmp_path / "hu.nii.gz", resample=True)
+    assert (nibabel.load(tmp_path / "hu.nii.gz").get_fdata() == -1000).all()
 
 
 @every_grid

@@ -118,7 +118,8 @@ def named_errors(
     except passed:
         raise
     except HeadrestError as error:
-        raise HeadrestError(f"{where}: {error}") from error.__cause__
+        named = str(error).startswith(f"{where}: ")
+        raise HeadrestError(error if named else f"{where}: {error}") from error.__cause__
     except MemoryError:
         raise HeadrestError(f"{where}: out of memory; too large for this machine") from None
     except Exception as error:

@@ -1,5 +1,6 @@
 """Read a mask or labels that a person corrected, onto the voxels of their series."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def read_labels(path: str | Path, series: Series) -> np.ndarray:
 def _read(path, series, use):
     """Call `use` with the labels of a file, and the numbers of support and patient in them."""
     with named_errors(path, "damaged, or no NIfTI or DICOM Segmentation"):
+        if not Path(path).is_file():
+            raise HeadrestError("there is no such file")
         if not is_nifti(path) and Path(path).suffix.lower() != ".npz":
             return use(*_from_segmentation(path, series))
         read = _from_nifti if is_nifti(path) else _from_arrays
@@ -86,8 +89,8 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
 
     Raises HeadrestError where it does not fit the series, or has other values.
     """
-    if isinstance(mask, (str, Path)):
-        return read_mask(mask, series)
+    if isinstance(mask, (str, os.PathLike)):
+        return read_mask(os.fspath(mask), series)
     check_shape(values := np.asarray(mask), series)
     return one_label(values)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from headrest.dicom.header import named_errors
+from headrest.dicom.header import is_unit_pair, named_errors
 from headrest.dicom.pixels import check_volume
 from headrest.dicom.series import Series, SeriesFiles, check_shape, volume_series
 from headrest.util import HeadrestError, __version__, require
@@ -116,6 +116,8 @@ def _grid(image, to_axial, shape):
     affine = LPS_TO_RAS @ image.affine @ inv_ornt_aff(to_axial, shape)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     row, column = affine[:3, 0] / lengths[0], affine[:3, 1] / lengths[1]
+    if not is_unit_pair(np.concatenate([row, column])):
+        raise HeadrestError("its affine is sheared within the slices: resample it")
     normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
     measured = [lengths[0], lengths[1], abs(affine[:3, 2] @ normal)]
@@ -210,6 +212,11 @@ def write_nifti(
     """
     require("nibabel")
     check_shape(values, series, f"{path}: not written: ")
+    if refusal := series.why_not_placed if resample else why_no_nifti(series):
+        raise HeadrestError(f"{path}: not written: {refusal}")
+    if values.dtype.kind in "iu" and values.dtype.itemsize > 4:
+        expected = "expected bool or uint8 for labels, int16 or float for HU"
+        raise HeadrestError(f"{path}: not written: values of {values.dtype}: {expected}")
     kinds = {"b": np.uint8, "f": np.float32}
     values = values.astype(kinds.get(values.dtype.kind, values.dtype), copy=False)
     if resample:
@@ -221,7 +228,7 @@ def write_nifti(
         image = _like_source(series, values)
     image.header["descrip"] = f"headrest {__version__} {parameters}".encode()[:79]
     with atomic_file(path) as temporary:
-        temporary.write_bytes(_encoded(image, Path(path).suffix == ".gz"))
+        temporary.write_bytes(_encoded(image, Path(path).suffix.lower() == ".gz"))
 
 
 def encode_like_source(series: Series, stored: np.ndarray) -> bytes:
@@ -262,7 +269,7 @@ def _resampled(series, values):
 
     The grid has the directions and the pixel spacing of the slices, and their median distance; it
     holds all slices, shifted within their plane if tilted. uint8 takes the nearest voxel, others
-    are interpolated linearly. Beyond the slices: 0, or the lowest value of int16 (HU).
+    are interpolated linearly. Beyond the slices: the lowest value (air), at most 0.
     """
     steps = series.steps_mm
     offsets = (series.positions - series.positions[0]) @ np.linalg.inv(steps)
@@ -270,7 +277,7 @@ def _resampled(series, values):
     first = np.floor(shifts.min(0)).astype(int)
     size = np.ceil(shifts.max(0)).astype(int) - first + values.shape[1:]
     depth = np.arange(round(depths[-1]) + 1)
-    nearest, fill = values.dtype == np.uint8, values.min() if values.dtype.kind == "i" else 0
+    nearest, fill = values.dtype == np.uint8, min(values.min(), 0)
 
     @lru_cache(maxsize=2)
     def plane(i):

@@ -93,6 +93,8 @@ def write_segmentation(
         Where the labels do not fit the series, slices have no position, or the file cannot be
         written.
     """
+    if kind not in ("BINARY", "LABELMAP"):
+        raise HeadrestError(f"{path}: not written: kind {kind}: expected BINARY or LABELMAP")
     make = partial(_segmentation, series, labels, parameters, family, kind)
     save_object(path, series, labels, make)
 

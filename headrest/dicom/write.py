@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from headrest.dicom.codecs import output_syntax, set_pixels
 from headrest.dicom.frames import frame_source
 from headrest.dicom.header import drop_private_elements, named_errors, number, quiet
+from headrest.dicom.mask import one_label
 from headrest.dicom.nifti import encode_like_source
 from headrest.dicom.series import Series, check_shape
 from headrest.hounsfield import AIR
@@ -68,7 +69,7 @@ def write_derived_series(
     ----------
     series : Series
         From NIfTI, one file `cleaned.nii.gz` is written, with affine, data type and header kept.
-    removed : bool array (slices, rows, columns)
+    removed : bool array (slices, rows, columns), or a mask of 0 and 1
         Filled with -1000 HU, or with the nearest value that can be stored; see `fill_hu`.
     folder : path
         Written atomically, with one file per slice, 0001.dcm and so on along the slice normal.
@@ -102,6 +103,7 @@ def write_derived_series(
     """
     check_shape(removed, series, f"{folder}: not written: ")
     refuse_array(series)
+    removed = one_label(np.asarray(removed))
     if drop_private:
         parameters = f"{parameters}, private elements dropped".removeprefix(", ")
     now = datetime.now(timezone.utc)
@@ -207,8 +209,8 @@ def appended(source: Dataset, keyword: str, between: str, text: str, longest: in
     """Append text to the value of an attribute; shorten the old value where it gets too long."""
     value = source.get(keyword) or ""  # a list where it holds a backslash
     before = value if isinstance(value, str) else " ".join(map(str, value))
-    before = before[: longest - len(between) - len(text)]
-    return f"{before}{between}{text}" if before else text
+    before = before[: max(longest - len(between) - len(text), 0)]
+    return f"{before}{between}{text}"[:longest] if before else text[:longest]
 
 
 def offset_series_number(source: Dataset, more: int) -> int:
