@@ -24,6 +24,12 @@ from headrest.train import checkpoints as frames
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
 
 
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
 def test_six_panels_show_the_steps_in_order(tmp_path):
     make_series(tmp_path, 3)
     series = read_series(tmp_path)
@@ -43,7 +49,6 @@ def test_six_panels_show_the_steps_in_order(tmp_path):
     bars = [axis.child_axes[0].get_xlabel() for axis in axes[:5]]
     assert bars == ["stored value", "HU", "probability of support", "HU", "HU"]
     assert axes[5].get_xlabel() == "HU"
-    figure.clear()
 
 
 @pytest.mark.parametrize("draw", [show_slices, montage])
@@ -54,7 +59,6 @@ def test_masks_and_classes_are_coloured(draw):
     grey = np.isclose(shown, 0.5, atol=0.01).all(1)  # -300 HU is the center of the window
     coloured = np.ptp(shown, axis=1) > 0
     assert coloured.sum() / (coloured | grey).sum() == pytest.approx(1 / 3)
-    plt.close(figure)
     colours = overlay(np.zeros((1, 4)), np.array([[0, 1, 2, 255]], np.uint8))[0]
     assert len(np.unique(colours, axis=0)) == 4
 
@@ -66,13 +70,11 @@ def test_montage_averages_pixels_separates_tiles_and_fits_labels_into_them():
     grid = figure.axes[0].images[0].get_array()
     assert np.allclose(grid[:2, :2], 0.5)  # of 0 and -600 HU: the center of the window
     assert (grid[:, 2:6] == 1).all()
-    plt.close(figure)
     figure = montage(np.zeros((4, 64, 64)), columns=4, labels=["pretrained, no refinement"] * 4)
     figure.canvas.draw()
     (axis,) = figure.axes
     widths = [text.get_window_extent().width for text in axis.texts]
     assert max(widths) < axis.get_window_extent().width / 4
-    plt.close(figure)
 
 
 def test_left_of_the_patient_is_marked():
@@ -82,13 +84,11 @@ def test_left_of_the_patient_is_marked():
     lying = replace(lying, orientation=np.array([0.1, -0.995, 0, 0.995, 0.1, 0]))  # on the side
     figure = scans.draw_slice(lying)
     assert [text.get_text() for text in figure.axes[0].texts][:2] == ["P", "A"]
-    plt.close(figure)
     figure = show_slices([np.zeros((100, 100))], spacing_mm=(5, 1, 1), sides="LR")
     (axis,) = figure.axes
     places = {text.get_text(): text.get_position()[0] for text in axis.texts}
     assert places["L"] < 50 < places["R"]
     assert np.ptp(axis.lines[0].get_xdata()) == 50  # mm, of 1 mm pixels
-    plt.close(figure)
 
 
 def test_saved_pictures_are_small(tmp_path):
@@ -119,7 +119,6 @@ def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeyp
     (axis,) = figure.axes
     assert axis.get_title(loc="left") == "slice 20 of 40, air window"
     assert len(axis.collections) == 2  # outlines of support and patient
-    plt.close(figure)
     for show in (browse, partial(scans.draw_cleaned, masks={"one": shell[1].mask}, slices=[1])):
         refused("no window 'lung': choose from wide", show, shell[0], window="lung")
     widgets = pytest.importorskip("ipywidgets")
@@ -147,18 +146,15 @@ def test_cleaned_slices_and_surfaces_show_no_support(shell):
     assert np.ptp(marked, axis=2).any()
     assert not np.ptp(after, axis=2).any()
     assert (after[..., 0] == 0).sum() > (before[..., 0] == 0).sum()
-    plt.close(figure)
     air = series_from_array(np.full((2, 40, 40), -1000), (5, 3, 3))
     figure = scans.draw_cleaned(air, {"one": air.hu > 0}, [0, 1])
     assert figure.axes[0].images[0].get_array().shape == (2 * 44, 3 * 44, 3)
-    plt.close(figure)
     figure = scans.draw_surface(series, support.mask, (0.0, 180.0))
     pictures = [axis.images[0].get_array() for axis in figure.axes]
     coloured = [(np.ptp(picture, axis=2) > 0.1).mean() for picture in pictures]
     assert coloured[1] > coloured[0] > 0  # the plate is behind the ball, and before it at 180
     assert coloured[2:] == [0, 0]
     assert (pictures[3] < 1).any(2).mean() == pytest.approx(np.pi * 15**2 / (40 * 60), rel=0.05)
-    plt.close(figure)
 
 
 def test_components_have_colours_by_class_and_by_truth():
@@ -176,7 +172,6 @@ def test_components_have_colours_by_class_and_by_truth():
     assert found["truth"][largest] != "support"
     figure = draw_components(found)
     assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == len(found["truth"])
-    plt.close(figure)
 
 
 EPOCHS = 3

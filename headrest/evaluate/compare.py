@@ -60,17 +60,8 @@ class Case:
 
 
 def read_patient(folder: str | Path) -> Case:
-    """Read a synthetic patient.
-
-    Parameters
-    ----------
-    folder : path, as `headrest.phantom.write_dicom` wrote it.
-
-    Raises
-    ------
-    HeadrestError
-        Where slices or truth are missing, damaged, or do not belong together.
-    """
+    """Read a synthetic patient that `headrest.phantom` wrote; HeadrestError where slices or truth
+    are missing, damaged, or do not belong together."""
     folder = Path(folder)
     series, truth = read_series(folder), read_truth(folder)
     labels, parameters = truth["labels"], folder / "parameters.json"
@@ -146,7 +137,7 @@ class MethodCounts(metrics.SliceCounts):
         dices = self.dense_dice() if dense else self.dice()
         return (dices >= SOLVED_DICE) & (self.lost == 0)
 
-    def worst(self, count: int = 5, dense: bool = False) -> np.ndarray:
+    def worst(self, count: int, dense: bool = False) -> np.ndarray:
         """Indices of the slices with the lowest Dice, of those with at least
         `MIN_SUPPORT_PIXELS` pixels of support."""
         true, dices = (self.dense_true, self.dense_dice()) if dense else (self.true, self.dice())
@@ -159,18 +150,14 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
 
     Parameters
     ----------
-    cases : iterable of Case; only one of a generator's is in memory at a time.
+    cases : iterable of Case; only one of a generator's is in memory at a time. HeadrestError for
+        none.
     chosen : dict of str to callable, as `methods` returns them.
 
     Returns
     -------
     dict of str to MethodCounts, all of the same slices in the same order. Dice of all support
     compares masks without their partial-volume boundary; the rest counts what is removed.
-
-    Raises
-    ------
-    HeadrestError
-        Where there are no cases.
     """
     counts: dict[str, list] = {name: [] for name in chosen}
     for case in cases:
@@ -214,18 +201,10 @@ def _count(case, mask, removed):
 
 
 def patient_weights(names: np.ndarray, samples: int = RESAMPLES) -> np.ndarray:
-    """Sample how often each slice counts in each resample of the patients.
+    """How often each slice counts in each resample: float array (1 + samples, n), row 0 once each.
 
-    The seed is the same for two methods, so that their differences are paired.
-
-    Parameters
-    ----------
-    names : str array (n,), the patient of each slice.
-    samples : int, number of resamples.
-
-    Returns
-    -------
-    float array (1 + samples, n). In the first row each slice counts once.
+    `names` has the patient of each slice, (n,). The seed is the same for two methods, so that their
+    differences are paired.
 
     Examples
     --------

@@ -115,17 +115,9 @@ def all_but_hull(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 def outside_body_mask(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove all outside a body mask of the whole series: threshold, open, largest component, fill.
 
-    The body masks of common tools: `getBodyMask` of the Chest Imaging Platform; `segment_human` of
-    J. Muschelli's lungct, without its smoothing. Opened in each slice.
-
-    Parameters
-    ----------
-    hu : float array (slices, rows, columns), in HU.
-    spacing_mm : (z, y, x) in mm.
-
-    Returns
-    -------
-    bool array (slices, rows, columns), above `DENSE_HU`.
+    Takes HU (slices, rows, columns) and a spacing (z, y, x). The body masks of common tools:
+    `getBodyMask` of the Chest Imaging Platform; `segment_human` of J. Muschelli's lungct, without
+    its smoothing. Opened in each slice.
     """
     cross = ndimage.generate_binary_structure(2, 1)[None]
     opened = ndimage.binary_opening(hu > BODY_HU, cross, BODY_OPENING_PX)

@@ -252,16 +252,11 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     model : keras.Model of `headrest.segment.unet`
-    hu : array (n, rows, columns), in HU.
+    hu : array (n, rows, columns), in HU; HeadrestError for sizes that it cannot downsample.
 
     Returns
     -------
     float32 array (n, rows, columns), 0 to 1; of a VALID network without the border band.
-
-    Raises
-    ------
-    HeadrestError
-        For slices that the network cannot downsample; the text names sizes that it can.
     """
     from headrest.segment.unet import keras_probability  # needs Keras
 

@@ -130,20 +130,9 @@ def measure_seeds(seeds: Iterable[int], jobs: int = 1) -> list[dict[str, Any]]:
 
 
 def calibrate(measured: Sequence[Mapping], level: float = bound.LEVEL) -> dict[str, Any]:
-    """Calibrate the bound, separately for series of close slices and for others.
-
-    The factor is that of series within the ranges of all others: those beyond have no bound.
-
-    Parameters
-    ----------
-    measured : sequence of dict, as `measure_series` returns them.
-    level : float, 0 to 1, the share of series in which the bound is to hold.
-
-    Returns
-    -------
-    dict, as `headrest.segment.bound.read_calibration` reads it; without strata that have too few
-    series.
-    """
+    """Calibrate the bound on series of `measure_series`, separately for series of close slices and
+    for others. The factor is that of series within the ranges of all others: those beyond have no
+    bound. A part with too few series for the `level` is left out."""
     strata = {}
     for name in ("close", "apart"):
         chosen = [m for m in measured if bound.stratum_of(m["appearance"]["slice_mm"]) == name]

@@ -33,19 +33,11 @@ MIN_PIXELS = 200
 def reference_labels(
     series: Series, reference: Mapping[str, np.ndarray], where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a real scan, by the `REFERENCE_ARRAYS` of its reference.
+    """Labels of a real scan, by the `REFERENCE_ARRAYS` of its reference; HeadrestError for those of
+    another shape, whose text begins with `where`.
 
-    Outside the patient, all above `VISIBLE_HU` is support; the rest, foam or air, is ignored.
-
-    Returns
-    -------
-    labels : uint8 array (slices, rows, columns), see `headrest.hounsfield`.
-    patient : bool array of that shape, above `DENSE_HU`; with the skin, which the labels ignore.
-
-    Raises
-    ------
-    HeadrestError
-        For a reference of another shape; the text begins with `where`.
+    Outside the patient, all above `VISIBLE_HU` is support; the rest, foam or air, is ignored. The
+    second array is the patient above `DENSE_HU`, bool: skin included, which the labels ignore.
     """
     for array in reference.values():
         check_shape(array, series, where)

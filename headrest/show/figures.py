@@ -97,10 +97,6 @@ def show_slices(
     spacing_mm : (..., y, x) in mm, optional, or one such per image: for a scale bar and the letters
         of `sides`.
     sides : of the patient at the left and the right edge of the image, see `image_sides`.
-
-    Returns
-    -------
-    Figure with one axis per image.
     """
     shape = images[0].shape
     height = WIDTH_IN / len(images) * shape[0] / shape[1] + 0.7
@@ -118,17 +114,11 @@ def show_slices(
 
 
 def image_sides(orientation: Sequence[float] | np.ndarray) -> str:
-    """Find the sides of the patient at the left and the right edge of an axial image.
+    """Sides of the patient at the left and the right edge of an axial image: right, left, anterior
+    or posterior.
 
-    Parameters
-    ----------
-    orientation : six numbers, Image Orientation (Patient) (0020,0037). The first three are the
-        direction from left to right in the image; x increases to the left of the patient, y to the
-        back (DICOM PS3.3 C.7.6.2.1.1).
-
-    Returns
-    -------
-    Two letters of R (right), L (left), A (anterior) and P (posterior).
+    The first three numbers of Image Orientation (Patient) (0020,0037) point from left to right in
+    the image; x increases to the left of the patient, y to the back (DICOM PS3.3 C.7.6.2.1.1).
 
     Examples
     --------
@@ -211,10 +201,6 @@ def montage(
     step : int, pixels of a slice along each axis that are averaged to one.
     labels : sequence of str, optional, written into the corner of each slice.
     column_titles, row_titles : sequence of str, optional, above and beside the grid.
-
-    Returns
-    -------
-    Figure with one axis.
     """
     marked = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
     small = [np.asarray(Image.fromarray(np.float32(one)).reduce(step)) for one in volume]

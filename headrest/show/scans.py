@@ -41,16 +41,11 @@ def browse(
     series : Series
     support : Support, optional, of `headrest.find_support`.
     index : int, optional, the first slice shown, from 0; by default the middle one.
-    window : str, of `WINDOWS`.
+    window : str, of `WINDOWS`; HeadrestError for another.
 
     Returns
     -------
     Widget with a slider, in Jupyter with ipywidgets; elsewhere a matplotlib Figure of that slice.
-
-    Raises
-    ------
-    HeadrestError
-        For an unknown window.
     """
     _window(window)  # refuses other names
     index = len(series) // 2 if index is None else index

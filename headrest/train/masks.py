@@ -96,11 +96,8 @@ def dataset_from_masks(
     without = [scan.place for scan in found if scan not in pairs]
     if without:
         on_message(f"{counted(len(without), 'scan')} without a mask left out, {without[0]} first")
-    added = tqdm(range(FIRST_SEED, FIRST_SEED + synthetic), "synthetic patients", unit="patient")
-    studies = chain(
-        _studies(pairs, name, on_message), (_synthesize(n, name, matrix) for n in added)
-    )
-    write_training_set(folder, studies, matrix)
+    added = _synthesize(synthetic, name, matrix)
+    write_training_set(folder, chain(_studies(pairs, name, on_message), added), matrix)
 
 
 def _find_scans(folder, masks):
@@ -194,9 +191,11 @@ def _studies(pairs, name, on_message):
         on_message("one patient: training needs two or more, one of them held out")
 
 
-def _synthesize(seed, name, matrix):
-    study = synthesize(seed, matrix=matrix, slices=1)
-    return LabelledStudy(SyntheticPatient(seed).name, study.hu, {name: study.labels})
+def _synthesize(patients, name, matrix):
+    seeds = range(FIRST_SEED, FIRST_SEED + patients)
+    for seed in tqdm(seeds, "synthetic patients", unit="patient"):
+        study = synthesize(seed, matrix=matrix, slices=1)
+        yield LabelledStudy(SyntheticPatient(seed).name, study.hu, {name: study.labels})
 
 
 def _patient(scan, series: Series):
