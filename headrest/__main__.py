@@ -1,6 +1,7 @@
 """Command line: python -m headrest COMMAND."""
 
 import argparse
+import io
 import json
 import math
 import os
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0 on success."""
     options = vars(build_parser().parse_args(arguments))
     run = options.pop("run")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names that its encoding lacks, in a pipe
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run(**options) or 0
     except HeadrestError as error:

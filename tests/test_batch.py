@@ -1,6 +1,7 @@
 """Many studies: complete series are skipped, failures listed, and killed runs continued."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -21,9 +22,10 @@ from pydicom import dcmread
 
 from headrest import HeadrestError, read_series
 from headrest.clean import tree as batch
-from headrest.clean.report import series_hash
+from headrest.clean.report import Failures, series_hash
 from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.util import workers
+from headrest.util.files import atomic_folder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such processes")
 
@@ -155,6 +157,18 @@ def test_lists_a_failure_until_the_series_is_repaired_or_the_file_deleted(
     assert not (tmp_path / "out" / "failures.csv").exists()
 
 
+def test_refuses_to_delete_a_table_of_failures_that_is_open(tmp_path, monkeypatch):
+    """As in a spreadsheet under Windows; a run goes on and deletes it later."""
+
+    def open_elsewhere(*_, **__):
+        raise PermissionError(errno.EACCES, "in use")
+
+    monkeypatch.setattr(Path, "unlink", open_elsewhere)
+    refused(
+        r"failures\.csv: cannot be deleted \(in use\)", Failures(tmp_path / "failures.csv").write
+    )
+
+
 def test_an_unexpected_exception_fails_its_series_only(studies, tmp_path, monkeypatch):
     def stumble(files, **reading):
         if files.uid == uid("b"):
@@ -238,6 +252,10 @@ def test_removes_only_stale_files_of_killed_runs(studies, tmp_path):
     assert kept <= left
     assert not gone & left
     unburied.wait()
+    (tmp_path / f".new.{os.getpid()}.partial" / "left").mkdir(parents=True)
+    with atomic_folder(tmp_path / "new") as folder:
+        (folder / "file").touch()
+    assert os.listdir(tmp_path / "new") == ["file"]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import head_hu, make_series
+from conftest import head_hu, make_series, refused
 from factories import clean_tree, run_clean
 
 pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
@@ -22,6 +23,7 @@ from headrest import HeadrestError, read_series
 from headrest.__main__ import main
 from headrest.dicom import header
 from headrest.train import checkpoints as frames
+from headrest.util import files
 
 FAULTS = Path(__file__).with_name("faults.py")
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")
@@ -93,6 +95,18 @@ def test_works_on_shares_without_locks_and_folder_flushes(tmp_path, monkeypatch)
     assert (tmp_path / "out" / report.folder / "cleaning.json").exists()
 
 
+def test_refuses_the_lock_that_another_run_deleted_when_it_ended(tmp_path, monkeypatch):
+    """Otherwise the next run would make another file, and lock it too."""
+    lock = files._lock
+
+    def late(handle):
+        shutil.rmtree(tmp_path / files.RUN_FOLDER)
+        return lock(handle)
+
+    monkeypatch.setattr(files, "_lock", late)
+    refused("another process", files.lock_destination(tmp_path).__enter__)
+
+
 @pytest.mark.slow
 @linux
 def test_memory_stays_constant_over_many_series(tmp_path):
@@ -112,6 +126,14 @@ def test_accepts_folder_names_in_any_script(tmp_path, name, capsys):
     assert name in capsys.readouterr().out
     (report,) = clean_tree(tmp_path / name, out)
     assert np.array_equal(read_series(out / report.folder).hu[0, :50], head_hu()[:50])
+
+
+def test_prints_names_that_the_encoding_of_a_pipe_lacks(tmp_path, monkeypatch):
+    make_series(tmp_path / "голова", 1)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert run_clean(tmp_path / "голова", tmp_path / "out") == 0
+    sys.stdout.flush()
+    assert rb"\u0433\u043e" in sys.stdout.buffer.getvalue()
 
 
 def test_escapes_control_characters_of_folder_names(tmp_path, capsys):

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -257,6 +258,13 @@ def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
     folder = finished(tmp_path / "out" / "ct-2", {1: b"RIFF", 2: coded}, folder="../elsewhere/ct-1")
     (folder / outputs.PREVIEW_FOLDER / "face.webp").write_bytes(coded)
     assert [image["alt"][:7] for image in page_of(tmp_path / "out").every("img")] == ["Slice 2"]
+    with ZipFile(folder / outputs.SLICE_PICTURES, "w") as file:
+        file.writestr("0001.jpg", coded)
+    path = folder / outputs.SLICE_PICTURES
+    path.write_bytes(path.read_bytes().replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1"))
+    with ZipFile(path) as file, pytest.raises(RuntimeError, match="encrypted"):
+        file.read("0001.jpg")
+    assert len(page_of(tmp_path / "out").every("img")) == 1
     away = [Report(source="scan", folder="../elsewhere/ct-1")]
     assert page_of(tmp_path / "out", away).every("img") == []
 
@@ -268,6 +276,8 @@ def test_refuses_an_unusable_page_name_before_the_run(tmp_path, capsys):
         assert run_clean(tmp_path / "scan", tmp_path / "out", "--report", tmp_path / place) == 1
         assert capsys.readouterr().err.startswith("headrest: ")
         assert not (tmp_path / "out").exists()
+    assert run_clean(tmp_path / "scan", tmp_path / "out", "--identifiers") == 1
+    assert "add --report" in capsys.readouterr().err
     refused("holds no cleaned series", write_page, tmp_path, tmp_path / "page.html")
 
 

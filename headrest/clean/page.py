@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from PIL import Image
@@ -22,7 +22,7 @@ from headrest.clean.outputs import PREVIEW_BYTES, PREVIEW_FOLDER, SLICE_PICTURES
 from headrest.clean.report import REVIEW, Report, file_and_reason, ranges, read_results
 from headrest.clean.tree import clean_tree
 from headrest.util import HeadrestError, __version__
-from headrest.util.files import atomic_file
+from headrest.util.files import READ_ERRORS, atomic_file
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -67,6 +67,8 @@ def clean_and_report(
     if report:
         check_place(report)
         options["pictures"] = True
+    elif identifiers:
+        raise HeadrestError("--identifiers shows names on a page: add --report FILE.html")
     reports = clean_tree(source, destination, jobs, scheduler, print_message, **options)
     if report:
         write_page(destination, report, reports, identifiers)
@@ -262,7 +264,7 @@ def _slices(folder, report, room):
                 )
                 for name in names[step // 2 :: step]
             ]
-    except (OSError, BadZipFile, KeyError, ValueError):
+    except READ_ERRORS:
         return []  # not a file of headrest, or none was asked for
 
 

@@ -204,8 +204,11 @@ class Failures:
         """Write the whole table; raises HeadrestError where that fails."""
         if self.rows:
             _write_csv(self.path, [COLUMNS, *self.rows.values()])
-        else:
+            return
+        try:
             self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise HeadrestError(f"{self.path}: cannot be deleted ({error.strerror})") from error
 
 
 def read_results(destination: str | Path) -> list[Report]:
@@ -213,7 +216,7 @@ def read_results(destination: str | Path) -> list[Report]:
     damaged report, or table of failures, has its reason in `error`."""
     reports = []
     places = (Path(destination), Path(destination, REVIEW))
-    for path in (path for place in places for path in place.glob(f"*/{REPORT_FILE}")):
+    for path in (path for place in places for path in place.glob(f"[!.]*/{REPORT_FILE}")):
         folder = path.parent.relative_to(destination).as_posix()
         try:
             reports.append(replace(_read_report(path)[0], folder=folder))
@@ -269,8 +272,7 @@ def manifest_row(report: Report) -> dict[str, Any]:
 def _cell(value):
     """Text of a cell; a text that a spreadsheet would run as a formula is quoted."""
     if isinstance(value, list):
-        numbers = value and isinstance(value[0], int)
-        return ranges(value) if numbers else "; ".join(map(plain, value))
+        value = ranges(value) if value and isinstance(value[0], int) else "; ".join(value)
     if not isinstance(value, str):
         return value
     return f"'{plain(value)}" if value.startswith(("=", "+", "-", "@")) else plain(value)

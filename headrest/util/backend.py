@@ -8,7 +8,8 @@ from headrest.util import require
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off without AVX-512, where it is 1.6x faster
 
-for package in ("keras", os.environ.setdefault("KERAS_BACKEND", "tensorflow")):
+os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+for package in ("keras", os.environ["KERAS_BACKEND"]):
     require(package, ", or pip install 'headrest[train]', to train networks")
 
 

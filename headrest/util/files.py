@@ -80,6 +80,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 def _replace(path, name):
     temporary = path.with_name(name)
     try:
+        _delete(temporary)  # of a killed process: in a container each has the same number
         yield temporary
         with ThreadPoolExecutor(FSYNC_THREADS) as pool:  # a disk writes many files at once
             list(pool.map(_fsync, (*temporary.rglob("*"), temporary)))
@@ -110,6 +111,8 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
     try:
         try:
             locked = _lock(handle)
+            if locked and not os.path.samestat(os.fstat(handle), os.stat(folder / ".lock")):
+                raise OSError  # a run that ended in between has deleted the locked file
         except OSError:
             raise HeadrestError(f"{folder}: another process is at work in it") from None
         if locked:
@@ -238,4 +241,5 @@ def check_finite(arrays: dict[str, np.ndarray], description: str) -> None:
     """Raise HeadrestError if an array holds NaN or infinity."""
     bad = [name for name, value in arrays.items() if not np.isfinite(value).all()]
     if bad:
-        raise HeadrestError(f"{description} that are not finite: {bad[0]} and {len(bad) - 1} more")
+        more = f" and {len(bad) - 1} more" if bad[1:] else ""
+        raise HeadrestError(f"{description} that are not finite: {bad[0]}{more}")
