@@ -303,14 +303,17 @@ def test_refuses_unusable_data_and_settings_before_training(tmp_path):
     data = easy_set()
     hu = data.hu.astype(np.float32)
     hu[3, 5, 5] = np.nan
-    refused("slice 3", loop.train, dataclasses.replace(data, hu=hu), tmp_path, epochs=2, **SETTINGS)
-    with pytest.raises(HeadrestError, match="nothing can be learned"):
-        loop.train(with_truth(data, np.zeros_like(data.hu)), tmp_path, epochs=2, **SETTINGS)
-    kmeans = dataclasses.replace(data, labels={"kmeans": data.labels["kmeans"]})
-    refused("choose from kmeans", loop.train, kmeans, tmp_path, epochs=2, **SETTINGS)
-    for half in (-1, 2, 3):
-        with pytest.raises(HeadrestError, match="fewer than all"):
-            loop.train(data, tmp_path, epochs=2, **SETTINGS | {"half_resolution_epochs": half})
+    ignored = data.labels["truth"].copy()
+    ignored[loop.held_out(data, held_out=0.34)] = IGNORE_LABEL
+    for tried, changes, words in (
+        (dataclasses.replace(data, hu=hu), {}, "slice 3"),
+        (with_truth(data, np.zeros_like(data.hu)), {}, "nothing can be learned"),
+        (with_truth(data, ignored), {}, "ignored pixels alone"),
+        (dataclasses.replace(data, labels={"kmeans": ignored}), {}, "choose from kmeans"),
+        (data, {"epochs": 0, "half_resolution_epochs": 0}, "0 epochs: choose"),
+        *((data, {"half_resolution_epochs": half}, "fewer than all") for half in (-1, 2, 3)),
+    ):
+        refused(words, loop.train, tried, tmp_path, **SETTINGS | {"epochs": 2} | changes)
     assert not (tmp_path / "checkpoints").exists()
 
 

@@ -199,8 +199,11 @@ def test_labels_of_support_and_patient_keep_their_values(tmp_path, scans):
     assert "needs two or more" in messages[1]
     write_mask(tmp_path / "one.npz", scans["a"], values[:1])  # of one file
     source = tmp_path / "scans" / "a" / "01.dcm"
-    dataset_from_masks(source, tmp_path / "one.npz", tmp_path / "one", matrix=64, synthetic=0)
-    assert np.array_equal(read_training_set(tmp_path / "one").target("manual"), values[:1])
+    folders = source, tmp_path / "one.npz", tmp_path / "one"
+    dataset_from_masks(*folders, matrix=62, synthetic=0, on_message=messages.append)
+    labels = read_training_set(tmp_path / "one").target("manual")
+    assert np.array_equal(labels, values[:1, 1:-1, 1:-1])
+    assert messages[2] == "patient-1: a, 1 slice, 0 with support, cropped to 62 x 62"
 
 
 def test_command_takes_nifti_and_leaves_scans_without_a_mask_out(tmp_path, scans, capsys):

@@ -11,7 +11,15 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.metrics import evaluate_slices, slice_probability
-from headrest.hounsfield import DENSE_HU, DENSE_LABEL, SUPPORT, crop, fit_to_matrix, scale
+from headrest.hounsfield import (
+    DENSE_HU,
+    DENSE_LABEL,
+    IGNORE_LABEL,
+    SUPPORT,
+    crop,
+    fit_to_matrix,
+    scale,
+)
 from headrest.segment.export import set_exported_weights
 from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
@@ -151,10 +159,14 @@ class _Session:
         self.data, self.run, self.history = data, run, []
         target, size = data.target(settings.labels), data.hu.shape[1]
         _check_data(data.hu, target)
+        if settings.epochs < 1:
+            raise HeadrestError(f"{settings.epochs} epochs: choose 1 or more")
         if not 0 <= settings.half_resolution_epochs < settings.epochs:
             raise HeadrestError("half-resolution epochs: choose 0 or more, and fewer than all")
         self.reference = "truth" if "truth" in data.labels else settings.labels
         training, self.held_out = split_patients(data.patient, settings.held_out, settings.seed)
+        if (data.target(self.reference)[self.held_out] == IGNORE_LABEL).all():
+            raise HeadrestError("held-out patients with ignored pixels alone: hold out others")
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
         self.model = start_network(settings)
@@ -181,7 +193,7 @@ class _Session:
             set_weights(self.model, last.training or last.weights)
             variables = self.model.optimizer.variables
             if sorted(last.optimizer) != sorted(v.path for v in variables):
-                raise HeadrestError("the checkpoint's optimizer is another one")
+                raise HeadrestError(f"{self.run}: has another optimizer; train into another folder")
             for variable in variables:
                 variable.assign(last.optimizer[variable.path])
             self.history = last.history

@@ -97,7 +97,7 @@ def dataset_from_masks(
     if without:
         on_message(f"{counted(len(without), 'scan')} without a mask left out, {without[0]} first")
     added = _synthesize(synthetic, name, matrix)
-    write_training_set(folder, chain(_studies(pairs, name, on_message), added), matrix)
+    write_training_set(folder, chain(_studies(pairs, name, matrix, on_message), added), matrix)
 
 
 def _find_scans(folder, masks):
@@ -176,16 +176,16 @@ def _mask_keys(path, folder) -> Iterator[str]:
     yield from (above, above.rpartition("/")[2])
 
 
-def _studies(pairs, name, on_message):
+def _studies(pairs, name, matrix, on_message):
     patients: dict[Any, str] = {}
     for scan, path in tqdm(pairs.items(), "scans", unit="scan"):
         series = load_series(scan.files)
         labels = label_values(read_labels(path, series), path)
         patient = patients.setdefault(_patient(scan, series), f"patient-{len(patients) + 1}")
         shown = int((labels == SUPPORT).any((1, 2)).sum())
-        on_message(
-            f"{patient}: {scan.place}, {counted(len(series), 'slice')}, {shown} with support"
-        )
+        cropped = max(series.stored.shape[1:]) > matrix
+        about = f"{scan.place}, {counted(len(series), 'slice')}, {shown} with support"
+        on_message(f"{patient}: {about}{f', cropped to {matrix} x {matrix}' * cropped}")
         yield LabelledStudy(patient, series.hu, {name: labels})
     if len(patients) == 1:
         on_message("one patient: training needs two or more, one of them held out")
