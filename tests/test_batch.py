@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -322,6 +323,18 @@ def test_ctrl_c_leaves_no_partial_result_and_names_the_remedy(many, tmp_path, jo
     assert not {"Traceback", "leaked"} & set(stderr.replace("_", " ").split())
     assert wait_for(lambda: group_is_gone(run.pid))
     assert partial_results(tmp_path / "out") == []
+
+
+def test_ctrl_c_while_a_process_starts_is_not_lost(monkeypatch):
+    submit = ProcessPoolExecutor.submit
+
+    def interrupted(self, *task):
+        signal.raise_signal(signal.SIGINT)
+        return submit(self, *task)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(workers.run_unordered(abs, [-1, -2], jobs=2))
 
 
 @pytest.mark.slow

@@ -101,14 +101,31 @@ def _run_alone(work, task):
 
 
 def _submit(pool, work, task):
-    """Submit a task, ignoring Ctrl-C while a process is started, which would get it too."""
+    """Submit a task, and hold Ctrl-C back meanwhile: a process that starts would get it too."""
     if threading.current_thread() is not threading.main_thread():
         return pool.submit(work, task)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
-        return pool.submit(work, task)
+        with _blocked(signal.SIGINT):
+            return pool.submit(work, task)
     finally:
         signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _blocked(number):
+    """Block a signal in this thread and the processes that it starts; not possible on Windows."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
