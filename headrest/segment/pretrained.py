@@ -95,16 +95,14 @@ def load_ahead(path: str | None = None, provider: str | None = None) -> None:
 
 @lru_cache(maxsize=2)
 def _load(path, _, provider):
-    return _Network(path, _session(path, provider))
+    return _Network(path, *_session(path, provider))
 
 
 class _Network:
     """A session of ONNX Runtime as a function of scaled slices."""
 
-    def __init__(self, path: Path, session: Any) -> None:
-        self._path, self._session = path, session
-        on_cpu = session.get_providers()[0] == PROVIDERS["cpu"][0]
-        self.at_once = min(_threads(), MAX_AT_ONCE) if on_cpu else 1
+    def __init__(self, path: Path, session: Any, at_once: int) -> None:
+        self._path, self._session, self.at_once = path, session, at_once
 
     def __call__(self, scaled: np.ndarray) -> np.ndarray:
         slices = np.ascontiguousarray(scaled, np.float32)
@@ -129,8 +127,9 @@ def _digest(path):
     raise HeadrestError(f"{path}: too large for an ONNX file")
 
 
-def _session(path: Path, provider: str | None) -> Any:
-    """Session of ONNX Runtime, for a file with the input, output and scaling of headrest."""
+def _session(path: Path, provider: str | None) -> tuple[Any, int]:
+    """Session of ONNX Runtime, for a file with the input, output and scaling of headrest, and the
+    number of slices that it can take at the same time."""
     import onnxruntime as ort  # loaded only where the network is used
 
     available = ort.get_available_providers()
@@ -139,8 +138,8 @@ def _session(path: Path, provider: str | None) -> Any:
         names = ", ".join(key for key, (name, _) in PROVIDERS.items() if name in available)
         raise HeadrestError(f"no execution provider {wanted!r} is installed; there is: {names}")
     options = ort.SessionOptions()
-    at_once = MAX_AT_ONCE if wanted == "cpu" else 1
-    options.intra_op_num_threads = max(_threads() // at_once, 1)
+    at_once = min(_threads(), MAX_AT_ONCE) if wanted == "cpu" else 1
+    options.intra_op_num_threads = _threads() // at_once
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_mem_pattern = wanted != "directml"  # which does not support it
@@ -151,7 +150,9 @@ def _session(path: Path, provider: str | None) -> Any:
         if provider is None and wanted != "cpu":  # CUDA that was found, but does not start
             return _session(path, "cpu")
         raise HeadrestError(f"{path}: no ONNX file that can be run") from error
-    if provider and session.get_providers()[0] != PROVIDERS[wanted][0]:
+    if session.get_providers()[0] != PROVIDERS[wanted][0]:  # the CPU, in its place
+        if provider is None:
+            return _session(path, "cpu")
         raise HeadrestError(f"the execution provider {provider!r} cannot be started")
     found = [[v.name for v in values] for values in (session.get_inputs(), session.get_outputs())]
     scaling = session.get_modelmeta().custom_metadata_map.get(SCALING)
@@ -161,7 +162,7 @@ def _session(path: Path, provider: str | None) -> Any:
             f"{path}: not a network of `headrest export`: it needs the input {INPUT!r}, the output "
             f"{OUTPUT!r} and the metadata {SCALING!r} {expected!r}, not {found} and {scaling!r}"
         )
-    return session
+    return session, at_once
 
 
 def _threads() -> int:
