@@ -55,13 +55,13 @@ SCAN_COLUMNS = {
     "removed patient ml": ("lost_ml", "{:.2f}"),
 }
 README_COLUMNS = {
-    "Dice, free": (("free", "dice"), DICE),
-    "Dice, touching": (("touching", "dice"), DICE),
+    "Dice, free": (("free", "dice"), "{:.3f}"),
+    "Dice, touching": (("touching", "dice"), "{:.3f}"),
     "mean per patient": (("all", "case_dice"), "{:.3f}"),
     "Dice, dense": (("all", "dense_dice"), "{:.3f}"),
     "accuracy": (("all", "accuracy"), "{:.3f}"),
     "residual support, %": (("all", "residual_pct"), "{:.1f}"),
-    "removed patient, ml": (("all", "lost_ml"), ML),
+    "removed patient, ml": (("all", "lost_ml"), "{:.2f}"),
 }
 """Columns of the tables: heading, measure of `headrest.evaluate.compare.measures`, format."""
 
