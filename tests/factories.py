@@ -1,5 +1,6 @@
 """Factories: series beside others, cleaned by the faster method, and results of an evaluation."""
 
+import importlib.util
 import subprocess
 import sys
 from functools import partial
@@ -28,6 +29,12 @@ def other_series(name, **changes):
     """Changes that make slices part of another series of another study."""
     uids = {"StudyInstanceUID": uid(name, "study"), "SeriesInstanceUID": uid(name)}
     return {**uids, "SOPInstanceUID": lambda number: uid(name, number), **changes}
+
+
+def hide(monkeypatch, package):
+    """Let a package look as if it were not installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
 
 
 def timeless(path):

@@ -1,7 +1,6 @@
 """What is written beside a cleaned series: masks, the manifest, pictures; series to be reviewed."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from conftest import CANARY, make_series, refused
-from factories import clean_series, clean_tree, converted, other_series, run_clean
+from factories import clean_series, clean_tree, converted, hide, other_series, run_clean
 from makers import TILT_15
 from PIL import Image
 from pydicom import dcmread
@@ -142,8 +141,8 @@ def test_warns_of_an_impossible_and_of_a_sheared_output_and_writes_the_others(
 
 @pytest.mark.parametrize("name", ["structures", "nifti"])
 def test_refuses_a_missing_package_before_computing(series, tmp_path, monkeypatch, name):
-    find, package = importlib.util.find_spec, OUTPUTS[name][0].package
-    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
+    package = OUTPUTS[name][0].package
+    hide(monkeypatch, package)
     forbid_computing(monkeypatch)
     refused(f"pip install {package}", clean_series, series, tmp_path / "out", **{name: True})
     with pytest.raises(HeadrestError, match=f"pip install {package}"):

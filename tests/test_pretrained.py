@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
@@ -123,39 +122,18 @@ def test_refuses_a_pretrained_network_with_a_changed_byte(tmp_path, monkeypatch)
     refused("SHA-256", load_pretrained)
 
 
-def truncate(path, size):
-    with path.open("r+b") as file:
-        file.truncate(size)  # sparse where it grows: takes no room
-
-
-def changed(change):
-    """A function that changes a network that is read and written by onnx."""
-
-    def damage(path):
-        onnx = pytest.importorskip("onnx")
-        model = onnx.load(path)
-        change(model, onnx)
-        path.write_bytes(model.SerializeToString())
-
-    return damage
-
-
-@changed
-def other_scaling(model, onnx):
+def scaling(model, onnx):
     onnx.helper.set_model_props(model, {"input_hu": "-1000 1000"})
 
 
-@changed
 def other_input(model, onnx):
     model.graph.input[0].name = model.graph.node[0].input[0] = "image"
 
 
-@changed
 def unknown_operator(model, onnx):
     model.graph.node[1].op_type, model.graph.node[1].domain = "Run", "com.example"
 
 
-@changed
 def external_data(model, onnx):
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
@@ -167,16 +145,18 @@ def external_data(model, onnx):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (partial(truncate, size=500), "no ONNX file"),
-        (partial(truncate, size=2**31), "too large"),
-        (unknown_operator, "no ONNX file"),
-        (external_data, "no ONNX file"),
-        (other_scaling, "-1000 1000"),
-        (other_input, "image"),
+        *((500, "no ONNX file"), (2**31, "too large")),
+        *((unknown_operator, "no ONNX file"), (external_data, "no ONNX file")),
+        *((scaling, "-1000 1000"), (other_input, "image")),
     ],
 )
 def test_refuses_a_file_or_a_network_of_another_kind(exported, damage, reason):
-    damage(exported)
+    if isinstance(damage, int):
+        os.truncate(exported, damage)  # sparse where it grows: takes no room
+    else:
+        onnx = pytest.importorskip("onnx")
+        damage(model := onnx.load(exported), onnx)
+        exported.write_bytes(model.SerializeToString())
     refused(reason, load_pretrained, exported)
 
 

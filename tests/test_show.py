@@ -1,6 +1,5 @@
 """Figures, the slice viewer, the components of many patients, and the video of stored epochs."""
 
-import importlib.util
 import json
 import shutil
 from dataclasses import replace
@@ -9,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import make_series, refused
+from factories import hide
 from PIL import Image, ImageColor
 
 from headrest import read_series, series_from_array
@@ -266,7 +266,5 @@ def test_error_names_the_missing_encoder_and_wrong_names_runs_and_places(
     assert main(["video", str(run), str(tmp_path / "epochs.mp4")]) == 1
     assert "epoch_0002" in capsys.readouterr().err
     assert json.dumps([p.name for p in tmp_path.iterdir()]) == '["run"]'
-    find = importlib.util.find_spec
-    missing = lambda name: None if name == "imageio_ffmpeg" else find(name)  # noqa: E731
-    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    hide(monkeypatch, "imageio_ffmpeg")
     refused("pip install imageio_ffmpeg", write_video, kept, tmp_path / "epochs.mp4")

@@ -1,12 +1,12 @@
 """From HU to probability to support: any matrix, uncertain slices, whole patients, real scans."""
 
-import importlib.util
 from threading import Barrier
 
 import numpy as np
 import pydicom.data
 import pytest
 from conftest import refused
+from factories import hide
 from scipy.special import expit
 
 pytest.importorskip("keras", reason="needs Keras and a backend")
@@ -96,17 +96,12 @@ def test_slices_are_predicted_in_as_many_threads_as_the_network_takes(mm, at_onc
     assert ((found >= 0.5) != (hu > 0)).sum() <= (0 if mm == 0.5 else 2 * 8 * 512)
 
 
-@pytest.mark.parametrize("preset", ["small", "valid3"])
-def test_refuses_a_keras_model_itself_and_valid_padding(preset):
-    pytest.importorskip("keras")
+def test_refuses_a_keras_model_itself_valid_padding_and_probabilities_that_are_not_finite():
     from headrest.segment.unet import build_unet, keras_probability
 
-    model = build_unet(preset, widths=(1, 1, 1))
-    given = keras_probability(model) if preset == "valid3" else model
-    refused("the network returns", series_probability, BRIGHT[:, :64, :64], SPACING_MM, given)
-
-
-def test_refuses_probabilities_that_are_not_finite():
+    small, valid = (build_unet(preset, widths=(1, 1, 1)) for preset in ("small", "valid3"))
+    for network in (small, keras_probability(valid)):
+        refused("the network returns", series_probability, BRIGHT, SPACING_MM, network)
     refused("not finite", series_probability, BRIGHT, SPACING_MM, lambda x: classes(np.nan * x))
 
 
@@ -161,7 +156,7 @@ def test_network_size_keeps_pixels_in_range(rows, columns, mm, size):
 @pytest.fixture(scope="module")
 def study():
     """A patient whose support touches."""
-    return synthesize(8101, matrix=512, slices=4, contact="touch")
+    return synthesize(8101, matrix=256, slices=4, contact="touch")
 
 
 @pytest.fixture(scope="module")
@@ -182,12 +177,11 @@ def test_network_finds_a_touching_support_and_kmeans_gives_no_probability(study,
     assert not (support.mask & support.boundary).any()
     assert metrics.dice(study.patient & scored, support.patient & scored) > 0.98
     assert support.probability.shape == series.hu.shape
-    support = find_support(series, "kmeans")
-    assert np.array_equal(support.removed, support.mask | support.boundary)
-    assert support.patient.any()
-    assert not (support.patient & support.mask).any()
-    assert (support.confidence, support.probability) == ((), None)
-    assert len(repr(support)) < 80
+    assert np.array_equal(kmeans.removed, kmeans.mask | kmeans.boundary)
+    assert kmeans.patient.any()
+    assert not (kmeans.patient & kmeans.mask).any()
+    assert (kmeans.confidence, kmeans.probability) == ((), None)
+    assert len(repr(kmeans)) < 80
 
 
 def test_network_segments_a_single_slice():
@@ -200,7 +194,7 @@ def test_network_segments_a_single_slice():
 
 
 def test_removes_nothing_from_a_head_without_a_support(tmp_path):
-    parameters = sample_parameters(8200, matrix=512, slices=4, contact=False)
+    parameters = sample_parameters(8200, matrix=256, slices=4, contact=False)
     parameters["support_parameters"]["list"] = []
     series = read_series(write_dicom(render(parameters), tmp_path / "scan"))
     support = find_support(series)
@@ -231,13 +225,11 @@ def test_outside_keeps_voxels_near_the_skin():
 
 
 def test_a_missing_package_is_named_with_its_pip_line(monkeypatch):
-    found, missing = importlib.util.find_spec, "onnxruntime"
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: None if name == missing else found(name)
-    )
-    refused(f"pip install {missing}, or choose the method kmeans", check_method, "network")
+    hide(monkeypatch, "onnxruntime")
+    refused("pip install onnxruntime, or choose the method kmeans", check_method, "network")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "floor"),
     [("ge-head", 0.98), ("philips-phantom/S21570/S2010", 0.98), ("lidc-chest", 0.9)],

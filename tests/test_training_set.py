@@ -159,7 +159,6 @@ def test_masks_are_paired_by_name_folder_uid_or_reference(tmp_path, scans, names
     for (name, series), file in zip(scans.items(), names):
         path = tmp_path / "masks" / file.replace("UID", series.uid)
         if path.suffix == ".dcm":
-            pytest.importorskip("highdicom")
             path.parent.mkdir(exist_ok=True)
             write_segmentation(series, support_of(name), path)
         else:
