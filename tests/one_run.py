@@ -1,6 +1,10 @@
-"""A small training run in its own process, to be killed: python one_run.py RUN EPOCHS."""
+"""For processes of their own: tasks, and a small training (`python one_run.py RUN EPOCHS`)."""
 
+import os
+import signal
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 
@@ -34,6 +38,26 @@ SETTINGS = {
     "held_out": 0.34,
     "half_resolution_epochs": 1,
 }
+
+
+def double(task):
+    return 2 * task
+
+
+def upper(task):
+    """Return the task in capitals; die on "always", and the first time on a path."""
+    once = task.startswith("/") and not Path(task).exists()
+    if once:
+        Path(task).touch()
+    if once or task == "always":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task.upper()
+
+
+def slowest_first(n):
+    time.sleep(0.3 if n == 0 else 0)
+    return -n
+
 
 if __name__ == "__main__":
     from headrest.train.loop import train

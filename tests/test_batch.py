@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chores import double, slowest_first, upper
 from conftest import CANARY, head_hu, make_series, make_slice, refused, uid, write_slice
 from factories import clean_tree, contents, other_series, run_clean
+from one_run import double, slowest_first, upper
 from pydicom import dcmread
 
 from headrest import HeadrestError, read_series

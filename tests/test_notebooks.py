@@ -1,15 +1,29 @@
-"""Every notebook runs from top to bottom; cells are short, committed outputs complete."""
+"""Notebooks and README: they run; links, commands, images and committed outputs are complete."""
 
+import base64
+import io
 import re
+import shlex
 import shutil
 from pathlib import Path
 
+import imageio_ffmpeg
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
+
+import headrest
+from headrest import datasets
+from headrest.__main__ import build_parser
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = ["README.md", "data/README.md", "data/reference/README.md"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+PICTURES = sorted(set(re.findall(r"images/([\w.]+)", README)))
+COMMANDS = sorted(set(re.findall(r"python -m headrest ([^`\n]+)", README)))
 SMALL = {
     "00": {"PATIENTS": 8, "SLICES": 2, "MATRIX": 256},
     "01": {"SLICES": 3, "MATRIX": 256},
@@ -39,14 +53,17 @@ def code_cells(path):
     return [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
 
 
+def is_parameters(cell):
+    return "parameters" in cell.metadata.get("tags", [])
+
+
 def with_parameters(notebook, values):
     """Insert a cell with other values after the one tagged `parameters`."""
-    tagged = [i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])]
-    assert len(tagged) == 1
-    assert not [name for name in values if name not in notebook.cells[tagged[0]].source]
+    (place,) = (i for i, cell in enumerate(notebook.cells) if is_parameters(cell))
+    assert not [name for name in values if name not in notebook.cells[place].source]
     lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     cell = nbformat.v4.new_code_cell(f"from pathlib import *\n{lines}")
-    notebook.cells.insert(tagged[0] + 1, cell)
+    notebook.cells.insert(place + 1, cell)
     return notebook
 
 
@@ -77,17 +94,131 @@ def test_committed_outputs_are_complete_and_in_order(path):
 
 
 @every_notebook
-def test_has_15_to_30_short_cells_that_define_nothing(path):
+def test_is_small_and_has_15_to_30_short_cells_that_define_nothing(path):
+    assert sum(path.stat().st_size for path in NOTEBOOKS) <= 4e6  # a run adds them to the history
     assert 15 <= len(nbformat.read(path, 4).cells) <= 30
     for cell in code_cells(path):
         lines = [line for line in cell.source.splitlines() if line.strip()]
         imports = all(re.match("import |from ", line) for line in lines)
-        tagged = "parameters" in cell.metadata.get("tags", [])
-        most = PARAMETER_LINES if tagged else IMPORT_LINES if imports else CELL_LINES
+        most = IMPORT_LINES if imports else CELL_LINES
+        most = PARAMETER_LINES if is_parameters(cell) else most
         assert len(lines) <= most, cell.source
         assert not re.search(r"^\s*(def|class) ", cell.source, re.M)
 
 
-def test_notebooks_are_small():
-    """Every run adds them to the history."""
-    assert sum(path.stat().st_size for path in NOTEBOOKS) <= 4e6
+def links(page):
+    text = (ROOT / page).read_text("utf-8")
+    found = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", text)
+    return [markdown or html for markdown, html in found]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_exist_here_or_are_complete_https_addresses(page):
+    assert links(page)
+    for link in links(page):
+        if link.startswith("http"):
+            assert re.fullmatch(r"https://[\w.-]+\.[a-z]+(/\S*)?", link)
+        else:
+            assert ((ROOT / page).parent / link).exists()
+
+
+def test_python_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    assert list(tmp_path.glob("cleaned/*/0001.dcm"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_valid(command):
+    assert build_parser().parse_args(shlex.split(command)).run
+
+
+def test_setup_commands_are_one_line_and_the_citation_and_search_words_are_there():
+    for name in ("main", "tests"):
+        block = re.search(rf"<!-- {name} -->\n```sh\n(.*?)\n```\n<!-- end -->", README, re.S)
+        assert block
+        assert "\n" not in block[1]
+    cited = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {headrest.__version__}\n" in cited
+    assert f"version = {{{headrest.__version__}}}" in README
+    words = ("brain", "bed", "table", "couch", "removal", "deep learning", "pretrained")
+    assert not [word for word in (*words, "U-Net", "GPU", "3D Slicer") if word not in README]
+
+
+def test_options_and_notebooks_exist():
+    (commands,) = [a for a in build_parser()._actions if hasattr(a, "choices") and a.choices]
+    known = {option for one in commands.choices.values() for option in one._option_string_actions}
+    named = set(re.findall(r"`(--[a-z-]+)|(?:headrest|clean|train|fetch).* (--[a-z-]+)", README))
+    assert {option for pair in named for option in pair if option} <= known
+    rows = re.findall(r"^\|.*?\]\(notebooks/(\S+?)\).*\| [\d.]+ \|$", README, re.M)
+    assert rows == [path.name for path in NOTEBOOKS]
+
+
+@every_notebook
+def test_scans_that_notebooks_offer_can_be_fetched(path):
+    (cell,) = filter(is_parameters, code_cells(path))
+    for line in re.findall(r"^# (from headrest import fetch; .*)$", cell.source, re.M):
+        name = re.search(r'fetch\("(\S+)"\)', line)[1]
+        assert name in datasets.PLACES
+        compile(line, path.name, "exec")
+
+
+def writers(picture):
+    """Cells that write an image, with the names of their notebooks."""
+    for path in NOTEBOOKS:
+        for cell in code_cells(path):
+            if f'IMAGES / "{picture}"' in cell.source:
+                yield path.name, cell
+
+
+def shown(cell):
+    """Outputs of a cell in a committed notebook: images, and the bytes of a video."""
+    for output in cell.outputs:
+        data = output.get("data", {})
+        for form in ("image/png", "image/jpeg"):
+            if form in data:
+                yield Image.open(io.BytesIO(base64.b64decode(data[form])))
+        if found := re.search(r"base64,([\w+/=\n]+)", data.get("text/html", "")):
+            yield base64.b64decode(found[1])
+
+
+def small(picture):
+    shrunk = picture.convert("RGB").resize((48, 48), Image.Resampling.BOX)
+    return np.asarray(shrunk, float).ravel()
+
+
+def coloured(picture):
+    """Share of coloured pixels: masks and curves."""
+    rgb = np.asarray(picture.convert("RGB"), int)
+    return ((rgb.max(2) - rgb.min(2)) > 60).mean()
+
+
+@pytest.mark.parametrize("picture", [p for p in PICTURES if p.endswith(("png", "jpg"))])
+def test_image_is_that_of_its_notebook(picture):
+    # The file has a higher resolution than the output: small copies and coloured shares agree.
+    file, found = Image.open(ROOT / "images" / picture), list(writers(picture))
+    assert len(found) == 1
+    name, cell = found[0]
+    assert f"notebooks/{name}" in README
+    similarity = [
+        np.corrcoef(small(file), small(one))[0, 1]
+        for one in shown(cell)
+        if coloured(one) == pytest.approx(coloured(file), rel=0.12, abs=1e-3)
+    ]
+    assert max(similarity, default=0) > 0.94
+
+
+def test_video_is_that_of_its_notebook_and_the_animation_shows_it():
+    videos = [one for _, cell in writers("epoch_video.mp4") for one in shown(cell)]
+    assert (ROOT / "images" / "epoch_video.mp4").read_bytes() in videos
+    animation = Image.open(ROOT / "images" / "epoch_video.webp")
+    pictures = imageio_ffmpeg.read_frames(ROOT / "images" / "epoch_video.mp4")
+    size = next(pictures)["size"]
+    frames = [Image.frombytes("RGB", size, frame) for frame in pictures]
+    assert animation.n_frames == len(frames)
+    for i in (0, len(frames) // 2, len(frames) - 1):
+        animation.seek(i)
+        assert np.corrcoef(small(animation), small(frames[i]))[0, 1] > 0.99
