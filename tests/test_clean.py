@@ -54,6 +54,12 @@ def derive(folder, mask=MASK, parameters="test", **form):
     return series, [dcmread(path) for path in sorted(out.glob("*.dcm"))]
 
 
+def more_errors(source, output):
+    """By how many errors a validator finds more in the output, if it finds any there."""
+    errors = errors_of("dciodvfy", output)
+    return len(errors) - len(errors_of("dciodvfy", source)) if errors else 0
+
+
 def derive_one(tmp_path, ds=None, **changes):
     """Derive from one slice, or from a valid one with these changes."""
     write_slice(tmp_path / "scan" / "1.dcm", ds or make_slice(**changes))
@@ -116,7 +122,7 @@ def test_writes_every_syntax_uncompressed_or_losslessly_compressed(tmp_path, syn
     assert np.array_equal(plain.pixel_array[~MASK[1]], series.stored[0][~MASK[1]])
     if not options:
         assert np.array_equal(series.hu[0], head_hu())
-    assert len(errors_of("dciodvfy", after)) <= len(errors_of("dciodvfy", before))
+    assert more_errors(before, after) <= 0
 
 
 def test_warns_of_a_syntax_that_cannot_be_written(source, tmp_path):
@@ -489,7 +495,7 @@ def differences(source, output, removed):
     wrong = [] if np.array_equal(before[0][~removed], after[0][~removed]) else ["changed outside"]
     filled = abs(after[0][removed] + 1000).max() <= 1 or after.min() > -1000
     wrong += [] if filled else ["not filled"]
-    more = len(errors_of("dciodvfy", output)) - len(errors_of("dciodvfy", source))
+    more = more_errors(source, output)
     return wrong + ([f"{more} errors more"] if more > 0 else [])
 
 

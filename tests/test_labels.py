@@ -15,14 +15,7 @@ from headrest.hounsfield import outside_field_of_view, rescale, window
 from headrest.segment.components import PATIENT, SUPPORT, classify, find_components, measure
 from headrest.segment.kmeans import hu_histogram, kmeans_centers, kmeans_threshold, optimal_centers
 from headrest.segment.labels import label_series, label_slice
-from headrest.segment.morphology import (
-    ABSENT,
-    FREE,
-    TOUCHING,
-    dilate,
-    open_mask,
-    partial_volume_boundary,
-)
+from headrest.segment.morphology import dilate, open_mask, partial_volume_boundary
 
 
 def test_rescale_equals_pydicom_slice_by_slice_and_keeps_fractions_and_large_values():
@@ -180,14 +173,14 @@ def test_refuses_a_series_as_a_slice(shape, mm):
 @pytest.mark.parametrize("hu", PATIENTS.values(), ids=PATIENTS)
 def test_a_patient_alone_has_no_support(hu):
     label = label_slice(blurred(hu), SPACING)
-    assert label.state == ABSENT
+    assert label.state == "absent"
     assert not label.mask.any()
 
 
 def test_finds_a_free_shell_and_nothing_of_the_head():
     hu, shell = with_shell(head())
     label = label_slice(blurred(hu), SPACING)
-    assert label.state == FREE
+    assert label.state == "free"
     assert label.mask[shell].mean() > 0.98
     assert not label.mask[head() > -500].any()
     labels, count = find_components(blurred(hu) > -480)
@@ -196,26 +189,20 @@ def test_finds_a_free_shell_and_nothing_of_the_head():
     assert (classes == SUPPORT).sum() == 1
 
 
-def with_ear_on_a_rail():
-    """A rail beside the head, and an ear that lies against it."""
-    hu = head()
-    hu[66:180, 232:236] = 450
-    free = hu.copy()
-    hu[114:122, 214:234] = 20
-    return free, hu
-
-
 def test_keeps_a_rail_that_touches_also_inside_the_patient():
-    free, touching = (label_slice(blurred(hu), SPACING) for hu in with_ear_on_a_rail())
-    assert free.state == FREE
+    beside = head()
+    beside[66:180, 232:236] = 450  # a rail
+    against = beside.copy()
+    against[114:122, 214:234] = 20  # an ear
+    free, touching = (label_slice(blurred(hu), SPACING) for hu in (beside, against))
+    assert free.state == "free"
     assert free.mask[70:175, 233:235].all()
-    assert touching.state == TOUCHING
+    assert touching.state == "touching"
     assert not touching.mask.any()
-    free, touching = with_ear_on_a_rail()
-    touching[touching == 450] = 1500  # as bright as bone: by itself no sign of a support
-    volume = np.stack([blurred(free), blurred(touching)])
-    assert label_slice(volume[1], SPACING).state == ABSENT
-    assert label_series(volume, (5, *SPACING))[1].state == TOUCHING
+    against[against == 450] = 1500  # as bright as bone: by itself no sign of a support
+    volume = np.stack([blurred(beside), blurred(against)])
+    assert label_slice(volume[1], SPACING).state == "absent"
+    assert label_series(volume, (5, *SPACING))[1].state == "touching"
 
 
 def test_hollow_skull_in_parts_is_patient():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import CANARY, make_series, refused
 from factories import clean_series, clean_tree, converted, hide, other_series, run_clean
-from makers import TILT_15
+from makers import TILT_15, made
 from PIL import Image
 from pydicom import dcmread
 
@@ -47,14 +47,14 @@ UNEVEN = {"ImagePositionPatient": lambda n: [-112, -112, float(n**3)]}
 
 @pytest.fixture
 def series(tmp_path):
-    return read_series(make_series(tmp_path / "scan")[0].parent)
+    return made(tmp_path / "scan")
 
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory):
     """A series, its report and the folder with every output."""
     top = tmp_path_factory.mktemp("complete")
-    series = read_series(make_series(top / "scan")[0].parent)
+    series = made(top / "scan")
     report = clean_series(series, top / "out", **ALL)
     return series, report, top / "out" / report.folder
 
@@ -85,21 +85,18 @@ def masks(folder):
 
 
 def test_writes_the_mask_only_on_request_and_other_readers_find_one_series(complete, tmp_path):
-    series, _, folder = complete
-    without = clean_series(series, tmp_path)
-    assert not FILES & files_in(tmp_path / without.folder)
+    series, report, folder = complete
+    assert not FILES & files_in(tmp_path / clean_series(series, tmp_path).folder)
     assert files_in(folder) > FILES
     support = find_support(series, "kmeans")
     assert support.removed.any()
     for found in masks(folder):
         assert np.array_equal(found == 1, support.removed)
         assert np.array_equal(found == 2, support.patient & ~support.removed)
-    series, report, folder = complete
     outer = clean_series(series, tmp_path, patient_only=True, **ALL)
     assert outer.folder != report.folder
     for one, other in zip(masks(folder), masks(tmp_path / outer.folder)):
         assert np.array_equal(one, other)
-    folder = complete[2]
     assert len(read_series(folder)) == 3
     sitk = pytest.importorskip("SimpleITK")
     assert len(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))) == 1
@@ -124,15 +121,14 @@ def test_makes_lost_outputs_again_and_does_not_compute_existing_ones(series, tmp
 def test_warns_of_an_impossible_and_of_a_sheared_output_and_writes_the_others(
     tmp_path, monkeypatch
 ):
-    series = read_series(make_series(tmp_path / "scan", **UNEVEN)[0].parent)
+    series = made(tmp_path / "scan", **UNEVEN)
     first = clean_series(series, tmp_path / "out")
     report = clean_series(series, tmp_path / "out", **ALL)
     assert report.folder == first.folder
     impossible = {output.file for output in OUTPUTS["nifti"]}
     assert files_in(tmp_path / "out" / report.folder) & FILES == FILES - impossible
     assert [w for w in report.warnings if w.startswith("no headrest.nii.gz: slices lie up to")]
-    tilted = read_series(make_series(tmp_path / "tilted", **TILT_15)[0].parent)
-    sheared = clean_series(tilted, tmp_path / "out", **ALL)
+    sheared = clean_series(made(tmp_path / "tilted", **TILT_15), tmp_path / "out", **ALL)
     assert "sheared" in " ".join(sheared.warnings)
     assert files_in(tmp_path / "out" / sheared.folder) > FILES
     forbid_computing(monkeypatch)
@@ -305,7 +301,7 @@ def test_pictures_show_every_slice_and_both_outlines_unless_text_is_burned_in(ar
             assert np.array_equal(red & black, red)
             assert (drawn & ~red & (masks[..., 1] > 150)).sum() > 50
             assert before[black, 0].max() > 200
-    make_series(tmp_path / "burned", BurnedInAnnotation="YES")
-    report = clean_series(read_series(tmp_path / "burned"), tmp_path / "out", pictures=True)
+    burned = made(tmp_path / "burned", BurnedInAnnotation="YES")
+    report = clean_series(burned, tmp_path / "out", pictures=True)
     assert not list((tmp_path / "out" / report.folder).rglob("*.zip"))
     assert "no preview/slices.zip: text is burned into the pixels" in report.warnings

@@ -4,16 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.segment import morphology as morphology_module
+from headrest.segment import morphology
 from headrest.segment import refine as refine_module
-from headrest.segment.morphology import (
-    fill_holes,
-    label_voxels,
-    largest_component,
-    partial_volume_boundary,
-    select_voxels,
-    sum_by_label,
-)
+from headrest.segment.morphology import partial_volume_boundary
 from headrest.segment.refine import STEPS, confidence, refine, states
 
 SPACING = (5.0, 1.0, 1.0)
@@ -90,7 +83,7 @@ def foam(hu):
     return foam
 
 
-def test_foam_and_its_cover_are_support(hu, support, probability, foam):
+def test_foam_and_its_cover_are_support_if_foam_has_a_probability(hu, support, probability, foam):
     probability[:, 56:61, 12:48] = 0.6  # not that of the cover
     found, patient = both_of(probability, hu)
     assert found[foam].mean() > 0.95
@@ -99,26 +92,20 @@ def test_foam_and_its_cover_are_support(hu, support, probability, foam):
     air = (hu < -950) & ~np.stack([ndimage.binary_dilation(m, iterations=2) for m in foam])
     assert not found[air].any()
     assert np.array_equal(support_of(probability, hu, without=["faint support"]), support)
-
-
-def test_foam_needs_a_probability(hu, support, foam):
     assert not support_of(1.0 * support, hu)[:, 56:61].any()
     assert support_of(support + 0.9 * foam, hu)[:, 56:61].mean() > 0.5
 
 
-def test_foam_alone_is_support_if_it_reaches_farther_than_hair(hu, support, foam):
+def test_foam_alone_is_support_if_it_is_larger_than_hair_or_cut_by_the_image(hu, support, foam):
     hu[support] = -1000
-    assert not support_of(0.9 * foam, hu, (5.0, 1.0, 1.0)).any()
+    assert not support_of(0.9 * foam, hu).any()
     far = support_of(0.9 * foam, hu, (5.0, 8.0, 8.0))
     assert far[foam].mean() > 0.9
     assert not far[:, 3:5].any()
-
-
-def test_foam_alone_is_support_if_the_border_of_the_image_cuts_it(hu, support, foam):
     rows = slice(None, np.flatnonzero(foam.any((0, 2)))[-1] + 1)
-    hu, foam = np.where(support, -1000, hu)[:, rows], foam[:, rows]
-    assert support_of(0.9 * foam, hu, (5.0, 1.0, 1.0))[foam].mean() > 0.9
-    assert not support_of(0.7 * foam, hu, (5.0, 1.0, 1.0)).any()
+    hu, foam = hu[:, rows], foam[:, rows]
+    assert support_of(0.9 * foam, hu)[foam].mean() > 0.9
+    assert not support_of(0.7 * foam, hu).any()
 
 
 def test_faint_voxels_at_the_skin_are_kept(hu, support, probability, foam):
@@ -173,7 +160,7 @@ def test_air_around_a_scan_changes_nothing(hu, support, margin):
 
 def test_bounding_boxes_change_nothing(monkeypatch):
     boxed = [refined_blobs(seed) for seed in range(60)]
-    for module in (morphology_module, refine_module):
+    for module in (morphology, refine_module):
         everywhere = lambda mask, margin=0: (slice(None),) * mask.ndim  # noqa: E731
         monkeypatch.setattr(module, "bounding_box", everywhere)
     assert boxed == [refined_blobs(seed) for seed in range(60)]
@@ -246,31 +233,29 @@ def test_the_largest_component_is_that_of_the_series():
     masks = np.zeros((3, 20, 20), bool)
     masks[:, 2:6, 2:6] = True
     masks[1, 10:16, 10:16] = True  # larger, but in one slice only
-    assert np.array_equal(largest_component(masks)[1], masks[1] & (np.arange(20) < 8))
-    assert not largest_component(masks & False).any()
+    assert np.array_equal(morphology.largest_component(masks)[1], masks[1] & (np.arange(20) < 8))
+    assert not morphology.largest_component(masks & False).any()
 
 
-def test_fill_holes_agrees_with_scipy():
+def test_holes_sums_and_selections_of_components_agree_with_scipy():
     y, x = np.mgrid[:80, :80]
     ring = abs(np.hypot(y - 40, x - 40) - 30) < 5
     broken = ring & ~((abs(y - 40) < 3) & (x > 60))  # encloses nothing
     expected = [ndimage.binary_fill_holes(one) for one in (broken, ring)]
-    assert np.array_equal(fill_holes(np.stack([broken, ring]), (1, 1)), expected)
-
-
-def test_sums_and_selections_of_components_agree_with_scipy():
+    assert np.array_equal(morphology.fill_holes(np.stack([broken, ring]), (1, 1)), expected)
     rng = np.random.default_rng(2)
     mask, weights = np.zeros((4, 20, 20), bool), rng.random((4, 20, 20))
     mask[:3, 3:18, 1:17] = rng.random((3, 15, 16)) < 0.3
     expected, n = ndimage.label(mask)
-    labels, count = label_voxels(mask)
+    labels, count = morphology.label_voxels(mask)
     assert count == n
     of_slices = [one[inside] for one, inside in zip(weights, mask)]
     sums = ndimage.sum_labels(weights, expected, range(1, n + 1))
-    assert sum_by_label(labels, count, of_slices)[1:] == pytest.approx(sums)
-    assert np.array_equal(sum_by_label(labels, count)[1:], np.bincount(expected.ravel())[1:])
+    assert morphology.sum_by_label(labels, count, of_slices)[1:] == pytest.approx(sums)
+    sizes = np.bincount(expected.ravel())
+    assert np.array_equal(morphology.sum_by_label(labels, count)[1:], sizes[1:])
     chosen = rng.random(n + 1) < 0.5
-    assert np.array_equal(select_voxels(mask, labels, chosen), mask & chosen[expected])
+    assert np.array_equal(morphology.select_voxels(mask, labels, chosen), mask & chosen[expected])
 
 
 def test_float16_is_compared_exactly_as_float32():
@@ -282,14 +267,14 @@ def test_float16_is_compared_exactly_as_float32():
 
 def test_states(hu, support):
     support[2] = support[1, :, 52:55] = False
-    patient = fill_holes(largest_component(hu == 40), SPACING[1:])
+    patient = morphology.fill_holes(morphology.largest_component(hu == 40), SPACING[1:])
     patient[0, 10:45, 51] = True
     assert states(support, patient, hu, SPACING) == ("touching", "free", "absent")
     hu[support] = -700  # foam
     assert states(support, patient, hu, SPACING) == ("free", "free", "absent")
 
 
-def test_confidence_is_the_expected_dice():
+def test_confidence_is_the_expected_dice_and_noise_of_the_network_does_not_lower_it():
     rng = np.random.default_rng(1)
     p = rng.random((1, 50, 50))
     mask = p >= 0.5
@@ -297,9 +282,6 @@ def test_confidence_is_the_expected_dice():
     sampled = [rng.random(p.shape) < p for _ in range(200)]
     dice = np.mean([2 * (t & mask).sum() / (t.sum() + mask.sum()) for t in sampled])
     assert confidence(p, mask, SPACING)[0] == pytest.approx(dice, abs=0.005)
-
-
-def test_network_noise_does_not_lower_the_confidence():
     noise = np.full((1, 300, 300), 1e-3)
     assert confidence(noise, np.zeros(noise.shape, bool), SPACING) == (1.0,)
     noise[0, :9, :9] = 0.4  # a cushion just below the threshold

@@ -21,11 +21,7 @@ from headrest.train.dataset import read_training_set
 from headrest.train.synthetic import SyntheticPatient, synthetic_studies, write_synthetic_set
 
 pytest.importorskip("headrest.util.backend", reason="needs Keras and a backend")
-PATIENTS = [
-    SyntheticPatient(8400),
-    SyntheticPatient(8401, "touch"),
-    SyntheticPatient(8402, None, True),
-]
+PATIENTS = [SyntheticPatient(*one) for one in ((8400,), (8401, "touch"), (8402, None, True))]
 MATRIX = 64
 
 

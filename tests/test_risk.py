@@ -40,13 +40,6 @@ def test_the_factor_covers_as_often_as_promised(n):
     assert np.mean(ratios[:, -1] <= plain) < bound.LEVEL - 0.01
 
 
-def test_too_few_series_give_no_bound():
-    rng = np.random.default_rng(3)
-    calibration = risk.calibrate([measured_series(rng) for _ in range(18)])
-    assert calibration["strata"] == {}
-    assert np.isnan(risk.bounds([measured_series(rng)], calibration)).all()
-
-
 def test_the_bound_holds_in_95_percent_of_series():
     rng = np.random.default_rng(4)
     held = []
@@ -68,7 +61,7 @@ def test_check_of_bounds_needs_no_further_series():
     assert found["large_flagged"] > 0.9
 
 
-def test_a_series_beyond_the_calibration_has_no_bound():
+def test_too_few_series_give_no_bound_and_a_series_beyond_the_calibration_has_none():
     rng = np.random.default_rng(5)
     calibration = risk.calibrate([measured_series(rng) for _ in range(40)])
     inside = bound.bound_ml((0.1, 0.2), APPEARANCE, calibration)
@@ -81,6 +74,9 @@ def test_a_series_beyond_the_calibration_has_no_bound():
         assert bound.bound_ml((0.1, 0.2), APPEARANCE | {name: value}, calibration) is None
     assert bound.bound_ml((0.1,), APPEARANCE | {"slice_mm": 20.0}, calibration) is None
     assert bound.bound_ml((0.1,), APPEARANCE, None) is None
+    few = risk.calibrate([measured_series(rng) for _ in range(18)])
+    assert few["strata"] == {}
+    assert np.isnan(risk.bounds([measured_series(rng)], few)).all()
 
 
 def test_a_calibration_belongs_to_its_weights(tmp_path):
@@ -92,12 +88,9 @@ def test_a_calibration_belongs_to_its_weights(tmp_path):
     assert bound.read_calibration("abc", tmp_path / "none") is None
 
 
-def test_expected_volume_is_a_sum_of_probabilities():
+def test_expected_volume_sums_probabilities_and_appearance_measures_width_cuts_and_lungs():
     probabilities = np.array([0.5, 0.25], np.float16), np.zeros(0, np.float16)
     assert bound.expected_ml(probabilities, (10, 10, 10)) == (0.75, 0.0)
-
-
-def test_appearance_measures_width_cuts_and_lungs():
     hu = np.full((4, 256, 256), -1000.0)
     patient = np.zeros(hu.shape, bool)
     patient[:, 40:200, 40:200] = True

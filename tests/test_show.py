@@ -165,7 +165,6 @@ def test_components_have_colours_by_class_and_by_truth():
     head, shell = (axis.images[0].get_array()[row, 60] for row in (60, 110))
     assert head.argmax() == 2  # blue
     assert shell.argmax() == 0  # orange
-    plt.close("all")
     found = measure_components([synthesize(101, matrix=128, slices=3)])
     assert set(found["truth"]) <= set(TRUTH_COLORS)
     largest = found["area_mm2"].argmax()

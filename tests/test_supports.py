@@ -5,17 +5,10 @@ import pytest
 from scipy import ndimage
 
 from headrest.hounsfield import SUPPORT
-from headrest.phantom import SUPPORTS, render, sample_parameters
+from headrest.phantom import SUPPORTS, render, sample_parameters, supports
 from headrest.phantom.positioning import Layout, _paint_piece
 from headrest.phantom.scene import Frame, Scene, Window, sheet
 from headrest.phantom.support_shapes import Piece
-from headrest.phantom.supports import (
-    CATALOGUE,
-    CHEST_EXTRA,
-    sample_chest_supports,
-    sample_support,
-    sample_supports,
-)
 
 ADULT = 5
 PLAIN = {"cover_mm": 0.0, "loose_mm": 0.0, "grain_hu": 0.0, "teeth_mm": 0.0, "wings": "none"}
@@ -25,7 +18,8 @@ def parameters_with(name, z_mm=20.0, **changed):
     """An adult in one slice on one support only."""
     parameters = sample_parameters(ADULT, matrix=256, slices=1)
     assert parameters["kind"] == "adult"
-    one = sample_support(np.random.default_rng(3), name, "gap") | PLAIN | {"gap_mm": 2.0} | changed
+    one = supports.sample_support(np.random.default_rng(3), name, "gap")
+    one |= PLAIN | {"gap_mm": 2.0} | changed
     parameters["support_parameters"]["list"] = [one]
     place = {"x_mm": 0.0, "y_mm": 0.0, "tilt": 0.0, "z_mm": [z_mm]}
     parameters["protocol"] |= place | {"pixel_mm": 1.2, "thickness_mm": 1.0}
@@ -48,7 +42,7 @@ def test_patients_and_supports_are_painted_in_single_precision(monkeypatch):
     half as long again."""
     share, kinds = Window.share, set()
     monkeypatch.setattr(Window, "share", lambda *a: kinds.add(np.asarray(a[1]).dtype) or share(*a))
-    for name in sorted(set(CATALOGUE) - {"drip_line"}):  # its radius is a scalar in float64
+    for name in sorted(set(supports.CATALOGUE) - {"drip_line"}):  # its radius is a float64
         painted(name)
     for seed, region in ((0, "chest"), *((seed, "head") for seed in range(12))):
         Layout(sample_parameters(seed, region=region, matrix=64, slices=1)).paint_slice(0)
@@ -167,13 +161,13 @@ def test_border_arc_and_neck_plate_lie_in_their_places():
 def test_foam_lies_within_5_mm_of_half_of_the_heads_and_chests_have_cushions_cloth_and_lines():
     near = 0
     for seed in range(400):
-        supports = sample_supports(np.random.default_rng(seed))["list"]
-        pads = [p for p in supports if CATALOGUE[p["name"]].pad and p["name"] != "gel_pad"]
+        chosen = supports.sample_supports(np.random.default_rng(seed))["list"]
+        pads = [p for p in chosen if supports.CATALOGUE[p["name"]].pad and p["name"] != "gel_pad"]
         near += any(p["gap_mm"] < 5 for p in pads)
     assert 0.4 * 400 < near < 0.8 * 400
     found = set()
     for seed in range(60):
-        chosen = sample_chest_supports(np.random.default_rng(seed))["list"]
+        chosen = supports.sample_chest_supports(np.random.default_rng(seed))["list"]
         found |= {p["name"] for p in chosen}
-    assert set(CHEST_EXTRA) <= found
+    assert set(supports.CHEST_EXTRA) <= found
     assert found <= set(SUPPORTS)
