@@ -145,9 +145,12 @@ def _place(path, folder):
 def pair(scans: list[Scan], masks: list[Path], folder: Path) -> dict[Scan, Path]:
     """Pair each mask with the scan of its name or its reference."""
     pairs: dict[Scan, Path] = {}
+    named: dict[str, list[Scan]] = {}
+    for scan in scans:
+        for key in scan.keys:
+            named.setdefault(key, []).append(scan)
     for path in masks:
-        keys = list(_mask_keys(path, folder))
-        fitting = next(filter(None, ([s for s in scans if key in s.keys] for key in keys)), [])
+        fitting = next((named[key] for key in _mask_keys(path, folder) if key in named), [])
         if not fitting and len(scans) == len(masks) == 1:
             fitting = scans
         if len(fitting) != 1:
