@@ -323,6 +323,12 @@ def test_refuses_a_folder_with_another_patient_and_unknown_options(tmp_path):
     assert len(sample_parameters(0, slices=500)["protocol"]["z_mm"]) == 500
 
 
+def test_renders_odd_and_tiny_matrices():
+    seed = next(s for s in range(200) if "padding_ringing" in sample_parameters(s)["effects"])
+    for matrix in (16, 385):
+        assert synthesize(seed, matrix=matrix, slices=1).hu.shape == (1, matrix, matrix)
+
+
 def test_other_options_give_other_uids_and_a_file_is_no_place_for_a_patient(tmp_path):
     """The support of contact on request is denser: another image of the same kind of contact."""
     sampled, asked = sample_parameters(1, **TINY), sample_parameters(1, contact="sunk", **TINY)

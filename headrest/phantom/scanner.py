@@ -18,6 +18,9 @@ MATRIX_WEIGHTS = {"512": 0.86, "256": 0.08, "768": 0.06}
 THICKNESS_MM = (0.625, 1.0, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 7.0, 8.0, 10.0)
 PADDING_WEIGHTS = {"none": 0.34, "-1024": 0.12, "-2000": 0.2, "-1500": 0.12, "-3024": 0.22}
 
+SMALLEST_LOSSY = 32
+"""Rows and columns from which OpenJPEG can encode an image, with its five decompositions."""
+
 METAL_EXCESS = 1.5
 """Metal absorbs more than the 12-bit CT numbers of `ranges.json` say."""
 
@@ -63,7 +66,7 @@ def sample_protocol(
     p["z_mm"] = [round(float(v), 3) for v in start + np.concatenate([[0], np.cumsum(gaps[:-1])])]
     p["step_mm"] = round(step, 4)
     is_deep = p["padding"] in ("-1500", "-2000", "-3024")
-    is_lossy = happens(rng, 0.12) and is_deep
+    is_lossy = happens(rng, 0.12) and is_deep and p["matrix"] >= SMALLEST_LOSSY
     p["lossy_ratio"] = round(float(rng.uniform(8, 16)), 1) if is_lossy else 0.0
     return p
 
@@ -127,6 +130,7 @@ def _projection_errors(truth, scanner, pixel_mm, rng):
     """Streaks, dark bands and cupping in HU, and the relative strength of noise."""
     small = truth
     while small.shape[0] >= 2 * PROJECTED_SIZE:  # average blocks of four pixels
+        small = small[: len(small) // 2 * 2, : len(small) // 2 * 2]
         small = 0.25 * (small[::2, ::2] + small[1::2, ::2] + small[::2, 1::2] + small[1::2, 1::2])
     small = ndimage.zoom(small, PROJECTED_SIZE / small.shape[0], order=1)
     mm = pixel_mm / (PROJECTED_SIZE / truth.shape[0])

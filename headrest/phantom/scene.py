@@ -168,11 +168,11 @@ class Frame(NamedTuple):
         indices = k[:, None, None], r[rows][None, :, None], c[columns][None, None, :]
         made = []
         for start, steps in zip(self.origin, self.steps.T):
-            value: Any = float(start)
+            value = np.full((1, 1, 1), start, np.float32)
             for index, step in zip(indices, steps):
-                value = value + index * float(step) if abs(step) > 1e-7 else value
-            made.append(np.asarray(value, np.float32))
-        made = [m.reshape(1, 1, 1) if m.ndim == 0 else m for m in made]
+                if abs(step) > 1e-7:
+                    value = value + index * np.float32(step)
+            made.append(value)
         return made if self.warp is None else self.warp(made)
 
 
