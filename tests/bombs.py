@@ -70,6 +70,17 @@ def rle_runs(path):
     write_slice(path, ds)
 
 
+def only(syntax, frame):
+    """64 x 64 pixels, it says, and an image that takes long to check."""
+
+    def make(path):
+        ds = encoded(make_slice(), syntax)
+        ds.PixelData = encapsulate([frame])
+        write_slice(path, ds)
+
+    return make
+
+
 def lying_stream(syntax, at, form, *values, hu=None):
     """A compressed image that claims another size, deep inside, than its header."""
 
@@ -106,6 +117,10 @@ BOMBS = {
     "31-sparse": sparse,
     "32-rle": rle,
     "32-rle-runs": rle_runs,
+    "32-rle-of-nothing": only(
+        RLE, struct.pack("<16L", 2, 64, 64, *[0] * 13) + b"\x80" * (31 << 20)
+    ),
+    "33-jpeg-markers": only(JPEG, b"\xff\xd8" + b"\xff\xe0\x00\x02" * (31 << 18)),
     "33-jpeg-2000": lying_stream(J2K, 8, ">6I", *SIZE, 0, 0, *SIZE),
     "33-jpeg-2000-parts": lying_stream(J2K, 24, ">II", 1, 1, hu=np.tile(head_hu(), (32, 32))),
     "33-jpeg-2000-colours": lying_stream(J2K, 40, ">H", 16384),

@@ -263,6 +263,10 @@ HANDLED = {
     "implicit-called-explicit": (mislabelled(IMPLICIT, EXPLICIT), ""),
     "explicit-called-implicit": (mislabelled(EXPLICIT, IMPLICIT), ""),
     "fragments": (framed(lambda f: items(f[:1000], f[1000:]), J2K), ""),
+    **{
+        f"fill-bytes-before-a-marker-{name}": (framed(lambda f: items(filled(f)), CODECS[name]), "")
+        for name in ("jpeg", "jpeg-ls")
+    },
     "start-bytes-inside-jpeg-2000": (framed(commented, J2K), ""),
     "syntaxes-mixed": (in_many_syntaxes, ""),
     "series-uid-endless": (whole(SeriesInstanceUID=b"1." * 15000 + b"1\x00"), ""),

@@ -144,6 +144,11 @@ def half(frame):
     return items(frame[: len(frame) // 2])
 
 
+def filled(frame):
+    """Put fill bytes before the second marker of a frame."""
+    return frame[:2] + b"\xff\xff" + frame[2:]
+
+
 def commented(frame):
     """Put the bytes that a JPEG 2000 image begins with into a comment of it (marker FF64)."""
     start = frame.index(b"\xff\x5c")

@@ -26,6 +26,9 @@ END_OF_IMAGE = b"\xff\xd9"
 MAX_TILES = 1024
 """JPEG 2000 tiles of one image at most; each costs a decoder memory, and real images have few."""
 
+MAX_HEADER_BYTES = 2**21
+"""Bytes of marker segments before the image data; half a million empty ones take 0.3 s."""
+
 PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
@@ -74,8 +77,11 @@ def check_frame(header: Dataset, syntax: UID) -> bool:
 def _segments(frame):
     """Marker segments before the image data (dict of marker to content), and where these start."""
     found, at = {}, 2
-    while at + 4 <= len(frame):
+    while at + 4 <= min(len(frame), MAX_HEADER_BYTES):
         marker, length = struct.unpack_from(">HH", frame, at)
+        if marker == 0xFFFF:  # fill bytes (ITU-T T.81 B.1.1.2)
+            at = len(frame) - len(frame[at:].lstrip(b"\xff")) - 1
+            continue
         found.setdefault(marker, frame[at + 4 : at + 2 + length])
         if marker in (SOT, SOS) or marker < 0xFF00:
             break
@@ -105,17 +111,15 @@ def _jpeg(found):
 
 
 class Codec(NamedTuple):
-    """A codec: its name, plugin of pydicom, parser of segments, and lossless output syntax.
+    """A codec of pydicom, which alone takes any installed plugin: some crash on a damaged file.
 
-    `parse` returns rows, columns, samples, bits, signed, lossy of a compressed image.
-    pydicom alone takes any installed plugin, and some crash the process on a damaged file. For JPEG
-    it has only such plugins, or GPL ones: imagecodecs decodes it. No encoder writes HTJ2K.
+    For JPEG it has only such plugins, or GPL ones: imagecodecs decodes it.
     """
 
     name: str
     plugin: str
-    parse: Callable[[dict[int, bytes]], tuple]
-    lossless: UID
+    parse: Callable[[dict[int, bytes]], tuple]  # rows, columns, samples, bits, signed, lossy
+    lossless: UID  # of output; no encoder writes HTJ2K
 
 
 JPEG = Codec("JPEG", "", _jpeg, uid.JPEGLosslessSV1)
@@ -132,10 +136,7 @@ CODECS = {
 
 
 def _check_run_lengths(frame, pixels):
-    """Each byte of a pixel has one segment, of as many bytes as pixels (PS3.5 Annex G).
-
-    One more byte is padding; more would be additional rows, or a decompression bomb.
-    """
+    """Refuse other than two segments of a byte per pixel and one of padding (PS3.5 Annex G)."""
     count, high, low = struct.unpack("<3L", frame[:12].ljust(12, b"\0"))
     sizes = [_unpacked(run, pixels + 1) for run in (frame[high:low], frame[low:])]
     if count != 2 or high < 64 or not all(pixels <= size <= pixels + 1 for size in sizes):
@@ -146,8 +147,10 @@ def _check_run_lengths(frame, pixels):
 
 
 def _unpacked(run, most):
-    """Unpacked length of a segment; counting ends above `most`."""
+    """Unpacked length of a segment; more than `most` if the run itself is longer than it can be."""
     size, at, end = 0, 0, len(run)
+    if end > 2 * most:  # two bytes for one: such a run does nothing, or too much
+        return end
     while at < end and size <= most:
         head = run[at]
         if head < 128:
