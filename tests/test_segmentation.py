@@ -10,7 +10,7 @@ from makers import TILT_15, C, S, made, validator_errors
 from pydicom import Dataset, dcmread
 from scipy import ndimage
 
-from headrest import HeadrestError, __version__, read_series
+from headrest import __version__, read_series
 from headrest.dicom import write_segmentation
 from headrest.dicom.mask import read_mask
 from headrest.dicom.nifti import affine_of, is_sheared, needs_resampling, write_nifti
@@ -111,11 +111,9 @@ def test_the_mask_reader_takes_the_support_empty_or_full_and_never_the_patient(t
     for one in ds.SegmentSequence:
         one.SegmentedPropertyTypeCodeSequence[0].CodeValue = "85756007"  # tissue
     ds.save_as(path)
-    with pytest.raises(HeadrestError, match="labels 1, 2: keep"):
-        read_mask(path, series)
+    refused("labels 1, 2: keep", read_mask, path, series)
     write_segmentation(series, np.where(labels == 1, 0, labels), path, kind=kind)
-    with pytest.raises(HeadrestError, match="label 2 alone, which is the patient"):
-        read_mask(path, series)
+    refused("label 2 alone, which is the patient", read_mask, path, series)
     for fill in (False, True):
         write_segmentation(series, np.full(labels.shape, fill), path)
         is_read_back_and_valid(series, np.full(labels.shape, fill), path)
@@ -242,8 +240,7 @@ def test_refuses_a_mask_of_another_shape_and_slices_without_position(
     series = read_series(tmp_path / "scan", by_instance_number=True)
     labels = some_labels(series)
     for given, words in ((labels, "have no position"), (labels[:2], "a mask of")):
-        with pytest.raises(HeadrestError, match=words):
-            write(series, given, tmp_path / "headrest.dcm")
+        refused(words, write, series, given, tmp_path / "headrest.dcm")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
     assert CANARY not in "".join([*capfd.readouterr(), caplog.text])
 
@@ -258,9 +255,7 @@ def test_a_fault_leaves_no_file_and_no_name(tmp_path, monkeypatch, fault, words)
 
     series = made(tmp_path / "scan")
     monkeypatch.setattr(Dataset, "save_as", failing)
-    with pytest.raises(HeadrestError, match=words) as caught:
-        write_segmentation(series, a_mask(series), tmp_path / "headrest.dcm")
-    assert CANARY not in str(caught.value)
+    refused(words, write_segmentation, series, a_mask(series), tmp_path / "headrest.dcm")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 
 
@@ -425,8 +420,7 @@ def test_the_description_names_no_patient_and_a_rerun_writes_the_same_bytes(tmp_
 )
 def test_refuses_series_without_an_affine(tmp_path, position, words):
     series = made(tmp_path / "scan", 4, ImagePositionPatient=position)
-    with pytest.raises(HeadrestError, match=words):
-        write_nifti(series, a_mask(series), tmp_path / "headrest.nii.gz")
+    refused(words, write_nifti, series, a_mask(series), tmp_path / "headrest.nii.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 
 
@@ -478,10 +472,9 @@ def test_resampled_values_lie_where_they_did(tmp_path, changes):
 
 
 @every_grid
-@pytest.mark.parametrize("kind", [np.int16, np.float32])
-def test_beyond_resampled_slices_lies_air(tmp_path, changes, kind):
+def test_beyond_resampled_slices_lies_air(tmp_path, changes):
     series = made(tmp_path / "scan", 10, hu=np.full((64, 64), -1000), **changes)
-    write_nifti(series, series.hu.astype(kind), tmp_path / "hu.nii.gz", resample=True)
+    write_nifti(series, series.hu, tmp_path / "hu.nii.gz", resample=True)
     assert (nibabel.load(tmp_path / "hu.nii.gz").get_fdata() == -1000).all()
 
 

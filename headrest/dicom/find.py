@@ -194,11 +194,10 @@ class _Found:
 
 
 def _assign_damaged(found):
-    """Assign damaged files to the series that they may belong to: dict of UID to messages.
+    """Messages of damaged files, by the UID of the series that they may belong to.
 
-    A file belongs to the series whose UID it holds. Otherwise to a series of its folder with file
-    names like its own, or, unless it is empty, with any names; of several, to those that may lack
-    slices, and to none where no slice is missing. Where there is no series it stands for itself.
+    That is the series whose UID a file holds. Otherwise one of its folder with file names like its
+    own, or, unless it is empty, with any names; of several, those that may lack slices.
     """
     damaged = defaultdict(list)
     among = ", among the slices of a series; copy it again"

@@ -120,10 +120,9 @@ def one_label(
 
 
 def _from_nifti(path, series):
-    """Values at the voxels that lie nearest to those of the series: the same ones, or resampled.
+    """Values nearest to the voxels of the series; those of uneven or tilted slices are resampled.
 
-    NIfTI cannot hold uneven or tilted slices; dcm2niix and `write_nifti` resample them. Refuse an
-    image that is coarser than such a series, or does not reach all its voxels.
+    Refuse an image that is coarser than such a series, or does not reach all its voxels.
     """
     require("nibabel")
     import nibabel

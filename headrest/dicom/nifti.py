@@ -267,9 +267,8 @@ def _new_image(values, affine, sheared):
 def _resampled(series, values):
     """Values of an uneven or tilted series on an even grid without shear, and its affine in LPS.
 
-    The grid has the directions and the pixel spacing of the slices, and their median distance; it
-    holds all slices, shifted within their plane if tilted. uint8 takes the nearest voxel, others
-    are interpolated linearly. Beyond the slices: the lowest value (air), at most 0.
+    The grid has the directions, pixel spacing and median distance of the slices, and holds all.
+    uint8 takes the nearest voxel, others are linear. Beyond the slices: the lowest value, or 0.
     """
     steps = series.steps_mm
     offsets = (series.positions - series.positions[0]) @ np.linalg.inv(steps)

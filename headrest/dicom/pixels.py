@@ -220,10 +220,7 @@ def check_wrapped(stored: np.ndarray, header: Dataset, slope: float, intercept: 
 
 
 def rescale_pair(header: Dataset, default: Sequence[float] | None) -> tuple[float, float]:
-    """Rescale Slope and Intercept, type 1 in a CT image (PS3.3 C.8.2.1); refuse others than HU.
-
-    `default` is used for a header that has neither.
-    """
+    """Slope and intercept, type 1 in CT (PS3.3 C.8.2.1), or `default` for neither; refuse no HU."""
     neither = "RescaleSlope" not in header and "RescaleIntercept" not in header
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     if neither and default:
@@ -296,10 +293,7 @@ def check_volume(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0)
 def padding_hu(
     header: Dataset, slope: float, intercept: float
 ) -> tuple[tuple[float, float] | None, list[str]]:
-    """HU (lowest, highest) of Pixel Padding Value and Range Limit, PS3.3 C.7.5.1.1.2; and warnings.
-
-    None where there are no padding attributes, or implausible ones.
-    """
+    """HU (lowest, highest) of the padding attributes (PS3.3 C.7.5.1.1.2), or None; and warnings."""
     if (stored := stored_padding(header)) is None:
         return None, ["padding value ignored: no pixel can have it"]
     ends = [value * slope + intercept for value in stored.values()]

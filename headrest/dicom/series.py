@@ -26,7 +26,6 @@ CALL = "series_from_array(hu, spacing_mm=(5.0, 0.5, 0.5))  # hu[slices, rows, co
 MAX_SLICE_SPACING_MM = 100.0
 """Largest plausible distance of two slices; above it, the number is no distance in mm."""
 
-
 FIELD_RANGE_MM = (30.0, 1500.0)
 """Plausible width of a slice: no head is narrower, and no scanner reconstructs 1500 mm."""
 
