@@ -35,6 +35,9 @@ def test_measures_equal_scikit_learn_and_are_defined_for_empty_masks():
     assert metrics.surface_distance_mm(full, empty, (1, 1)) == float("inf")
     assert metrics.surface_distance_mm(empty, full, (1, 1)) == float("inf")
     refused("shapes", metrics.surface_distance_mm, full, full[0], (1, 1))
+    refused("expected 2 numbers", metrics.surface_distance_mm, full, full, (5, 1, 1))
+    for measure in (metrics.residual_ml, metrics.lost_ml):
+        refused("expected 3 numbers", measure, FULL, EMPTY, (1, 1))
 
 
 def test_volumes_and_accuracy_are_those_counted_by_hand():

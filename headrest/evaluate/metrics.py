@@ -135,7 +135,7 @@ def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[flo
     Raises
     ------
     HeadrestError
-        For masks of different shapes.
+        For masks of different shapes, or a spacing of another number of axes.
 
     Examples
     --------
@@ -143,6 +143,7 @@ def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[flo
     1.0
     """
     there, taken = _same_shape(support, removed)
+    _check_spacing(spacing_mm, 3)
     return volume_ml(there & ~taken, spacing_mm)
 
 
@@ -164,7 +165,13 @@ def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float])
     0.0
     """
     there, taken = _same_shape(patient, removed)
+    _check_spacing(spacing_mm, 3)
     return volume_ml(there & taken, spacing_mm)
+
+
+def _check_spacing(spacing_mm, axes):
+    if len(spacing_mm) != axes:
+        raise HeadrestError(f"spacing_mm={spacing_mm}: expected {axes} numbers, one per axis")
 
 
 def surface_distance_mm(
@@ -183,7 +190,8 @@ def surface_distance_mm(
 
     Returns
     -------
-    float, in mm; 0.0 where both masks are empty, infinite where one of them is. Errors as `dice`.
+    float, in mm; 0.0 where both masks are empty, infinite where one of them is. Errors as for
+    `residual_ml`.
 
     Notes
     -----
@@ -197,6 +205,7 @@ def surface_distance_mm(
     from scipy.spatial import KDTree  # imported here: it takes as long as this whole module
 
     masks = _same_shape(mask_true, mask_pred)
+    _check_spacing(spacing_mm, masks[0].ndim)
     a, b = (np.argwhere(m & ~ndimage.binary_erosion(m)) * spacing_mm for m in masks)
     if not (len(a) and len(b)):
         return 0.0 if len(a) == len(b) else float("inf")

@@ -241,13 +241,11 @@ def _arrow(axis, start, end, dashed=False):
 def draw_trade_off(summaries: Mapping) -> Figure:
     """Plot removed patient against residual support, one point per method. Lower left is better.
 
+    Free supports are above, touching ones below, with 95 % intervals.
+
     Parameters
     ----------
     summaries : as `headrest.evaluate.tables.summarize` returns them.
-
-    Returns
-    -------
-    Figure with free supports above and touching ones below, with 95 % intervals.
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
     for axis, group in zip(axes, ("free", "touching")):
@@ -279,14 +277,12 @@ def _point(axis, name, x, y, marker):
 def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
     """Plot the mean loss of the most confident slices against their share, per confidence.
 
+    Removed patient is on the left, residual support on the right. The legend gives the area under
+    each curve; lower is better.
+
     Parameters
     ----------
     measured : sequence of dict, as `headrest.evaluate.risk.measure_series` returns them.
-
-    Returns
-    -------
-    Figure with removed patient on the left and residual support on the right. The legend gives the
-    area under each curve; lower is better.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.4))
     losses = {"lost_ml": "removed patient", "residual_ml": "residual support"}
@@ -304,15 +300,13 @@ def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
 def draw_bound(measured: Sequence[Mapping]) -> Figure:
     """Plot the removed patient against its bound, and the share of series in which bounds hold.
 
+    Each series is on the left, with the bound of 95 % as a line; on the right is the share for
+    levels from 50 to 95 %.
+
     Parameters
     ----------
     measured : as for `draw_risk_coverage`, of two series or more: bounds are calibrated on every
         second one, and plotted for the others.
-
-    Returns
-    -------
-    Figure with each series on the left, and the bound of 95 % as a line; with the share for levels
-    from 50 to 95 % on the right.
     """
     tested, levels = measured[1::2], np.linspace(0.5, 0.95, 10)
     lost = np.array([one["lost_ml"].sum() for one in tested])

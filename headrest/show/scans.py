@@ -191,16 +191,14 @@ def _shade(hu, support=None):
 def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> Figure:
     """Draw the steps from the middle slice of a series to its cleaned slice.
 
+    Six panels: stored values; HU; probability of support; support and its partial-volume boundary;
+    cleaned HU; histograms before and after.
+
     Parameters
     ----------
     series : Series
     probability : float array (slices, rows, columns), 0 to 1.
     support : Support
-
-    Returns
-    -------
-    Figure of six panels: stored values; HU; probability of support; support and its partial-volume
-    boundary; cleaned HU; histograms before and after.
     """
     i = len(series) // 2
     hu, mask, boundary = series.hu[i], support.mask[i], support.boundary[i]
