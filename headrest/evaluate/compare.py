@@ -80,17 +80,13 @@ def read_scan(folder: str | Path, reference: str | Path) -> Case:
 
     Parameters
     ----------
-    folder : path, searched with all subfolders for the series with as many slices.
+    folder : path, searched with all subfolders for the series with as many slices; HeadrestError
+        where none fits the reference, or several do.
     reference : path of an .npz file of data/reference.
 
     Returns
     -------
     Case. Its slices are "free" or "absent": a reference does not say where the support touches.
-
-    Raises
-    ------
-    HeadrestError
-        Where no series fits the reference, or several do.
     """
     arrays = read_arrays(reference, REFERENCE_ARRAYS)
     n = len(arrays["label"])
@@ -138,8 +134,7 @@ class MethodCounts(metrics.SliceCounts):
         return (dices >= SOLVED_DICE) & (self.lost == 0)
 
     def worst(self, count: int, dense: bool = False) -> np.ndarray:
-        """Indices of the slices with the lowest Dice, of those with at least
-        `MIN_SUPPORT_PIXELS` pixels of support."""
+        """Indices of slices with `MIN_SUPPORT_PIXELS` of support or more, lowest Dice first."""
         true, dices = (self.dense_true, self.dense_dice()) if dense else (self.true, self.dice())
         shows = np.flatnonzero(true >= MIN_SUPPORT_PIXELS)
         return shows[np.argsort(dices[shows], kind="stable")[:count]]
@@ -150,8 +145,7 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
 
     Parameters
     ----------
-    cases : iterable of Case; only one of a generator's is in memory at a time. HeadrestError for
-        none.
+    cases : iterable of Case, one or more; only one of a generator's is in memory at a time.
     chosen : dict of str to callable, as `methods` returns them.
 
     Returns
@@ -218,20 +212,13 @@ def patient_weights(names: np.ndarray, samples: int = RESAMPLES) -> np.ndarray:
 
 
 def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute the measures of a method under several weightings of its slices.
+    """Measures of a method under m weightings (m, n) of its n slices, as by `patient_weights`: dict
+    of float arrays (m,).
 
-    Parameters
-    ----------
-    counts : MethodCounts of n slices.
-    weights : float array (m, n), as `patient_weights` returns it.
-
-    Returns
-    -------
-    dict of float arrays (m,). Dice, IoU and accuracy are of all pixels together, `case_dice` is the
-    mean of the Dice of each patient; `all_background` is the accuracy of an empty mask; ml are
-    means per patient; `solved` is a share of slices; distance and CPU time are medians, the
-    distance over slices with a dense support, NaN without any. "dense" is above -500 HU, "faint"
-    above -800 HU.
+    Dice, IoU and accuracy are of all pixels together, `case_dice` is the mean of the Dice of each
+    patient; `all_background` is the accuracy of an empty mask; ml are means per patient; `solved`
+    is a share of slices; distance and CPU time are medians, the distance over slices with a dense
+    support, NaN without any. "dense" is above -500 HU, "faint" above -800 HU.
     """
 
     def parts(prefix: str, weight: np.ndarray = weights) -> list[np.ndarray]:
@@ -315,17 +302,14 @@ def _interval(values):
 def difference(
     one: MethodCounts, other: MethodCounts, measure: str = "dice", group: str | None = None
 ) -> list[float]:
-    """Compute the difference of a measure between two methods, paired by patient.
+    """Difference of a measure between two methods, `one` minus `other`, paired by patient: [value,
+    low, high], NaN where the group has no slices.
 
     Parameters
     ----------
     one, other : MethodCounts of the same slices.
     measure : str, a key of `measures`.
     group : as for `summary`.
-
-    Returns
-    -------
-    [value, low, high] of `one` minus `other`; NaN where the group has no slices.
     """
     chosen = slice(None) if group is None else one.groups == group
     one, other = one.take(chosen), other.take(chosen)

@@ -63,11 +63,7 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -
 
 
 def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
-    """Measure the components of all slices of synthetic studies, with their class by the truth.
-
-    Parameters
-    ----------
-    studies : iterable of headrest.phantom.Study
+    """Measure the components of all slices of some `headrest.phantom.Study`, with the true class.
 
     Returns
     -------
@@ -241,11 +237,8 @@ def _arrow(axis, start, end, dashed=False):
 def draw_trade_off(summaries: Mapping) -> Figure:
     """Plot removed patient against residual support, one point per method. Lower left is better.
 
-    Free supports are above, touching ones below, with 95 % intervals.
-
-    Parameters
-    ----------
-    summaries : as `headrest.evaluate.tables.summarize` returns them.
+    `summaries` are those of `headrest.evaluate.tables.summarize`; free supports are above, touching
+    ones below, with 95 % intervals.
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
     for axis, group in zip(axes, ("free", "touching")):
