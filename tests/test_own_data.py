@@ -45,6 +45,7 @@ def test_dcm2niix_gives_the_support_of_dicom(tmp_path, seed, tilted):
     assert (abs(dicom.tilt_deg) > 1) is tilted
     assert np.array_equal(dicom.hu, nifti.hu)
     assert nifti.spacing_mm[1:] == dicom.spacing_mm[1:]
+    assert any("tilted by" in warning for warning in nifti.warnings) is tilted
     if not tilted:
         np.testing.assert_allclose(nifti.positions, dicom.positions, atol=0.01)
     for method in ("kmeans", "network"):
@@ -162,12 +163,20 @@ def test_nifti_that_is_no_volume_of_hu_is_refused_by_name(tmp_path, values, mess
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "words"), [((2, 2), 0, "singular"), ((0, 1), 0.5, "shear")]
+    ("at", "value", "words"),
+    [((2, 2), 0, "singular"), ((0, 1), 0.5, "shear"), ((0, 0), 0.1, "6 mm wide")],
 )
-def test_nifti_with_a_singular_or_sheared_affine_is_refused(at, value, words):
+def test_nifti_with_an_affine_of_no_axial_slices_is_refused(at, value, words):
     image = nibabel.Nifti1Image(head(64, 64, 4), np.eye(4))
     image.affine[at] = value
     refused(words, read_nifti, image)
+
+
+def test_nifti_of_a_localizer_is_refused():
+    localizer = nibabel.Nifti1Image(
+        head(64, 64, 1), np.array([[0, 0, 9, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    )
+    refused("64 x 1 pixels would be 9 mm wide", read_nifti, localizer)
 
 
 def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_path):
@@ -237,7 +246,9 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
     assert first.stat().st_mtime_ns == written
     refused("no axial CT series found", clean_tree, out, tmp_path / "again")
     nibabel.save(image, tmp_path / "scan" / "head.nii.gz")  # beside DICOM it is left alone
-    (report,) = clean_tree(tmp_path / "scan", tmp_path / "beside")
+    said = []
+    (report,) = clean_tree(tmp_path / "scan", tmp_path / "beside", on_message=said.append)
+    assert "head.nii.gz: NIfTI beside DICOM: name it" in said[0]
     assert (tmp_path / "beside" / report.folder / "0001.dcm").exists()
 
 
@@ -280,13 +291,16 @@ def reorient_segmentation(path):
     ds.save_as(path)
 
 
-@pytest.mark.parametrize("form", ["array", "ints", "RAS", "PIL", "segmentation", "turned"])
+@pytest.mark.parametrize("form", ["array", "ints", "RAS", "PIL", "image", "segmentation", "turned"])
 def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
     series, mask = scan
     source = {"array": mask, "ints": mask.astype(np.uint8)}.get(form, tmp_path / "edited.nii.gz")
+    if form in ("RAS", "PIL", "image"):
+        labels = nibabel.Nifti1Image(mask.T[..., None].astype(np.int16) * 7, affine_of(series))
+        source = reoriented(labels, "LAS" if form == "image" else form)
     if form in ("RAS", "PIL"):
-        labels = nibabel.Nifti1Image(mask.T.astype(np.int16) * 7, affine_of(series))
-        nibabel.save(reoriented(labels, form), source)
+        nibabel.save(source, tmp_path / "edited.nii.gz")
+        source = tmp_path / "edited.nii.gz"
     elif form in ("segmentation", "turned"):
         source = tmp_path / "edited.dcm"
         write_segmentation(series, mask, source)
@@ -299,8 +313,11 @@ def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
     assert "(manually corrected mask=" in read_series(folder).headers[0].DerivationDescription
     assert report.removed_ml == pytest.approx(mask.sum() * 5 * 3.5**2 / 1000, abs=1e-3)
     assert report.states[0] == "absent"
+    assert "is it of the patient" not in " ".join(report.warnings)
     other = clean_series(series, tmp_path / "out", mask=~mask)
     assert other.folder != report.folder
+    assert "is it of the patient" in other.warnings[-1]
+    refused("threshold it", clean_series, series, tmp_path / "out", mask=mask * 0.4)
 
 
 def test_command_applies_a_corrected_mask_to_nifti(tmp_path, scan):
@@ -340,6 +357,8 @@ def test_only_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change
     out = tmp_path / "out"
     report = clean_series(series, out, method="kmeans", nifti_resample=True)
     assert any("resampled to an even, upright grid" in warning for warning in report.warnings)
+    with pytest.warns(UserWarning, match="an image of ITK cannot hold"):
+        crop_to_patient(series, find_support(series, "kmeans"))
     paths = [out / report.folder / f"{name}-resampled.nii.gz" for name in ("headrest", "cleaned")]
     labels, image = map(nibabel.load, paths)
     assert np.array_equal(labels.affine, image.affine)
@@ -362,7 +381,7 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         (mask.T, moved, "another geometry: voxels lie"),
         (mask.T, affine @ np.diag([1.01, 1, 1, 1]), "another geometry: voxels lie"),
         (mask.T[:, :, :4], affine, "another geometry: a mask of"),
-        (mask.T[..., None], affine, "a mask of"),
+        (np.stack([mask.T] * 2, -1), affine, "a mask of"),
         (mask.T + 2 * mask.T[::-1], affine, "a mask with the labels 1, 2, 3: keep"),
         (2 * mask.T, affine, "a mask with the label 2 alone, which is the patient"),
     ):

@@ -204,6 +204,7 @@ def test_a_run_is_exported_and_cleans_a_series(tmp_path, capsys):
     [
         (["--weights", "text.onnx"], "text.onnx: no ONNX file"),
         (["--weights", "missing.onnx"], "missing.onnx: cannot be read"),
+        (["--weights", "."], "a folder; of a run, `headrest export` makes"),
         (["--weights", "text.onnx", "--method", "kmeans"], "'kmeans' has no weights"),
         (["--provider", "coreml"], "no execution provider 'coreml'.*cpu"),
     ],

@@ -16,8 +16,10 @@ from sklearn.metrics import f1_score, jaccard_score
 
 from headrest import read_series
 from headrest.__main__ import main
+from headrest.dicom import write_derived_series
 from headrest.evaluate import metrics
 from headrest.evaluate.score import appearance, compare_appearance, score
+from headrest.phantom import synthesize, write_dicom
 
 EMPTY, FULL = np.zeros((2, 8, 8), bool), np.ones((2, 8, 8), bool)
 
@@ -158,6 +160,19 @@ def other_copy(case, **changes):
 def test_refuses_what_cannot_be_compared(case, fault, words):
     fault(case)
     refused(words, score, *arguments(case))
+
+
+def test_a_synthetic_patient_is_scored_by_its_truth(tmp_path):
+    study = synthesize(3, slices=2, matrix=256)
+    scan = write_dicom(study, tmp_path / "scan")
+    series = read_series(scan)
+    write_derived_series(series, study.support, tmp_path / "cleaned")
+    found = score(scan, tmp_path / "cleaned", scan / "truth.npz")
+    assert (found["lost_ml"], found["faint_left_pct"], found["changed_outside_mask"]) == (0, 0, 0)
+    visible = study.support & (series.hu > -800)
+    assert found["faint_ml"] == pytest.approx(
+        visible.sum() * np.prod(study.spacing_mm) / 1000, abs=0.01
+    )
 
 
 def test_one_slice_has_its_own_thickness(case):

@@ -5,11 +5,11 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import make_series, refused, uid
+from conftest import head_hu, make_series, refused, uid
 from factories import reoriented
 from scipy import ndimage
 
-from headrest import read_series
+from headrest import find_support, read_series
 from headrest.__main__ import main
 from headrest.dicom.nifti import affine_of
 from headrest.dicom.segmentation import write_segmentation
@@ -19,6 +19,7 @@ from headrest.hounsfield import (
     INPUT_HIGH_HU,
     INPUT_LOW_HU,
     NOT_SUPPORT,
+    SUPPORT,
     fit_to_matrix,
     scale,
 )
@@ -203,6 +204,22 @@ def test_labels_of_support_and_patient_keep_their_values(tmp_path, scans):
     labels = read_training_set(tmp_path / "one").target("manual")
     assert np.array_equal(labels, values[:1, 1:-1, 1:-1])
     assert messages[2] == "patient-1: a, 1 slice, 0 with support, cropped to 62 x 62"
+
+
+def test_the_boundary_that_clean_adds_to_its_masks_is_ignored(tmp_path):
+    """Networks learn the support without its partial-volume boundary, as of synthetic patients."""
+    hu = head_hu()
+    hu[53, 10:54] = -700  # beside the sheet
+    make_series(tmp_path / "scans", hu=hu)
+    series = read_series(tmp_path / "scans")
+    found = find_support(series, "kmeans")
+    assert found.boundary[:, 53].any()
+    write_mask(tmp_path / "masks" / "a.nii.gz", series, found.removed)
+    folders = (tmp_path / name for name in ("scans", "masks", "set"))
+    dataset_from_masks(*folders, matrix=64, synthetic=0)
+    labels = read_training_set(tmp_path / "set").target("manual")
+    assert np.array_equal(labels == SUPPORT, found.mask)
+    assert np.array_equal(labels == IGNORE_LABEL, found.boundary)
 
 
 def test_command_takes_nifti_and_leaves_scans_without_a_mask_out(tmp_path, scans, capsys):

@@ -44,7 +44,7 @@ class Report:
     method: str = ""
     options: str = ""  # how voxels were chosen and slices written, with the hash of the weights
     slices: int = 0
-    removed_ml: float = 0.0  # volume of the support, without its partial-volume boundary
+    removed_ml: float = 0.0  # volume of the support and its partial-volume boundary
     bound_ml: float | None = None  # most patient removed in 95 % of synthetic series like this, or
     # None; see `headrest.segment.bound`
     states: tuple[str, ...] = ()  # "free", "touching" or "absent" for each slice
@@ -257,7 +257,7 @@ def manifest_row(report: Report) -> dict[str, Any]:
         "series_description": report.description,
         "folder": report.folder,
         "slices": report.slices,
-        "support_ml": report.removed_ml,
+        "removed_ml": report.removed_ml,
         "bound_ml": report.bound_ml,
         **{flag.replace(" ", "_"): numbers for flag, numbers in report.flags.items()},
         "warnings": list(report.warnings),

@@ -19,7 +19,7 @@ from headrest.dicom.header import text
 from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask, one_label
 from headrest.dicom.pixels import check_default_rescale
 from headrest.dicom.write import fill_hu, mask_digest, refuse_array
-from headrest.hounsfield import AIR
+from headrest.hounsfield import AIR, DENSE_HU
 from headrest.segment.bound import other_anatomy
 from headrest.segment.morphology import volume_ml
 from headrest.segment.support import (
@@ -38,6 +38,10 @@ OWN_NAMES = re.compile(
 )
 """Names in the folder of a cleaned series."""
 
+MOST_DENSE = 0.5
+"""A head has more voxels above `DENSE_HU` than its supports: with a larger share of them in a mask
+of the support, labels may be confused."""
+
 
 @dataclass(frozen=True)
 class CleanOptions:
@@ -48,9 +52,10 @@ class CleanOptions:
     method : str, "network" or "kmeans"; see `headrest.find_support`.
     weights : str, optional, a network that `headrest export` wrote, not the pretrained one.
     provider : str, optional; of ONNX Runtime, see `headrest.find_support`.
-    mask : path, or bool array (slices, rows, columns), optional
+    mask : path, nibabel image, or bool array (slices, rows, columns), optional
         Mask that a person corrected, of one series: exactly its voxels are removed, and no method
-        is used. A path is NIfTI or a DICOM Segmentation, see `headrest.dicom.mask.read_mask`.
+        is used. A path is NIfTI or a DICOM Segmentation, see `headrest.dicom.mask.read_mask`; the
+        axes of an array are those of `Series.hu`.
     patient_only : bool, fill everything that is not patient: covers, linen, tubes and noise too.
     segmentation : bool, write `masks/NAME-segmentation.dcm` as well, beside the folder NAME of the
         series: a DICOM Segmentation of the support with its partial-volume boundary, whether or not
@@ -217,10 +222,13 @@ def clean_series(
     >>> report.states, report.slices
     (('free',), 1)
     """
+    series = as_series(series)
+    if hasattr(options.get("mask"), "affine"):  # an image of nibabel
+        options["mask"] = as_mask(options["mask"], series)
     chosen = CleanOptions(**options)
     if chosen.acquisition is not None or chosen.reading != CleanOptions().reading:
         raise HeadrestError(f"acquisition, {', '.join(chosen.reading)}: pass them to read_series")
-    return clean_with_options(as_series(series), destination, chosen, source)
+    return clean_with_options(series, destination, chosen, source)
 
 
 def clean_with_options(
@@ -241,6 +249,8 @@ def clean_with_options(
         return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
     result = _result(series, options)
     support = result.support
+    if options.mask is not None:
+        warnings += _doubts(series, support.removed)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
     folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
@@ -251,7 +261,7 @@ def clean_with_options(
         method=options.method if options.mask is None else MANUALLY_CORRECTED,
         options=options.changes,
         slices=len(series),
-        removed_ml=round(volume_ml(support.mask, spacing_mm), 3),
+        removed_ml=round(volume_ml(support.removed, spacing_mm), 3),
         bound_ml=bound_ml,
         states=support.states,
         confidence=support.confidence,
@@ -299,6 +309,14 @@ def _delete_incomplete(folder):
             f"{plain(others[0])}; move the folder away"
         )
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _doubts(series, mask):
+    """A warning for a mask that may be of the patient, or of everything."""
+    dense = series.hu > DENSE_HU
+    share = float((dense & mask).sum()) / max(float(dense.sum()), 1)
+    doubt = f"the mask holds {share:.0%} of what is above {DENSE_HU:g} HU: is it of the patient?"
+    return [doubt] if share > MOST_DENSE else []
 
 
 def _compromises(series, compress):

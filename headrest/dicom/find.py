@@ -158,7 +158,8 @@ class _Found:
         elif os.path.isfile(path) and not os.path.getsize(path):
             self.empty.append((path, "not DICOM but empty"))
         else:
-            self.skipped[why_not_dicom(path), ""].append(path)
+            nifti = "NIfTI beside DICOM: name it, or a folder without DICOM, as the source"
+            self.skipped[nifti if is_nifti(path) else why_not_dicom(path), ""].append(path)
 
     def _sort_image(self, path, header, frame):
         number, description = (

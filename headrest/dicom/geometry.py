@@ -130,9 +130,15 @@ def order_slices(
     slices, positions, depths = [slices[i] for i in order], positions[order], depths[order]
     refuse_shared_positions(slices, depths)
     distance, notes = slice_spacing(slices[0], depths)
-    if abs(tilt := tilt_deg(orientation)) > 0.5:
-        notes.append(f"slices tilted by {tilt:.1f} degrees; the native grid is kept")
+    notes += tilt_notes(orientation)
     return slices, (positions, orientation, (distance, *spacing)), notes
+
+
+def tilt_notes(orientation: np.ndarray) -> list[str]:
+    """A warning for tilted slices, if they are; `orientation` is as in `tilt_deg`."""
+    tilt = tilt_deg(orientation)
+    tilted = f"slices tilted by {tilt:.1f} degrees; the native grid is kept"
+    return [tilted] if abs(tilt) > 0.5 else []
 
 
 def tilt_deg(orientation: np.ndarray) -> float:

@@ -85,12 +85,15 @@ def _read(path, series, use):
 
 
 def as_mask(mask: Any, series: Series) -> np.ndarray:
-    """Bool array (slices, rows, columns) from a path, see `read_mask`, or from an array of 0 and 1.
+    """Bool array (slices, rows, columns) from a path or nibabel image, see `read_mask`, or from an
+    array of 0 and 1 of that shape.
 
     Raises HeadrestError where it does not fit the series, or has other values.
     """
     if isinstance(mask, (str, os.PathLike)):
         return read_mask(os.fspath(mask), series)
+    if hasattr(mask, "affine"):
+        return one_label(_from_image(mask, series))
     check_shape(values := np.asarray(mask), series)
     return one_label(values)
 
@@ -114,21 +117,28 @@ def one_label(
     shown = ", ".join(f"{label:g}" for label in found[:5])
     if found and not rest:
         raise HeadrestError(f"a mask with the label {shown} alone, which is the patient")
+    if any(label % 1 for label in found):
+        raise HeadrestError(f"a mask with the values {shown}: threshold it, for example at 0.5")
     if len(rest) > 1 or (rest != found and rest[0] not in support) or np.isnan(rest).any():
         raise HeadrestError(f"a mask with the labels {shown}: keep that of the support alone")
     return values == rest[0] if rest else np.zeros(values.shape, bool)
 
 
 def _from_nifti(path, series):
+    require("nibabel")
+    import nibabel
+
+    return _from_image(nibabel.load(path), series)
+
+
+def _from_image(image, series):
     """Values nearest to the voxels of the series; those of uneven or tilted slices are resampled.
 
     Refuse an image that is coarser than such a series, or does not reach all its voxels.
     """
-    require("nibabel")
-    import nibabel
-
-    image: Any = nibabel.load(path)
     values = np.asanyarray(image.dataobj)
+    if values.shape[3:] == (1,):  # one volume
+        values = values[..., 0]
     if values.ndim != 3:
         check_shape(values, series)
     if series.why_not_placed:

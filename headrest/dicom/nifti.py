@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from headrest.dicom.geometry import tilt_notes
 from headrest.dicom.header import is_unit_pair, named_errors
 from headrest.dicom.pixels import check_volume
-from headrest.dicom.series import Series, SeriesFiles, check_shape, volume_series
+from headrest.dicom.series import Series, SeriesFiles, check_shape, volume_series, why_no_field
 from headrest.util import HeadrestError, __version__, require
 from headrest.util.files import atomic_file
 
@@ -68,8 +69,11 @@ def _series(image, **source):
     axes = _to_axial(image)
     stored = np.ascontiguousarray(apply_orientation(raw, axes).T)
     check_volume(stored, *rescale)
-    grid = _grid(image, axes, raw.shape)
-    return volume_series(stored, grid, *rescale, image=image, **source)
+    grid = _, orientation, spacing_mm = _grid(image, axes, raw.shape)
+    if reason := why_no_field(stored.shape, spacing_mm):
+        raise HeadrestError(f"its affine: {reason}")
+    notes = tuple(tilt_notes(orientation))
+    return volume_series(stored, grid, *rescale, image=image, warnings=notes, **source)
 
 
 def _raw(image):

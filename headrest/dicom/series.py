@@ -271,14 +271,21 @@ def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
             f"an array of shape {stored.shape}: slices last, in the order x, y, z? "
             "Expected (slices, rows, columns): hu.transpose(2, 1, 0)"
         )
-    field_mm = max(np.multiply(stored.shape[1:], spacing[1:]))
-    if not FIELD_RANGE_MM[0] <= field_mm <= FIELD_RANGE_MM[1]:
-        matrix = "{} x {}".format(*stored.shape[1:])
-        reason = f"slices of {matrix} pixels would be {field_mm:.0f} mm wide; expected mm per pixel"
+    if reason := why_no_field(stored.shape, spacing):
         raise HeadrestError(f"spacing_mm={spacing_mm}: {reason}; for example {CALL}")
     check_volume(stored)
     positions = np.outer(np.arange(len(stored)) * spacing[0], [0, 0, 1.0])
     return volume_series(stored, (positions, np.array([1.0, 0, 0, 0, 1, 0]), spacing))
+
+
+def why_no_field(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
+    """Reason why slices of an array (slices, rows, columns) show no head: they would be narrower or
+    wider than `FIELD_RANGE_MM`; empty for others. `spacing_mm` is (z, y, x) in mm."""
+    narrow, wide = sorted(np.multiply(shape[1:], spacing_mm[1:]))
+    if FIELD_RANGE_MM[0] <= narrow and wide <= FIELD_RANGE_MM[1]:
+        return ""
+    matrix, mm = "{} x {}".format(*shape[1:]), narrow if narrow < FIELD_RANGE_MM[0] else wide
+    return f"slices of {matrix} pixels would be {mm:.0f} mm wide; expected axial slices, and mm"
 
 
 def _checked_spacing(spacing_mm):

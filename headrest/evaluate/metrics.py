@@ -120,13 +120,13 @@ def _ratio(part, whole):
     return np.where(np.equal(whole, 0), 1.0, part / np.maximum(whole, 1))
 
 
-def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:
+def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
     """Residual support: the volume of support that was not removed.
 
     Parameters
     ----------
     support, removed : bool array (slices, rows, columns), of one shape.
-    spacing_mm : (z, y, x) in mm.
+    spacing_mm : (z, y, x) in mm; z may be an array (slices,), as `Series.extent_mm` is.
 
     Returns
     -------
@@ -147,13 +147,13 @@ def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[flo
     return volume_ml(there & ~taken, spacing_mm)
 
 
-def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[float]) -> float:
+def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
     """Removed patient: the volume of patient that was removed.
 
     Parameters
     ----------
     patient, removed : bool array (slices, rows, columns), of one shape.
-    spacing_mm : (z, y, x) in mm.
+    spacing_mm : (z, y, x) in mm; z may be an array, as for `residual_ml`.
 
     Returns
     -------

@@ -10,6 +10,7 @@ from headrest.dicom import Series, read_series
 from headrest.dicom.series import check_shape
 from headrest.evaluate.metrics import count_slices, dice_from_counts
 from headrest.hounsfield import AIR, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT, VISIBLE_HU
+from headrest.phantom import TRUTH_FILE, read_truth
 from headrest.segment.components import classify, find_components, measure
 from headrest.segment.kmeans import kmeans_threshold
 from headrest.util import HeadrestError
@@ -59,7 +60,7 @@ def score(
     reference : path
         An .npz file of `label` and `label_tight`, uint8 (slices, rows, columns), slices
         ascending along their normal: 0 outside the patient, 1 patient, 2 unknown. See
-        data/reference.
+        data/reference. Or the truth.npz of a synthetic patient.
 
     Returns
     -------
@@ -82,8 +83,7 @@ def score(
         refuses a folder: several series, HU that cannot be trusted.
     """
     before, after = read_series(original), read_series(cleaned)
-    arrays = read_arrays(reference, REFERENCE_ARRAYS)
-    labels, patient = reference_labels(before, arrays, f"{original}: {reference} has ")
+    labels, patient = _read_reference(before, Path(reference), f"{original}: {reference} has ")
     depths, found = _depths(before), _depths(after)
     missing = len(set(depths) - set(found))
     if missing:
@@ -97,6 +97,16 @@ def score(
     distance = np.median(np.diff(depths)) if len(depths) > 1 else before.spacing_mm[0]
     counts = _counts(before.hu, after.hu[chosen], labels, patient)
     return _scores(counts, (float(distance), *before.spacing_mm[1:]))
+
+
+def _read_reference(series, path, where):
+    """Labels and patient as of `reference_labels`, of a real scan or a synthetic patient."""
+    if path.name != TRUTH_FILE:
+        return reference_labels(series, read_arrays(path, REFERENCE_ARRAYS), where)
+    labels = read_truth(path.parent)["labels"]
+    check_shape(labels, series, where)
+    labels[(labels == SUPPORT) & (series.hu <= VISIBLE_HU)] = IGNORE_LABEL
+    return labels, (labels == PATIENT) & (series.hu > DENSE_HU)
 
 
 def _depths(series):

@@ -119,6 +119,8 @@ def weights_hash(path: str | Path | None = None) -> str:
 
 def _digest(path):
     path = Path(path or WEIGHTS / "headrest.onnx")
+    if path.is_dir():
+        raise HeadrestError(f"{path}: a folder; of a run, `headrest export` makes an .onnx file")
     try:
         if path.stat().st_size < MAX_BYTES:
             return sha256(path)

@@ -1,5 +1,6 @@
 """Find the support in a series, by one of the methods, and say how sure it is."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from headrest.dicom import as_series
+from headrest.dicom.nifti import needs_resampling
 from headrest.dicom.series import Series
 from headrest.hounsfield import AIR, DENSE_HU, PATIENT, SUPPORT
 from headrest.segment.bound import bound_ml, expected_ml, measure_appearance, read_calibration
@@ -253,7 +255,7 @@ def crop_to_patient(
     origin : float array (x, y, z), in mm
         Position of its first voxel: in the coordinates of the patient as in DICOM (left,
         posterior, superior), which is the origin of an image of ITK; from the first voxel of the
-        array for an array.
+        array for an array. The axes are those of `Series.orientation`.
 
     Raises
     ------
@@ -275,6 +277,12 @@ def crop_to_patient(
         raise HeadrestError(f"a support {shapes}: pass the series in which it was found")
     if not support.patient.any():
         raise HeadrestError("no patient found: nothing to crop to")
+    if needs_resampling(series):
+        warnings.warn(
+            "slices are uneven or sheared, which an image of ITK cannot hold: to register, use "
+            "cleaned-resampled.nii.gz of `clean --nifti-resample`",
+            stacklevel=2,
+        )
     box = []
     for axis, mm in enumerate(series.spacing_mm):
         others = tuple(other for other in range(3) if other != axis)

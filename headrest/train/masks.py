@@ -16,8 +16,9 @@ from headrest.dicom.find import find_nifti
 from headrest.dicom.header import quiet, text
 from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
 from headrest.dicom.series import is_nifti
-from headrest.hounsfield import IGNORE_LABEL, PATIENT, SUPPORT
+from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
 from headrest.phantom import synthesize
+from headrest.segment.morphology import partial_volume_boundary
 from headrest.train.dataset import LabelledStudy, write_training_set
 from headrest.train.synthetic import SyntheticPatient
 from headrest.util import HeadrestError, counted
@@ -68,7 +69,7 @@ def dataset_from_masks(
         word such as "-mask" may follow) or their folder, as the Series Instance UID, the NIfTI
         file, or the folder of DICOM files of their scan. Values are 0 background, 1 support, 2
         patient, 255 ignored; a mask of one value is of the support alone, and its other voxels are
-        background or patient.
+        background or patient. The partial-volume boundary of dense support is ignored.
     folder : path of the training set, see `headrest.train.dataset.write_training_set`.
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
@@ -183,7 +184,7 @@ def _studies(pairs, name, matrix, on_message):
     patients: dict[Any, str] = {}
     for scan, path in tqdm(pairs.items(), "scans", unit="scan"):
         series = load_series(scan.files)
-        labels = label_values(read_labels(path, series), path)
+        labels = _without_boundary(label_values(read_labels(path, series), path), series)
         patient = patients.setdefault(_patient(scan, series), f"patient-{len(patients) + 1}")
         shown = int((labels == SUPPORT).any((1, 2)).sum())
         cropped = max(series.stored.shape[1:]) > matrix
@@ -192,6 +193,17 @@ def _studies(pairs, name, matrix, on_message):
         yield LabelledStudy(patient, series.hu, {name: labels})
     if len(patients) == 1:
         on_message("one patient: training needs two or more, one of them held out")
+
+
+def _without_boundary(labels, series):
+    """Ignore the partial-volume boundary of dense support, which `clean` adds to its masks: from
+    synthetic patients, networks learn the support without it."""
+    support = labels == SUPPORT
+    labels = np.where(support, SUPPORT, NOT_SUPPORT) if labels.dtype == bool else labels.copy()
+    for mask, label, hu in zip(support, labels, series.hu):
+        near = (hu, series.spacing_mm[1:], DENSE_HU)
+        label[mask & partial_volume_boundary(mask & (hu > DENSE_HU), *near)] = IGNORE_LABEL
+    return labels.astype(np.uint8)
 
 
 def _synthesize(patients, name, matrix):
