@@ -337,7 +337,7 @@ def test_a_damaged_report_fails_its_series_only(source, tmp_path):
 def test_a_cleaned_series_is_valid_and_its_report_holds_slices_and_volume(cleaned):
     source, report, folder = cleaned
     assert (report.slices, report.error, report.method) == (3, "", "kmeans")
-    assert report.removed_ml == pytest.approx(3 * 88 * 3.5 * 3.5 * 5 / 1000, rel=0.01)
+    assert report.support_ml == pytest.approx(3 * 88 * 3.5 * 3.5 * 5 / 1000, rel=0.01)
     hu = read_series(folder).hu
     assert hu[:, 54:56, 10:54].max() == -1000
     assert np.array_equal(hu[:, :50], np.stack([head_hu()[:50]] * 3))
@@ -350,8 +350,8 @@ def test_report_lists_flagged_slices():
     states = ("free", "touching", "touching", "absent", "touching")
     sure = (0.99, 0.95, 0.5, 1.0, 0.2)
     named = {"source": "scan", "folder": "ct-1", "method": "network", "slices": 5}
-    report = Report(**named, removed_ml=8.0, states=states, confidence=sure)
-    line = "5 slices, 8.0 ml removed, support touches in 3: 2-3, 5"
+    report = Report(**named, support_ml=8.0, states=states, confidence=sure)
+    line = "5 slices, 8.0 ml of support removed, support touches in 3: 2-3, 5"
     assert str(report).endswith(f"{line}, uncertain in 2: 3, 5, nothing found in 1: 4")
     left = str(replace(report, method="kmeans", confidence=()))
     assert "support touches and is left in 3: 2-3, 5" in left

@@ -311,7 +311,7 @@ def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
     assert np.array_equal(removed(series, folder), mask & (series.hu != -1000))
     assert np.array_equal(nibabel.load(folder / "headrest.nii.gz").get_fdata().T == 1, mask)
     assert "(manually corrected mask=" in read_series(folder).headers[0].DerivationDescription
-    assert report.removed_ml == pytest.approx(mask.sum() * 5 * 3.5**2 / 1000, abs=1e-3)
+    assert report.support_ml == pytest.approx(mask.sum() * 5 * 3.5**2 / 1000, abs=1e-3)
     assert report.states[0] == "absent"
     assert "is it of the patient" not in " ".join(report.warnings)
     other = clean_series(series, tmp_path / "out", mask=~mask)
@@ -388,7 +388,7 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
         nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), other), path)
         refused(rf"edited\.nii\.gz: {message}", clean_series, series, out, mask=path)
     nibabel.save(nibabel.Nifti1Image(mask.T.astype(np.uint8), nearly), path)
-    assert clean_series(series, out, mask=path).removed_ml
+    assert clean_series(series, out, mask=path).support_ml
     for name in ("edited.dcm", "edited.npz"):
         (tmp_path / name).write_bytes(b"neither")
     for options, message in (

@@ -160,8 +160,8 @@ def test_page_loads_nothing_and_forbids_it(page):
 
 def test_page_shows_the_numbers_of_the_reports(tmp_path):
     sure = {"confidence": [0.99, 0.5, 0.95], "states": ["free", "touching", "absent"]}
-    finished(tmp_path / "a", removed_ml=12.34, seconds=3000.04, **sure)
-    finished(tmp_path / "b", removed_ml=1000, seconds=700)
+    finished(tmp_path / "a", support_ml=12.34, seconds=3000.04, **sure)
+    finished(tmp_path / "b", support_ml=1000, seconds=700)
     page = page_of(tmp_path)
     values = [td["data-value"] for td in page.every("td") if "data-value" in td]
     assert values[2:7] == ["3", "12.34", "1", "1", "1"]
@@ -406,7 +406,7 @@ const press = (name) => { const button = [...document.querySelectorAll("thead bu
   (one) => one.textContent === name); button.click();
   return [button.parentElement.getAttribute("aria-sort"), ...shown()]; };
 said.failed = choose("failed"); said.touching = choose("touching"); choose("");
-said.sorted = [press("Removed, ml"), press("Removed, ml"),
+said.sorted = [press("Support, ml"), press("Support, ml"),
   (press("Series"), press("Series"))];
 words.value = "tilted CT-0123"; words.dispatchEvent(new Event("input", {bubbles: true}));
 said.found = shown(); said.count = count.textContent; words.value = ""; filter();
@@ -431,14 +431,14 @@ document.body.append(frame);
 @pytest.mark.slow
 def test_browser_filters_and_sorts_and_fits_a_phone(browse, tmp_path):
     coded = outputs.encode_preview(picture())
-    fields = {"states": ["touching", "free", "free"], "removed_ml": 5.5}
+    fields = {"states": ["touching", "free", "free"], "support_ml": 5.5}
     finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
     series = read_series(make_series(tmp_path / "scan")[0].parent)
     path = tmp_path / "ct-a" / outputs.SLICE_PICTURES
     support = SimpleNamespace(patient=series.hu > 0)
     outputs.write_slices(outputs.Result(series, support, series.hu > 100, ""), path)
-    finished(tmp_path / OURS, removed_ml=40, warnings=["slices tilted", "w" * 300])
-    finished(tmp_path / ("ct-c" + "c" * 200), removed_ml=7, error="x: damaged")
+    finished(tmp_path / OURS, support_ml=40, warnings=["slices tilted", "w" * 300])
+    finished(tmp_path / ("ct-c" + "c" * 200), support_ml=7, error="x: damaged")
     source = page_of(tmp_path, identifiers=True).source
     path = tmp_path / "page.html"
     path.write_text(re.sub(r"<meta http-equiv.*?>", "", source).replace("</body>", STEPS))

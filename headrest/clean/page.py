@@ -156,7 +156,7 @@ def _page(rows, identifiers):
         allowed={tag: _content_hash(text, tag) for tag in ("style", "script")},
         flags={flag: flags.count(flag) for flag in FLAGS},
         slices=sum(report.slices for report in reports),
-        removed_ml=sum(report.removed_ml for report in reports),
+        support_ml=sum(report.support_ml for report in reports),
         time=_duration(sum(report.seconds for report in reports)),
         left_out=sum(row["left_out"] for row in rows),
         bounded=bounded,
@@ -165,9 +165,9 @@ def _page(rows, identifiers):
 
 def _numbers(report, bounded):
     """Numbers of a series by the titles of their columns: each to sort by, and as text."""
-    bound_ml, removed_ml, seconds = report.bound_ml, report.removed_ml, report.seconds
+    bound_ml, support_ml, seconds = report.bound_ml, report.support_ml, report.seconds
     columns = {"Slices": (report.slices, str(report.slices))}
-    columns["Removed, ml"] = removed_ml, f"{removed_ml:.1f}"
+    columns["Support, ml"] = support_ml, f"{support_ml:.1f}"
     if bounded:
         known = bound_ml is not None
         columns["Patient, ml at most"] = (

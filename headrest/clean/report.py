@@ -44,7 +44,7 @@ class Report:
     method: str = ""
     options: str = ""  # how voxels were chosen and slices written, with the hash of the weights
     slices: int = 0
-    removed_ml: float = 0.0  # volume of the support and its partial-volume boundary
+    support_ml: float = 0.0  # that is removed, without its partial-volume boundary
     bound_ml: float | None = None  # most patient removed in 95 % of synthetic series like this, or
     # None; see `headrest.segment.bound`
     states: tuple[str, ...] = ()  # "free", "touching" or "absent" for each slice
@@ -76,8 +76,8 @@ class Report:
         source = plain(self.source)
         if self.error:
             return f"{source}: NOT CLEANED: {self.error}"
-        line = f"{source} -> " if source else ""
-        line += f"{self.folder}: {counted(self.slices, 'slice')}, {self.removed_ml:.1f} ml removed"
+        line = f"{source} -> {self.folder}" if source else self.folder
+        line += f": {counted(self.slices, 'slice')}, {self.support_ml:.1f} ml of support removed"
         if self.bound_ml is not None:
             line += f", of the patient at most {self.bound_ml:.2f} ml (in 95 % of synthetic series)"
         left = " and is left" if self.method == "kmeans" else ""
@@ -147,12 +147,13 @@ def _read_report(path):
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields["version"] = fields.pop("headrest")
+        fields.setdefault("support_ml", fields.pop("removed_ml", 0))  # its name until 0.11.0
         slice_bytes = fields.pop("slice_bytes", None)
         as_tuples = {key: tuple(fields[key]) for key in ("states", "confidence", "warnings")}
         report = Report(**{**fields, **as_tuples})
         texts: tuple = (report.source, report.error, report.folder, report.description)
         texts += (report.options, *report.states, *report.warnings)
-        numbers: tuple = (report.slices, report.removed_ml, report.seconds, report.bound_ml or 0)
+        numbers: tuple = (report.slices, report.support_ml, report.seconds, report.bound_ml or 0)
         numbers += report.confidence
         if not all(isinstance(text, str) for text in texts) or not np.isfinite(numbers).all():
             raise ValueError
@@ -257,7 +258,7 @@ def manifest_row(report: Report) -> dict[str, Any]:
         "series_description": report.description,
         "folder": report.folder,
         "slices": report.slices,
-        "removed_ml": report.removed_ml,
+        "support_ml": report.support_ml,
         "bound_ml": report.bound_ml,
         **{flag.replace(" ", "_"): numbers for flag, numbers in report.flags.items()},
         "warnings": list(report.warnings),

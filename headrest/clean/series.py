@@ -261,7 +261,7 @@ def clean_with_options(
         method=options.method if options.mask is None else MANUALLY_CORRECTED,
         options=options.changes,
         slices=len(series),
-        removed_ml=round(volume_ml(support.removed, spacing_mm), 3),
+        support_ml=round(volume_ml(support.mask, spacing_mm), 3),
         bound_ml=bound_ml,
         states=support.states,
         confidence=support.confidence,
