@@ -120,7 +120,7 @@ BOMBS = {
     "32-rle-of-nothing": only(
         RLE, struct.pack("<16L", 2, 64, 64, *[0] * 13) + b"\x80" * (31 << 20)
     ),
-    "33-jpeg-markers": only(JPEG, b"\xff\xd8" + b"\xff\xe0\x00\x02" * (31 << 18)),
+    "33-jpeg-markers": only(JPEG, b"\xff\xd8" + b"\xff\xff\xe0\x00\x02" * (6 << 20)),
     "33-jpeg-2000": lying_stream(J2K, 8, ">6I", *SIZE, 0, 0, *SIZE),
     "33-jpeg-2000-parts": lying_stream(J2K, 24, ">II", 1, 1, hu=np.tile(head_hu(), (32, 32))),
     "33-jpeg-2000-colours": lying_stream(J2K, 40, ">H", 16384),

@@ -79,8 +79,8 @@ def _segments(frame):
     found, at = {}, 2
     while at + 4 <= min(len(frame), MAX_HEADER_BYTES):
         marker, length = struct.unpack_from(">HH", frame, at)
-        if marker == 0xFFFF:  # fill bytes (ITU-T T.81 B.1.1.2)
-            at = len(frame) - len(frame[at:].lstrip(b"\xff")) - 1
+        if marker == 0xFFFF:  # the first is a fill byte (ITU-T T.81 B.1.1.2)
+            at += 1
             continue
         found.setdefault(marker, frame[at + 4 : at + 2 + length])
         if marker in (SOT, SOS) or marker < 0xFF00:
