@@ -327,11 +327,8 @@ def test_types_names_and_references_of_structures_also_of_an_empty_one(tmp_path)
 
 
 UPRIGHT = {
-    "even": {},
-    "one-slice": {"n": 1},
-    "oblong-pixels": {"PixelSpacing": [2.5, 3.5], "hu": np.zeros((64, 60), int)},
+    **{name: SHAPES[name] for name in ("even", "one-slice", "oblong", "feet-first")},
     "thin-and-off-centre": {"ImagePositionPatient": lambda n: [7.5, -31.25, -3 + 0.625 * n]},
-    "feet-first": {"ImagePositionPatient": lambda n: [-112, -112, -5.0 * n]},
     "roughly-rounded-axes": {"n": 1, "ImageOrientationPatient": [1, 0, 0, 0, 0.9272, -0.3746]},
     "rounded-positions": {"n": 7, "ImagePositionPatient": lambda n: [0, 0, round(n / 0.3, 2)]},
     "head-turned": TILT_15
