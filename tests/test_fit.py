@@ -148,7 +148,8 @@ def test_stores_frames_and_checkpoints_and_changes_no_finished_run(whole):
     assert list(kept.dice[1:]) == [row["dice"] for row in history]
     assert np.isnan(kept.loss[0])
     last = slice_probability(loop.load_network(run), kept.hu[:1])[0]
-    assert np.allclose(kept.probability(EPOCHS)[0], last, atol=1 / 255)
+    stored = read_arrays(kept.files[EPOCHS])["probability"][0] / 255
+    assert np.allclose(stored, last, atol=1 / 255)
     assert len(list((run / "checkpoints").iterdir())) == 2
     state = json.loads(next((run / "checkpoints").glob("*6/state.json")).read_text())
     assert state["epoch"] == EPOCHS
@@ -358,7 +359,7 @@ def test_trains_as_in_2018(tmp_path, preset):
     settings = {"labels": "kmeans", "loss": "cross-entropy", "optimizer": "sgd", "augment": False}
     history = loop.train(kmeans, tmp_path, epochs=1, preset=preset, held_out=0.34, **settings)
     assert np.isfinite(history[0]["loss"])
-    assert checkpoints.read_frames(tmp_path).probability(0).shape[1:] == data.hu.shape[1:]
+    assert checkpoints.read_frames(tmp_path).found(0).shape[1:] == data.hu.shape[1:]
 
 
 def test_an_interrupted_training_says_how_to_resume(monkeypatch, capsys):

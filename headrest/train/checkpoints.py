@@ -145,10 +145,6 @@ class Frames:
     loss: np.ndarray
     dice: np.ndarray
 
-    def probability(self, i: int) -> np.ndarray:
-        """Probability of support: float32 array (slices, rows, columns), 0 to 1."""
-        return read_arrays(self.files[i])["probability"] / np.float32(255)
-
     def found(self, i: int) -> np.ndarray:
         """Pixels with a probability of 0.5 or more: bool array (slices, rows, columns)."""
         return read_arrays(self.files[i])["probability"] >= 128

@@ -11,15 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from headrest.evaluate.metrics import evaluate_slices, slice_probability
-from headrest.hounsfield import (
-    DENSE_HU,
-    DENSE_LABEL,
-    IGNORE_LABEL,
-    SUPPORT,
-    crop,
-    fit_to_matrix,
-    scale,
-)
+from headrest.hounsfield import DENSE_HU, DENSE_LABEL, SUPPORT, crop, fit_to_matrix, scale
 from headrest.segment.export import set_exported_weights
 from headrest.segment.pretrained import WEIGHTS, load_pretrained
 from headrest.segment.unet import build_unet, get_weights, output_size, set_weights
@@ -168,8 +160,6 @@ class _Session:
             raise HeadrestError("half-resolution epochs: choose 0 or more, and fewer than all")
         self.reference = "truth" if "truth" in data.labels else settings.labels
         training, self.held_out = split_patients(data.patient, settings.held_out, settings.seed)
-        if (data.target(self.reference)[self.held_out] == IGNORE_LABEL).all():
-            raise HeadrestError("held-out patients with ignored pixels alone: hold out others")
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
         self.model = start_network(settings)
@@ -253,6 +243,8 @@ class _Session:
 
     def _evaluate(self):
         counts = evaluate_slices(self.model, self.data, self.held_out, self.reference)
+        if not counts.pixels.any():
+            raise HeadrestError("held-out patients with ignored pixels alone: hold out others")
         groups = {f"dice_{name}": counts.scores(name)["dice"] for name in ("free", "touching")}
         return counts.scores() | groups
 
