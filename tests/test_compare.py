@@ -341,7 +341,7 @@ def test_columns_per_kind_border_and_case(counted):
 
 
 def test_the_hardest_slices_stand_below_their_truth(folders, chosen, compared):
-    """Three slices have support: a row of four would shift the slices of the second row."""
+    """Rows of `count` tiles would shift the second row where fewer slices have a support."""
     (name, counts), *_ = compared.items()
     figure = draw_hardest({name: counts}, chosen, folders[0].parent, count=99)
     n = len(counts.worst(99))

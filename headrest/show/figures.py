@@ -39,19 +39,13 @@ LABEL_COLORS |= dict.fromkeys((NOT_SUPPORT, IGNORE_LABEL), (OTHER_COLOR, 0.6))
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 
 
-def _store_small_outputs():
-    """Store the figures of a notebook as JPEG: a third of the bytes of PNG for CT slices; without
-    subsampling, which takes the colour from thin lines."""
+if "ipykernel" in sys.modules:
+    # JPEG takes a third of the bytes of PNG; its subsampling would take the colour of thin lines.
     from matplotlib_inline.config import InlineBackend
 
-    config = InlineBackend.instance()
-    config.figure_formats = {"jpeg"}
-    kwargs: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82, "subsampling": 0}}
-    config.print_figure_kwargs = kwargs
-
-
-if "ipykernel" in sys.modules:
-    _store_small_outputs()
+    _KWARGS: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82, "subsampling": 0}}
+    InlineBackend.instance().figure_formats = {"jpeg"}
+    InlineBackend.instance().print_figure_kwargs = _KWARGS
 
 
 def save(figure: Figure, path: str | Path, close: bool = False) -> None:

@@ -201,8 +201,9 @@ def draw_architecture(model: Any, size: int = 512) -> Figure:
     depth = len(rows) // 2
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 0.9 + 0.42 * depth))
     for i, (name, out, features, convolutions, _) in enumerate(rows):
-        level, side = min(i, len(rows) - 1 - i), -1 if i < depth else i > depth
-        _draw_block(axis, name, level, int(side), features)
+        level, side = min(i, len(rows) - 1 - i), np.sign(i - depth)  # the bottleneck in the middle
+        width, color = 0.12 * np.log2(features), BLOCK_COLORS[name.rstrip("0123456789")]
+        axis.add_patch(Rectangle((side - width / 2, -level - 0.2), width, 0.4, color=color))
         if i <= depth:
             decoder = rows[len(rows) - 1 - i][1]
             sizes = f"{out} x {out}" + (f" ({decoder} x {decoder})" if decoder != out else "")
@@ -220,13 +221,6 @@ def draw_architecture(model: Any, size: int = 512) -> Figure:
     axis.set(xlim=(-1.6, 4.6), ylim=(-depth - 0.5, 0.8), title=title)
     axis.set_axis_off()
     return figure
-
-
-def _draw_block(axis, name, level, side, features):
-    """A bar in the encoder (side -1), the decoder (1), or at the bottleneck (0)."""
-    width = 0.12 * np.log2(features)
-    corner = side - width / 2, -level - 0.2
-    axis.add_patch(Rectangle(corner, width, 0.4, color=BLOCK_COLORS[name.rstrip("0123456789")]))
 
 
 def _arrow(axis, start, end, dashed=False):
