@@ -72,7 +72,7 @@ def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.nda
 
 
 def outside_field_of_view(hu: np.ndarray, padding: tuple[float, float] | None = None) -> np.ndarray:
-    """Find the pixels of a slice in HU that were not measured: bool array of its shape.
+    """Find the pixels of an array of HU that were not measured: bool array of its shape.
 
     `padding` is the lowest and highest HU of Pixel Padding Value (0028,0120) and Pixel Padding
     Range Limit (0028,0121), where the file has them. The tag alone is not enough: some scanners pad

@@ -224,6 +224,14 @@ def test_page_names_no_skipped_file_renamed_folder_or_name_with_a_colon(tmp_path
     assert "DOE JOHN" not in page_of(tmp_path / "failed", reports).source
 
 
+def test_flags_a_series_of_another_body_part(tmp_path):
+    make_series(tmp_path / "scan", BodyPartExamined="CHEST")
+    (body,) = page_of(tmp_path / "out", clean_tree(tmp_path / "scan", tmp_path / "out")).every(
+        "tbody"
+    )
+    assert body["data-flags"] == "flagged,other body part"
+
+
 def test_reads_the_reports_of_a_destination(run, page):
     out, reports = run
     alone = page_of(out)

@@ -51,7 +51,7 @@ class Report:
     confidence: tuple[float, ...] = ()  # 0 to 1 for each slice; empty where the method gives none
     warnings: tuple[str, ...] = ()
     error: str = ""  # why nothing was written
-    seconds: float = 0.0
+    seconds: float = 0.0  # to find the support
     version: str = __version__  # of headrest
 
     @property
