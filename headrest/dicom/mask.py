@@ -110,7 +110,9 @@ def one_label(
     >>> one_label(np.array([0, 1, 2])), one_label(np.array([0, 7]))
     (array([False,  True, False]), array([False,  True]))
     """
-    if values.dtype.kind not in "biuf":
+    if values.dtype == bool:
+        return values
+    if values.dtype.kind not in "iuf":
         raise HeadrestError(f"a mask of {values.dtype}: expected a path, or an array of 0 and 1")
     found = np.unique(values[values != 0]).tolist()
     rest = [label for label in found if label not in patient]
