@@ -49,10 +49,7 @@ class FolderContents:
 
 
 def find_nifti(source: str | Path, result_file: str) -> tuple[SeriesFiles, ...]:
-    """Find the NIfTI files below a folder, or the one that a path names, each as a series.
-
-    Folders with a file named `result_file` hold results, and are skipped.
-    """
+    """Find NIfTI files below a folder, but beside a `result_file`, or the one that a path names."""
     source = Path(source)
     found = [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*"))
     return tuple(

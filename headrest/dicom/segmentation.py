@@ -102,10 +102,7 @@ def write_segmentation(
 def save_object(
     path: str | Path, series: Series, labels: np.ndarray, make: Callable[[], Dataset]
 ) -> None:
-    """Make a DICOM object of the labels of a series, and write it atomically.
-
-    Raises HeadrestError where labels do not fit, slices have no position, or `make` fails.
-    """
+    """Make a DICOM object of labels, and write it atomically; HeadrestError where that fails."""
     check_shape(labels, series, f"{path}: not written: ")
     if refusal := why_no_segmentation(series):
         raise HeadrestError(f"{path}: not written: {refusal}")

@@ -272,9 +272,8 @@ def source_image(source: Dataset) -> Dataset:
 
 def file_meta(syntax: UID) -> FileMetaDataset:
     """Make file meta information; pydicom adds class and UID when the file is written."""
-    return FileMetaDataset(
-        item(TransferSyntaxUID=syntax, ImplementationClassUID=IMPLEMENTATION_UID)
-    )
+    elements = item(TransferSyntaxUID=syntax, ImplementationClassUID=IMPLEMENTATION_UID)
+    return FileMetaDataset(elements)
 
 
 def set_times(dataset: Dataset, time: datetime, *kinds: str) -> None:
