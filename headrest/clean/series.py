@@ -16,10 +16,10 @@ from headrest.clean.report import REVIEW, Report, complete_report, existing_resu
 from headrest.dicom import Series, as_series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
 from headrest.dicom.header import text
-from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask, one_label
+from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask, mask_warnings, one_label
 from headrest.dicom.pixels import check_default_rescale
 from headrest.dicom.write import fill_hu, mask_digest, refuse_array
-from headrest.hounsfield import AIR, DENSE_HU
+from headrest.hounsfield import AIR
 from headrest.segment.bound import other_anatomy
 from headrest.segment.morphology import volume_ml
 from headrest.segment.support import (
@@ -37,10 +37,6 @@ OWN_NAMES = re.compile(
     r"|(headrest|cleaned|probability)(-resampled)?\.nii\.gz"
 )
 """Names in the folder of a cleaned series."""
-
-MOST_DENSE = 0.5
-"""A head has more voxels above `DENSE_HU` than its supports: with a larger share of them in a mask
-of the support, labels may be confused."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +246,7 @@ def clean_with_options(
     result = _result(series, options)
     support = result.support
     if options.mask is not None:
-        warnings += _doubts(series, support.removed)
+        warnings += mask_warnings(support.removed, series)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
     folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
@@ -309,14 +305,6 @@ def _delete_incomplete(folder):
             f"{plain(others[0])}; move the folder away"
         )
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _doubts(series, mask):
-    """A warning for a mask that may be of the patient, or of everything."""
-    dense = series.hu > DENSE_HU
-    share = float((dense & mask).sum()) / max(float(dense.sum()), 1)
-    doubt = f"the mask holds {share:.0%} of what is above {DENSE_HU:g} HU: is it of the patient?"
-    return [doubt] if share > MOST_DENSE else []
 
 
 def _compromises(series, compress):

@@ -13,7 +13,7 @@ from headrest.dicom.frames import flatten
 from headrest.dicom.header import named_errors, text
 from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
 from headrest.dicom.series import Series, check_shape, is_nifti
-from headrest.hounsfield import PATIENT, SUPPORT
+from headrest.hounsfield import DENSE_HU, PATIENT, SUPPORT
 from headrest.util import HeadrestError, require
 from headrest.util.files import read_arrays
 
@@ -31,6 +31,10 @@ SEGMENTATION_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)
 
 SAME_GRID_SHARE = 0.1
 """Largest distance of a voxel of the mask from that of the series, as a share of the spacing."""
+
+MOST_DENSE = 0.5
+"""A head has more voxels above `DENSE_HU` than its supports: with a larger share of them in a mask
+of the support, labels may be confused."""
 
 
 def read_mask(path: str | Path, series: Series) -> np.ndarray:
@@ -96,6 +100,14 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
         return one_label(_from_image(mask, series))
     check_shape(values := np.asarray(mask), series)
     return one_label(values)
+
+
+def mask_warnings(mask: np.ndarray, series: Series) -> list[str]:
+    """A warning for a mask that may be of the patient, or of everything."""
+    dense = series.hu > DENSE_HU
+    share = float((dense & mask).sum()) / max(float(dense.sum()), 1)
+    reason = f"the mask holds {share:.0%} of what is above {DENSE_HU:g} HU: is it of the patient?"
+    return [reason] if share > MOST_DENSE else []
 
 
 def one_label(
