@@ -171,7 +171,8 @@ def by_phase(n):
     """Two phases over the same positions, ten frames in all."""
     content = {"TemporalPositionIndex": 1 + (n > FRAMES)}
     content["FrameAcquisitionDateTime"] = "20200102030405.5" + ("-0500", "+0930", "")[n % 3]
-    return height((n - 1) % FRAMES) | {"FrameContent": content}
+    exposure = {"ExposureTimeInms": float("nan")}  # no integer, as Exposure Time is
+    return height((n - 1) % FRAMES) | {"FrameContent": content, "CTExposure": exposure}
 
 
 def test_phases_of_one_file_are_stacks_with_folders_of_their_own(tmp_path):
@@ -241,6 +242,7 @@ def without_last_group():
 COLOUR = {"CTImageFrameType": {"PixelPresentation": "COLOR", **SHARED["CTImageFrameType"]}}
 REFUSED = {
     "no-positions": (plain, "without positions"),
+    "no-uid": (lambda: enhanced(SOPInstanceUID=None), "SOPInstanceUID is missing"),
     "too-many": (lambda: enhanced(NumberOfFrames=5000), "5000 frames"),
     "groups-of-fewer": (lambda: enhanced(NumberOfFrames=7), "5 functional groups"),
     "pixels-of-fewer": (without_last_group, "bytes of pixel data"),

@@ -131,7 +131,8 @@ def _add(frame, attribute):
         return
     frame.add(copy.copy(attribute))
     if (name := SINGLE_FRAME_KEYWORD.get(keyword)) and value not in (None, ""):
-        setattr(frame, name, round(value) if dictionary_VR(name) == "IS" else value)
+        with suppress(ValueError):  # NaN is no integer
+            setattr(frame, name, round(value) if dictionary_VR(name) == "IS" else value)
     if keyword == "FrameAcquisitionDateTime":
         digits = re.split("[+-]", str(value))[0]  # without the offset from UTC
         frame.AcquisitionDate, frame.AcquisitionTime = digits[:8], digits[8:]
@@ -144,7 +145,8 @@ def _identify(frame, header, n):
     source.ReferencedFrameNumber = n
     frame.ConversionSourceAttributesSequence = [source]
     frame.SOPClassUID, frame.InstanceNumber = CTImageStorage, n
-    frame.SOPInstanceUID = frame_uid(source.ReferencedSOPInstanceUID, n)
+    uid = source.ReferencedSOPInstanceUID
+    frame.SOPInstanceUID = frame_uid(uid, n) if uid else ""  # which the reader refuses
     for keyword in ("KVP", "AcquisitionNumber"):  # type 2
         frame.setdefault(keyword, None)
 
