@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-__version__ = "0.11.0"
+__version__ = "0.12.0"
 
 SUPPORT_COLOR = "#D55E00"
 PATIENT_COLOR = "#009E73"
