@@ -257,6 +257,8 @@ def test_removes_only_stale_files_of_killed_runs(studies, tmp_path):
     with atomic_folder(tmp_path / "new") as folder:
         (folder / "file").touch()
     assert os.listdir(tmp_path / "new") == ["file"]
+    with pytest.raises(HeadrestError, match="cannot be written"), atomic_folder("n" * 300):
+        pass
 
 
 @pytest.mark.slow
