@@ -168,7 +168,7 @@ def test_fetches_an_idc_series_once_and_needs_idc_index(idc, monkeypatch):
     (folder / ".DS_Store").write_text("")  # of a file manager
     assert fetch_idc("idc-head-99") == folder
     (folder / "02.dcm").unlink()
-    refused("2 of 3 files came.* remove .*idc-head-99 and fetch again", fetch_idc, "idc-head-99")
+    refused("2 of 3 files, .* remove .*idc-head-99 and fetch again", fetch_idc, "idc-head-99")
     shutil.rmtree(folder)
     refused("pip install idc-index", fetch_idc, "idc-head-99")
 
@@ -176,8 +176,8 @@ def test_fetches_an_idc_series_once_and_needs_idc_index(idc, monkeypatch):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"n": 2}, "2 of 3 files came"),
-        ({"n": 3, "StudyID": "12345678"}, "3 of 3 files came"),
+        ({"n": 2}, "2 of 3 files,"),
+        ({"n": 3, "StudyID": "12345678"}, "3 of 3 files,"),
         ({"n": 3, "Modality": "MR"}, "another series"),
         ({"n": None}, "idc-index could not fetch it"),
     ],

@@ -171,7 +171,7 @@ def by_phase(n):
     """Two phases over the same positions, ten frames in all."""
     content = {"TemporalPositionIndex": 1 + (n > FRAMES)}
     content["FrameAcquisitionDateTime"] = "20200102030405.5" + ("-0500", "+0930", "")[n % 3]
-    exposure = {"ExposureTimeInms": float("nan")}  # no integer, as Exposure Time is
+    exposure = {"ExposureTimeInms": float(("nan", "inf")[n % 2])}  # no integers
     return height((n - 1) % FRAMES) | {"FrameContent": content, "CTExposure": exposure}
 
 

@@ -13,7 +13,7 @@ from pydicom.pixels import pack_bits
 
 from headrest import clean_series, crop_to_patient, find_support, read_series, series_from_array
 from headrest.__main__ import main
-from headrest.dicom.mask import read_mask
+from headrest.dicom.mask import as_mask, read_mask
 from headrest.dicom.nifti import affine_of, read_nifti, to_image_axes
 from headrest.dicom.segmentation import write_segmentation
 from headrest.phantom import synthesize, write_dicom
@@ -248,7 +248,7 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
     nibabel.save(image, tmp_path / "scan" / "head.nii.gz")  # beside DICOM it is left alone
     said = []
     (report,) = clean_tree(tmp_path / "scan", tmp_path / "beside", on_message=said.append)
-    assert "head.nii.gz: NIfTI beside DICOM: name it" in said[0]
+    assert "head.nii.gz: NIfTI, which is read by its own path" in said[0]
     assert (tmp_path / "beside" / report.folder / "0001.dcm").exists()
 
 
@@ -318,6 +318,10 @@ def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
     assert other.folder != report.folder
     assert "is it of the patient" in other.warnings[-1]
     refused("threshold it", clean_series, series, tmp_path / "out", mask=mask * 0.4)
+    scaled = mask * np.float32(1.0000001)  # by SPM
+    assert np.array_equal(as_mask(scaled, series), mask)
+    image = nibabel.Nifti1Image(mask.T.astype(np.uint8), None)
+    refused("the mask: its affine is missing", as_mask, image, series)
 
 
 def test_command_applies_a_corrected_mask_to_nifti(tmp_path, scan):

@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from conftest import CANARY, make_series, refused, uid
+from conftest import CANARY, head_hu, make_series, refused, uid
 from factories import clean_series, clean_tree, other_series, run_clean
 from PIL import Image
 
@@ -224,12 +224,18 @@ def test_page_names_no_skipped_file_renamed_folder_or_name_with_a_colon(tmp_path
     assert "DOE JOHN" not in page_of(tmp_path / "failed", reports).source
 
 
-def test_flags_a_series_of_another_body_part(tmp_path):
-    make_series(tmp_path / "scan", BodyPartExamined="CHEST")
-    (body,) = page_of(tmp_path / "out", clean_tree(tmp_path / "scan", tmp_path / "out")).every(
-        "tbody"
-    )
-    assert body["data-flags"] == "flagged,other body part"
+@pytest.mark.parametrize(
+    ("changes", "options", "flag"),
+    [
+        ({"BodyPartExamined": "CHEST"}, {}, "other body part"),
+        ({}, {"mask": np.stack([head_hu()] * 3) > 30}, "mask of the patient"),
+    ],
+)
+def test_flags_a_series_with_a_warning_about_its_result(tmp_path, changes, options, flag):
+    make_series(tmp_path / "scan", **changes)
+    reports = clean_tree(tmp_path / "scan", tmp_path / "out", **options)
+    (body,) = page_of(tmp_path / "out", reports).every("tbody")
+    assert flag in body["data-flags"].split(",")
 
 
 def test_reads_the_reports_of_a_destination(run, page):

@@ -29,8 +29,10 @@ TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_BYTES = 14_000_000
 """Of all pictures of a page, before base64 adds a third: a browser opens it at once."""
 
-OTHER_PART = "other body part"
-FLAGS = ("flagged", "touching", "uncertain", "nothing found", OTHER_PART, "review", "failed")
+WARNINGS = {"other body part": "another body part than", "mask of the patient": "the mask holds"}
+"""Flags for warnings, by words of these."""
+
+FLAGS = ("flagged", "touching", "uncertain", "nothing found", *WARNINGS, "review", "failed")
 """Flags by which the series of a page can be filtered."""
 
 IDENTIFIERS = {
@@ -202,7 +204,7 @@ def _row(number, report, destination, identifiers, share):
     own = re.fullmatch("(review/)?ct-[0-9a-f]{12}", report.folder)  # a person may have renamed it
     named = own or identifiers
     kinds = [flag for flag, numbers in report.flags.items() if numbers] + [review] * bool(review)
-    kinds += [OTHER_PART for w in report.warnings if w.startswith("another body part")]
+    kinds += [kind for kind, words in WARNINGS.items() for w in report.warnings if words in w]
     return {
         "number": number,
         "report": report,

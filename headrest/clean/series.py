@@ -1,6 +1,7 @@
 """Clean one series: its options; find the support, write the derived series and the report."""
 
 import hashlib
+import os
 import re
 import shutil
 import time
@@ -122,10 +123,12 @@ class CleanOptions:
             require(OUTPUTS[name][0].package)
 
     def _checked_mask(self):
-        """Absolute path or bool array; refuse what would remove other voxels."""
+        """Absolute path, image or bool array; refuse what would remove other voxels."""
         if self.patient_only:
             raise HeadrestError("patient_only fills more than a mask: leave one of them out")
-        if not isinstance(self.mask, (str, Path)):
+        if hasattr(self.mask, "affine"):
+            return self.mask
+        if not isinstance(self.mask, (str, os.PathLike)):
             return one_label(np.asarray(self.mask))
         if not Path(self.mask).is_file():
             raise HeadrestError(f"{self.mask}: there is no such file; expected a mask")
@@ -135,7 +138,8 @@ class CleanOptions:
     def description(self) -> str:
         """How the support is found, as additional outputs record it."""
         if self.mask is not None:
-            digest = sha256(self.mask) if isinstance(self.mask, str) else mask_digest(self.mask)
+            values = getattr(self.mask, "dataobj", self.mask)
+            digest = sha256(values) if isinstance(values, str) else mask_digest(np.asarray(values))
             return f"{MANUALLY_CORRECTED} mask={digest[:12]}"
         return describe(self.method, self.weights)
 
@@ -218,13 +222,10 @@ def clean_series(
     >>> report.states, report.slices
     (('free',), 1)
     """
-    series = as_series(series)
-    if hasattr(options.get("mask"), "affine"):  # an image of nibabel
-        options["mask"] = as_mask(options["mask"], series)
     chosen = CleanOptions(**options)
     if chosen.acquisition is not None or chosen.reading != CleanOptions().reading:
         raise HeadrestError(f"acquisition, {', '.join(chosen.reading)}: pass them to read_series")
-    return clean_with_options(series, destination, chosen, source)
+    return clean_with_options(as_series(series), destination, chosen, source)
 
 
 def clean_with_options(

@@ -196,11 +196,11 @@ def _check_series(row, folder, remedy):
     """Refuse an incomplete series: idc-index reports one in a log only, and files get deleted."""
     from headrest.dicom import find_series
 
-    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    files = [path for path in folder.glob("*.dcm") if path.name[0] != "."]
     size = sum(path.stat().st_size for path in files)
     if (len(files), size) != (int(row["slices"]), int(row["bytes"])):
-        came = f"{len(files)} of {row['slices']} files came, {size} of {row['bytes']} bytes"
-        raise HeadrestError(f"{row['name']}: {came}; {remedy}")
+        there = f"{len(files)} of {row['slices']} files, {size} of {row['bytes']} bytes"
+        raise HeadrestError(f"{row['name']}: {there}; {remedy}")
     found = [(one.uid, len(one.files)) for one in find_series(folder).series]
     if found != [(row["series_uid"], len(files))]:
         raise HeadrestError(f"{row['name']}: another series arrived; see {folder}")

@@ -141,16 +141,17 @@ def _check_run_lengths(frame, pixels):
     sizes = [_unpacked(run, pixels + 1) for run in (frame[high:low], frame[low:])]
     if count != 2 or high < 64 or not all(pixels <= size <= pixels + 1 for size in sizes):
         raise HeadrestError(
-            f"its RLE data are {count} segments, the first two of {sizes[0]} and {sizes[1]} bytes, "
-            f"where its matrix needs 2 of {pixels}: damaged, or declared wrongly"
+            f"its RLE data are {count} segments, of {sizes[0]} and {sizes[1]} bytes or more, where "
+            f"its matrix needs 2 of {pixels}: damaged, or declared wrongly"
         )
 
 
 def _unpacked(run, most):
-    """Unpacked length of a segment; more than `most` if the run itself is longer than it can be."""
+    """Unpacked length of a segment, or more than `most`: a longer one is not unpacked to its end,
+    and one of more than two bytes for each that it may give not at all."""
     size, at, end = 0, 0, len(run)
-    if end > 2 * most:  # two bytes for one: such a run does nothing, or too much
-        return end
+    if end > 2 * most:
+        return most + 1
     while at < end and size <= most:
         head = run[at]
         if head < 128:

@@ -155,7 +155,7 @@ class _Found:
         elif os.path.isfile(path) and not os.path.getsize(path):
             self.empty.append((path, "not DICOM but empty"))
         else:
-            nifti = "NIfTI beside DICOM: name it, or a folder without DICOM, as the source"
+            nifti = "NIfTI, which is read by its own path, or by `clean` where no DICOM is"
             self.skipped[nifti if is_nifti(path) else why_not_dicom(path), ""].append(path)
 
     def _sort_image(self, path, header, frame):

@@ -131,7 +131,7 @@ def _add(frame, attribute):
         return
     frame.add(copy.copy(attribute))
     if (name := SINGLE_FRAME_KEYWORD.get(keyword)) and value not in (None, ""):
-        with suppress(ValueError):  # NaN is no integer
+        with suppress(ValueError, OverflowError):  # NaN and infinity are no integers
             setattr(frame, name, round(value) if dictionary_VR(name) == "IS" else value)
     if keyword == "FrameAcquisitionDateTime":
         digits = re.split("[+-]", str(value))[0]  # without the offset from UTC

@@ -32,9 +32,12 @@ SEGMENTATION_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)
 SAME_GRID_SHARE = 0.1
 """Largest distance of a voxel of the mask from that of the series, as a share of the spacing."""
 
+SCALED = 1e-3
+"""Labels that NIfTI scales, as SPM does by 1 / 255, may differ by this from whole numbers."""
+
 MOST_DENSE = 0.5
-"""A head has more voxels above `DENSE_HU` than its supports: with a larger share of them in a mask
-of the support, labels may be confused."""
+"""A mask that holds more than this share of all voxels above `DENSE_HU` may be of the patient: a
+head has more of them than its supports."""
 
 
 def read_mask(path: str | Path, series: Series) -> np.ndarray:
@@ -81,7 +84,7 @@ def _read(path, series, use):
     """Call `use` with the labels of a file, and the numbers of support and patient in them."""
     with named_errors(path, "damaged, or no NIfTI or DICOM Segmentation"):
         if not Path(path).is_file():
-            raise HeadrestError("there is no such file")
+            raise HeadrestError("there is no such file, or it is a folder")
         if not is_nifti(path) and Path(path).suffix.lower() != ".npz":
             return use(*_from_segmentation(path, series))
         read = _from_nifti if is_nifti(path) else _from_arrays
@@ -97,7 +100,8 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
     if isinstance(mask, (str, os.PathLike)):
         return read_mask(os.fspath(mask), series)
     if hasattr(mask, "affine"):
-        return one_label(_from_image(mask, series))
+        with named_errors("the mask", "its affine is missing or singular"):
+            return one_label(_from_image(mask, series))
     check_shape(values := np.asarray(mask), series)
     return one_label(values)
 
@@ -123,17 +127,20 @@ def one_label(
     (array([False,  True, False]), array([False,  True]))
     """
     if values.dtype == bool:
-        return values
+        return values.copy()
     if values.dtype.kind not in "iuf":
         raise HeadrestError(f"a mask of {values.dtype}: expected a path, or an array of 0 and 1")
+    if values.dtype.kind == "f":
+        given, values = values, np.rint(values)
+        if not np.allclose(given, values, rtol=0, atol=SCALED):
+            some = ", ".join(f"{value:g}" for value in np.unique(given)[:5])
+            raise HeadrestError(f"a mask with the values {some}: threshold it, for example at 0.5")
     found = np.unique(values[values != 0]).tolist()
     rest = [label for label in found if label not in patient]
     shown = ", ".join(f"{label:g}" for label in found[:5])
     if found and not rest:
         raise HeadrestError(f"a mask with the label {shown} alone, which is the patient")
-    if any(label % 1 for label in found):
-        raise HeadrestError(f"a mask with the values {shown}: threshold it, for example at 0.5")
-    if len(rest) > 1 or (rest != found and rest[0] not in support) or np.isnan(rest).any():
+    if len(rest) > 1 or (rest != found and rest[0] not in support):
         raise HeadrestError(f"a mask with the labels {shown}: keep that of the support alone")
     return values == rest[0] if rest else np.zeros(values.shape, bool)
 

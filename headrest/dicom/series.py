@@ -285,7 +285,8 @@ def why_no_field(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
     if FIELD_RANGE_MM[0] <= narrow and wide <= FIELD_RANGE_MM[1]:
         return ""
     matrix, mm = "{} x {}".format(*shape[1:]), narrow if narrow < FIELD_RANGE_MM[0] else wide
-    return f"slices of {matrix} pixels would be {mm:.0f} mm wide; expected axial slices, and mm"
+    expected = "expected axial slices of 30 to 1500 mm, and a spacing in mm"
+    return f"slices of {matrix} pixels would be {mm:.0f} mm wide or high; {expected}"
 
 
 def _checked_spacing(spacing_mm):

@@ -101,9 +101,10 @@ def write_derived_series(
     >>> bool((derived.hu[series.hu > 1000] == -1000).all())
     True
     """
-    check_shape(removed, series, f"{folder}: not written: ")
     refuse_array(series)
-    removed = one_label(np.asarray(removed))
+    with named_errors(f"{folder}: not written", "no mask"):
+        check_shape(removed, series)
+        removed = one_label(np.asarray(removed))
     if drop_private:
         parameters = f"{parameters}, private elements dropped".removeprefix(", ")
     now = datetime.now(timezone.utc)
@@ -140,8 +141,9 @@ def refuse_array(series: Series) -> None:
 
 
 def mask_digest(mask: np.ndarray) -> str:
-    """SHA-256 of a bool mask."""
-    return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+    """SHA-256 of a mask, or of labels."""
+    packed = np.packbits(mask) if mask.dtype == bool else mask
+    return hashlib.sha256(packed.tobytes()).hexdigest()
 
 
 def fill_hu(series: Series, i: int) -> float:

@@ -170,7 +170,7 @@ def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[ArrayLi
 
 
 def _check_spacing(spacing_mm, axes):
-    if len(spacing_mm) != axes:
+    if not hasattr(spacing_mm, "__len__") or len(spacing_mm) != axes:
         raise HeadrestError(f"spacing_mm={spacing_mm}: expected {axes} numbers, one per axis")
 
 

@@ -262,6 +262,11 @@ def crop_to_patient(
     HeadrestError
         Where there is no patient, or the support is of another series.
 
+    Warns
+    -----
+    UserWarning
+        For uneven or sheared slices: an image of evenly spaced, upright slices cannot hold them.
+
     Examples
     --------
     >>> from pydicom.data import get_testdata_file

@@ -266,6 +266,8 @@ def draw_hardest(
         masks += [pair[n] for n in (0, 1) for pair in pairs]
         labels += [""] * len(pairs)
         rows += [f"{name}: truth", "found"]
+    if not hu:
+        raise HeadrestError("no slice shows enough support to be drawn")
     return montage(np.array(hu), masks, len(pairs), step=3, labels=labels, row_titles=rows)
 
 

@@ -67,14 +67,14 @@ def split_patients(
     if len(names) < 2:
         raise HeadrestError("training needs two patients or more, one of them held out")
     if isinstance(held_out, list):
-        chosen = held_out
+        chosen = list(map(str, held_out))
     else:
         others = [name for name in names if not name.startswith(SYNTHETIC)]
         names = others if len(others) > 1 else names
         n = min(max(round(held_out * len(names)), 1), len(names) - 1)
         chosen = np.random.default_rng(seed).permutation(names)[:n].tolist()
     out = np.isin(patients, chosen)
-    if out.all() or not out.any() or not set(chosen) <= set(patients):
+    if out.all() or not out.any() or not set(chosen) <= set(names):
         shown = ", ".join(chosen[:5])
         raise HeadrestError(f"names of held-out patients match no patient, or all: {shown}")
     return np.flatnonzero(~out), np.flatnonzero(out)

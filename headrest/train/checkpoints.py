@@ -55,7 +55,7 @@ class Settings:
     augment: bool = True
     seed: int = 0  # of the split, the initial weights, the order and augmentation of slices
     start_from: str | None = None  # "pretrained", an ONNX file, or the folder of a run
-    average: float | None = None  # window in runs that weights are averaged over; None: see loop
+    average: float | None = None  # averaging window as a multiple of the run; None: see loop
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ FINE_TUNING_RATES = {"muon": 4e-4, "adam": 1.5e-4, "sgd": 0.02}
 """Highest learning rates of a run that starts from trained weights: a tenth of the defaults."""
 
 FINE_TUNING_AVERAGE = 1.44
-"""Averaging window of such a run, in units of its steps: the network that it starts from keeps
-exp(-1 / 1.44), half of the weight, and so what it knew (M. Wortsman et al., arXiv:2109.01903). Of
-60 synthetic patients of other scanners, the mean Dice was 0.905 before and after a run; 0.889 with
-a window of 0.5, which gained the same on its own scanner."""
+"""Averaging window of such a run, as a multiple of its number of steps. The network that it starts
+from keeps exp(-1 / 1.44), half of the weight, and so what it knew (M. Wortsman et al.,
+arXiv:2109.01903). Of 60 synthetic patients of other scanners, the mean Dice was 0.905 before and
+after a run; 0.889 with a window of 0.5, which gained the same on its own scanner."""
 
 DEFAULTS = {"start_from": None, "average": 0.0}
 """Settings of runs of 0.6.0 and older, which do not store them."""

@@ -80,7 +80,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 def _replace(path, name):
     temporary = path.with_name(name)
     try:
-        _delete(temporary)  # of a killed process: in a container each has the same number
+        _delete(temporary)  # left by a killed process of this number, as in containers
         yield temporary
         with ThreadPoolExecutor(FSYNC_THREADS) as pool:  # a disk writes many files at once
             list(pool.map(_fsync, (*temporary.rglob("*"), temporary)))
