@@ -163,7 +163,8 @@ class _Session:
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
         self.model = start_network(settings)
-        self.settings = settings = _complete(settings, self.model)
+        self.last = load_checkpoint(run / "checkpoints")
+        self.settings = settings = _complete(settings, self.model, self.last)
         source = (data.hu, target, training, settings.batch_size)
         options = (settings.augment, settings.slices_per_epoch)
         self.batches = Batches(*source, output_size(self.model, size), *options)
@@ -178,7 +179,7 @@ class _Session:
 
     def restore(self, resume):
         """Load the newest checkpoint, if there is one; return the history."""
-        last = load_checkpoint(self.run / "checkpoints")
+        last, self.last = self.last, None  # large arrays
         if last and not resume:
             raise HeadrestError(f"{self.run}: holds a run already; resume it or choose another")
         if last:
@@ -260,15 +261,20 @@ def _check_data(hu, labels):
         raise HeadrestError("the labels hold no pixel of support: nothing can be learned")
 
 
-def _complete(settings, model):
-    """Settings with the defaults that depend on whether a run starts from trained weights."""
-    rate, average, loss = settings.learning_rate, settings.average, settings.loss
-    loss = loss or ("dice" if settings.start_from is None else "dense")
-    if settings.start_from is not None:
-        rate = FINE_TUNING_RATES.get(settings.optimizer) if rate is None else rate
-        average = FINE_TUNING_AVERAGE if average is None else average
-    changes = {"loss": loss, "learning_rate": rate, "average": average or 0.0}
-    return replace(settings, preset=model.name, **changes)
+def _complete(settings, model, last):
+    """Settings with the defaults of a run, which depend on whether it starts from trained weights;
+    of a run that goes on, those it began with."""
+    tuned = settings.start_from is not None
+    defaults = {
+        "loss": "dense" if tuned else "dice",
+        "learning_rate": FINE_TUNING_RATES.get(settings.optimizer) if tuned else None,
+        "average": FINE_TUNING_AVERAGE if tuned else 0.0,
+    }
+    begun = DEFAULTS | last.settings if last else {}
+    missing = [name for name in defaults if getattr(settings, name) is None]
+    return replace(
+        settings, preset=model.name, **{name: (defaults | begun)[name] for name in missing}
+    )
 
 
 def _check_same(stored, wanted, run):
