@@ -327,7 +327,15 @@ def test_ctrl_c_leaves_no_partial_result_and_names_the_remedy(many, tmp_path, jo
     assert partial_results(tmp_path / "out") == []
 
 
-def test_ctrl_c_while_a_process_starts_is_not_lost(monkeypatch):
+@pytest.fixture
+def interruptible():
+    """A command in the background of a shell ignores Ctrl-C, and so do its tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_a_process_starts_is_not_lost(monkeypatch, interruptible):
     submit = ProcessPoolExecutor.submit
 
     def interrupted(self, *task):
