@@ -166,10 +166,14 @@ def _fitted(study, matrix):
     hu = np.clip(np.rint(study.hu), -32768, 32767).astype("<i2")
     arrays = {"hu": fit_to_matrix(hu, matrix, int(FLOOR))}
     for name, labels in sorted(study.labels.items()):
-        if labels.dtype == bool:
-            labels = np.where(labels, 1, NOT_SUPPORT)
-        arrays[f"labels_{name}"] = fit_to_matrix(labels.astype(np.uint8), matrix, 0)
+        arrays[f"labels_{name}"] = fit_to_matrix(as_labels(labels), matrix, 0)
     return arrays
+
+
+def as_labels(labels: np.ndarray) -> np.ndarray:
+    """Labels as a new uint8 array; what a bool mask of the support leaves open is `NOT_SUPPORT`."""
+    values = np.where(labels, SUPPORT, NOT_SUPPORT) if labels.dtype == bool else labels
+    return values.astype(np.uint8)
 
 
 def _index_rows(study):

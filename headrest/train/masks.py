@@ -16,10 +16,10 @@ from headrest.dicom.find import find_nifti
 from headrest.dicom.header import quiet, text
 from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
 from headrest.dicom.series import is_nifti
-from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
+from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import synthesize
 from headrest.segment.morphology import partial_volume_boundary
-from headrest.train.dataset import LabelledStudy, write_training_set
+from headrest.train.dataset import LabelledStudy, as_labels, write_training_set
 from headrest.train.synthetic import SyntheticPatient
 from headrest.util import HeadrestError, counted
 
@@ -198,12 +198,11 @@ def _studies(pairs, name, matrix, on_message):
 def _without_boundary(labels, series):
     """Ignore the partial-volume boundary of dense support, which `clean` adds to its masks: from
     synthetic patients, networks learn the support without it."""
-    support = labels == SUPPORT
-    labels = np.where(support, SUPPORT, NOT_SUPPORT) if labels.dtype == bool else labels.copy()
-    for mask, label, hu in zip(support, labels, series.hu):
-        near = (hu, series.spacing_mm[1:], DENSE_HU)
+    labels = as_labels(labels)
+    for label, hu in zip(labels, series.hu):
+        mask, near = label == SUPPORT, (hu, series.spacing_mm[1:], DENSE_HU)
         label[mask & partial_volume_boundary(mask & (hu > DENSE_HU), *near)] = IGNORE_LABEL
-    return labels.astype(np.uint8)
+    return labels
 
 
 def _synthesize(patients, name, matrix):
