@@ -454,8 +454,14 @@ def test_probability_is_written_as_float(tmp_path, scan):
     for options in ({"method": "kmeans"}, {"mask": mask}):
         refused("only the method network", clean_series, series, out, probability=True, **options)
     tilted = made(tmp_path / "tilted", 3, **TILT_15)
-    report = clean_series(tilted, out, probability=True)
-    assert "no probability.nii.gz: its slices are tilted" in report.warnings
+    report = clean_series(tilted, out, probability=True, nifti_resample=True)
+    image = nibabel.load(out / report.folder / "probability-resampled.nii.gz")
+    labels = nibabel.load(out / report.folder / "headrest-resampled.nii.gz")
+    assert image.shape == labels.shape
+    assert np.allclose(image.affine, labels.affine)
+    assert any("probability-resampled.nii.gz are resampled" in one for one in report.warnings)
+    report = clean_series(tilted, tmp_path / "native", probability=True)
+    assert "sheared as the tilted slices are: probability.nii.gz" in report.warnings[-1]
 
 
 HEIGHTS = np.cumsum([3, 4, 2.5, 4, 4, 3, 5, 4, 4, 3]).tolist()

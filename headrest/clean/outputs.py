@@ -233,15 +233,13 @@ class Output(NamedTuple):
         self.write(result, path)
 
 
-def _why_no_probability(series):
-    return why_no_nifti(series) or ("its slices are tilted" if is_sheared(series) else "")
-
-
-def _nifti(name, values, why_not=why_no_nifti, resample=False):
+def _nifti(name, values, resample=False):
     def write(result, path):
-        write_nifti(result.series, values(result), path, result.parameters, resample)
+        write_nifti(result.series, attrgetter(values)(result), path, result.parameters, resample)
 
-    return Output(f"{name}.nii.gz", "nibabel", why_not, write)
+    if resample:
+        return Output(f"{name}-resampled.nii.gz", "nibabel", attrgetter("why_not_placed"), write)
+    return Output(f"{name}.nii.gz", "nibabel", why_no_nifti, write)
 
 
 def _masks(name, package, write_masks):
@@ -257,22 +255,19 @@ def _write_segmentation(series, labels, path, parameters, kind="BINARY"):
     segmentation.write_segmentation(series, labels, path, parameters, family, kind)
 
 
-NOT_PLACED = attrgetter("why_not_placed")
 _write_labelmap = partial(_write_segmentation, kind="LABELMAP")
 
 OUTPUTS = {
     "segmentation": [_masks("segmentation", "pydicom", _write_segmentation)],
     "labelmap": [_masks("labelmap", "pydicom", _write_labelmap)],
     "structures": [_masks("structures", "contourpy", write_structures)],
-    "nifti": [_nifti("headrest", attrgetter("labels")), _nifti("cleaned", attrgetter("hu"))],
-    "nifti_resample": [
-        _nifti("headrest-resampled", attrgetter("labels"), NOT_PLACED, resample=True),
-        _nifti("cleaned-resampled", attrgetter("hu"), NOT_PLACED, resample=True),
-    ],
-    "probability": [_nifti("probability", attrgetter("support.probability"), _why_no_probability)],
+    "nifti": [_nifti("headrest", "labels"), _nifti("cleaned", "hu")],
+    "nifti_resample": [_nifti("headrest", "labels", True), _nifti("cleaned", "hu", True)],
+    "probability": [_nifti("probability", "support.probability")],
+    "probability_resample": [_nifti("probability", "support.probability", True)],
     "pictures": [Output(SLICE_PICTURES, "PIL", why_no_pictures, write_slices)],
 }
-"""The files of each option of `CleanOptions`."""
+"""The files of each option of `CleanOptions`; a resampled probability by two of them."""
 
 
 def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], list[str]]:
@@ -283,7 +278,9 @@ def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], li
         names.append("nifti")
     if "nifti_resample" in names and not series.why_not_placed:
         if needs_resampling(series):
-            files = " and ".join(output.file for output in OUTPUTS["nifti_resample"])
+            names = [name.replace("probability", "probability_resample") for name in names]
+            outputs = [o for name in names if "resample" in name for o in OUTPUTS[name]]
+            files = ", ".join(output.file for output in outputs)
             grid = f"an even, upright grid, slices {series.spacing_mm[0]:.2f} mm apart"
             warnings.append(f"{files} are resampled to {grid}")
         else:
@@ -297,9 +294,10 @@ def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], li
             file = output.file.replace("masks/{}-", "").replace(".dcm", "")
             warnings.append(f"no {file}: {reason}")
     possible = [output for output in outputs if not reasons[output]]
-    if OUTPUTS["nifti"][0] in possible and series.headers and is_sheared(series):
+    sheared = [output.file for output in possible if output.why_not is why_no_nifti]
+    if sheared and series.headers and is_sheared(series):
         warnings.append(
-            "headrest.nii.gz is sheared as the tilted slices are: ITK cannot open it; "
-            "--nifti-resample writes an upright one"
+            f"sheared as the tilted slices are: {', '.join(sheared)}; ITK cannot open this, "
+            "--nifti-resample writes upright files"
         )
     return possible, warnings

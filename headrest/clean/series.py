@@ -66,7 +66,7 @@ class CleanOptions:
         holds sheared, `headrest-resampled.nii.gz` and `cleaned-resampled.nii.gz` on an even,
         upright grid.
     probability : bool, write `probability.nii.gz` as well, the probability of support from 0 to 1
-        as float, for an evenly spaced series without tilt and the method "network". Needs nibabel.
+        as float, resampled with `nifti_resample`. For the method "network". Needs nibabel.
     pictures : bool, keep a picture of every slice, `preview/slices.zip`, for `headrest.clean.page`.
     accept_ml : float, optional, write series below `review/` whose bound on the patient removed is
         above these ml, or that have none. A mask that a person corrected is accepted.
@@ -157,7 +157,7 @@ class CleanOptions:
     @property
     def outputs(self) -> list[str]:
         """Keys of `OUTPUTS` that were asked for."""
-        return [name for name in OUTPUTS if getattr(self, name)]
+        return [name for name in OUTPUTS if getattr(self, name, False)]
 
     def are_in(self, folder: Path) -> bool:
         """Whether all additional outputs exist for the series in a folder."""

@@ -167,7 +167,7 @@ def why_no_nifti(series: Series) -> str:
     even = series.positions[0] + np.outer(np.arange(len(series)), _step(series))
     off = np.linalg.norm(series.positions - even, axis=1).max()
     if off > EVEN_GRID_MM:
-        return f"slices lie up to {off:.2f} mm from an even grid, which NIfTI requires"
+        return f"slices lie up to {off:.2f} mm from an even grid: --nifti-resample writes one"
     return ""
 
 
