@@ -6,18 +6,21 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from conftest import CANARY, head_hu, make_series, make_slice, refused, uid, write_slice
-from factories import clean_tree, contents, other_series, run_clean
+from factories import clean_tree, contents, other_series, run_clean, timeless
 from one_run import double, slowest_first, upper
 from pydicom import dcmread
 
@@ -53,23 +56,17 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.glob("ct-*/*")}
 
 
-COPY = {
-    "SOPInstanceUID": lambda n: uid("slice", min(n, 4)),
-    "ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 4)],
-    "InstanceNumber": lambda n: min(n, 4),
-}
-ORDERS = {
-    "as-it-comes": {},
-    "feet-first": {"ImagePositionPatient": lambda n: [0, 0, -5.0 * n]},
-    "no-instance-number": {"InstanceNumber": None},
-    "tilted": {"ImageOrientationPatient": [1, 0, 0, 0, 0.94, -0.342]},
-    "a-copy": COPY,
-}
-
-
-@pytest.mark.parametrize("changes", ORDERS.values(), ids=ORDERS)
-def test_fingerprint_of_files_is_that_of_the_series(tmp_path, changes):
-    make_series(tmp_path, 5, **changes)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="as-it-comes"),
+        pytest.param({"ImagePositionPatient": lambda n: [0, 0, -5.0 * n]}, id="feet-first"),
+        pytest.param({"InstanceNumber": None}, id="no-instance-number"),
+        pytest.param({"ImageOrientationPatient": [1, 0, 0, 0, 0.94, -0.342]}, id="tilted"),
+    ],
+)
+def test_fingerprint_of_files_with_a_copy_is_that_of_the_series(tmp_path, changes):
+    shutil.copy(make_series(tmp_path, 4, **changes)[2], tmp_path / "copy.dcm")
     (files,) = find_series(tmp_path).series
     assert files.fingerprint() == load_series(files).fingerprint
 
@@ -123,15 +120,10 @@ def test_the_option_that_a_refusal_names_cleans_the_series(tmp_path, monkeypatch
 
 def test_another_default_rescale_gives_another_output(tmp_path):
     make_series(tmp_path / "in", 2, **LOST_RESCALE)
-    images = set()
     for pair in [(1, -1024), (1, -1000)]:
-        (report,) = clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=pair)
-        slices = (tmp_path / "out" / report.folder).glob("*.dcm")
-        images |= {str(dcmread(path).SOPInstanceUID) for path in slices}
-    assert len(images) == 4
-    for nonsense in ((1, np.nan), (0, -1024), (1,), 5, "ab"):
-        with pytest.raises(HeadrestError, match="not a slope"):
-            clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=nonsense)
+        clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=pair)
+    slices = (tmp_path / "out").glob("ct-*/*.dcm")
+    assert len({str(dcmread(path).SOPInstanceUID) for path in slices}) == 4
 
 
 def test_lists_a_failure_until_the_series_is_repaired_or_the_file_deleted(
@@ -160,14 +152,10 @@ def test_lists_a_failure_until_the_series_is_repaired_or_the_file_deleted(
 
 def test_refuses_to_delete_a_table_of_failures_that_is_open(tmp_path, monkeypatch):
     """As in a spreadsheet under Windows; a run goes on and deletes it later."""
-
-    def open_elsewhere(*_, **__):
-        raise PermissionError(errno.EACCES, "in use")
-
-    monkeypatch.setattr(Path, "unlink", open_elsewhere)
-    refused(
-        r"failures\.csv: cannot be deleted \(in use\)", Failures(tmp_path / "failures.csv").write
-    )
+    in_use = Mock(side_effect=PermissionError(errno.EACCES, "in use"))
+    monkeypatch.setattr(Path, "unlink", in_use)
+    table = Failures(tmp_path / "failures.csv")
+    refused(r"failures\.csv: cannot be deleted \(in use\)", table.write)
 
 
 def test_an_unexpected_exception_fails_its_series_only(studies, tmp_path, monkeypatch):
@@ -185,17 +173,18 @@ def test_an_unexpected_exception_fails_its_series_only(studies, tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("wrong", "error"),
+    ("wrong", "words"),
     [
-        ({"jobs": 0}, HeadrestError),
-        ({"jobs": 2, "scheduler": "tcp://nowhere:1"}, HeadrestError),
-        ({"colour": "red"}, TypeError),
-        ({"method": "magic"}, HeadrestError),
-        ({"scheduler": "missing.json"}, HeadrestError),
+        ({"jobs": 0}, "0 jobs: choose one or more"),
+        ({"jobs": 2, "scheduler": "tcp://nowhere:1"}, "2 jobs: choose one or more"),
+        ({"colour": "red"}, "unexpected keyword argument 'colour'"),
+        ({"method": "magic"}, "no method 'magic'"),
+        ({"scheduler": "missing.json"}, "missing.json: neither a scheduler file|pip install"),
+        *(({"default_rescale": it}, "not a slope") for it in ((1, np.nan), (0, 1), (1,), 5, "ab")),
     ],
 )
-def test_refuses_wrong_options_at_once(studies, tmp_path, wrong, error):
-    with pytest.raises(error):
+def test_refuses_wrong_options_at_once(studies, tmp_path, wrong, words):
+    with pytest.raises((HeadrestError, TypeError), match=words):
         clean_tree(studies, tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
 
@@ -204,12 +193,13 @@ def test_refuses_another_table_named_failures_csv_and_a_scheduler_without_its_pa
     studies, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(HeadrestError, match="pip install distributed"):
-        clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "failures.csv").write_text("name,mark\nA,5\n")
+    address = "tcp://127.0.0.1:9"
+    refused("pip install distributed", clean_tree, studies, tmp_path / "out", scheduler=address)
+    table = tmp_path / "out" / "failures.csv"
+    table.parent.mkdir()
+    table.write_text("name,mark\nA,5\n")
     refused(r"failures\.csv", clean_tree, studies, tmp_path / "out")
-    assert (tmp_path / "out" / "failures.csv").read_text() == "name,mark\nA,5\n"
+    assert table.read_text() == "name,mark\nA,5\n"
 
 
 @pytest.mark.parametrize(
@@ -275,15 +265,11 @@ def test_each_task_runs_once_in_order_and_a_dead_process_fails_only_its_task(tmp
 
 def start(source, destination, jobs):
     command = [sys.executable, "-m", "headrest", "clean", source, destination, "--jobs", jobs]
-    return subprocess.Popen(
-        [*command, "--method", "kmeans"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # Children of a background process ignore Ctrl-C by default.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    command += ["--method", "kmeans"]
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    # Children of a background process ignore Ctrl-C by default.
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, **pipes, text=True, start_new_session=True, preexec_fn=heed)
 
 
 def wait_for(condition, seconds=120):
@@ -360,7 +346,7 @@ def test_a_run_that_is_killed_twice_completes(many, tmp_path):
         seen |= times(out)
     reports = clean_tree(many, out)
     assert [report.error for report in reports] == [""] * 12
-    assert {path: when for path, when in times(out).items() if path in seen} == seen
+    assert seen.items() <= times(out).items()
     assert all(len(read_series(out / report.folder)) == 2 for report in reports)
     assert partial_results(out) == []
     assert contents(many) == before
@@ -383,19 +369,14 @@ def test_workers_write_the_same_as_one_process(studies, tmp_path, request, kind)
     options = {"jobs": 2}
     if kind == "cluster":
         options = {"scheduler": request.getfixturevalue("scheduler")}
-    one, more = (
-        clean_tree(studies, tmp_path / name, **given)
-        for name, given in (("one", {}), ("more", options))
-    )
-    for report, other in zip(one, more, strict=True):
-        assert (report.source, report.folder) == (other.source, other.folder)
-        assert report.error == other.error
-        if report.folder:
-            first, second = (read_series(tmp_path / n / report.folder) for n in ("one", "more"))
-            assert np.array_equal(first.stored, second.stored)
-            assert first.uid == second.uid
-    assert contents(tmp_path / "one").keys() == contents(tmp_path / "more").keys()
-    assert failures(tmp_path / "one") == failures(tmp_path / "more")
+    one, more = tmp_path / "one", tmp_path / "more"
+    reports = clean_tree(studies, more, **options)
+    for report, other in zip(clean_tree(studies, one), reports, strict=True):
+        assert replace(report, seconds=0) == replace(other, seconds=0)
+    assert contents(one).keys() == contents(more).keys()
+    for path in one.glob("ct-*/*.dcm"):
+        assert timeless(path) == timeless(more / path.relative_to(one))
+    assert failures(one) == failures(more)
 
 
 @pytest.mark.slow
