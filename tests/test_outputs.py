@@ -152,6 +152,14 @@ def test_a_full_disk_leaves_no_partial_output(series, tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "new") == []
 
 
+def test_names_a_file_in_the_place_of_the_folder_of_masks(series, tmp_path):
+    clean_series(series, tmp_path / "there")
+    for place in (tmp_path / "there", tmp_path / "new"):
+        place.mkdir(exist_ok=True)
+        (place / "masks").touch()
+        refused("masks: cannot be written", clean_series, series, place, segmentation=True)
+
+
 @pytest.fixture
 def archive(tmp_path):
     """Three series; b cannot be cleaned."""

@@ -206,7 +206,9 @@ def test_page_names_patients_only_on_request_and_with_a_warning(run, page):
 def test_page_names_no_skipped_file_renamed_folder_or_name_with_a_colon(tmp_path):
     make_series(tmp_path / "scan")
     (tmp_path / "scan" / f"{CANARY} smith.txt").touch()
-    report = clean_series(read_series(tmp_path / "scan"), tmp_path / "out")
+    make_series(tmp_path / "scan" / f"{CANARY} cut", 1, SeriesInstanceUID=None)
+    series = read_series(tmp_path / "scan", uid("series"))
+    report = clean_series(series, tmp_path / "out")
     assert CANARY in " ".join(report.warnings)
     assert CANARY not in page_of(tmp_path / "out", [report]).source
     (tmp_path / "out" / report.folder).rename(tmp_path / "out" / f"{CANARY} SMITH")
@@ -234,8 +236,15 @@ def test_page_names_no_skipped_file_renamed_folder_or_name_with_a_colon(tmp_path
 def test_flags_a_series_with_a_warning_about_its_result(tmp_path, changes, options, flag):
     make_series(tmp_path / "scan", **changes)
     reports = clean_tree(tmp_path / "scan", tmp_path / "out", **options)
-    (body,) = page_of(tmp_path / "out", reports).every("tbody")
-    assert flag in body["data-flags"].split(",")
+    for given in (reports, None):
+        (body,) = page_of(tmp_path / "out", given).every("tbody")
+        assert flag in body["data-flags"].split(",")
+
+
+def test_words_of_a_file_name_are_no_flag(tmp_path):
+    finished(tmp_path / "ct-1", warnings=["skipped the mask holds.txt (another body part than): -"])
+    (body,) = page_of(tmp_path).every("tbody")
+    assert body["data-flags"] == ""
 
 
 def test_reads_the_reports_of_a_destination(run, page):

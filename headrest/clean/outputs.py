@@ -21,7 +21,7 @@ from headrest.hounsfield import AIR, DENSE_HU, PATIENT, SUPPORT, WIDE, window
 from headrest.segment.morphology import bounding_box
 from headrest.segment.support import Support
 from headrest.util import PATIENT_COLOR, SUPPORT_COLOR
-from headrest.util.files import atomic_file
+from headrest.util.files import atomic_file, not_written
 
 PREVIEW_FOLDER = "preview"
 """In the folder of a series; holds 0012.webp for the slice 0012.dcm."""
@@ -229,7 +229,10 @@ class Output(NamedTuple):
     def write_for(self, folder: Path, result: Result, temporary: Path | None = None) -> None:
         """Write the file of a series in this folder, which is still the temporary one if given."""
         path = self.path(temporary if temporary and "{}" not in self.file else folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_written(path.parent, error) from error
         self.write(result, path)
 
 

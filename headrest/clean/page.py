@@ -19,7 +19,16 @@ from pydicom import dcmread
 from tqdm.auto import tqdm
 
 from headrest.clean.outputs import PREVIEW_BYTES, PREVIEW_FOLDER, SLICE_PICTURES
-from headrest.clean.report import REVIEW, Report, file_and_reason, ranges, read_results
+from headrest.clean.report import (
+    BURNED_IN,
+    MASK_OF_PATIENT,
+    OTHER_PART,
+    REVIEW,
+    Report,
+    file_and_reason,
+    ranges,
+    read_results,
+)
 from headrest.clean.tree import clean_tree
 from headrest.util import HeadrestError, __version__
 from headrest.util.files import READ_ERRORS, atomic_file
@@ -29,10 +38,8 @@ TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_BYTES = 14_000_000
 """Of all pictures of a page, before base64 adds a third: a browser opens it at once."""
 
-WARNINGS = {"other body part": "another body part than", "mask of the patient": "the mask holds"}
-"""Flags for warnings, by words of these."""
-
-FLAGS = ("flagged", "touching", "uncertain", "nothing found", *WARNINGS, "review", "failed")
+WARNED = (OTHER_PART, MASK_OF_PATIENT)
+FLAGS = ("flagged", "touching", "uncertain", "nothing found", *WARNED, REVIEW, "failed")
 """Flags by which the series of a page can be filtered."""
 
 IDENTIFIERS = {
@@ -204,7 +211,7 @@ def _row(number, report, destination, identifiers, share):
     own = re.fullmatch("(review/)?ct-[0-9a-f]{12}", report.folder)  # a person may have renamed it
     named = own or identifiers
     kinds = [flag for flag, numbers in report.flags.items() if numbers] + [review] * bool(review)
-    kinds += [kind for kind, words in WARNINGS.items() for w in report.warnings if words in w]
+    kinds += [kind for kind in WARNED if kind in report.kinds]
     return {
         "number": number,
         "report": report,
@@ -226,7 +233,7 @@ def _notes(report, identifiers, pictures):
     notes = [f"{flag} in {text}{kept if flag == 'touching' else ''}" for flag, text in flags]
     notes += [w for w in report.warnings if identifiers or not w.startswith("skipped ")]
     if not pictures and not report.error:
-        burned_in = any(w.startswith("burned-in annotation") for w in report.warnings)
+        burned_in = BURNED_IN in report.kinds
         notes.append(f"no pictures{', because of that text' if burned_in else ' are kept with it'}")
     return notes
 

@@ -30,6 +30,9 @@ COLUMNS = ("series", "file", "reason")
 REVIEW, MASKS = "review", "masks"
 """Folders in a destination: series that `accept_ml` does not accept; masks beside the series."""
 
+OTHER_PART, MASK_OF_PATIENT, BURNED_IN = "other body part", "mask of the patient", "burned in"
+"""Kinds of warnings; the page shows the first two as flags of a series."""
+
 UNCERTAIN_BELOW = 0.9
 """Confidence below which a slice is flagged as uncertain."""
 
@@ -50,6 +53,7 @@ class Report:
     states: tuple[str, ...] = ()  # "free", "touching" or "absent" for each slice
     confidence: tuple[float, ...] = ()  # 0 to 1 for each slice; empty where the method gives none
     warnings: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()  # of warnings: `OTHER_PART` and so on
     error: str = ""  # why nothing was written
     seconds: float = 0.0  # to find the support
     version: str = __version__  # of headrest
@@ -149,10 +153,12 @@ def _read_report(path):
         fields["version"] = fields.pop("headrest")
         fields.setdefault("support_ml", fields.pop("removed_ml", 0))  # its name until 0.11.0
         slice_bytes = fields.pop("slice_bytes", None)
-        as_tuples = {key: tuple(fields[key]) for key in ("states", "confidence", "warnings")}
+        fields.setdefault("kinds", ())  # new in 0.13.0
+        names = ("states", "confidence", "warnings", "kinds")
+        as_tuples = {key: tuple(fields[key]) for key in names}
         report = Report(**{**fields, **as_tuples})
         texts: tuple = (report.source, report.error, report.folder, report.description)
-        texts += (report.options, *report.states, *report.warnings)
+        texts += (report.options, *report.states, *report.warnings, *report.kinds)
         numbers: tuple = (report.slices, report.support_ml, report.seconds, report.bound_ml or 0)
         numbers += report.confidence
         if not all(isinstance(text, str) for text in texts) or not np.isfinite(numbers).all():

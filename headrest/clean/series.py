@@ -12,8 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from headrest.clean.outputs import OUTPUTS, Result, possible_outputs, write_previews
-from headrest.clean.report import REVIEW, Report, complete_report, existing_result, save_report
+from headrest.clean.outputs import (
+    OUTPUTS,
+    Result,
+    possible_outputs,
+    why_no_pictures,
+    write_previews,
+)
+from headrest.clean.report import (
+    BURNED_IN,
+    MASK_OF_PATIENT,
+    OTHER_PART,
+    REVIEW,
+    Report,
+    complete_report,
+    existing_result,
+    save_report,
+)
 from headrest.dicom import Series, as_series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
 from headrest.dicom.header import text
@@ -246,8 +261,10 @@ def clean_with_options(
         return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
     result = _result(series, options)
     support = result.support
-    if options.mask is not None:
-        warnings += mask_warnings(support.removed, series)
+    other_part = other_anatomy(series, support.mask)
+    of_patient = [] if options.mask is None else mask_warnings(support.removed, series)
+    kinds = {OTHER_PART: other_part, MASK_OF_PATIENT: of_patient}
+    kinds[BURNED_IN] = why_no_pictures(series)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
     folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
@@ -262,7 +279,8 @@ def clean_with_options(
         bound_ml=bound_ml,
         states=support.states,
         confidence=support.confidence,
-        warnings=(*series.warnings, *other_anatomy(series, support.mask), *warnings),
+        warnings=(*series.warnings, *other_part, *warnings, *of_patient),
+        kinds=tuple(kind for kind, found in kinds.items() if found),
         seconds=round(time.monotonic() - began, 2),
     )
 

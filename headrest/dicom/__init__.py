@@ -98,7 +98,7 @@ def read_series(
         default_rescale=default_rescale,
         allow_missing=allow_missing,
     )
-    broken = [str(error) for error in contents.broken]  # their series is unknown
+    broken = [f"skipped {error}" for error in contents.broken]  # their series is unknown
     return replace(series, warnings=(*contents.warnings, *broken, *series.warnings))
 
 

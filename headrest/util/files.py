@@ -89,7 +89,7 @@ def _replace(path, name):
         os.replace(temporary, path)
         _fsync(path.parent)
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     finally:
         _delete(temporary)
 
@@ -107,7 +107,7 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise _not_written(folder, error) from error
+        raise not_written(folder, error) from error
     try:
         try:
             locked = _lock(handle)
@@ -153,7 +153,8 @@ def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _not_written(path, error):
+def not_written(path: Path, error: OSError) -> HeadrestError:
+    """The HeadrestError for a path that cannot be written."""
     return HeadrestError(f"{path}: cannot be written ({error.strerror or error})")
 
 
