@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import io
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 import headrest
 from headrest.__main__ import COMMANDS, build_parser, main
+from headrest.util import progress
 
 NAMES = [line.split()[0] for line in COMMANDS.splitlines() if line.startswith("  ")]
 
@@ -40,6 +42,21 @@ def test_refuses_an_empty_path(arguments, capsys, tmp_path, monkeypatch):
         main(["clean", *arguments])
     assert "empty" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_bars_are_for_terminals_and_a_log_gets_one_line(is_terminal, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr("sys.stderr", log := io.StringIO())
+    log.isatty = lambda: is_terminal
+    assert list(progress(range(12), "cleaning", unit="series")) == list(range(12))
+    assert ("\r" in log.getvalue()) == is_terminal
+    assert is_terminal or log.getvalue() == "cleaning: 12 series\n"
+    before = log.getvalue()
+    assert list(progress(range(2), "reading", brief=True)) == [0, 1]
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert list(progress(range(2), "in a worker")) == [0, 1]
+    assert log.getvalue() == before
 
 
 def test_help_lists_every_command_and_each_says_what_it_does(capsys):

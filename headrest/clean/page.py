@@ -30,7 +30,7 @@ from headrest.clean.report import (
     read_results,
 )
 from headrest.clean.tree import clean_tree
-from headrest.util import HeadrestError, __version__
+from headrest.util import HeadrestError, __version__, progress
 from headrest.util.files import READ_ERRORS, atomic_file
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -112,7 +112,7 @@ def write_page(
     share = max(PICTURE_BYTES // len(reports), PREVIEW_BYTES)
     rows = [
         _row(number, report, destination, identifiers, share)
-        for number, report in enumerate(tqdm(reports, "report", delay=2, unit="series"), 1)
+        for number, report in enumerate(progress(reports, "report", unit="series", brief=True), 1)
     ]
     with atomic_file(out) as temporary:
         temporary.parent.mkdir(parents=True, exist_ok=True)

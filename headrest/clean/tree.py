@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm.auto import tqdm
-
 from headrest.clean.report import (
     FAILURES,
     REPORT_FILE,
@@ -24,7 +22,7 @@ from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
 from headrest.dicom.series import is_nifti
 from headrest.segment.pretrained import load_ahead
-from headrest.util import HeadrestError, plain
+from headrest.util import HeadrestError, plain, progress
 from headrest.util.files import lock_destination
 from headrest.util.workers import check_address, run_on_cluster, run_unordered
 
@@ -164,7 +162,7 @@ def _clean_all(tasks, engine, failures, on_message):
     """Reports in the order of the tasks, each passed on as soon as it is there."""
     reports = {}
     with closing(engine(clean_one, tasks)) as done:
-        for task, report in tqdm(done, total=len(tasks), desc="cleaning", unit="series"):
+        for task, report in progress(done, "cleaning", len(tasks), unit="series"):
             report = report or Report(source=task.name, error=DIED)
             failures.note(task.files, report.error)
             reports[task.files] = report

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
-from headrest.util import HeadrestError, table
+from headrest.util import HeadrestError, progress, table
 from headrest.util.files import lock_folder, sha256
 
 REGISTRY = Path(__file__).with_name("registry")
@@ -162,7 +160,7 @@ def _download(name, files):
     from requests.exceptions import HTTPError, RequestException
 
     pooch.get_logger().setLevel("WARNING")  # the progress bar replaces one line per file
-    for file in tqdm(files.registry, desc=f"fetching {name}", unit="file"):
+    for file in progress(files.registry, f"fetching {name}", unit="file"):
         try:
             files.fetch(file)
         except HTTPError as error:

@@ -12,7 +12,6 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from headrest.dicom import pixels
 from headrest.dicom.find import FolderContents, find_series
@@ -23,7 +22,7 @@ from headrest.dicom.nifti import read_nifti
 from headrest.dicom.segmentation import write_segmentation
 from headrest.dicom.series import CALL, Series, SeriesFiles, is_nifti, series_from_array
 from headrest.dicom.write import write_derived_series
-from headrest.util import HeadrestError, counted
+from headrest.util import HeadrestError, counted, progress
 
 __all__ = [
     "FolderContents",
@@ -180,7 +179,7 @@ def _read_slices(series_files, default_rescale, allow_missing):
     images = defaultdict(list)
     for path, frame in zip_longest(series_files.files, series_files.frames, fillvalue=0):
         images[path].append(frame)
-    for path, frames in tqdm(images.items(), desc="reading", unit="file", delay=2, leave=False):
+    for path, frames in progress(images.items(), "reading", unit="file", brief=True):
         try:
             slices += _read_file(path, frames, default_rescale)
         except HeadrestError as error:

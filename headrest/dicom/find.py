@@ -13,7 +13,6 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
-from tqdm.auto import tqdm
 
 from headrest.dicom.frames import FRAME_KEYWORDS, frame_count, single_frames
 from headrest.dicom.geometry import IMAGE_KEYWORDS, describe_image, is_axial
@@ -22,7 +21,7 @@ from headrest.dicom.pixels import CT_KEYWORDS, identify_ct
 from headrest.dicom.series import MAX_SHOWN, SeriesFiles, is_nifti
 from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
 from headrest.dicom.write import DERIVATION
-from headrest.util import HeadrestError, plain
+from headrest.util import HeadrestError, plain, progress
 
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 """Values of Image Type (0008,0008) of images that are no slice."""
@@ -77,7 +76,7 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     if not os.path.exists(folder):
         raise HeadrestError(f"{folder}: there is no such folder or file")
     found = _Found(Path(folder))
-    for path in tqdm(_walk(found), desc="searching", unit="file", delay=2, leave=False):
+    for path in progress(_walk(found), "searching", unit="file", brief=True):
         found.add(path)
     damaged, series = _assign_damaged(found), []
     for uid, images in found.images.items():

@@ -14,7 +14,6 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DSfloat
-from tqdm.auto import tqdm
 
 from headrest.dicom.codecs import output_syntax, set_pixels
 from headrest.dicom.frames import frame_source
@@ -23,7 +22,7 @@ from headrest.dicom.mask import one_label
 from headrest.dicom.nifti import encode_like_source
 from headrest.dicom.series import Series, check_shape
 from headrest.hounsfield import AIR
-from headrest.util import HeadrestError, __version__
+from headrest.util import HeadrestError, __version__, progress
 from headrest.util.files import atomic_folder
 
 IMPLEMENTATION_UID = generate_uid(entropy_srcs=["headrest"])
@@ -113,8 +112,7 @@ def write_derived_series(
         if series.image is not None:
             stored = np.stack([_filled(series, removed, i) for i in range(len(series))])
             (temporary / CLEANED_IMAGE).write_bytes(encode_like_source(series, stored))
-        rows = tqdm(range(len(series.headers)), "writing", unit="slice", delay=2, leave=False)
-        for i in rows:
+        for i in progress(range(len(series.headers)), "writing", brief=True):
             with named_errors(f"{folder}: slice {i + 1}", "makes no DICOM", passed=(OSError,)):
                 derived = _derive(series, i, made_of, now)
                 _describe_derivation(derived, series, i, parameters, now)

@@ -7,11 +7,10 @@ support, in ml. `calibrate` makes the bound of `headrest.segment.bound`.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from headrest.dicom.series import Series, series_from_array
 from headrest.hounsfield import FLOOR, PATIENT, SUPPORT
@@ -20,6 +19,7 @@ from headrest.segment import bound
 from headrest.segment.morphology import dilate
 from headrest.segment.pretrained import WEIGHTS, weights_hash
 from headrest.segment.support import Support, find_support
+from headrest.util import progress
 from headrest.util.files import atomic_file
 from headrest.util.workers import run_ordered
 
@@ -120,12 +120,12 @@ def calibration_study(seed: int, slices: int = SLICES) -> Study:
     return render(parameters)
 
 
-def measure_seeds(seeds: Iterable[int], jobs: int = 1) -> list[dict[str, Any]]:
+def measure_seeds(seeds: Sequence[int], jobs: int = 1) -> list[dict[str, Any]]:
     """Measure the study of each seed by `measure_series`, rendered in `jobs` processes."""
-    studies = run_ordered(calibration_study, list(seeds), jobs)
+    studies = run_ordered(calibration_study, seeds, jobs)
     return [
         measure_series(series_from_array(np.maximum(s.hu, FLOOR), s.spacing_mm), s.labels)
-        for s in tqdm(studies, unit="series")
+        for s in progress(studies, "measuring", len(seeds), unit="series")
     ]
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from tqdm.auto import tqdm
 
 from headrest.phantom.chest_limbs import limb_center
 from headrest.phantom.ranges import LIVING
 from headrest.phantom.study import Study, render, sample_parameters, synthesize
 from headrest.phantom.supports import CATALOGUE as _CATALOGUE
-from headrest.util import HeadrestError
+from headrest.util import HeadrestError, progress
 from headrest.util.files import atomic_folder, read_arrays
 from headrest.util.workers import run_ordered
 
@@ -161,7 +160,7 @@ def synthesize_patients(
     """
     work = partial(_write_patient, folder=Path(folder), options=options)
     results = run_ordered(work, range(seed, seed + patients), jobs)
-    return list(tqdm(results, total=patients, desc="patients", unit="patient"))
+    return list(progress(results, "synthetic patients", patients, unit="patient"))
 
 
 def _write_patient(seed, folder, options):

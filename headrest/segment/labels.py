@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
-from tqdm.auto import tqdm
 
 from headrest.hounsfield import (
     AIR_LIKE_HU,
@@ -41,7 +40,7 @@ from headrest.segment.morphology import (
     largest_component,
     open_mask,
 )
-from headrest.util import HeadrestError
+from headrest.util import HeadrestError, progress
 
 CORE_MM = 10.0
 """Parts of a patient component at least this thick are certainly patient."""
@@ -135,8 +134,7 @@ def label_series(
     >>> [label.state for label in label_series(hu, (5.0, 2.0, 2.0))]
     ['free', 'absent']
     """
-    progress = tqdm(hu, desc="labelling", unit="slice", delay=2, leave=False)
-    found = [_analyse(one, spacing_mm[1:], k) for one in progress]
+    found = [_analyse(one, spacing_mm[1:], k) for one in progress(hu, "labelling", brief=True)]
     if use_neighbours and len(found) > 1:
         found = _compare_neighbours(found, spacing_mm[1:])
     return [_label(one, analysis) for one, analysis in zip(hu, found)]

@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import ndimage
-from tqdm.auto import tqdm
 
 from headrest.hounsfield import DENSE_HU, FLOOR, VISIBLE_HU, scale
-from headrest.util import HeadrestError
+from headrest.util import HeadrestError, progress
 
 Network = Callable[[np.ndarray], np.ndarray]
 """Scaled slices, float32 (n, rows, columns) -> probabilities of support and patient, float32 (n, 2,
@@ -90,8 +89,7 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
 def _in_threads(work, slices, at_once, description):
     with ThreadPoolExecutor(max(at_once, 1)) as pool:
         results = pool.map(work, slices)
-        bar = tqdm(results, description, len(slices), unit="slice", delay=2, leave=False)
-        return list(bar)
+        return list(progress(results, description, len(slices), brief=True))
 
 
 def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:

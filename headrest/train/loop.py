@@ -1,5 +1,6 @@
 """Train a network epoch by epoch; a run continues where it was interrupted."""
 
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from headrest.evaluate.metrics import evaluate_slices, slice_probability
 from headrest.hounsfield import DENSE_HU, DENSE_LABEL, SUPPORT, crop, fit_to_matrix, scale
@@ -20,7 +20,7 @@ from headrest.train.batches import Batches, split_patients
 from headrest.train.checkpoints import Checkpoint, Settings, load_checkpoint
 from headrest.train.dataset import TrainingSet
 from headrest.train.losses import LOSSES, OPTIMIZERS
-from headrest.util import HeadrestError
+from headrest.util import HeadrestError, progress
 from headrest.util.backend import keras
 from headrest.util.files import lock_folder
 
@@ -79,11 +79,15 @@ def train(
         session = _Session(data, Path(run), Settings(**settings))
         history, epochs = session.restore(resume), session.settings.epochs
         steps = len(session.batches)
-        with tqdm(total=steps * epochs, initial=steps * len(history), unit="step") as bar:
+        begun = steps * len(history)
+        with progress(None, "training", steps * epochs, unit="step", initial=begun) as bar:
             while len(history) < epochs:
                 bar.set_description(f"epoch {len(history) + 1}/{epochs}")
                 session.run_epoch(bar)
-                bar.set_postfix({key: f"{history[-1][key]:.3f}" for key in ("loss", "dice")})
+                figures = f"loss {history[-1]['loss']:.3f}, Dice {history[-1]['dice']:.3f}"
+                bar.set_postfix_str(figures)
+                if bar.disable:  # a line for the log
+                    print(f"epoch {len(history)}/{epochs}: {figures}", file=sys.stderr)
                 if on_epoch:
                     on_epoch(history)
     return history

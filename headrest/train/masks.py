@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom import dcmread
-from tqdm.auto import tqdm
 
 from headrest.clean.report import REPORT_FILE
 from headrest.dicom import Series, SeriesFiles, find_series, load_series
@@ -21,7 +20,7 @@ from headrest.phantom import synthesize
 from headrest.segment.morphology import partial_volume_boundary
 from headrest.train.dataset import LabelledStudy, as_labels, write_training_set
 from headrest.train.synthetic import SyntheticPatient
-from headrest.util import HeadrestError, counted
+from headrest.util import HeadrestError, counted, progress
 
 ENDINGS = re.compile(r"(\.nii|\.nii\.gz|\.npz|\.dcm)$", re.IGNORECASE)
 
@@ -182,7 +181,7 @@ def _mask_keys(path, folder) -> Iterator[str]:
 
 def _studies(pairs, name, matrix, on_message):
     patients: dict[Any, str] = {}
-    for scan, path in tqdm(pairs.items(), "scans", unit="scan"):
+    for scan, path in progress(pairs.items(), "scans", unit="scan"):
         series = load_series(scan.files)
         labels = _without_boundary(label_values(read_labels(path, series), path), series)
         patient = patients.setdefault(_patient(scan, series), f"patient-{len(patients) + 1}")
@@ -207,7 +206,7 @@ def _without_boundary(labels, series):
 
 def _synthesize(patients, name, matrix):
     seeds = range(FIRST_SEED, FIRST_SEED + patients)
-    for seed in tqdm(seeds, "synthetic patients", unit="patient"):
+    for seed in progress(seeds, "synthetic patients", unit="patient"):
         study = synthesize(seed, matrix=matrix, slices=1)
         yield LabelledStudy(SyntheticPatient(seed).name, study.hu, {name: study.labels})
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from headrest.hounsfield import FLOOR
 from headrest.phantom import LIVING, Study, limb_center, sample_parameters, synthesize
@@ -26,7 +25,7 @@ from headrest.train.dataset import (
     slice_states,
     write_training_set,
 )
-from headrest.util import HeadrestError, __version__, machine
+from headrest.util import HeadrestError, __version__, machine, progress
 from headrest.util.files import atomic_file, lock_folder, read_arrays
 from headrest.util.workers import run_ordered, run_unordered
 
@@ -99,7 +98,7 @@ def synthetic_studies(
     ('synthetic-3', (2, 256, 256), ['kmeans', 'truth'])
     """
     studies = run_ordered(partial(_label, options=options), range(seed, seed + patients), jobs)
-    yield from tqdm(studies, "synthetic patients", patients, unit="patient")
+    yield from progress(studies, "synthetic patients", patients, unit="patient")
 
 
 def _label(seed, options):
@@ -152,8 +151,8 @@ def _check_same_patients(path, patients, matrix):
 def _render_missing(files, patients, jobs, matrix):
     missing = [one for one in zip(files, patients) if not one[0].exists()]
     done = run_unordered(partial(_render, matrix=matrix), missing, jobs)
-    bar = {"total": len(files), "initial": len(files) - len(missing), "unit": "patient"}
-    for (file, _), success in tqdm(done, "synthetic patients", **bar):
+    bar = {"unit": "patient", "initial": len(files) - len(missing)}
+    for (file, _), success in progress(done, "synthetic patients", len(files), **bar):
         if not success:
             raise HeadrestError(f"{file.stem}: two processes died while rendering it")
 

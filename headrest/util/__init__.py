@@ -7,13 +7,16 @@ colour-blind people: M. Okabe and K. Ito, Color Universal Design, 2008.
 import importlib.util
 import os
 import platform
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 __version__ = "0.12.0"
 
@@ -57,13 +60,35 @@ def counted(n: int, noun: str) -> str:
     >>> counted(1, "slice"), counted(2, "slice")
     ('1 slice', '2 slices')
     """
-    return f"{n} {noun}{'s' * (n != 1)}"
+    return f"{n} {noun}{'s' * (n != 1 and noun != 'series')}"
 
 
 def require(package: str, advice: str = "") -> None:
     """Raise HeadrestError with the line for pip, and the advice, if a package is not installed."""
     if importlib.util.find_spec(package) is None:
         raise HeadrestError(f"{package} is not installed: pip install {package}{advice}")
+
+
+def progress(
+    items: Iterable | None,
+    description: str,
+    total: int | None = None,
+    unit: str = "slice",
+    initial: int = 0,
+    brief: bool = False,
+) -> Any:
+    """Progress bar of tqdm over items: in a terminal and in Jupyter. In a log it is one line.
+
+    `brief` work has a bar only while it lasts, after two seconds, and no line. Nothing is shown
+    where TQDM_DISABLE is set in the environment, as in worker processes.
+    """
+    off = bool(os.environ.get("TQDM_DISABLE"))
+    disable = off if off or "ipykernel" in sys.modules else None  # None: where it is no terminal
+    style: dict = {"delay": 2, "leave": False} if brief else {}
+    bar = tqdm(items, description, total, initial=initial, unit=unit, disable=disable, **style)
+    if bar.disable and not (off or brief):
+        print(f"{description}: {counted(bar.total - initial, unit)}", file=sys.stderr)
+    return bar
 
 
 def table(columns: Mapping[str, Iterable], digits: int = 1) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from functools import cache, partial, partialmethod
+from functools import cache, partial
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any
@@ -74,7 +74,7 @@ def run_ordered(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> 
 def configure_worker(threads: int) -> None:
     """Switch off progress bars in this process, and limit its threads."""
     tqdm.set_lock(threading.RLock())  # the default lock of several processes outlives a kill
-    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+    os.environ["TQDM_DISABLE"] = "1"
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(threads))
 
