@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, reduce
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +84,8 @@ def write_previews(folder: Path, result: Result, flags: Mapping[str, Sequence[in
         return
     large = (flags["uncertain"], flags["touching"])
     numbers = choose_slices(len(series), large, flags["nothing found"])
-    box = _box((series.hu[n - 1] > DENSE_HU) | removed[n - 1] for n in numbers)
+    shown = np.array(numbers) - 1
+    box = bounding_box(((series.hu[shown] > DENSE_HU) | removed[shown]).any(0), MARGIN)
     (folder / PREVIEW_FOLDER).mkdir()
     for n in numbers:
         side = LARGE if any(n in group for group in large) else SMALL
@@ -122,17 +123,8 @@ def _spread(numbers, count):
     return [numbers[int((k + 0.5) * len(numbers) / count)] for k in range(count)]
 
 
-def _box(masks):
-    """Rows and columns, with a margin, in which any of these has anything."""
-    return bounding_box(reduce(np.logical_or, masks), MARGIN)
-
-
 def triptych(
-    hu: np.ndarray,
-    removed: np.ndarray,
-    patient: np.ndarray,
-    spacing_mm: Sequence[float],
-    side: int,
+    hu: np.ndarray, removed: np.ndarray, patient: np.ndarray, spacing_mm: Sequence[float], side: int
 ) -> Image.Image:
     """Render a slice (rows, columns) before, with the masks and after, side by side.
 
@@ -140,26 +132,26 @@ def triptych(
     """
     size_mm = np.multiply(hu.shape, spacing_mm)
     height, width = np.maximum(np.rint(side * size_mm / size_mm.max()), 1).astype(int).tolist()
-    before, after = (_grey(one, (width, height)) for one in (hu, np.where(removed, AIR, hu)))
+    size, lanczos, mean = (width, height), Image.Resampling.LANCZOS, Image.Resampling.BOX
+    before, after = (
+        _grey(one).resize(size, lanczos).convert("RGB") for one in (hu, np.where(removed, AIR, hu))
+    )
     marked = before
-    for mask, color in ((outline(patient), PATIENT_COLOR), (removed, SUPPORT_COLOR)):
-        share = Image.fromarray((200 * mask).astype(np.uint8))
-        share = share.resize(before.size, Image.Resampling.BOX)
-        marked = Image.composite(Image.new("RGB", before.size, color), marked, share)
+    for mask, color in ((_outline(patient), PATIENT_COLOR), (removed, SUPPORT_COLOR)):
+        share = Image.fromarray((200 * mask).astype(np.uint8)).resize(size, mean)
+        marked = Image.composite(Image.new("RGB", size, color), marked, share)
     picture = Image.new("RGB", (3 * width + 2 * GAP, height))
     for i, one in enumerate((before, marked, after)):
         picture.paste(one, (i * (width + GAP), 0))
     return picture
 
 
-def outline(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a bool mask (rows, columns) with a neighbour that is not of it."""
+def _outline(mask):
     return mask & ~binary_erosion(mask)
 
 
-def _grey(hu, size):
-    grey = Image.fromarray(np.uint8(255 * window(hu, *WIDE)))
-    return grey.resize(size, Image.Resampling.LANCZOS).convert("RGB")
+def _grey(hu):
+    return Image.fromarray(np.uint8(255 * window(hu, *WIDE)))
 
 
 def encode_preview(picture: Image.Image) -> bytes:
@@ -179,20 +171,19 @@ def write_slices(result: Result, path: Path) -> None:
     patient, and 0001-after.png covers the filled voxels in black.
     """
     series, removed, patient = result.series, result.filled, result.support.patient
-    box = _box((hu > DENSE_HU) | mask for hu, mask in zip(series.hu, removed))
+    box = bounding_box(((series.hu > DENSE_HU) | removed).any(0), MARGIN)
     step = -(-max(series.hu[0][box].shape) // STEP_SIDE)
     box = tuple(slice(one.start, one.stop, step) for one in box)
     with atomic_file(path) as temporary, ZipFile(temporary, "w") as file:
         for n, (hu, filled, inside) in enumerate(zip(series.hu, removed, patient), 1):
             hu, filled, inside = hu[box], filled[box], inside[box]
-            before = Image.fromarray(np.uint8(255 * window(hu, *WIDE)))
-            lines = np.where(outline(filled), 1, 2 * outline(inside)).astype(np.uint8)
-            after = filled.astype(np.uint8)
-            pictures = {"": before, "-masks": _layer(lines), "-after": _layer(3 * after)}
-            for name, picture in pictures.items():
-                coded, kind = io.BytesIO(), "PNG" if name else "JPEG"
-                picture.save(coded, kind, quality=60)
-                file.writestr(f"{n:04d}{name}.{'png' if name else 'jpg'}", coded.getvalue())
+            lines = np.where(_outline(filled), 1, 2 * _outline(inside)).astype(np.uint8)
+            after = 3 * filled.astype(np.uint8)
+            pictures = {".jpg": _grey(hu), "-masks.png": _layer(lines), "-after.png": _layer(after)}
+            for ending, picture in pictures.items():
+                coded = io.BytesIO()
+                picture.save(coded, "PNG" if ending.endswith("png") else "JPEG", quality=60)
+                file.writestr(f"{n:04d}{ending}", coded.getvalue())
 
 
 def _layer(values):
@@ -207,9 +198,9 @@ def _layer(values):
 class Output(NamedTuple):
     """A file that is written with the slices on request.
 
-    `file` is its path below the folder of the series; with {}, the name of that folder, beside it:
-    no DICOM but the slices lies in the folder, so that every reader finds one CT series there.
-    `why_not` says why a series cannot have it, or is empty; `write` writes all of it or nothing.
+    `file` is its path below the folder of the series; with {}, the name of that folder, beside it,
+    so that every reader finds one CT series in the folder. `why_not` says why a series cannot have
+    it, or is empty; `write` writes all of it or nothing.
     """
 
     file: str
@@ -258,11 +249,9 @@ def _write_segmentation(series, labels, path, parameters, kind="BINARY"):
     segmentation.write_segmentation(series, labels, path, parameters, family, kind)
 
 
-_write_labelmap = partial(_write_segmentation, kind="LABELMAP")
-
 OUTPUTS = {
     "segmentation": [_masks("segmentation", "pydicom", _write_segmentation)],
-    "labelmap": [_masks("labelmap", "pydicom", _write_labelmap)],
+    "labelmap": [_masks("labelmap", "pydicom", partial(_write_segmentation, kind="LABELMAP"))],
     "structures": [_masks("structures", "contourpy", write_structures)],
     "nifti": [_nifti("headrest", "labels"), _nifti("cleaned", "hu")],
     "nifti_resample": [_nifti("headrest", "labels", True), _nifti("cleaned", "hu", True)],
@@ -291,12 +280,13 @@ def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], li
     outputs = [output for name in dict.fromkeys(names) for output in OUTPUTS[name]]
     if series.image is not None:  # `write_derived_series` keeps the header of its source
         outputs.remove(OUTPUTS["nifti"][1])
-    reasons = {output: output.why_not(series) for output in outputs}
-    for output, reason in reasons.items():
-        if reason:
+    possible = []
+    for output in outputs:
+        if reason := output.why_not(series):
             file = output.file.replace("masks/{}-", "").replace(".dcm", "")
             warnings.append(f"no {file}: {reason}")
-    possible = [output for output in outputs if not reasons[output]]
+        else:
+            possible.append(output)
     sheared = [output.file for output in possible if output.why_not is why_no_nifti]
     if sheared and series.headers and is_sheared(series):
         warnings.append(

@@ -25,7 +25,7 @@ REPORT_FILE = "cleaning.json"
 MANIFEST, FAILURES = "manifest", "failures.csv"
 
 COLUMNS = ("series", "file", "reason")
-"""Of the table of failures."""
+"""Of the table of failures; a series is named by `series_hash`."""
 
 REVIEW, MASKS = "review", "masks"
 """Folders in a destination: series that `accept_ml` does not accept; masks beside the series."""
@@ -41,15 +41,14 @@ UNCERTAIN_BELOW = 0.9
 class Report:
     """The outcome of cleaning one series."""
 
-    source: str  # folder of the series below the source
+    source: str = ""  # folder of the series below the source
     folder: str = ""  # path of the folder below the destination; empty where nothing was written
     description: str = ""  # Series Description (0008,103E) of the source
     method: str = ""
     options: str = ""  # how voxels were chosen and slices written, with the hash of the weights
     slices: int = 0
     support_ml: float = 0.0  # that is removed, without its partial-volume boundary
-    bound_ml: float | None = None  # most patient removed in 95 % of synthetic series like this, or
-    # None; see `headrest.segment.bound`
+    bound_ml: float | None = None  # most patient removed, see `headrest.segment.bound`
     states: tuple[str, ...] = ()  # "free", "touching" or "absent" for each slice
     confidence: tuple[float, ...] = ()  # 0 to 1 for each slice; empty where the method gives none
     warnings: tuple[str, ...] = ()
@@ -123,16 +122,15 @@ def _slice_bytes(folder):
 def existing_result(
     destination: str | Path, name: str, accept: Callable[[float | None], bool]
 ) -> Report | None:
-    """Read the report of the complete result of a series, in the destination or below `REVIEW`; it
-    is moved first if `accept`, for its bound, says that it belongs to the other place."""
+    """Read the report of the complete result of a series, in the destination or below `REVIEW`,
+    after moving it to the place where, by its bound, `accept` wants it."""
     places = (Path(destination), Path(destination, REVIEW))
     for place in places:
         if report := complete_report(place / name):
             right = places[not accept(report.bound_ml)]
             if right != place:
                 _move(place, right, name)
-            folder = (right / name).relative_to(destination).as_posix()
-            return replace(report, folder=folder)
+            return replace(report, folder=(right / name).relative_to(destination).as_posix())
     return None
 
 
@@ -143,20 +141,19 @@ def _move(place, right, name):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
     except OSError as error:
-        reason = f"cannot be moved to {right} ({error.strerror})"
-        raise HeadrestError(f"{place / name}: {reason}") from error
+        where = f"{place / name}: cannot be moved to {right}"
+        raise HeadrestError(f"{where} ({error.strerror})") from error
 
 
 def _read_report(path):
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = {"kinds": [], **json.loads(path.read_text(encoding="utf-8"))}  # until 0.12.0 none
         fields["version"] = fields.pop("headrest")
         fields.setdefault("support_ml", fields.pop("removed_ml", 0))  # its name until 0.11.0
         slice_bytes = fields.pop("slice_bytes", None)
-        fields.setdefault("kinds", ())  # new in 0.13.0
-        names = ("states", "confidence", "warnings", "kinds")
-        as_tuples = {key: tuple(fields[key]) for key in names}
-        report = Report(**{**fields, **as_tuples})
+        for key in ("states", "confidence", "warnings", "kinds"):
+            fields[key] = tuple(fields[key])
+        report = Report(**fields)
         texts: tuple = (report.source, report.error, report.folder, report.description)
         texts += (report.options, *report.states, *report.warnings, *report.kinds)
         numbers: tuple = (report.slices, report.support_ml, report.seconds, report.bound_ml or 0)
@@ -169,12 +166,9 @@ def _read_report(path):
 
 
 class Failures:
-    """Table of failures, written atomically whenever it changes.
-
-    One row per series, until it is cleaned: a hash of its Series Instance UID, the file or folder,
-    the reason; and one for each file that belongs to no series. An empty table leaves no file.
-    Raises HeadrestError where a file of that name is something else.
-    """
+    """Table of failures: `COLUMNS` of each series, until it is cleaned, and of each file that
+    belongs to none. An empty table leaves no file. Raises HeadrestError where a file of that name
+    is something else."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -222,18 +216,19 @@ def read_results(destination: str | Path) -> list[Report]:
     """Read all that is known of the series of a destination: failures first, then by source. A
     damaged report, or table of failures, has its reason in `error`."""
     reports = []
-    places = (Path(destination), Path(destination, REVIEW))
-    for path in (path for place in places for path in place.glob(f"[!.]*/{REPORT_FILE}")):
-        folder = path.parent.relative_to(destination).as_posix()
-        try:
-            reports.append(replace(_read_report(path)[0], folder=folder))
-        except HeadrestError as error:
-            reports.append(Report(source="", folder=folder, error=str(error)))
+    for pattern in (f"[!.]*/{REPORT_FILE}", f"{REVIEW}/[!.]*/{REPORT_FILE}"):
+        for path in Path(destination).glob(pattern):
+            try:
+                report = _read_report(path)[0]
+            except HeadrestError as error:
+                report = Report(error=str(error))
+            folder = path.parent.relative_to(destination).as_posix()
+            reports.append(replace(report, folder=folder))
     reports.sort(key=lambda report: (report.source, report.folder))
     try:
         rows = Failures(Path(destination, FAILURES)).rows.values()
     except HeadrestError as error:
-        return [Report(source="", error=str(error)), *reports]
+        return [Report(error=str(error)), *reports]
     return [*(Report(source=file, error=reason) for _, file, reason in rows), *reports]
 
 
@@ -244,14 +239,11 @@ def write_manifest(destination: str | Path) -> None:
     with atomic_file(Path(destination, f"{MANIFEST}.json")) as temporary:
         temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
     cells = ([_cell(value) for value in row.values()] for row in rows)
-    _write_csv(Path(destination, f"{MANIFEST}.csv"), [manifest_row(Report(source="")), *cells])
+    _write_csv(Path(destination, f"{MANIFEST}.csv"), [manifest_row(Report()), *cells])
 
 
 def _write_csv(path, rows):
-    with (
-        atomic_file(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
 
 
