@@ -19,16 +19,7 @@ from pydicom import dcmread
 from tqdm.auto import tqdm
 
 from headrest.clean.outputs import PREVIEW_BYTES, PREVIEW_FOLDER, SLICE_PICTURES
-from headrest.clean.report import (
-    BURNED_IN,
-    MASK_OF_PATIENT,
-    OTHER_PART,
-    REVIEW,
-    Report,
-    file_and_reason,
-    ranges,
-    read_results,
-)
+from headrest.clean.report import REVIEW, Report, file_and_reason, ranges, read_results
 from headrest.clean.tree import clean_tree
 from headrest.util import HeadrestError, __version__, progress
 from headrest.util.files import READ_ERRORS, atomic_file
@@ -38,7 +29,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_BYTES = 14_000_000
 """Of all pictures of a page, before base64 adds a third: a browser opens it at once."""
 
-WARNED = (OTHER_PART, MASK_OF_PATIENT)
+WARNED = ("other body part", "mask of the patient")
 FLAGS = ("flagged", "touching", "uncertain", "nothing found", *WARNED, REVIEW, "failed")
 """Flags by which the series of a page can be filtered."""
 
@@ -233,7 +224,7 @@ def _notes(report, identifiers, pictures):
     notes = [f"{flag} in {text}{kept if flag == 'touching' else ''}" for flag, text in flags]
     notes += [w for w in report.warnings if identifiers or not w.startswith("skipped ")]
     if not pictures and not report.error:
-        burned_in = BURNED_IN in report.kinds
+        burned_in = "burned in" in report.kinds
         notes.append(f"no pictures{', because of that text' if burned_in else ' are kept with it'}")
     return notes
 

@@ -30,9 +30,6 @@ COLUMNS = ("series", "file", "reason")
 REVIEW, MASKS = "review", "masks"
 """Folders in a destination: series that `accept_ml` does not accept; masks beside the series."""
 
-OTHER_PART, MASK_OF_PATIENT, BURNED_IN = "other body part", "mask of the patient", "burned in"
-"""Kinds of warnings; the page shows the first two as flags of a series."""
-
 UNCERTAIN_BELOW = 0.9
 """Confidence below which a slice is flagged as uncertain."""
 
@@ -52,7 +49,7 @@ class Report:
     states: tuple[str, ...] = ()  # "free", "touching" or "absent" for each slice
     confidence: tuple[float, ...] = ()  # 0 to 1 for each slice; empty where the method gives none
     warnings: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()  # of warnings: `OTHER_PART` and so on
+    kinds: tuple[str, ...] = ()  # of these: "other body part", "mask of the patient", "burned in"
     error: str = ""  # why nothing was written
     seconds: float = 0.0  # to find the support
     version: str = __version__  # of headrest

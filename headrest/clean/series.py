@@ -6,7 +6,6 @@ import re
 import shutil
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,7 @@ from headrest.clean.outputs import (
     why_no_pictures,
     write_previews,
 )
-from headrest.clean.report import (
-    BURNED_IN,
-    MASK_OF_PATIENT,
-    OTHER_PART,
-    REVIEW,
-    Report,
-    complete_report,
-    existing_result,
-    save_report,
-)
+from headrest.clean.report import REVIEW, Report, complete_report, existing_result, save_report
 from headrest.dicom import Series, as_series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
 from headrest.dicom.header import text
@@ -263,8 +253,8 @@ def clean_with_options(
     support = result.support
     other_part = other_anatomy(series, support.mask)
     of_patient = [] if options.mask is None else mask_warnings(support.removed, series)
-    kinds = {OTHER_PART: other_part, MASK_OF_PATIENT: of_patient}
-    kinds[BURNED_IN] = why_no_pictures(series)
+    kinds: dict[str, Any] = {"other body part": other_part, "mask of the patient": of_patient}
+    kinds["burned in"] = why_no_pictures(series)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
     folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
@@ -319,10 +309,8 @@ def _delete_incomplete(folder):
         return
     others = [path.name for path in folder.glob("*") if not OWN_NAMES.fullmatch(path.name)]
     if others:
-        raise HeadrestError(
-            f"{folder}: slices are missing, and it cannot be made again because it holds "
-            f"{plain(others[0])}; move the folder away"
-        )
+        what = f"slices are missing, but it holds {plain(others[0])}"
+        raise HeadrestError(f"{folder}: {what}; move the folder away to clean again")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -331,7 +319,7 @@ def _compromises(series, compress):
     syntaxes = [header.file_meta.TransferSyntaxUID for header in series.headers if compress]
     names = sorted(left_uncompressed(syntaxes))
     warnings = [f"left uncompressed: {name} cannot be written" for name in names]
-    for hu, slope in zip(map(partial(fill_hu, series), range(len(series))), series.slopes):
-        if abs(hu - AIR) > abs(slope):
+    for i, slope in enumerate(series.slopes):
+        if abs((hu := fill_hu(series, i)) - AIR) > abs(slope):
             return [*warnings, f"the fill value reads as {hu:.0f} HU: -1000 cannot be stored"]
     return warnings

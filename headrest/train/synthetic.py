@@ -151,8 +151,8 @@ def _check_same_patients(path, patients, matrix):
 def _render_missing(files, patients, jobs, matrix):
     missing = [one for one in zip(files, patients) if not one[0].exists()]
     done = run_unordered(partial(_render, matrix=matrix), missing, jobs)
-    bar = {"unit": "patient", "initial": len(files) - len(missing)}
-    for (file, _), success in progress(done, "synthetic patients", len(files), **bar):
+    there = len(files) - len(missing)
+    for (file, _), success in progress(done, "synthetic patients", len(files), "patient", there):
         if not success:
             raise HeadrestError(f"{file.stem}: two processes died while rendering it")
 
