@@ -20,15 +20,12 @@ from headrest.segment.morphology import ABSENT, TOUCHING
 from headrest.util import HeadrestError, __version__, counted, plain
 from headrest.util.files import atomic_file
 
-REPORT_FILE = "cleaning.json"
-
-MANIFEST, FAILURES = "manifest", "failures.csv"
+REPORT_FILE, MANIFEST, FAILURES = "cleaning.json", "manifest", "failures.csv"
 
 COLUMNS = ("series", "file", "reason")
-"""Of the table of failures; a series is named by `series_hash`."""
 
-REVIEW, MASKS = "review", "masks"
-"""Folders in a destination: series that `accept_ml` does not accept; masks beside the series."""
+REVIEW = "review"
+"""Folder in a destination, of series that `accept_ml` does not accept."""
 
 UNCERTAIN_BELOW = 0.9
 """Confidence below which a slice is flagged as uncertain."""
@@ -133,7 +130,7 @@ def existing_result(
 
 def _move(place, right, name):
     try:
-        for path in (*place.glob(f"{MASKS}/{name}-*.dcm"), place / name):
+        for path in (*place.glob(f"masks/{name}-*.dcm"), place / name):
             target = right / path.relative_to(place)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
@@ -163,13 +160,22 @@ def _read_report(path):
 
 
 class Failures:
-    """Table of failures: `COLUMNS` of each series, until it is cleaned, and of each file that
-    belongs to none. An empty table leaves no file. Raises HeadrestError where a file of that name
-    is something else."""
+    """Table of failures: `series_hash`, file and reason of each series, until it is cleaned, and of
+    each file that belongs to none. An empty table leaves no file. Raises HeadrestError where a file
+    of that name is something else."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.rows = _read_failures(self.path) if self.path.exists() else {}
+        self.path, self.rows = Path(path), {}
+        if not self.path.exists():
+            return
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                columns, *rows = csv.reader(file)
+                if tuple(columns) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+                    raise ValueError
+        except (OSError, ValueError, csv.Error) as error:
+            raise HeadrestError(f"{path}: no table of failures; move it away") from error
+        self.rows = {row[0] or row[1]: tuple(row) for row in rows}
 
     def begin(
         self, source: Path, series: Iterable[SeriesFiles], broken: Iterable[HeadrestError]
@@ -193,7 +199,11 @@ class Failures:
         key, before = series_hash(files), dict(self.rows)
         self.rows.pop(key, None)
         if error:
-            self.rows[key] = (key, *_named_file(files, error))
+            file, reason = file_and_reason(error)
+            damaged = (file_and_reason(message)[0] for message in files.damaged)
+            if file not in {*map(plain, files.files), *damaged}:
+                file, reason = str(files.files[0].parent), error
+            self.rows[key] = (key, plain(os.path.abspath(file)), reason)
         if self.rows != before:
             with suppress(HeadrestError):  # another program has it open (Windows): write it later
                 self.write()
@@ -287,23 +297,3 @@ def file_and_reason(error: str) -> tuple[str, str]:
     there = [end for end in ends if os.path.lexists(error[:end])]
     end = max(there, default=ends[0] if ends else None)
     return ("", error) if end is None else (error[:end], error[end + 2 :])
-
-
-def _named_file(files, error):
-    """The file of the series that an error names, or their folder; and the reason."""
-    file, reason = file_and_reason(error)
-    damaged = (file_and_reason(message)[0] for message in files.damaged)
-    if file not in {*map(plain, files.files), *damaged}:
-        file, reason = files.files[0].parent, error
-    return plain(os.path.abspath(file)), reason
-
-
-def _read_failures(path):
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            columns, *rows = csv.reader(file)
-            if tuple(columns) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
-                raise ValueError
-    except (OSError, ValueError, csv.Error) as error:
-        raise HeadrestError(f"{path}: no table of failures; move it away") from error
-    return {row[0] or row[1]: tuple(row) for row in rows}

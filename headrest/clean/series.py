@@ -11,13 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headrest.clean.outputs import (
-    OUTPUTS,
-    Result,
-    possible_outputs,
-    why_no_pictures,
-    write_previews,
-)
+from headrest.clean import outputs
 from headrest.clean.report import REVIEW, Report, complete_report, existing_result, save_report
 from headrest.dicom import Series, as_series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
@@ -55,23 +49,20 @@ class CleanOptions:
     weights : str, optional, a network that `headrest export` wrote, not the pretrained one.
     provider : str, optional; of ONNX Runtime, see `headrest.find_support`.
     mask : path, nibabel image, or bool array (slices, rows, columns), optional
-        Mask that a person corrected, of one series: exactly its voxels are removed, and no method
-        is used. A path is NIfTI or a DICOM Segmentation, see `headrest.dicom.mask.read_mask`; the
-        axes of an array are those of `Series.hu`.
+        Mask that a person corrected, of one series: exactly its voxels are removed, by no method.
+        A path is that of NIfTI or a DICOM Segmentation; the axes of an array are as of `Series.hu`.
     patient_only : bool, fill everything that is not patient: covers, linen, tubes and noise too.
-    segmentation : bool, write `masks/NAME-segmentation.dcm` as well, beside the folder NAME of the
-        series: a DICOM Segmentation of the support with its partial-volume boundary, whether or not
-        `patient_only` fills more, and of the patient.
+    segmentation : bool, write `masks/NAME-segmentation.dcm`, beside the folder NAME of the series:
+        DICOM Segmentation of the support with its boundary, even with `patient_only`, and patient.
     labelmap : bool, the same as a DICOM Label Map Segmentation, `masks/NAME-labelmap.dcm`.
     structures : bool, the same as an RT Structure Set, `masks/NAME-structures.dcm`, with the
         support as SUPPORT and the patient as EXTERNAL. Needs contourpy.
     nifti : bool, write `headrest.nii.gz`, a label image (1 support with boundary, 2 patient), and
-        the cleaned image `cleaned.nii.gz` as well. Needs nibabel.
-    nifti_resample : bool, as `nifti`, and for uneven or tilted series, which NIfTI cannot hold or
-        holds sheared, `headrest-resampled.nii.gz` and `cleaned-resampled.nii.gz` on an even,
-        upright grid.
-    probability : bool, write `probability.nii.gz` as well, the probability of support from 0 to 1
-        as float, resampled with `nifti_resample`. For the method "network". Needs nibabel.
+        the cleaned image `cleaned.nii.gz`. Needs nibabel.
+    nifti_resample : bool, the same on an even, upright grid, `*-resampled.nii.gz`, for uneven and
+        tilted series, which NIfTI cannot hold or holds sheared.
+    probability : bool, write `probability.nii.gz`, the probability of support from 0 to 1 as float,
+        resampled with `nifti_resample`. For the method "network". Needs nibabel.
     pictures : bool, keep a picture of every slice, `preview/slices.zip`, for `headrest.clean.page`.
     accept_ml : float, optional, write series below `review/` whose bound on the patient removed is
         above these ml, or that have none. A mask that a person corrected is accepted.
@@ -85,11 +76,6 @@ class CleanOptions:
     HeadrestError
         For a mask together with `patient_only`, a mask of several labels, a method, weights or a
         provider that cannot be used, a missing package, or a default rescale that is no pair.
-
-    Examples
-    --------
-    >>> CleanOptions(method="kmeans").parameters
-    'method=kmeans'
     """
 
     method: str = "network"
@@ -125,16 +111,14 @@ class CleanOptions:
             raise HeadrestError(f"accept_ml is {self.accept_ml}: expected ml, 0 or more")
         check_default_rescale(self.default_rescale)
         for name in self.outputs:
-            require(OUTPUTS[name][0].package)
+            require(outputs.OUTPUTS[name][0].package)
 
     def _checked_mask(self):
         """Absolute path, image or bool array; refuse what would remove other voxels."""
         if self.patient_only:
             raise HeadrestError("patient_only fills more than a mask: leave one of them out")
-        if hasattr(self.mask, "affine"):
-            return self.mask
         if not isinstance(self.mask, (str, os.PathLike)):
-            return one_label(np.asarray(self.mask))
+            return self.mask if hasattr(self.mask, "affine") else one_label(np.asarray(self.mask))
         if not Path(self.mask).is_file():
             raise HeadrestError(f"{self.mask}: there is no such file; expected a mask")
         return str(Path(self.mask).absolute())
@@ -142,11 +126,11 @@ class CleanOptions:
     @property
     def description(self) -> str:
         """How the support is found, as additional outputs record it."""
-        if self.mask is not None:
-            values = getattr(self.mask, "dataobj", self.mask)
-            digest = sha256(values) if isinstance(values, str) else mask_digest(np.asarray(values))
-            return f"{MANUALLY_CORRECTED} mask={digest[:12]}"
-        return describe(self.method, self.weights)
+        if self.mask is None:
+            return describe(self.method, self.weights)
+        values = getattr(self.mask, "dataobj", self.mask)
+        digest = sha256(values) if isinstance(values, str) else mask_digest(np.asarray(values))
+        return f"{MANUALLY_CORRECTED} mask={digest[:12]}"
 
     @property
     def parameters(self) -> str:
@@ -161,12 +145,8 @@ class CleanOptions:
 
     @property
     def outputs(self) -> list[str]:
-        """Keys of `OUTPUTS` that were asked for."""
-        return [name for name in OUTPUTS if getattr(self, name, False)]
-
-    def are_in(self, folder: Path) -> bool:
-        """Whether all additional outputs exist for the series in a folder."""
-        return all(output.is_in(folder) for name in self.outputs for output in OUTPUTS[name])
+        """Keys of `headrest.clean.outputs.OUTPUTS` that were asked for."""
+        return [name for name in outputs.OUTPUTS if getattr(self, name, False)]
 
     def accept(self, bound_ml: float | None) -> bool:
         """Whether a series with this bound on the patient removed need not be reviewed."""
@@ -181,10 +161,8 @@ class CleanOptions:
         return {name: getattr(self, name) for name in names}
 
     def folder_name(self, fingerprint: str) -> str:
-        """Name the folder of a cleaned series by a hash of its fingerprint and these options.
-
-        No DICOM attribute is part of the name: "../.." is a legal Patient ID.
-        """
+        """Name the folder of a cleaned series by a hash of its fingerprint and these options, not
+        by a DICOM attribute: "../.." is a legal Patient ID."""
         chosen = f"{fingerprint} {self.changes} {__version__}"
         return f"ct-{hashlib.sha256(chosen.encode()).hexdigest()[:12]}"
 
@@ -200,8 +178,8 @@ def clean_series(
     destination : path
         Gets one folder for the series, named by a hash of its files, with one DICOM file per
         slice and `cleaning.json`; for a series from NIfTI with `cleaned.nii.gz` and the labels
-        `headrest.nii.gz` (1 support, 2 patient), on the grid of the source. The folder appears
-        only when it is complete. A complete one is not made again; one that has lost slices is.
+        `headrest.nii.gz`, on the grid of the source. The folder appears only when it is complete.
+        A complete one is not made again; one that has lost slices is.
     source : str, name of the series in the report.
     **options : see `headrest.clean.series.CleanOptions`.
 
@@ -213,17 +191,15 @@ def clean_series(
     Raises
     ------
     HeadrestError
-        Where the destination cannot be written to, the method cannot be used, or a package is
-        missing.
+        Where the destination cannot be written, the method cannot be used, or a package is missing.
 
     Examples
     --------
     >>> import tempfile
     >>> from pydicom.data import get_testdata_file
-    >>> from headrest import read_series
-    >>> series = read_series(get_testdata_file("693_UNCR.dcm", download=False))
+    >>> file = get_testdata_file("693_UNCR.dcm", download=False)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     report = clean_series(series, folder, method="kmeans")
+    ...     report = clean_series(file, folder, method="kmeans")
     >>> report.states, report.slices
     (('free',), 1)
     """
@@ -239,22 +215,22 @@ def clean_with_options(
     """Do the work of `clean_series`."""
     began = time.monotonic()
     refuse_array(series)
-    outputs, warnings = possible_outputs(series, options.outputs)
+    chosen, warnings = outputs.possible_outputs(series, options.outputs)
     warnings += _compromises(series, options.compress)
     name = options.folder_name(series.fingerprint)
     if report := existing_result(destination, name, options.accept):
         folder = Path(destination, report.folder)
-        if missing := [output for output in outputs if not output.is_in(folder)]:
+        if missing := [output for output in chosen if not output.is_in(folder)]:
             result = _result(series, options)
             for output in missing:
                 output.write_for(folder, result)
         return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
     result = _result(series, options)
     support = result.support
-    other_part = other_anatomy(series, support.mask)
+    other = other_anatomy(series, support.mask)
     of_patient = [] if options.mask is None else mask_warnings(support.removed, series)
-    kinds: dict[str, Any] = {"other body part": other_part, "mask of the patient": of_patient}
-    kinds["burned in"] = why_no_pictures(series)
+    kinds: dict[str, Any] = {"other body part": other, "mask of the patient": of_patient}
+    kinds["burned in"] = outputs.why_no_pictures(series)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
     folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
@@ -269,22 +245,21 @@ def clean_with_options(
         bound_ml=bound_ml,
         states=support.states,
         confidence=support.confidence,
-        warnings=(*series.warnings, *other_part, *warnings, *of_patient),
+        warnings=(*series.warnings, *other, *warnings, *of_patient),
         kinds=tuple(kind for kind, found in kinds.items() if found),
         seconds=round(time.monotonic() - began, 2),
     )
 
-    def write_beside_slices(partial: Path) -> None:
+    def write_beside(partial: Path) -> None:
         save_report(partial, report)
-        write_previews(partial, result, report.flags)
+        outputs.write_previews(partial, result, report.flags)
         series.release_hu()  # a segmentation of 140 slices needs as much memory
-        for output in outputs:
+        for output in chosen:
             output.write_for(folder, result, partial)
         _delete_incomplete(folder)
 
     form = {"compress": options.compress, "drop_private": options.drop_private}
-    filled, parameters = result.filled, options.parameters
-    write_derived_series(series, filled, folder, parameters, write_beside_slices, **form)
+    write_derived_series(series, result.filled, folder, options.parameters, write_beside, **form)
     return report
 
 
@@ -298,9 +273,8 @@ def _result(series, options):
         support = replace(support, probability=None)
     filled = support.removed
     if options.patient_only:
-        outside = outside_patient(support.patient, series.spacing_mm)
-        filled = filled | (outside & ~series.padding)
-    return Result(series, support, filled, options.description)
+        filled = filled | (outside_patient(support.patient, series.spacing_mm) & ~series.padding)
+    return outputs.Result(series, support, filled, options.description)
 
 
 def _delete_incomplete(folder):

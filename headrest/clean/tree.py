@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from headrest.clean.outputs import OUTPUTS
 from headrest.clean.report import (
     FAILURES,
     REPORT_FILE,
@@ -206,5 +207,6 @@ def _existing(task):
     except Exception:  # load_series names the fault of a header
         return None
     report = existing_result(task.destination, options.folder_name(fingerprint), options.accept)
-    there = report and options.are_in(Path(task.destination, report.folder))
-    return report if there else None
+    folder = Path(task.destination, report.folder if report else "")
+    outputs = [output for name in options.outputs for output in OUTPUTS[name]]
+    return report if all(output.is_in(folder) for output in outputs) else None
