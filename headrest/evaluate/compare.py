@@ -31,11 +31,6 @@ BORDER_PX = 20
 SOLVED_DICE = 0.95
 """A slice is solved with this Dice or more and no patient voxel removed."""
 
-RESAMPLES = 1000
-"""Enough for the percentiles of a 95 % interval: Efron and Tibshirani, section 13.3."""
-
-INTERVAL_PERCENT = (2.5, 97.5)
-
 
 @dataclass(frozen=True)
 class Case:
@@ -52,11 +47,6 @@ class Case:
     def support(self) -> np.ndarray:
         """Voxels of the support, of any HU: bool array."""
         return self.labels == SUPPORT
-
-    @property
-    def known(self) -> np.ndarray:
-        """Voxels that count: bool array, without mixtures and what cannot be told from air."""
-        return self.labels != IGNORE_LABEL
 
 
 def read_patient(folder: str | Path) -> Case:
@@ -172,7 +162,8 @@ def compare(cases: Iterable[Case], chosen: Mapping[str, Method]) -> dict[str, Me
 
 def _count(case, mask, removed):
     """Fields of MethodCounts, but for the CPU time: dict of arrays (slices,)."""
-    hu, spacing_mm, known, true = case.series.hu, case.series.spacing_mm, case.known, case.support
+    hu, spacing_mm, true = case.series.hu, case.series.spacing_mm, case.support
+    known = case.labels != IGNORE_LABEL
     dense, faint = true & (hu > DENSE_HU), true & (hu > VISIBLE_HU)
     dense_found = removed & (hu > DENSE_HU) & known
     inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
@@ -194,14 +185,12 @@ def _count(case, mask, removed):
     return counts | {name: np.full(len(hu), value) for name, value in constants.items()}
 
 
-def patient_weights(names: np.ndarray, samples: int = RESAMPLES) -> np.ndarray:
+def patient_weights(names: np.ndarray, samples: int = 1000) -> np.ndarray:
     """How often each slice counts in each resample: float array (1 + samples, n), row 0 once each.
 
     `names` has the patient of each slice, (n,). The seed is the same for two methods, so that their
-    differences are paired.
+    differences are paired. 1000 are enough for a 95 % interval: Efron and Tibshirani, section 13.3.
 
-    Examples
-    --------
     >>> patient_weights(np.array(["a", "a", "b"]), samples=1).tolist()
     [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
@@ -221,22 +210,22 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
     support, NaN without any. "dense" is above -500 HU, "faint" above -800 HU.
     """
 
-    def parts(prefix: str, weight: np.ndarray = weights) -> list[np.ndarray]:
+    names, first, whose = np.unique(counts.names, return_index=True, return_inverse=True)
+
+    def ml(pixels):
+        return weights @ (pixels * counts.voxel_ml) / len(names)
+
+    def parts(prefix, weight=weights):
         return [weight @ getattr(counts, prefix + name) for name in ("true", "found", "shared")]
 
-    def millilitres(pixels: np.ndarray) -> np.ndarray:
-        return weights @ (pixels * counts.voxel_ml) / patients
-
-    def residual(prefix: str, true: np.ndarray, missed: np.ndarray) -> dict[str, np.ndarray]:
-        all_ml, missed_ml = millilitres(true), millilitres(missed)
+    def residual(prefix, true, missed):
+        all_ml, missed_ml = ml(true), ml(missed)
         percent = 100 * np.divide(missed_ml, all_ml, out=0 * all_ml, where=all_ml > 0)
-        names = ("support_ml", "residual_ml", "residual_pct")
-        return dict(zip((prefix + name for name in names), (all_ml, missed_ml, percent)))
+        values = {"support_ml": all_ml, "residual_ml": missed_ml, "residual_pct": percent}
+        return {prefix + name: value for name, value in values.items()}
 
-    names, first, whose = np.unique(counts.names, return_index=True, return_inverse=True)
-    patients, per_case = len(names), np.eye(len(names))[whose].T
-    cases, shows = metrics.dice_from_counts(*parts("", per_case)), counts.dense_true > 0
-    sums, border = parts(""), parts("border_")
+    cases = metrics.dice_from_counts(*parts("", np.eye(len(names))[whose].T))
+    sums, border, shows = parts(""), parts("border_"), counts.dense_true > 0
     return {
         **metrics.scores_from_counts(sums[0], sums[1], sums[2], weights @ counts.pixels),
         "case_dice": weights[:, first] @ cases / weights[:, first].sum(1),
@@ -247,7 +236,7 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
         **residual("", counts.true, counts.missed),
         **residual("faint_", counts.faint_true, counts.faint_missed),
         **residual("dense_", counts.dense_true, counts.dense_true - counts.dense_shared),
-        "lost_ml": millilitres(counts.lost),
+        "lost_ml": ml(counts.lost),
         "solved": weights @ counts.solved() / weights.sum(1),
         "dense_solved": weights @ counts.solved(dense=True) / weights.sum(1),
         "cpu_ms": _median(counts.cpu_ms, weights),
@@ -282,11 +271,9 @@ def summary(counts: MethodCounts, group: str | None = None) -> dict[str, list[fl
         names = (*measures(counts, patient_weights(counts.names, 0)), "worst", "dense_worst")
         return {name: [np.nan] * 3 for name in names}
     found = measures(chosen, patient_weights(chosen.names))
-    lowest = {
-        "worst": chosen.dice()[chosen.worst(1)],
-        "dense_worst": chosen.dense_dice()[chosen.worst(1, dense=True)],
-    }
-    return {name: _interval(values) for name, values in (found | lowest).items()}
+    found["worst"] = chosen.dice()[chosen.worst(1)]
+    found["dense_worst"] = chosen.dense_dice()[chosen.worst(1, dense=True)]
+    return {name: _interval(values) for name, values in found.items()}
 
 
 def _interval(values):
@@ -295,25 +282,18 @@ def _interval(values):
     if not len(resampled):
         return [float(values[0]) if len(values) else np.nan, np.nan, np.nan]
     # No interpolation: between a finite and an infinite distance it gives NaN.
-    ends = np.percentile(resampled, INTERVAL_PERCENT, method="inverted_cdf")
+    ends = np.percentile(resampled, (2.5, 97.5), method="inverted_cdf")
     return [float(value) for value in (values[0], *ends)]
 
 
-def difference(
-    one: MethodCounts, other: MethodCounts, measure: str = "dice", group: str | None = None
-) -> list[float]:
+def difference(one: MethodCounts, other: MethodCounts, measure: str = "dice") -> list[float]:
     """Difference of a measure between two methods, `one` minus `other`, paired by patient: [value,
-    low, high], NaN where the group has no slices.
+    low, high].
 
     Parameters
     ----------
     one, other : MethodCounts of the same slices.
     measure : str, a key of `measures`.
-    group : as for `summary`.
     """
-    chosen = slice(None) if group is None else one.groups == group
-    one, other = one.take(chosen), other.take(chosen)
-    if not len(one.names):
-        return [np.nan] * 3
     weights = patient_weights(one.names)
     return _interval(measures(one, weights)[measure] - measures(other, weights)[measure])

@@ -1,10 +1,8 @@
 """Overlap of masks, residual support and removed patient in ml, surface distance, pixel counts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,9 +11,6 @@ from scipy import ndimage
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, SUPPORT, crop, scale
 from headrest.segment.morphology import volume_ml
 from headrest.util import HeadrestError
-
-if TYPE_CHECKING:
-    import keras
 
 EVALUATION_BATCH = 10
 """Slices per batch of a network; ten of 512 x 512 fit into memory beside a training run."""
@@ -74,8 +69,7 @@ def iou(mask_true: ArrayLike, mask_pred: ArrayLike) -> float:
 
 def _scores(mask_true, mask_pred):
     true, found = _same_shape(mask_true, mask_pred)
-    true_n, found_n, shared = (np.count_nonzero(mask) for mask in (true, found, true & found))
-    return scores_from_counts(true_n, found_n, shared, true.size)
+    return scores_from_counts(true.sum(), found.sum(), (true & found).sum(), true.size)
 
 
 def _same_shape(*masks):
@@ -95,8 +89,6 @@ def count_slices(true: np.ndarray, found: np.ndarray, known: np.ndarray) -> np.n
 def dice_from_counts(true: ArrayLike, found: ArrayLike, shared: ArrayLike) -> np.ndarray:
     """Dice from the pixel counts of two masks and of their intersection, arrays of any one shape.
 
-    Examples
-    --------
     >>> dice_from_counts([2, 0], [1, 0], [1, 0]).round(3).tolist()
     [0.667, 1.0]
     """
@@ -143,8 +135,7 @@ def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[Arr
     1.0
     """
     there, taken = _same_shape(support, removed)
-    _check_spacing(spacing_mm, 3)
-    return volume_ml(there & ~taken, spacing_mm)
+    return volume_ml(there & ~taken, _checked(spacing_mm, 3))
 
 
 def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
@@ -165,13 +156,13 @@ def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[ArrayLi
     0.0
     """
     there, taken = _same_shape(patient, removed)
-    _check_spacing(spacing_mm, 3)
-    return volume_ml(there & taken, spacing_mm)
+    return volume_ml(there & taken, _checked(spacing_mm, 3))
 
 
-def _check_spacing(spacing_mm, axes):
+def _checked(spacing_mm, axes):
     if not hasattr(spacing_mm, "__len__") or len(spacing_mm) != axes:
         raise HeadrestError(f"spacing_mm={spacing_mm}: expected {axes} numbers, one per axis")
+    return spacing_mm
 
 
 def surface_distance_mm(
@@ -205,7 +196,7 @@ def surface_distance_mm(
     from scipy.spatial import KDTree  # imported here: it takes as long as this whole module
 
     masks = _same_shape(mask_true, mask_pred)
-    _check_spacing(spacing_mm, masks[0].ndim)
+    spacing_mm = _checked(spacing_mm, masks[0].ndim)
     a, b = (np.argwhere(m & ~ndimage.binary_erosion(m)) * spacing_mm for m in masks)
     if not (len(a) and len(b)):
         return 0.0 if len(a) == len(b) else float("inf")
@@ -242,20 +233,19 @@ class SliceCounts:
         "Dice, pooled" is over the pixels of all slices, "median" and ">= 0.95" over slices;
         "of nothing" is the accuracy of an empty mask.
         """
-        columns: dict[str, list] = {"slices": ["all", "free", "touching"]}
-        for group in columns["slices"]:
+        rows: list[dict[str, Any]] = []
+        for group in ("all", "free", "touching"):
             chosen = (self.true > 0) & ((group == "all") | (self.groups == group))
             scores, each = self.scores(None if group == "all" else group), self.dice()[chosen]
-            row: dict[str, Any] = {"count": len(each), "Dice, pooled": scores["dice"]}
+            row = {"slices": group, "count": len(each), "Dice, pooled": scores["dice"]}
             row |= {"median": np.median(each) if len(each) else None}
             row |= {">= 0.95": np.mean(each >= 0.95) if len(each) else None}
             row |= {"accuracy": scores["accuracy"], "of nothing": scores["all_background"]}
-            for name, value in row.items():
-                columns.setdefault(name, []).append(value)
-        return columns
+            rows.append(row)
+        return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
+def slice_probability(model: Any, hu: np.ndarray) -> np.ndarray:
     """Predict the probability of support in slices.
 
     Parameters
@@ -274,7 +264,7 @@ def slice_probability(model: keras.Model, hu: np.ndarray) -> np.ndarray:
 
 
 def evaluate_slices(
-    model: keras.Model, data: Any, indices: ArrayLike, labels: str = "truth"
+    model: Any, data: Any, indices: ArrayLike, labels: str = "truth"
 ) -> SliceCounts:
     """Compare the predictions of a network with labels.
 
