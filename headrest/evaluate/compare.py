@@ -209,7 +209,6 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
     is a share of slices; distance and CPU time are medians, the distance over slices with a dense
     support, NaN without any. "dense" is above -500 HU, "faint" above -800 HU.
     """
-
     names, first, whose = np.unique(counts.names, return_index=True, return_inverse=True)
 
     def ml(pixels):

@@ -1,11 +1,10 @@
 """Figures of methods: K-Means, components, networks (which load Keras), and their comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, groupby
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
@@ -21,8 +20,6 @@ CLASS_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "ambiguous": 
 
 TRUTH_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "both": "#000000"}
 """Components by the truth; "both" holds at least a tenth of either."""
-
-BLOCK_COLORS = {"down": SECOND_COLOR, "up": SUPPORT_COLOR}
 
 SMALLEST_MM2 = 5.0
 """Smaller components are noise and are not drawn."""
@@ -78,7 +75,8 @@ def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
             threshold = kmeans_threshold(hu)
             labels, count = components.find_components(hu > threshold)
             found = components.measure(labels, count, hu, threshold, study.spacing_mm[1:])
-            held = _share(labels, support & (hu > DENSE_HU)), _share(labels, patient)
+            classes = (support & (hu > DENSE_HU), patient)
+            held = [np.bincount(labels[one], minlength=count + 1)[1:] for one in classes]
             truth = np.where(held[0] > held[1], "support", "patient")
             truth = np.where(np.minimum(*held) > 0.1 * np.maximum(*held), "both", truth)
             keep = (found.area_mm2 >= SMALLEST_MM2) & (np.maximum(*held) > 0)
@@ -87,10 +85,6 @@ def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
             rows["guess"].append(np.array(components.CLASSES)[components.classify(found)][keep])
             rows["truth"].append(truth[keep])
     return {name: np.concatenate(values) for name, values in rows.items()}
-
-
-def _share(labels, mask):
-    return np.bincount(labels[mask], minlength=labels.max() + 1)[1:]
 
 
 def draw_components(measured: dict[str, np.ndarray]) -> Figure:
@@ -112,13 +106,13 @@ def draw_components(measured: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _draw_limits(axis: Axes) -> None:
+def _draw_limits(axis):
     (left, right), (low, high) = components.PLASTIC_MEAN_HU, components.PLASTIC_STD_HU
     box = Rectangle((left, low), right - left, high - low, color=EXTRA_COLOR, alpha=0.5, zorder=0)
     axis.add_patch(box)
     axis.text(left + 8, high - 8, "short plastic", fontsize=9, va="top")
     axis.axvline(components.DARK_HU, color="0.3", linestyle=":")
-    top: dict[str, Any] = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
+    top = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
     axis.text(components.DARK_HU - 8, 0.98, "darker than tissue", ha="right", **top)
     mean, std = components.BONE_MEAN_HU, components.BONE_STD_HU
     axis.plot([mean, mean, -520], [0, std, std], color="0.3", linestyle="--")
@@ -145,24 +139,18 @@ def architecture(model: Any, size: int = 512) -> dict[str, list]:
     [32, 16, 8, 16, 32]
     """
     from headrest.segment.unet import layer_sizes, output_size
-    from headrest.util.backend import layers as kinds
+    from headrest.util.backend import layers
 
     output_size(model, size)  # refuses other sizes
-    sizes = layer_sizes(model, size)
-    blocks: dict[str, list] = {}
-    for layer in model.layers:
-        block, _, _ = layer.name.partition("_")
-        if block.startswith(("down", "up")):
-            blocks.setdefault(block, []).append(layer)
-    return {
-        "block": list(blocks),
-        "size": [sizes[layers[-1].name] for layers in blocks.values()],
-        "features": [layers[-1].output.shape[-1] for layers in blocks.values()],
-        "convolutions": [
-            sum(isinstance(layer, kinds.Conv2D) for layer in layers) for layers in blocks.values()
-        ],
-        "parameters": [sum(la.count_params() for la in layers) for layers in blocks.values()],
-    }
+    sizes, rows = layer_sizes(model, size), []
+    named = (layer for layer in model.layers if layer.name.startswith(("down", "up")))
+    for block, found in groupby(named, key=lambda layer: layer.name.partition("_")[0]):
+        group = list(found)
+        last, convolutions = group[-1], sum(isinstance(one, layers.Conv2D) for one in group)
+        parameters = sum(one.count_params() for one in group)
+        rows.append((block, sizes[last.name], last.output.shape[-1], convolutions, parameters))
+    names = ("block", "size", "features", "convolutions", "parameters")
+    return dict(zip(names, map(list, zip(*rows))))
 
 
 def operations(model: Any, size: int = 512) -> int:
@@ -202,7 +190,8 @@ def draw_architecture(model: Any, size: int = 512) -> Figure:
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 0.9 + 0.42 * depth))
     for i, (name, out, features, convolutions, _) in enumerate(rows):
         level, side = min(i, len(rows) - 1 - i), np.sign(i - depth)  # the bottleneck in the middle
-        width, color = 0.12 * np.log2(features), BLOCK_COLORS[name.rstrip("0123456789")]
+        width = 0.12 * np.log2(features)
+        color = SECOND_COLOR if name.startswith("down") else SUPPORT_COLOR
         axis.add_patch(Rectangle((side - width / 2, -level - 0.2), width, 0.4, color=color))
         if i <= depth:
             decoder = rows[len(rows) - 1 - i][1]
@@ -238,14 +227,14 @@ def draw_trade_off(summaries: Mapping) -> Figure:
     for axis, group in zip(axes, ("free", "touching")):
         for marker, (name, groups) in zip(cycle(MARKERS), summaries.items()):
             _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
-        title = f"{group} support: removed patient, ml"
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.set(title=title, xlim=(-0.1, 130), ylim=(-0.05, None))
+        axis.set(
+            title=f"{group} support: removed patient, ml", xlim=(-0.1, 130), ylim=(-0.05, None)
+        )
         axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     axes[1].set_xlabel("residual support, %")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
