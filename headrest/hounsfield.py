@@ -64,8 +64,7 @@ def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.nda
     """
     per_slice = (-1,) + (1,) * (np.ndim(stored) - 1)
     m, b = (np.asarray(v, np.float32) for v in (slope, intercept))
-    if m.ndim:
-        m, b = m.reshape(per_slice), b.reshape(per_slice)
+    m, b = (v.reshape(per_slice) if v.ndim else v for v in (m, b))
     hu = np.multiply(stored, m, dtype=np.float32)
     hu += b
     return hu

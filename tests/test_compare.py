@@ -293,6 +293,8 @@ def test_written_results_are_read_back_and_damaged_ones_refused(counted, tmp_pat
     assert kept["synthetic"]["nothing removed"]["all"]["distance_mm"] == [None] * 3
     assert kept["scans"]["ge-head"]["pretrained"]["support_ml"][0] == 110
     (tmp_path / "results.json").write_text("{")
+    below = tmp_path / "results.json" / "results.json"
+    refused("results.json: cannot be written", results.write_results, below, counted, "quick")
     for name in ("results.json", "none.json"):
         refused(name, results.read_results, tmp_path / name)
 

@@ -27,6 +27,7 @@ def test_rescale_equals_pydicom_slice_by_slice_and_keeps_fractions_and_large_val
     both = rescale(stored, np.array([1.0, 0.5]), np.array([-1000.0, 0.0]))
     assert both.ravel().tolist() == [-900, 32767.5]
     assert rescale(stored, 1, -8192).ravel().tolist() == [-8092, 57343]
+    assert rescale(np.zeros((2, 1, 2)), 1, [0, -1024])[:, 0].tolist() == [[0, 0], [-1024, -1024]]
     assert window(np.array([0.0, 40.0, 80.0, 500.0]), 40, 80).tolist() == [0, 0.5, 1, 1]
 
 

@@ -208,8 +208,8 @@ def write_results(
         parse_float=lambda text: round(float(text), 6),
         parse_constant=lambda _: None,
     )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return results
 

@@ -67,8 +67,7 @@ def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
     dict of arrays (n,): "mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm", "guess" (class by
     `headrest.segment.components.classify`) and "truth" (a key of `TRUTH_COLORS`).
     """
-    names = ("mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm")
-    rows: dict[str, list] = {name: [] for name in (*names, "guess", "truth")}
+    names, rows = ("mean_hu", "std_hu", "area_mm2", "width_mm", "length_mm"), []
     for study in studies:
         for hu, support, patient in zip(study.hu, study.support, study.patient):
             hu = np.maximum(hu, FLOOR).astype(np.float32)
@@ -80,11 +79,10 @@ def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
             truth = np.where(held[0] > held[1], "support", "patient")
             truth = np.where(np.minimum(*held) > 0.1 * np.maximum(*held), "both", truth)
             keep = (found.area_mm2 >= SMALLEST_MM2) & (np.maximum(*held) > 0)
-            for name in names:
-                rows[name].append(getattr(found, name)[keep])
-            rows["guess"].append(np.array(components.CLASSES)[components.classify(found)][keep])
-            rows["truth"].append(truth[keep])
-    return {name: np.concatenate(values) for name, values in rows.items()}
+            row = {name: getattr(found, name) for name in names} | {"truth": truth}
+            row["guess"] = np.array(components.CLASSES)[components.classify(found)]
+            rows.append({name: values[keep] for name, values in row.items()})
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def draw_components(measured: dict[str, np.ndarray]) -> Figure:
