@@ -43,9 +43,9 @@ if "ipykernel" in sys.modules:
     # JPEG takes a third of the bytes of PNG; its subsampling would take the colour of thin lines.
     from matplotlib_inline.config import InlineBackend
 
-    _KWARGS: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82, "subsampling": 0}}
+    jpeg: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82, "subsampling": 0}}
     InlineBackend.instance().figure_formats = {"jpeg"}
-    InlineBackend.instance().print_figure_kwargs = _KWARGS
+    InlineBackend.instance().print_figure_kwargs = jpeg
 
 
 def save(figure: Figure, path: str | Path, close: bool = False) -> None:
@@ -137,10 +137,9 @@ def mark_sides_and_scale(
     _write(axis, x, y - 0.02 * rows, f"{SCALE_BAR_MM} mm", va="bottom")
 
 
-def _write(axis, x, y, text, **options):
-    options = {"color": "white", "fontsize": 9, "va": "center", **options}
+def _write(axis, x, y, text, va="center", **options):
     outline = [withStroke(linewidth=2, foreground="black")]
-    axis.text(x, y, text, **options).set_path_effects(outline)
+    axis.text(x, y, text, color="white", fontsize=9, va=va, path_effects=outline, **options)
 
 
 def overlay(
@@ -211,8 +210,7 @@ def montage(
     axis.set(frame_on=False)
     axis.grid(visible=False)
     axis.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=10)
-    middles = (np.arange(len(column_titles)) + 0.5) * breadth
-    axis.set_xticks(middles, column_titles)
+    axis.set_xticks((np.arange(len(column_titles)) + 0.5) * breadth, column_titles)
     middles = (np.arange(len(row_titles)) + 0.5) * height
     axis.set_yticks(middles, row_titles, rotation=90, va="center")
     for (y, x), text in zip(corners, labels or []):
@@ -234,11 +232,11 @@ def histogram(
     """
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8))
     axis.hist(np.ravel(values), bins=256, log=True, color=SECOND_COLOR)
+    top: dict = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
     for i, (name, value) in enumerate((marks or {}).items()):
         axis.axvline(value, color=SUPPORT_COLOR, linewidth=1.4)
         y = 0.98 - 0.1 * (i % 3)  # names of near lines on different heights
-        place = axis.get_xaxis_transform()
-        axis.text(value, y, f" {name}", transform=place, fontsize=9, va="top")
+        axis.text(value, y, f" {name}", **top)
     axis.set(xlabel=xlabel, ylabel="pixels", title=title)
     axis.margins(y=0.4 if marks else 0.15)  # names above the bars
     return figure

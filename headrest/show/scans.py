@@ -1,6 +1,9 @@
 """Figures of slices: a viewer, cleaned slices, a surface, the pipeline, the masks of methods."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,13 +25,8 @@ from headrest.util import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR, HeadrestEr
 WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": (-850.0, 300.0)}
 """Center and width in HU. "air" shows foam, covers and linen: -1000 to -700 HU."""
 
-SURFACE_HU = -300.0
-"""Surfaces are drawn where HU rise above this: skin and plastic, without noise and foam."""
-
-SURFACE_MM = 0.7
-"""Voxels of a surface."""
-
-PIPELINE_STEPS = ("Read", "Rescale", "Predict", "Refine", "Write", "Check")
+SURFACE_HU, SURFACE_MM = -300.0, 0.7
+"""Surfaces are drawn where HU rise above this, skin and plastic without noise and foam; voxels."""
 
 
 def browse(
@@ -70,12 +68,7 @@ def browse(
 
 
 def _has_widgets():
-    try:
-        import ipywidgets  # noqa: F401
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return hasattr(get_ipython(), "kernel")
+    return "ipykernel" in sys.modules and find_spec("ipywidgets") is not None
 
 
 def draw_slice(
@@ -89,9 +82,9 @@ def draw_slice(
     axis.set_title(f"slice {index + 1} of {len(series)}, {window} window")
     mark_sides_and_scale(axis, hu.shape, series.spacing_mm, image_sides(series.orientation))
     masks = ((support.patient, SECOND_COLOR), (support.removed, SUPPORT_COLOR)) if support else ()
-    for mask, color in ((one[index], color) for one, color in masks):
-        if mask.any():
-            axis.contour(mask, [0.5], colors=color, linewidths=1.2)
+    for mask, color in masks:
+        if mask[index].any():
+            axis.contour(mask[index], [0.5], colors=color, linewidths=1.2)
     return figure
 
 
@@ -153,13 +146,13 @@ def draw_surface(
     removed : bool array (slices, rows, columns), what cleaning fills; orange in "before".
     degrees : sequence of float, directions around the long axis, 0 from the front.
     """
-    zoom = np.array(series.spacing_mm) / SURFACE_MM
-    hu = ndimage.zoom(np.maximum(series.hu, AIR), zoom, order=1, grid_mode=True, mode="nearest")
-    mask = ndimage.zoom(removed.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest")
+    options = {"order": 1, "grid_mode": True, "mode": "nearest"}
+    zoom = partial(ndimage.zoom, zoom=np.array(series.spacing_mm) / SURFACE_MM, **options)
+    hu, mask = zoom(np.maximum(series.hu, AIR)), zoom(removed.astype(np.float32))
     figure, axes = plt.subplots(2, len(degrees), figsize=(WIDTH_IN, 5.2), squeeze=False)
+    turn = partial(ndimage.rotate, axes=(1, 2), order=1, reshape=False)
     for angle, (above, below) in zip(degrees, axes.T):
-        turned = ndimage.rotate(hu, angle, axes=(1, 2), order=1, reshape=False, cval=AIR)
-        support = ndimage.rotate(mask, angle, axes=(1, 2), order=1, reshape=False) > 0.5
+        turned, support = turn(hu, angle, cval=AIR), turn(mask, angle) > 0.5
         above.imshow(_shade(turned, support), interpolation="bilinear")
         cleaned = np.where(support, np.float32(AIR), turned)
         below.imshow(_shade(cleaned), interpolation="bilinear")
@@ -208,15 +201,20 @@ def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> 
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH_IN, 6), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr, call-arg]
     flat = axes.ravel()
-    center, width = WIDE
-    limits = center - width / 2, center + width / 2
+    limits = WIDE[0] - WIDE[1] / 2, WIDE[0] + WIDE[1] / 2
     _panel(flat[0], series.stored[i], "stored value")
     _panel(flat[1], hu, "HU", *limits)
     _panel(flat[2], probability[i], "probability of support", 0, 1, "cividis")
     _panel(flat[3], marked, "HU", *limits)
     _panel(flat[4], cleaned, "HU", *limits)
-    _histograms(flat[5], hu, cleaned)
-    for number, (axis, step) in enumerate(zip(flat, PIPELINE_STEPS), 1):
+    bins = np.arange(-1100, 1600, 20)
+    flat[5].hist(hu.ravel(), bins, color=SUPPORT_COLOR, label="before")
+    flat[5].hist(cleaned.ravel(), bins, color=SECOND_COLOR, label="after")
+    flat[5].set(xlabel="HU", title="pixels", yscale="log", ylim=(10, None), box_aspect=1)
+    flat[5].locator_params(axis="x", nbins=4)
+    flat[5].legend(loc="upper right")
+    steps = ("Read", "Rescale", "Predict", "Refine", "Write", "Check")
+    for number, (axis, step) in enumerate(zip(flat, steps), 1):
         axis.set_title(f"{number}  {step}", fontweight="bold")
     for name, color, y in (("support", SUPPORT_COLOR, 0.9), ("boundary", PADDING_COLOR, 0.8)):
         flat[3].text(0.03, y, name, color=color, transform=flat[3].transAxes)
@@ -230,15 +228,6 @@ def _panel(axis, image, label, low=None, high=None, colors="gray"):
     bar = axis.figure.colorbar(shown, cax=bar_axis, orientation="horizontal")
     bar.set_label(label)
     bar_axis.locator_params(nbins=4)
-
-
-def _histograms(axis, before, after):
-    bins = np.arange(-1100, 1600, 20)
-    axis.hist(before.ravel(), bins, color=SUPPORT_COLOR, label="before")
-    axis.hist(after.ravel(), bins, color=SECOND_COLOR, label="after")
-    axis.set(xlabel="HU", title="pixels", yscale="log", ylim=(10, None), box_aspect=1)
-    axis.locator_params(axis="x", nbins=4)
-    axis.legend(loc="upper right")
 
 
 def draw_hardest(

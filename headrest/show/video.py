@@ -43,13 +43,13 @@ def write_video(run: str | Path, path: str | Path, fps: float | None = None) -> 
     HeadrestError
         Where the run has no frames, imageio is missing, or the path cannot be written to.
     """
-    frames, path = read_frames(run), Path(path)
+    frames, suffix = read_frames(run), Path(path).suffix.lower()
     writers = {".mp4": _write_mp4, ".webp": _write_animation, ".gif": _write_animation}
-    if path.suffix.lower() not in writers:
+    if suffix not in writers:
         raise HeadrestError(f"{path}: choose a name that ends in {', '.join(writers)}")
     fps = fps or min(max(len(frames.files) / 15, 1), 10)
     with atomic_file(path) as temporary:
-        writers[path.suffix.lower()](temporary, compose(frames), fps)
+        writers[suffix](temporary, compose(frames), fps)
     return len(frames.files)
 
 
@@ -69,9 +69,8 @@ def _write_mp4(path, pictures, fps):
 def _write_animation(path, pictures, fps):
     small = [Image.fromarray(p).resize((960, 540), Image.Resampling.BOX) for p in pictures]
     duration = [round(1000 / fps)] * (len(small) - 1) + [round(1000 / fps) + 2000]
-    small[0].save(
-        path, save_all=True, append_images=small[1:], duration=duration, loop=0, quality=60
-    )
+    options: dict = {"duration": duration, "loop": 0, "quality": 60}
+    small[0].save(path, save_all=True, append_images=small[1:], **options)
 
 
 def compose(frames: Frames) -> Iterator[np.ndarray]:
