@@ -166,16 +166,13 @@ def _page(rows, identifiers):
 
 def _numbers(report, bounded):
     """Numbers of a series by the titles of their columns: each to sort by, and as text."""
-    bound_ml, support_ml, seconds = report.bound_ml, report.support_ml, report.seconds
     columns = {"Slices": (report.slices, str(report.slices))}
-    columns["Support, ml"] = support_ml, f"{support_ml:.1f}"
+    columns["Support, ml"] = report.support_ml, f"{report.support_ml:.1f}"
     if bounded:
-        known = bound_ml is not None
-        columns["Patient, ml at most"] = (
-            (bound_ml, f"{bound_ml:.2f}") if known else (1e9, "not known")
-        )
+        ml = 1e9 if report.bound_ml is None else report.bound_ml
+        columns["Patient, ml at most"] = ml, "not known" if ml == 1e9 else f"{ml:.2f}"
     columns |= {flag.capitalize(): (len(n), str(len(n))) for flag, n in report.flags.items()}
-    return columns | {"Seconds": (seconds, f"{seconds:.1f}")}
+    return columns | {"Seconds": (report.seconds, f"{report.seconds:.1f}")}
 
 
 def _content_hash(text, tag):

@@ -103,10 +103,15 @@ def clean_tree(
     source, destination = Path(source).absolute(), Path(destination).absolute()
     chosen = CleanOptions(**options)
     engine = _engine(jobs, scheduler)
-    _refuse_early(source, destination)
+    if not os.path.exists(source):
+        raise HeadrestError(f"{source}: there is no such folder or file")
+    if destination.resolve().is_relative_to(source.resolve()):
+        raise HeadrestError(f"{destination}: lies inside {source}; choose a folder beside it")
     on_message = on_message or (lambda _: None)
     with lock_destination(destination):
-        contents = _contents(source, chosen)
+        contents = find_series(source, chosen.acquisition)
+        if not contents.series and (images := find_nifti(source, REPORT_FILE)):
+            contents = replace(contents, series=images, warnings=())
         derived = [files for files in contents.series if files.derived]
         series = [files for files in contents.series if not files.derived]
         warnings = [*contents.warnings]
@@ -130,21 +135,6 @@ def clean_tree(
         finally:
             write_manifest(destination)
     return reports
-
-
-def _contents(source, options):
-    """DICOM series, or NIfTI files where there are none."""
-    contents = find_series(source, options.acquisition)
-    if not contents.series and (images := find_nifti(source, REPORT_FILE)):
-        return replace(contents, series=images, warnings=())
-    return contents
-
-
-def _refuse_early(source, destination):
-    if not os.path.exists(source):
-        raise HeadrestError(f"{source}: there is no such folder or file")
-    if destination.resolve().is_relative_to(source.resolve()):
-        raise HeadrestError(f"{destination}: lies inside {source}; choose a folder beside it")
 
 
 def _engine(jobs, scheduler):
