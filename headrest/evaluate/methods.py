@@ -10,6 +10,7 @@ tools, whose weights are not part of an offline installation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -159,7 +160,7 @@ def methods(networks: Mapping[str, Any] | None = None) -> dict[str, Method]:
     """
     return {
         PRETRAINED: find_support,
-        ALONE: _pretrained_alone,
+        ALONE: lambda series: _probability(series) >= SUPPORT_PROBABILITY,
         **{name: by_network(model) for name, model in (networks or {}).items()},
         KMEANS: lambda series: find_support(series, "kmeans"),
         BODY_MASK: lambda series: outside_body_mask(series.hu, series.spacing_mm),
@@ -191,23 +192,18 @@ def by_network(model: Any) -> Method:
     return find
 
 
-def _pretrained_alone(series):
-    found = series_probability(series.hu, series.spacing_mm, load_pretrained())
-    return found >= SUPPORT_PROBABILITY
+def _probability(series):
+    return series_probability(series.hu, series.spacing_mm, load_pretrained())
 
 
 def step_methods() -> dict[str, Method]:
     """The pretrained network alone, and with one more step of the refinement each."""
     kept: dict[str, Any] = {}  # of the last series
 
-    def method(steps: Sequence[str]) -> Method:
-        def find(series: Series) -> np.ndarray:
-            if kept.get("series") is not series:
-                found = series_probability(series.hu, series.spacing_mm, load_pretrained())
-                kept.update(series=series, probability=found)
-            return refine(kept["probability"], series.hu, series.spacing_mm, steps)[0]
-
-        return find
+    def find(series, steps):
+        if kept.get("series") is not series:
+            kept.update(series=series, probability=_probability(series))
+        return refine(kept["probability"], series.hu, series.spacing_mm, steps)[0]
 
     names = ("the network alone", *(f"+ {step}" for step in STEPS))
-    return {name: method(STEPS[:n]) for n, name in enumerate(names)}
+    return {name: partial(find, steps=STEPS[:n]) for n, name in enumerate(names)}

@@ -72,14 +72,12 @@ def confidences(support: Support, spacing_mm: Sequence[float]) -> dict[str, np.n
         p = np.clip(p[near].astype(np.float64), 1e-6, 1 - 1e-6)
         entropy.append(-np.sum(p * np.log(p) + (1 - p) * np.log(1 - p)))
         contact.append(np.count_nonzero(mask & dilate(patient, 0, spacing_mm[1:])))
-    found = {
-        "expected removed patient": support.expected_lost_ml,
-        "expected residual support": support.expected_residual_ml,
-        "entropy near the patient": entropy,
-        "support beside the patient": contact,
-    }
-    return {"expected Dice": np.array(support.confidence)} | {
-        name: -np.array(values) for name, values in found.items()
+    return {
+        "expected Dice": np.array(support.confidence),
+        "expected removed patient": -np.array(support.expected_lost_ml),
+        "expected residual support": -np.array(support.expected_residual_ml),
+        "entropy near the patient": -np.array(entropy),
+        "support beside the patient": -np.array(contact),
     }
 
 
