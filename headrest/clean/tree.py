@@ -126,8 +126,9 @@ def clean_tree(
         failures = Failures(destination / FAILURES)
         failures.begin(source, series, contents.broken)
         reports = [Report(source=source.name, error=str(error)) for error in contents.broken]
-        for known in (*warnings, *reports):
-            on_message(known)
+        messages: list[Any] = [*warnings, *reports]
+        for message in messages:
+            on_message(message)
         tasks = [Task(files, _name(files, source), str(destination), chosen) for files in series]
         try:
             reports += _clean_all(tasks, engine, failures, on_message)

@@ -120,17 +120,16 @@ def idc_series() -> list[dict[str, str]]:
 
 def listing() -> str:
     """Table of all scans: name, scanner, slices, size, licence, source."""
-    origin = ("BSD-2-Clause", "neurolabusc/dcm_qa_ct")
     rows = [
-        ("ge-head", "GE HiSpeed Dual", "28", "15", *origin),
-        ("philips-phantom", "Philips", "28 + 54", "49", *origin),
+        ("name", "scanner", "slices", "MB", "licence", "source"),
+        ("ge-head", "GE HiSpeed Dual", "28", "15", "BSD-2-Clause", "neurolabusc/dcm_qa_ct"),
+        ("philips-phantom", "Philips", "28 + 54", "49", "BSD-2-Clause", "neurolabusc/dcm_qa_ct"),
     ]
     for row in idc_series():
         size = str(round(int(row["bytes"]) / 1e6))
         source = f"{row['collection']}, doi {row['doi']}"
         rows.append((row["name"], row["scanner"], row["slices"], size, row["licence"], source))
-    heads = ("name", "scanner", "slices", "MB", "licence", "source")
-    return table(dict(zip(heads, zip(*rows))))
+    return table({head: values for head, *values in zip(*rows)})
 
 
 def data_folder() -> Path:

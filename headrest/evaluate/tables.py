@@ -16,8 +16,6 @@ from headrest.segment.pretrained import weights_hash
 from headrest.util import HeadrestError, __version__
 from headrest.util.files import atomic_file
 
-TABLE_GROUPS = ("all", "free", "touching")
-
 TISSUES = {
     "edges": (-500.0, -200.0),
     "fat": (-200.0, -20.0),
@@ -72,10 +70,11 @@ README_METHODS = (PRETRAINED, "convex hull", KMEANS, BODY_MASK, NOTHING)
 
 
 def summarize(counts: Counts) -> Summaries:
-    """Compute the measures of every method: dict of method to dict of `TABLE_GROUPS` to what
-    `headrest.evaluate.compare.summary` returns."""
+    """Compute the measures of every method: dict of method to dict of "all", "free" and "touching"
+    to what `headrest.evaluate.compare.summary` returns."""
+    groups = {"all": None, "free": "free", "touching": "touching"}
     return {
-        name: {group: summary(one, None if group == "all" else group) for group in TABLE_GROUPS}
+        name: {head: summary(one, group) for head, group in groups.items()}
         for name, one in counts.items()
     }
 
@@ -83,13 +82,13 @@ def summarize(counts: Counts) -> Summaries:
 def methods_table(summaries: Summaries, group: str = "all") -> str:
     """Table of all methods over a group of slices, in Markdown, the first method in bold."""
     rows = {name: groups[group] for name, groups in summaries.items()}
-    return markdown_table(_columns("method", _marked(rows), METHOD_COLUMNS))
+    return _markdown("method", _marked(rows), METHOD_COLUMNS)
 
 
 def scan_table(counts: Counts) -> str:
     """Table of all methods on one real scan, in Markdown, the first method in bold."""
     rows = {name: summary(one) for name, one in counts.items()}
-    return markdown_table(_columns("method", _marked(rows), SCAN_COLUMNS))
+    return _markdown("method", _marked(rows), SCAN_COLUMNS)
 
 
 def kind_columns(counts: MethodCounts) -> dict[str, list]:
@@ -157,11 +156,13 @@ def _marked(rows):
     return dict(zip(names, rows.values()))
 
 
-def _columns(head, rows, columns):
-    return {head: list(rows)} | {
-        name: [_text(row[measure], form) for row in rows.values()]
-        for name, (measure, form) in columns.items()
-    }
+def _markdown(head, rows, columns):
+    """Table in Markdown, with a note where a method finds dense support only."""
+    lines = [(head, *columns), ("---",) * (len(columns) + 1)]
+    for name, row in rows.items():
+        lines.append((name, *(_text(row[measure], form) for measure, form in columns.values())))
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{text}\n\n{DENSE_NOTE}" if any("\\*" in name for name in rows) else text
 
 
 def _text(values, form):
@@ -225,33 +226,20 @@ def read_results(path: str | Path) -> dict[str, Any]:
 
 def synthetic_table(results: dict[str, Any]) -> str:
     """README's table of `README_METHODS` on synthetic patients, in Markdown."""
-    rows = {
-        name: {
-            (group, key): values
-            for group, measures in results["synthetic"][name].items()
-            for key, values in measures.items()
-        }
-        for name in README_METHODS
-        if name in results["synthetic"]
-    }
-    columns = _columns("method", _marked(rows), README_COLUMNS)
-    return f"{markdown_table(columns)}\n\n{_origin(results, results['description'])}"
+    rows = {}
+    for name in (one for one in README_METHODS if one in results["synthetic"]):
+        groups = results["synthetic"][name].items()
+        rows[name] = {(group, key): values for group, row in groups for key, values in row.items()}
+    table = _markdown("method", _marked(rows), README_COLUMNS)
+    return f"{table}\n\n{_origin(results, results['description'])}"
 
 
 def scans_table(results: dict[str, Any]) -> str:
     """README's table of the pretrained network on real scans, in Markdown."""
     rows = {f"`{name}`": found[PRETRAINED] for name, found in results["scans"].items()}
     description = f"real scans, one patient each, by the method {PRETRAINED}"
-    table = markdown_table(_columns("scan", rows, SCAN_COLUMNS))
+    table = _markdown("scan", rows, SCAN_COLUMNS)
     return f"{table}\n\n{_origin(results, description)}"
-
-
-def markdown_table(columns: Mapping[str, Sequence[str]]) -> str:
-    """Table in Markdown, with a note where a method finds dense support only."""
-    rows = [list(columns), ["---"] * len(columns), *zip(*columns.values())]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    marked = any("\\*" in row[0] for row in rows)
-    return "\n".join([*lines, *(["", DENSE_NOTE] if marked else [])])
 
 
 def _origin(results, description):
