@@ -61,37 +61,27 @@ def rle(path):
     write_slice(path, ds)
 
 
-def rle_runs(path):
-    """64 x 64 pixels, it says, and runs that unpack to 640 MB."""
-    ds = encoded(make_slice(), RLE)
-    run = b"\x81\x00" * (5 << 19)
-    sizes = struct.pack("<16L", 2, 64, 64 + len(run), *[0] * 13)
-    ds.PixelData = encapsulate([sizes + run + run])
-    write_slice(path, ds)
-
-
-def only(syntax, frame):
-    """64 x 64 pixels, it says, and an image that takes long to check."""
-
-    def make(path):
-        ds = encoded(make_slice(), syntax)
-        ds.PixelData = encapsulate([frame])
-        write_slice(path, ds)
-
-    return make
-
-
-def lying_stream(syntax, at, form, *values, hu=None):
-    """A compressed image that claims another size, deep inside, than its header."""
+def stream(syntax, change, hu=None):
+    """A small image, its compressed frame changed."""
 
     def make(path):
         ds = encoded(make_slice(hu=hu), syntax)
-        frame = bytearray(frame_of(ds))
-        struct.pack_into(form, frame, at, *values)
-        ds.PixelData = encapsulate([bytes(frame)])
+        ds.PixelData = encapsulate([change(frame_of(ds))])
         write_slice(path, ds)
 
     return make
+
+
+def claiming(at, form, *values):
+    """Claim another size, deep inside the frame, than its header."""
+    claim = struct.pack(form, *values)
+    return lambda frame: frame[:at] + claim + frame[at + len(claim) :]
+
+
+def runs(count):
+    """RLE of two segments: their offsets, and this many runs of 128 zeros in each."""
+    run = b"\x81\x00" * count
+    return struct.pack("<16L", 2, 64, 64 + len(run), *[0] * 13) + run + run
 
 
 SEQUENCE = b"\x08\x00\x40\x11" + b"\xff" * 4
@@ -116,16 +106,14 @@ BOMBS = {
     "31-wide": raw(Rows=65535, Columns=65535),
     "31-sparse": sparse,
     "32-rle": rle,
-    "32-rle-runs": rle_runs,
-    "32-rle-of-nothing": only(
-        RLE, struct.pack("<16L", 2, 64, 64, *[0] * 13) + b"\x80" * (31 << 20)
-    ),
-    "33-jpeg-markers": only(JPEG, b"\xff\xd8" + b"\xff\xff\xe0\x00\x02" * (6 << 20)),
-    "33-jpeg-2000": lying_stream(J2K, 8, ">6I", *SIZE, 0, 0, *SIZE),
-    "33-jpeg-2000-parts": lying_stream(J2K, 24, ">II", 1, 1, hu=np.tile(head_hu(), (32, 32))),
-    "33-jpeg-2000-colours": lying_stream(J2K, 40, ">H", 16384),
-    "33-jpeg-ls": lying_stream(JLS, 7, ">HH", 65535, 65535),
-    "33-jpeg": lying_stream(JPEG, 25, ">HH", 65535, 65535),
+    "32-rle-runs": stream(RLE, lambda _: runs(5 << 19)),  # 640 MB
+    "32-rle-of-nothing": stream(RLE, lambda _: runs(0) + b"\x80" * (31 << 20)),
+    "33-jpeg-markers": stream(JPEG, lambda _: b"\xff\xd8" + b"\xff\xff\xe0\x00\x02" * (6 << 20)),
+    "33-jpeg-2000": stream(J2K, claiming(8, ">6I", *SIZE, 0, 0, *SIZE)),
+    "33-jpeg-2000-parts": stream(J2K, claiming(24, ">II", 1, 1), np.tile(head_hu(), (32, 32))),
+    "33-jpeg-2000-colours": stream(J2K, claiming(40, ">H", 16384)),
+    "33-jpeg-ls": stream(JLS, claiming(7, ">HH", 65535, 65535)),
+    "33-jpeg": stream(JPEG, claiming(25, ">HH", 65535, 65535)),
     "34-nested": elements(b"", SEQUENCE + ITEM, 3000, END),  # sequences in sequences
     "34-elements": elements(SEQUENCE + ITEM, b"\x08\x00\x50\x11\0\0\0\0", 1 << 21),  # no value
     "34-items": elements(SEQUENCE, item(b""), 1 << 20),

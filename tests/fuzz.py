@@ -18,11 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from conftest import CANARY, make_slice
+from conftest import CANARY
 from conftest import process_mb as peak_mb
-from makers import ENCODERS, NATIVE, encoded
+from makers import ENCODERS, NATIVE, TWELVE, in_syntax
 from pydicom.filebase import DicomBytesIO
-from pydicom.uid import ExplicitVRLittleEndian
 from tqdm import tqdm
 
 from headrest import HeadrestError, read_series, write_derived_series
@@ -48,14 +47,10 @@ def seed_files():
     """One small good file in each transfer syntax, with what often goes wrong in it."""
     y, x = np.mgrid[:SIDE, :SIDE]
     hu = np.where(np.hypot(y - 16, x - 16) < 12, 40 + (x * y) % 7, -1000)
-    shape = {"BitsStored": 12, "HighBit": 11, "hu": hu}
     files = []
     for syntax in SYNTAXES:
-        native = syntax if syntax in NATIVE else ExplicitVRLittleEndian
-        ds = make_slice(**shape, TransferSyntaxUID=native)
+        ds, whole = in_syntax(syntax, **TWELVE, hu=hu), DicomBytesIO()
         ds.add_new("PixelPaddingValue", "US", 0)
-        ds = encoded(ds, syntax if syntax in ENCODERS else None)
-        whole = DicomBytesIO()
         ds.save_as(whole, enforce_file_format=True)
         files.append(whole.getvalue())
     return files

@@ -62,18 +62,11 @@ def again(**changes):
     return beside(name="x.dcm", number=2, **changes)
 
 
-def resent(**changes):
-    """A series with its second slice once more, under another UID."""
-    return again(SOPInstanceUID=uid("resent"), **changes)
-
-
 @maker
-def spoilt(folder, spoil, syntax=None, n=1, **changes):
-    """Write good files, then change the bytes of the first."""
-    paths = [folder / f"{number:02d}.dcm" for number in range(1, n + 1)]
-    for number, path in enumerate(paths, 1):
-        write_slice(path, encoded(make_slice(number, **changes), syntax))
-    paths[0].write_bytes(spoil(paths[0].read_bytes()))
+def spoilt(folder, spoil, syntax=None, **changes):
+    """Write a good file, then change its bytes."""
+    path = write_slice(folder / "01.dcm", encoded(make_slice(**changes), syntax))
+    path.write_bytes(spoil(path.read_bytes()))
 
 
 @maker
@@ -99,6 +92,13 @@ def encoded(ds, syntax, **options):
         plugin = ENCODERS[LOSSLESS.get(syntax, syntax)]
         ds.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False, **options)
     return ds
+
+
+def in_syntax(syntax, number=1, **changes):
+    """A slice in a native or a compressed transfer syntax."""
+    if syntax in NATIVE:
+        return make_slice(number, TransferSyntaxUID=syntax, **changes)
+    return encoded(make_slice(number, **changes), syntax)
 
 
 def jpeg(ds, syntax, **options):
@@ -140,13 +140,9 @@ def items(*parts, offsets=b""):
     return item(offsets) + b"".join(map(item, parts))
 
 
-def half(frame):
-    return items(frame[: len(frame) // 2])
-
-
 def filled(frame):
     """Put fill bytes before the second marker of a frame."""
-    return frame[:2] + b"\xff\xff" + frame[2:]
+    return items(frame[:2] + b"\xff\xff" + frame[2:])
 
 
 def commented(frame):
@@ -231,14 +227,6 @@ def relabelled(old, new, syntax=None):
     return spoilt(lambda data: data.replace(old.encode(), new.encode(), 1), syntax)
 
 
-def lacking_slice(folder):
-    make_series(folder, 5)[2].unlink()
-
-
-def copied(folder):
-    shutil.copy(make_series(folder)[1], folder / "copy.dcm")
-
-
 @maker
 def named(folder, *names):
     """A good series under other file names."""
@@ -255,10 +243,6 @@ def dicomdir(folder):
     write_slice(folder / "DICOMDIR", ds)
 
 
-def both(*makers):
-    return lambda folder: [make(folder) for make in makers]
-
-
 def two_stacks(folder):
     make_series(folder / "a", 2)
     new = {"SOPInstanceUID": lambda n: uid("tilted", n)}
@@ -268,8 +252,7 @@ def two_stacks(folder):
 def in_many_syntaxes(folder):
     """A series each of whose slices is written in another way."""
     for number, syntax in enumerate([*NATIVE, *ENCODERS], 1):
-        ds = make_slice(number, TransferSyntaxUID=syntax if syntax in NATIVE else EXPLICIT)
-        write_slice(folder / f"{number}.dcm", encoded(ds, syntax if syntax in ENCODERS else None))
+        write_slice(folder / f"{number}.dcm", in_syntax(syntax, number))
 
 
 def of_size(rows, columns):
@@ -316,11 +299,6 @@ def other_vr(folder, vr, **changes):
     for keyword, value in changes.items():
         ds[keyword] = DataElement(keyword, vr, value)
     write_slice(folder / "01.dcm", ds)
-
-
-def ending(tail):
-    """Put bytes behind the end of a file."""
-    return spoilt(lambda data: data + tail)
 
 
 def without(start):

@@ -4,47 +4,18 @@ import re
 import sys
 from pathlib import PurePath
 
+import makers
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, make_slice, uid, write_slice
 from factories import sitk_hu
-from makers import (
-    ENCODERS,
-    HTJ2K,
-    J2K,
-    JLS,
-    JPEG,
-    JPEG2000,
-    LOSSLESS,
-    NATIVE,
-    RLE,
-    SIGNED,
-    TWELVE,
-    HTJ2KLossless,
-    bare,
-    compressed,
-    encapsulated,
-    encoded,
-    frame_of,
-    items,
-    jpeg,
-    made,
-    odd,
-    peaks,
-    refusal,
-    tilted,
-    validator_errors,
-    whole,
-    with_peak,
-    without_class,
-)
+from makers import J2K, JLS, JPEG, RLE, SIGNED, TWELVE, encoded, made, peaks, refusal, with_peak
 from pydicom import dcmread
+from pydicom import uid as uids
 from pydicom.data import get_testdata_file
 from pydicom.pixels import get_decoder
-from pydicom.uid import CTImageStorage, JPEGExtended12Bit, JPEGLossless, JPEGLSNearLossless
 
 from headrest import read_series, write_derived_series
-from headrest.dicom import find_series
 
 
 def test_a_default_rescale_replaces_a_missing_one_and_never_a_damaged_one(tmp_path):
@@ -69,8 +40,9 @@ def test_keeps_half_hu_after_a_slice_of_integer_hu(tmp_path):
 @pytest.mark.parametrize("signed", [0, 1])
 def test_reads_jpeg_lossless_as_simpleitk(tmp_path, predictor, signed):
     ds = make_slice(**TWELVE, **(SIGNED if signed else {}))
-    syntax = JPEG if predictor == 1 else JPEGLossless
-    path = write_slice(tmp_path / "1.dcm", jpeg(ds, syntax, lossless=True, predictor=predictor))
+    syntax = JPEG if predictor == 1 else uids.JPEGLossless
+    ds = makers.jpeg(ds, syntax, lossless=True, predictor=predictor)
+    path = write_slice(tmp_path / "1.dcm", ds)
     series = read_series(tmp_path)
     assert np.array_equal(series.hu[0], head_hu())
     assert np.array_equal(series.hu, sitk_hu(path))
@@ -78,9 +50,7 @@ def test_reads_jpeg_lossless_as_simpleitk(tmp_path, predictor, signed):
 
 
 def near_lossless(claimed):
-    ds = make_slice(**TWELVE)
-    options = {"encoding_plugin": "pyjpegls", "jls_error": 2, "generate_instance_uid": False}
-    ds.compress(JPEGLSNearLossless, **options)
+    ds = encoded(make_slice(**TWELVE), uids.JPEGLSNearLossless, jls_error=2)
     ds.file_meta.TransferSyntaxUID = claimed
     return ds
 
@@ -88,15 +58,15 @@ def near_lossless(claimed):
 def with_dropped_bit():
     """The point transform of JPEG Lossless: as if one bit were missing."""
     ds = encoded(make_slice(**TWELVE, hu=np.minimum(head_hu(), -500)), JPEG)
-    frame = bytearray(frame_of(ds))
+    frame = bytearray(makers.frame_of(ds))
     frame[frame.index(b"\xff\xda") + 9] = 1
-    return encapsulated(ds, JPEG, bytes(frame))
+    return makers.encapsulated(ds, JPEG, bytes(frame))
 
 
 LOSSY = {
-    "jpeg": (lambda: jpeg(make_slice(**TWELVE), JPEGExtended12Bit, level=95), 100),
+    "jpeg": (lambda: encoded(make_slice(**TWELVE), uids.JPEGExtended12Bit), 100),
     "dropped-bit": (with_dropped_bit, 3000),
-    "near-lossless": (lambda: near_lossless(JPEGLSNearLossless), 2),
+    "near-lossless": (lambda: near_lossless(uids.JPEGLSNearLossless), 2),
     "near-lossless-called-lossless": (lambda: near_lossless(JLS), 2),
 }
 
@@ -113,17 +83,17 @@ def test_warns_of_lossy_pixels_that_no_tag_declares(tmp_path, make, error):
     ("syntax", "package"), [(J2K, "pylibjpeg"), (JLS, "pyjpegls"), (JPEG, "imagecodecs")]
 )
 def test_names_the_package_of_a_missing_decoder(tmp_path, monkeypatch, syntax, package):
-    compressed(syntax)(tmp_path)
+    makers.compressed(syntax)(tmp_path)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     if syntax != JPEG:
         decoder = get_decoder(syntax)
         monkeypatch.setattr(decoder, "_available", {})
-        monkeypatch.setattr(decoder, "_unavailable", {ENCODERS[syntax]: ("numpy", package)})
+        monkeypatch.setattr(decoder, "_unavailable", {makers.ENCODERS[syntax]: ("numpy", package)})
     assert f"pip install {package}" in refusal(tmp_path)
 
 
 def test_calls_only_the_named_decoder_plugin(tmp_path, monkeypatch):
-    compressed(RLE)(tmp_path)
+    makers.compressed(RLE)(tmp_path)
     calls, decoder = [], get_decoder(RLE)
     plugins = {"other": lambda *frame: calls.append(frame), **decoder._available}
     monkeypatch.setattr(decoder, "_available", plugins)
@@ -131,28 +101,27 @@ def test_calls_only_the_named_decoder_plugin(tmp_path, monkeypatch):
     assert calls == []
 
 
-@pytest.mark.parametrize("syntax", [*NATIVE, *ENCODERS], ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("syntax", [*makers.NATIVE, *makers.ENCODERS], ids=str)
 def test_refuses_a_file_cut_at_any_length(tmp_path, syntax):
-    native = syntax in NATIVE
-    ds = make_slice(TransferSyntaxUID=syntax) if native else encoded(make_slice(), syntax)
-    path = write_slice(tmp_path / "1.dcm", ds)
+    path = write_slice(tmp_path / "1.dcm", makers.in_syntax(syntax))
     data = path.read_bytes()
     for length in range(0, len(data) - 2, 61):
         path.write_bytes(data[:length])
         refusal(tmp_path)
 
 
-COMPRESSED = [*ENCODERS, *LOSSLESS, JPEGExtended12Bit, HTJ2KLossless, HTJ2K]
+COMPRESSED = [uids.JPEGExtended12Bit, uids.HTJ2KLossless, uids.HTJ2K]
+COMPRESSED += [*makers.ENCODERS, *makers.LOSSLESS]
 
 
 def unpadded_frame(syntax):
     """A slice and its compressed frame without padding; of odd length for RLE."""
-    options = {JPEGLSNearLossless: {"jls_error": 2}, JPEG2000: {"j2k_cr": [5]}}.get(syntax, {})
+    lossy = {uids.JPEGLSNearLossless: {"jls_error": 2}, uids.JPEG2000: {"j2k_cr": [5]}}
     for corner in range(100):  # RLE pads with one zero, if at all; the last pixels are not zero
         image = head_hu()
         image[0, : corner % 10] = np.arange(corner % 10) * corner
-        ds = encoded(make_slice(**TWELVE, hu=image), syntax, **options)
-        frame = frame_of(ds)
+        ds = encoded(make_slice(**TWELVE, hu=image), syntax, **lossy.get(syntax, {}))
+        frame = makers.frame_of(ds)
         if syntax != RLE or frame.endswith(b"\0"):
             return ds, frame.rstrip(b"\0")
     raise AssertionError
@@ -164,7 +133,7 @@ def test_reads_a_compressed_frame_with_any_pad_byte(tmp_path, syntax, pad, capfd
     ds, frame = unpadded_frame(syntax)
 
     def padded(length):
-        ds.PixelData = items(frame[:length] + pad * (2 - length % 2))
+        ds.PixelData = makers.items(frame[:length] + pad * (2 - length % 2))
         return write_slice(tmp_path / "1.dcm", ds)
 
     path = padded(len(frame))
@@ -174,17 +143,18 @@ def test_reads_a_compressed_frame_with_any_pad_byte(tmp_path, syntax, pad, capfd
         refusal(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "make", [without_class(CTImageStorage), bare()], ids=["class-only-in-meta", "bare"]
-)
+NO_CLASS = {"class-only-in-meta": makers.without_class(uids.CTImageStorage), "bare": makers.bare()}
+
+
+@pytest.mark.parametrize("make", NO_CLASS.values(), ids=NO_CLASS)
 def test_reads_files_without_class_or_meta_information_as_simpleitk(tmp_path, make):
     make(tmp_path / "in")
     series = read_series(tmp_path / "in")
     assert np.array_equal(series.hu, sitk_hu(tmp_path / "in"))
     write_derived_series(series, series.hu > 110, tmp_path / "out")
     derived = dcmread(tmp_path / "out" / "0001.dcm")
-    assert derived.SOPClassUID == derived.file_meta.MediaStorageSOPClassUID == CTImageStorage
-    assert validator_errors("dciodvfy", tmp_path / "out" / "0001.dcm") == []
+    assert derived.SOPClassUID == derived.file_meta.MediaStorageSOPClassUID == uids.CTImageStorage
+    assert makers.validator_errors("dciodvfy", tmp_path / "out" / "0001.dcm") == []
 
 
 def test_the_advice_for_values_that_wrapped_restores_them(tmp_path):
@@ -253,7 +223,7 @@ def test_sorts_slices_along_their_normal(tmp_path, rising):
 
 
 def test_spacing_of_a_tilted_gantry_and_extent_of_uneven_slices(tmp_path):
-    tilted(4, 20)(tmp_path)
+    makers.tilted(4, 20)(tmp_path)
     series = read_series(tmp_path)
     assert abs(series.tilt_deg) == pytest.approx(20, abs=0.01)
     assert series.spacing_mm == pytest.approx((5 * np.cos(np.deg2rad(20)), 3.5, 3.5))
@@ -282,7 +252,7 @@ def test_sorts_a_series_without_position_by_number_on_request(tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["ImagePositionPatient", "ImageOrientationPatient"])
-@pytest.mark.parametrize("make", [whole, odd])
+@pytest.mark.parametrize("make", [makers.whole, makers.odd])
 def test_the_option_named_in_a_refusal_works(tmp_path, lost, make):
     make(**{lost: None})(tmp_path)
     assert "by_instance_number=True" in refusal(tmp_path)
@@ -321,19 +291,6 @@ def test_finds_padding_and_tilt_of_real_slices():
     assert series.stored.min() + series.intercepts[0] < -3024  # rings around lossy padding
     assert series.hu.min() >= -1100
     assert "lossy" in " ".join(series.warnings)
-
-
-def test_finds_the_series_tilt_and_uneven_gaps_of_real_scans(scans):
-    found = find_series(scans / "philips-phantom")
-    assert sorted(len(s.files) for s in found.series) == [28, 54]
-    for reason in ("DICOMDIR", "localizer", "Secondary Capture"):
-        assert reason in " | ".join(found.warnings)
-    series = read_series(scans / "ge-head")
-    assert abs(series.tilt_deg) == pytest.approx(18.5, abs=0.1)
-    warnings = " | ".join(series.warnings)
-    assert "tilted" in warnings
-    assert re.search("1.08 to 7.00 mm apart.*uneven", warnings)
-    assert series.hu[series.padding].max() == -1024
 
 
 def test_warns_of_a_damaged_file_of_unknown_series(tmp_path):

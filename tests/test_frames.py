@@ -6,24 +6,12 @@ Oracles: highdicom, SimpleITK and dcm2niix, and the single-frame series that was
 import shutil
 import time
 
+import makers
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, make_slice, refused, uid, write_slice
 from factories import clean_tree, converted, sitk_hu, sitk_image
-from makers import (
-    BIG,
-    ENCODERS,
-    IMPLICIT,
-    J2K,
-    JLS,
-    RLE,
-    TILT,
-    made,
-    peaks,
-    refusal,
-    validator_errors,
-    with_peak,
-)
+from makers import ENCODERS, TILT, made, peaks, refusal, validator_errors, with_peak
 from pydicom import dcmread
 from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
@@ -37,7 +25,7 @@ from headrest.dicom.write import item
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 FRAMES = 5
 MOVED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
-MOVED += ("RescaleSlope", "RescaleIntercept", "RescaleType", "AcquisitionNumber", "ImageType")
+MOVED += ("RescaleSlope", "RescaleIntercept", "RescaleType", "AcquisitionNumber")
 
 
 def groups(**sequences):
@@ -66,8 +54,7 @@ def enhanced(of_frame=lambda n: {}, pixels=stored, n=FRAMES, shared=SHARED, **ch
     words = np.concatenate([pixels(i) for i in range(1, n + 1)])
     about = {"SOPClassUID": EnhancedCTImageStorage, "SOPInstanceUID": uid("enhanced"), "Rows": 64}
     about["ImageType"] = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
-    without = {k: None for k in MOVED if k != "ImageType"}
-    ds = make_slice(stored=words, **{**without, **about, "NumberOfFrames": n, **changes})
+    ds = make_slice(stored=words, **dict.fromkeys(MOVED) | about | {"NumberOfFrames": n} | changes)
     ds.SharedFunctionalGroupsSequence = [groups(**shared)]
     each = [groups(**{**height(FRAMES - i), **of_frame(i)}) for i in range(1, n + 1)]
     ds.PerFrameFunctionalGroupsSequence = each
@@ -80,23 +67,19 @@ def plain(n=FRAMES, **changes):
     return make_slice(stored=words, Rows=64, NumberOfFrames=n, **changes)
 
 
-def written(folder, ds, name="multi.dcm"):
-    return write_slice(folder / name, ds)
-
-
 DESCENDING = [5, 4, 3, 2, 1]
 """Peaks of `enhanced`, from feet to head."""
 
 
 def test_reads_hu_and_geometry_of_each_frame(tmp_path):
-    series = read_series(written(tmp_path, enhanced()))
+    series = read_series(write_slice(tmp_path / "multi.dcm", enhanced()))
     assert peaks(series) == DESCENDING
     assert np.array_equal(series.hu[:, 1:], [head_hu()[1:]] * FRAMES)
     assert np.array_equal(series.positions, [[-112, -112, 5 * i] for i in range(FRAMES)])
     assert (series.spacing_mm, series.warnings) == ((5, 3.5, 3.5), ())
     assert series.frames == (5, 4, 3, 2, 1)
     highdicom = pytest.importorskip("highdicom")
-    path = written(tmp_path, enhanced(height))  # SimpleITK does not sort frames
+    path = write_slice(tmp_path / "multi.dcm", enhanced(height))  # SimpleITK does not sort frames
     series = read_series(path)
     assert np.array_equal(series.hu, sitk_hu(path))
     assert np.allclose(sitk_image(path).GetOrigin(), series.positions[0])
@@ -111,7 +94,7 @@ TILTED = {"PlaneOrientation": {"ImageOrientationPatient": TILT}}
 
 @pytest.mark.parametrize("shared", [SHARED, SHARED | TILTED], ids=["axial", "tilted"])
 def test_hu_and_geometry_are_those_of_dcm2niix(tmp_path, shared):
-    series = read_series(written(tmp_path / "in", enhanced(shared=shared)))
+    series = read_series(write_slice(tmp_path / "in" / "multi.dcm", enhanced(shared=shared)))
     image = converted(tmp_path / "in", tmp_path / "out")
     to_ours = np.linalg.inv(affine_of(series)) @ image.affine  # rows run the other way
     ends = to_ours @ [[0, 63], [0, 63], [0, FRAMES - 1], [1, 1]]
@@ -119,34 +102,19 @@ def test_hu_and_geometry_are_those_of_dcm2niix(tmp_path, shared):
     assert np.array_equal(image.get_fdata().T[:, ::-1], series.hu)
 
 
-def in_syntax(syntax):
-    if syntax not in ENCODERS:
-        return enhanced(TransferSyntaxUID=syntax)
-    ds = enhanced()
-    ds.compress(syntax, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
-    return ds
+SYNTAXES = [makers.IMPLICIT, makers.BIG, makers.RLE, makers.JLS, makers.J2K]
 
 
-@pytest.mark.parametrize("syntax", [IMPLICIT, BIG, RLE, JLS, J2K], ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
 def test_reads_every_syntax_and_an_extended_offset_table(tmp_path, syntax):
-    ds = in_syntax(syntax)
-    assert peaks(read_series(written(tmp_path, ds))) == DESCENDING
-    if syntax in ENCODERS:
+    packed = syntax in ENCODERS
+    ds = makers.encoded(enhanced(), syntax) if packed else enhanced(TransferSyntaxUID=syntax)
+    assert peaks(read_series(write_slice(tmp_path / "multi.dcm", ds))) == DESCENDING
+    if packed:
         frames = list(generate_frames(ds.PixelData, number_of_frames=FRAMES))
         table = encapsulate_extended(frames)
         ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = table
-        assert peaks(read_series(written(tmp_path, ds))) == DESCENDING
-
-
-def legacy(folder, **changes):
-    """A series converted by highdicom, beside its single-frame source."""
-    converter = pytest.importorskip("highdicom.legacy").LegacyConvertedEnhancedCTImage
-    slices = [dcmread(path) for path in make_series(folder / "single", FRAMES, **changes)]
-    ds = converter(slices, uid("legacy"), 7, uid("legacy", 1), 1)
-    assert ds.SOPClassUID == LegacyConvertedEnhancedCTImageStorage
-    (folder / "legacy").mkdir()
-    ds.save_as(folder / "legacy" / "1.dcm")
-    return folder / "single", folder / "legacy"
+        assert peaks(read_series(write_slice(tmp_path / "multi.dcm", ds))) == DESCENDING
 
 
 CHANGES = {
@@ -159,7 +127,12 @@ CHANGES = {
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
 def test_reads_a_legacy_converted_series_as_its_source(tmp_path, changes):
-    single, multi = map(read_series, legacy(tmp_path, **changes))
+    converter = pytest.importorskip("highdicom.legacy").LegacyConvertedEnhancedCTImage
+    paths = make_series(tmp_path / "single", FRAMES, **changes)
+    ds = converter([dcmread(path) for path in paths], uid("legacy"), 7, uid("legacy", 1), 1)
+    assert ds.SOPClassUID == LegacyConvertedEnhancedCTImageStorage
+    ds.save_as(tmp_path / "legacy.dcm")
+    single, multi = (read_series(tmp_path / name) for name in ("single", "legacy.dcm"))
     assert np.array_equal(single.hu, multi.hu)
     assert np.array_equal(single.positions, multi.positions)
     assert np.array_equal(single.orientation, multi.orientation)
@@ -176,7 +149,7 @@ def by_phase(n):
 
 
 def test_phases_of_one_file_are_stacks_with_folders_of_their_own(tmp_path):
-    written(tmp_path / "in", enhanced(by_phase, n=2 * FRAMES))
+    write_slice(tmp_path / "in" / "multi.dcm", enhanced(by_phase, n=2 * FRAMES))
     found = find_series(tmp_path / "in").series
     assert [peaks(load_series(files)) for files in found] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
     assert len({files.fingerprint() for files in found}) == 2
@@ -194,7 +167,7 @@ def test_frames_of_several_files_are_one_stack_and_copies_are_dropped(tmp_path):
             lambda n, part=part: stored(n + 10 * part),
             SOPInstanceUID=uid("part", part),
         )
-        written(tmp_path, ds, f"{part}.dcm")
+        write_slice(tmp_path / f"{part}.dcm", ds)
     assert peaks(read_series(tmp_path)) == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
     shutil.copy(tmp_path / "0.dcm", tmp_path / "copy.dcm")
     (files,) = find_series(tmp_path).series
@@ -210,15 +183,15 @@ def test_leaves_out_localizers_other_orientations_and_captures_without_positions
         sagittal = {"PlaneOrientation": {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}}
         return scout if n == 1 else sagittal if n == 2 else {}
 
-    series = read_series(written(tmp_path, enhanced(kinds)))
+    series = read_series(write_slice(tmp_path / "multi.dcm", enhanced(kinds)))
     assert peaks(series) == [5, 4, 3]
     found = "localizer, not a slice", "not axial"
     assert series.warnings == tuple(f"skipped multi.dcm (Head): {reason}" for reason in found)
-    series = read_series(written(tmp_path, enhanced(SOPClassUID=CAPTURE)))
+    series = read_series(write_slice(tmp_path / "multi.dcm", enhanced(SOPClassUID=CAPTURE)))
     assert peaks(series) == DESCENDING
     assert "multi-frame capture" in " ".join(series.warnings)
     ds = plain(SeriesInstanceUID=uid("capture"), SOPClassUID=CAPTURE)
-    written(tmp_path, ds, "screens.dcm")
+    write_slice(tmp_path / "screens.dcm", ds)
     assert "skipped screens.dcm (Head): " in " ".join(read_series(tmp_path).warnings)
 
 
@@ -226,7 +199,9 @@ def test_leaves_out_localizers_other_orientations_and_captures_without_positions
     "changes", [{"SpacingBetweenSlices": 2.5}, {"GridFrameOffsetVector": [0, 2.5, 5, 7.5, 10]}]
 )
 def test_places_frames_by_their_distances_and_warns(tmp_path, changes):
-    series = read_series(written(tmp_path, plain(SOPClassUID="1.2.826.0.1.77", **changes)))
+    series = read_series(
+        write_slice(tmp_path / "multi.dcm", plain(SOPClassUID="1.2.826.0.1.77", **changes))
+    )
     assert peaks(series) == [1, 2, 3, 4, 5]
     assert np.array_equal(series.positions[:, 2], [5, 7.5, 10, 12.5, 15])
     for remark in ("head and feet may be swapped", "not a class of the Standard"):
@@ -254,15 +229,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED)
 def test_refuses_frames_that_are_no_volume(tmp_path, make, words):
-    assert words in refusal(written(tmp_path, make()))
-
-
-def test_refuses_a_file_that_was_cut(tmp_path):
-    path = written(tmp_path, enhanced())
-    data = path.read_bytes()
-    for share in (0.1, 0.3, 0.6, 0.95):
-        path.write_bytes(data[: int(share * len(data))])
-        refusal(path)
+    assert words in refusal(write_slice(tmp_path / "multi.dcm", make()))
 
 
 @pytest.mark.slow
@@ -272,7 +239,7 @@ def test_bounds_the_time_for_a_file_of_tiny_elements(tmp_path):
     for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         del header[keyword]
     del header.PixelData
-    path = written(tmp_path, header)
+    path = write_slice(tmp_path / "multi.dcm", header)
     start = b"\xfe\xff\x00\xe0" + b"\xff" * 4
     element = b"\x20\x00\x13\x91SQ\0\0" + b"\xff" * 4
     with path.open("ab") as file:
@@ -284,7 +251,7 @@ def test_bounds_the_time_for_a_file_of_tiny_elements(tmp_path):
 
 
 def test_derived_slices_and_the_segmentation_refer_to_their_frames(tmp_path):
-    path = written(tmp_path / "in", enhanced())
+    path = write_slice(tmp_path / "in" / "multi.dcm", enhanced())
     series = read_series(path)
     write_derived_series(series, series.hu == 120, tmp_path / "out", "method=test")
     slices = sorted((tmp_path / "out").iterdir())
@@ -323,11 +290,12 @@ def test_a_slice_that_names_another_conversion_refers_to_itself(tmp_path):
     assert "ReferencedFrameNumber" not in source
 
 
-def test_damaged_frames_may_be_left_out_with_their_file(tmp_path):
+def test_a_file_that_was_cut_is_refused_and_may_be_left_out(tmp_path):
     make_series(tmp_path, 3)
-    path = written(tmp_path, enhanced(lambda n: height(n + FRAMES)))
-    path.write_bytes(path.read_bytes()[:-100])
-    assert "multi.dcm" in refusal(tmp_path)
-    series = read_series(tmp_path, allow_missing=True)
-    assert len(series) == 3
+    path = write_slice(tmp_path / "multi.dcm", enhanced(lambda n: height(n + FRAMES)))
+    data = path.read_bytes()
+    for share in (0.1, 0.3, 0.6, 0.99):
+        path.write_bytes(data[: int(share * len(data))])
+        assert "multi.dcm" in refusal(tmp_path)
+        assert len(read_series(tmp_path, allow_missing=True)) == 3
     refused(r"multi\.dcm", load_series, find_series(tmp_path).series[0])
