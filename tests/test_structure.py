@@ -4,19 +4,10 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "headrest"
-PATHS = sorted(PACKAGE.rglob("*.py"))
-
-LEVELS = (
-    {"util"},
-    {"hounsfield"},
-    {"dicom"},
-    {"segment", "phantom", "datasets"},
-    {"evaluate"},
-    {"clean"},
-    {"train"},
-    {"show"},
-    {"__main__"},
+SECTION = (
+    (PACKAGE / "README.md").read_text("utf-8").split("## Order of imports")[1].split("\n## ")[0]
 )
+LEVELS = [line.split() for line in SECTION.splitlines() if line.startswith("    ")][::-1]
 """From the lowest level up; folders of one level do not import each other."""
 
 LEVEL_OF = {name: i for i, names in enumerate(LEVELS) for name in names}
@@ -32,16 +23,13 @@ def imported_modules(path):
             yield from (alias.name for alias in node.names)
 
 
-def step_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
 def test_every_entry_has_a_level_and_imports_go_downwards():
-    assert {step_of(path) for path in PATHS} - {"__init__"} == set(LEVEL_OF)
-    for path in PATHS:
-        if (step := step_of(path)) == "__init__":
-            continue
-        for module in imported_modules(path):
+    steps = {path: path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}
+    steps = {path: step.removesuffix(".py") for path, step in steps.items()}
+    assert set(steps.values()) - {"__init__"} == set(LEVEL_OF)
+    assert len(LEVELS) == 9
+    for path, step in steps.items():
+        for module in imported_modules(path) if step != "__init__" else ():
             assert module != "headrest", f"{path} imports the face of the package"
             if module.startswith("headrest."):
                 other = module.split(".")[1]
