@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -46,11 +45,7 @@ def whole(tmp_path_factory):
 
 def same(run, other):
     one, two = (checkpoints.load_checkpoint(r / "checkpoints") for r in (run, other))
-    assert one.history == two.history
-    parts = ("weights", "optimizer", "training")
-    for arrays, others in ((getattr(one, part), getattr(two, part)) for part in parts):
-        assert list(arrays) == list(others)
-        assert all(np.array_equal(arrays[k], others[k]) for k in arrays)
+    np.testing.assert_equal(vars(one), vars(two))
 
 
 @pytest.mark.slow
@@ -119,12 +114,6 @@ def test_labels_are_evaluated_above_the_threshold_of_dense_support():
     assert evaluate_labels(only_foam).score_columns()["count"] == [0, 0, 0]
 
 
-def test_names_choose_the_held_out_patients():
-    data = easy_set()
-    names = sorted({str(data.patient[i]) for i in loop.held_out(data, held_out=0.34)})
-    assert list(loop.held_out(data, held_out=names)) == list(loop.held_out(data, held_out=0.34))
-
-
 @pytest.mark.slow
 def test_trains_on_labels_of_any_name(tmp_path):
     """A mask that a person corrected: the contact of support and patient is not known."""
@@ -183,39 +172,36 @@ def test_killed_runs_end_with_the_same_weights(whole, tmp_path):
 def damage(checkpoint, rng):
     """Cut, empty, remove or change a file of a checkpoint."""
     path = checkpoint / rng.choice([*checkpoints.CHECKPOINT_FILES, "manifest.json"])
-    content = bytearray(path.read_bytes())
-    kind = rng.choice(["cut", "empty", "remove", "flip"])
-    if kind == "remove":
+    content = path.read_bytes()
+    at = rng.randrange(len(content))
+    flipped = bytes([content[at] ^ 1 << rng.randrange(8)])
+    kinds = [content[:at], b"", content[:at] + flipped + content[at + 1 :], None]
+    if (damaged := rng.choice(kinds)) is None:
         path.unlink()
-    elif kind == "flip":
-        at = rng.randrange(len(content))
-        content[at] ^= 1 << rng.randrange(8)
-        path.write_bytes(content)
     else:
-        path.write_bytes(content[: rng.randrange(len(content)) if kind == "cut" else 0])
+        path.write_bytes(damaged)
+
+
+def starting_from(place):
+    return checkpoints.Settings(preset="standard", start_from=str(place), seed=5)
 
 
 @pytest.mark.slow
 def test_starts_from_the_weights_of_a_run_or_an_exported_network(whole, tmp_path):
     onnx = pytest.importorskip("onnx", reason="exports networks")
     export_network(loop.load_network(whole[0]), tmp_path / "network.onnx")
-    expected = get_weights(loop.load_network(whole[0]))
-    for start, exact in ((str(whole[0]), 0.0), (str(tmp_path / "network.onnx"), 1e-3)):
-        settings = checkpoints.Settings(preset="standard", start_from=start, seed=5)
-        model = loop.start_network(settings)
+    scaled = np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)
+    expected = keras_probability(loop.load_network(whole[0]))(scaled)
+    for start, exact in ((whole[0], 0.0), (tmp_path / "network.onnx", 1e-3)):
+        model = loop.start_network(starting_from(start))
         assert model.name == "small"
-        scaled = np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)
-        one, two = (keras_probability(m)(scaled) for m in (model, loop.load_network(whole[0])))
-        assert np.allclose(one, two, atol=exact)
-        if not exact:
-            assert all(np.array_equal(expected[k], v) for k, v in get_weights(model).items())
+        assert np.allclose(keras_probability(model)(scaled), expected, atol=exact)
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "x", [], [])), tmp_path / "x.onnx")
     (tmp_path / "damaged.onnx").write_bytes(b"no network")
     for name in ("x.onnx", "damaged.onnx", "missing.onnx"):
-        refused(name, loop.start_network, checkpoints.Settings(start_from=str(tmp_path / name)))
+        refused(name, loop.start_network, starting_from(tmp_path / name))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(HeadrestError, match="holds no checkpoint"):
-        loop.start_network(checkpoints.Settings(start_from=str(tmp_path / "empty")))
+    refused("holds no checkpoint", loop.start_network, starting_from(tmp_path / "empty"))
 
 
 @pytest.mark.slow
@@ -271,11 +257,8 @@ def test_damaged_checkpoints_are_passed_over(whole, tmp_path):
         folder = tmp_path / str(n)
         shutil.copytree(whole[0] / "checkpoints", folder)
         damage(folder / newest.name, rng)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            read = checkpoints.load_checkpoint(folder)
-        assert len(read.history) == EPOCHS - 1
-        assert caught
+        with pytest.warns(match="passed"):
+            assert len(checkpoints.load_checkpoint(folder).history) == EPOCHS - 1
         shutil.rmtree(folder / newest.name)
         damage(folder / previous.name, rng)
         with pytest.raises(HeadrestError, match="damaged"), pytest.warns(match="passed"):

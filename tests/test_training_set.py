@@ -13,34 +13,21 @@ from headrest import find_support, read_series
 from headrest.__main__ import main
 from headrest.dicom.nifti import affine_of
 from headrest.dicom.segmentation import write_segmentation
-from headrest.hounsfield import (
-    FLOOR,
-    IGNORE_LABEL,
-    INPUT_HIGH_HU,
-    INPUT_LOW_HU,
-    NOT_SUPPORT,
-    SUPPORT,
-    fit_to_matrix,
-    scale,
-)
-from headrest.train import batches
-from headrest.train.dataset import (
-    LabelledStudy,
-    read_training_set,
-    slice_states,
-    write_training_set,
-)
+from headrest.hounsfield import FLOOR, IGNORE_LABEL, NOT_SUPPORT, SUPPORT, fit_to_matrix, scale
+from headrest.train import batches, dataset
+from headrest.train.dataset import read_training_set, write_training_set
 from headrest.train.masks import dataset_from_masks
 
 nibabel = pytest.importorskip("nibabel")
 STATES = ["free", "touching", "absent"]
+ONE_HU = scale(np.array(1.0)) - scale(np.array(0.0))
 
 
 def study(patient, slices, size=40, seed=0, **changes):
     rng = np.random.default_rng(seed)
     hu = rng.integers(-1024, 3000, (slices, size, size)).astype(np.float32)
     parts = {"hu": hu, "labels": {"kmeans": hu > 2000}, "states": {"kmeans": STATES[:slices]}}
-    return LabelledStudy(patient, **(parts | changes))
+    return dataset.LabelledStudy(patient, **(parts | changes))
 
 
 def test_reads_what_was_written(tmp_path):
@@ -84,7 +71,7 @@ def test_stores_labels_of_any_name_and_unknown_pixels(tmp_path):
     assert list(stored.states["manual"]) == ["unknown", "absent", "absent"]
     assert list(stored.states["kmeans"]) == STATES
     refused("choose from kmeans, manual", stored.target, "truth")
-    assert slice_states(manual[:2], [True, False]) == ["touching", "absent"]
+    assert dataset.slice_states(manual[:2], [True, False]) == ["touching", "absent"]
 
 
 def test_refuses_contradictions_and_an_existing_a_damaged_or_an_older_set(tmp_path):
@@ -137,13 +124,24 @@ def support_of(name):
 
 
 def write_mask(path, series, values, codes="RAS"):
+    """Write a mask as NIfTI or NPZ by its name; or these bytes, or this image."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".npz":
+    if isinstance(values, bytes):
+        path.write_bytes(values)
+    elif path.suffix.lower() == ".npz":
         with path.open("wb") as file:
             np.savez(file, values)
-        return
-    image = nibabel.Nifti1Image(values.T.astype(np.uint8), affine_of(series))
-    nibabel.save(reoriented(image, codes), path)
+    else:
+        if isinstance(values, np.ndarray):
+            values = nibabel.Nifti1Image(values.T.astype(np.uint8), affine_of(series))
+        nibabel.save(reoriented(values, codes), path)
+
+
+def made_of_masks(folder, scans="scans", **options):
+    """The training set of the scans and masks in a folder."""
+    options = {"matrix": 64, "synthetic": 0} | options
+    dataset_from_masks(folder / scans, folder / "masks", folder / "set", **options)
+    return read_training_set(folder / "set")
 
 
 @pytest.mark.parametrize(
@@ -164,11 +162,8 @@ def test_masks_are_paired_by_name_folder_uid_or_reference(tmp_path, scans, names
             write_segmentation(series, support_of(name), path)
         else:
             write_mask(path, series, 7 * support_of(name).astype(np.uint8), codes="PIL")
-    dataset_from_masks(
-        tmp_path / "scans", tmp_path / "masks", tmp_path / "set", matrix=64, synthetic=0
-    )
+    stored = made_of_masks(tmp_path)
     assert not any(b"CANARY" in path.read_bytes() for path in (tmp_path / "set").iterdir())
-    stored = read_training_set(tmp_path / "set")
     labels = stored.target("manual").reshape(3, 3, 64, 64)
     order = sorted(range(3), key=lambda i: names[i].replace("UID", list(scans.values())[i].uid))
     for found, hu, i in zip(labels, stored.hu.reshape(-1, 3, 64, 64), order):
@@ -186,19 +181,15 @@ def test_labels_of_support_and_patient_keep_their_values(tmp_path, scans):
     values = 2 * (scans["a"].hu > -500).astype(np.uint8)
     values[support_of("a")], values[0, :4] = 1, 255
     write_mask(tmp_path / "masks" / "a.nii.gz", scans["a"], values)
-    shutil.move(tmp_path / "scans" / "a" / "ct", tmp_path / "renamed")
-    shutil.rmtree(tmp_path / "scans")
-    shutil.move(tmp_path / "renamed", tmp_path / "scans" / "a")
+    (tmp_path / "one-scan").mkdir()
+    (tmp_path / "scans" / "a" / "ct").rename(tmp_path / "one-scan" / "a")
     messages = []
-    dataset_from_masks(
-        tmp_path / "scans", tmp_path / "masks", tmp_path / "set", "mine", 64, 0, messages.append
-    )
-    labels = read_training_set(tmp_path / "set").target("mine")
-    assert np.array_equal(labels, values)
+    stored = made_of_masks(tmp_path, "one-scan", name="mine", on_message=messages.append)
+    assert np.array_equal(stored.target("mine"), values)
     assert messages[0] == "patient-1: a, 3 slices, 2 with support"
     assert "needs two or more" in messages[1]
     write_mask(tmp_path / "one.npz", scans["a"], values[:1])  # of one file
-    source = tmp_path / "scans" / "a" / "01.dcm"
+    source = tmp_path / "one-scan" / "a" / "01.dcm"
     folders = source, tmp_path / "one.npz", tmp_path / "one"
     dataset_from_masks(*folders, matrix=62, synthetic=0, on_message=messages.append)
     labels = read_training_set(tmp_path / "one").target("manual")
@@ -215,9 +206,7 @@ def test_the_boundary_that_clean_adds_to_its_masks_is_ignored(tmp_path):
     found = find_support(series, "kmeans")
     assert found.boundary[:, 53].any()
     write_mask(tmp_path / "masks" / "a.nii.gz", series, found.removed)
-    folders = (tmp_path / name for name in ("scans", "masks", "set"))
-    dataset_from_masks(*folders, matrix=64, synthetic=0)
-    labels = read_training_set(tmp_path / "set").target("manual")
+    labels = made_of_masks(tmp_path).target("manual")
     assert np.array_equal(labels == SUPPORT, found.mask)
     assert np.array_equal(labels == IGNORE_LABEL, found.boundary)
 
@@ -225,10 +214,9 @@ def test_the_boundary_that_clean_adds_to_its_masks_is_ignored(tmp_path):
 def test_command_takes_nifti_and_leaves_scans_without_a_mask_out(tmp_path, scans, capsys):
     names = {"a": "sub-01_ses-1_ct", "b": "sub-02_ct", "c": "sub-01_ses-2_ct"}
     images = tmp_path / "images"
-    images.mkdir()
     for name, series in scans.items():
         image = nibabel.Nifti1Image(series.hu.T.astype(np.int16), affine_of(series))
-        nibabel.save(image, images / f"{names[name]}.nii.gz")
+        write_mask(images / f"{names[name]}.nii.gz", series, image)
         write_mask(images / "masks" / f"{names[name]}-label.nii.gz", series, support_of(name))
     nibabel.save(image, images / "unlabelled.nii.gz")
     command = ["dataset", str(images), str(images / "masks"), str(tmp_path / "set")]
@@ -264,22 +252,13 @@ def test_what_cannot_be_paired_or_used_is_refused(tmp_path, scans):
     }
     for message, files in cases.items():
         for file, values in files.items():
-            path = tmp_path / "masks" / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(values, bytes):
-                path.write_bytes(values)
-            elif values is other:
-                nibabel.save(other, path)
-            else:
-                write_mask(path, series, values)
-        folders = (tmp_path / name for name in ("scans", "masks", "set"))
-        refused(message, dataset_from_masks, *folders)
+            write_mask(tmp_path / "masks" / file, series, values)
+        refused(message, made_of_masks, tmp_path)
         assert not (tmp_path / "set").exists()
         shutil.rmtree(tmp_path / "masks")
     (tmp_path / "empty").mkdir()
     write_mask(tmp_path / "masks" / "a.nii.gz", series, mask)
-    folders = (tmp_path / name for name in ("empty", "masks", "set"))
-    refused("no CT series and no NIfTI", dataset_from_masks, *folders)
+    refused("no CT series and no NIfTI", made_of_masks, tmp_path, "empty")
 
 
 N, SIDE = 12, 32
@@ -303,9 +282,8 @@ def test_keeps_the_slices_of_a_patient_on_one_side_and_holds_out_real_patients_f
         assert len(set(patients[out])) == 2
         assert not set(patients[out]) & set(patients[training])
         assert sorted([*training, *out]) == list(range(70))
-    assert list(batches.split_patients(patients, 0.2, 3)[1]) == list(
-        batches.split_patients(patients, 0.2, 3)[1]
-    )
+    for chosen in (0.2, sorted(set(patients[out]))):  # the same seed, or the names
+        assert list(batches.split_patients(patients, chosen, seed)[1]) == list(out)
     patients = np.array([f"synthetic-{i}" for i in range(8)] + ["a", "b", "c"])
     for seed in range(20):
         out = batches.split_patients(patients, 0.34, seed)[1]
@@ -351,9 +329,8 @@ def test_the_same_seed_gives_the_same_epoch_and_closing_it_ends_its_threads(hu, 
 
 def test_an_epoch_can_be_longer_or_shorter_than_the_set(hu, labels):
     for slices in (5, 31):
-        epochs = batches.Batches(
-            hu, labels, np.arange(N), 2, SIDE, augment=False, slices_per_epoch=slices
-        )
+        options = {"augment": False, "slices_per_epoch": slices}
+        epochs = batches.Batches(hu, labels, np.arange(N), 2, SIDE, **options)
         seen = np.concatenate([x for x, _ in epochs.epoch(0)])[..., 0]
         assert len(seen) == 2 * len(epochs) == slices // 2 * 2
         times = [sum(np.array_equal(one, scale(image)) for one in seen) for image in hu]
@@ -413,7 +390,7 @@ def test_half_resolution_shows_four_times_the_slices_at_half_to_full_size(hu, la
         assert abs(degrees) <= batches.MAX_DEGREES
         window = UNCHANGED._replace(rotation=(0.0, zoom), shift=change.shift, size=32)
         shown = batches.augment(columns, label, window, noise)[0][8:-8, 8:-8]
-        shown = (shown + 1) / 2 * (INPUT_HIGH_HU - INPUT_LOW_HU) + INPUT_LOW_HU
+        shown = (shown - scale(np.array(0.0))) / ONE_HU
         assert (shown > -0.01).all()  # within the slice but for a small shift
         assert np.diff(shown[8]).mean() == pytest.approx(1 / zoom, rel=0.01)
         zooms.append(zoom)
@@ -434,8 +411,7 @@ def test_rotates_as_scipy_does():
     nothing = np.zeros(65**2, np.float32)
     found, _ = batches.augment(image, np.zeros((65, 65), np.uint8), change, nothing)
     inner = np.s_[12:-12, 12:-12]
-    half_hu = 0.5 * 2 / (INPUT_HIGH_HU - INPUT_LOW_HU)
-    assert np.allclose(found[inner], scale(expected)[inner], atol=half_hu)
+    assert np.allclose(found[inner], scale(expected)[inner], atol=0.5 * ONE_HU)
 
 
 @pytest.mark.parametrize(
