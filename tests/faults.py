@@ -175,9 +175,8 @@ def crowd(folder, source, wanted):
 def endurance(folder, keep):
     """Clean a series 12 times; see by how much the process grew from the third on."""
     kept, sizes = [], []
-    make_series(
-        folder / "scan", 10, hu=head_hu().repeat(2, 0).repeat(2, 1), PixelSpacing=[1.75] * 2
-    )
+    fine = {"hu": head_hu().repeat(2, 0).repeat(2, 1), "PixelSpacing": [1.75, 1.75]}
+    make_series(folder / "scan", 10, **fine)
     for n in range(12):
         series = read_series(folder / "scan")
         clean_series(series, folder / f"out-{n}")

@@ -164,24 +164,13 @@ def test_reports_a_folder_that_cannot_be_searched(tmp_path, monkeypatch):
     assert errors == [f"{tmp_path}/scan/closed: cannot be searched (Permission denied)"]
 
 
-class Failing:
-    """A file on a disk that fails after so many bytes."""
-
-    def __init__(self, path, mode):
-        self.file, self.left = io.FileIO(path, mode), 3000
-        self.seek, self.tell = self.file.seek, self.file.tell
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
+class Failing(io.FileIO):
+    """A file on a disk that fails after 3000 bytes."""
 
     def read(self, size):
-        self.left -= size
-        if self.left < 0:
+        if self.tell() + size > 3000:
             raise OSError(5, "Input/output error")
-        return self.file.read(size)
+        return super().read(size)
 
 
 def denied(path, mode):

@@ -150,19 +150,13 @@ def test_components_and_their_measures_agree_with_scipy_numpy_and_geometry():
     assert found.width_mm[1] == pytest.approx(60, rel=0.15)
 
 
-def head_with(part, value):
-    hu = head()
-    hu[part] = value
-    return hu
-
-
-TIP = np.s_[100:122, 232:235]
+TIP = (Y >= 100) & (Y < 122) & (X >= 232) & (X < 235)
 
 PATIENTS = {
     "air": np.full((32, 32), -1000.0),
     "head": head(),
-    "tip-of-an-ear": head_with(TIP, -100),  # thin, short, soft: 18 mm, apart from the head
-    "splinter-of-bone": head_with(TIP, 1500),
+    "tip-of-an-ear": np.where(TIP, -100, head()),  # thin, short, soft: 18 mm, apart from the head
+    "splinter-of-bone": np.where(TIP, 1500, head()),
 }
 
 

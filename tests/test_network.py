@@ -74,13 +74,13 @@ def test_refuses_unknown_architectures_and_weights_of_another_network():
         ({**weights, "logits/bias": np.array([0, 1, np.nan])}, "finite"),
     ):
         refused(text, unet.set_weights, model, bad)
-    assert all(np.array_equal(v, weights[k]) for k, v in unet.get_weights(model).items())
+    np.testing.assert_equal(unet.get_weights(model), weights)
 
 
 def test_initial_weights_differ_by_layer_and_seed():
     one, again, other = (unet.get_weights(unet.build_unet("small", seed)) for seed in (1, 1, 2))
     kernels = [name for name in one if name.endswith("kernel")]
-    assert all(np.array_equal(one[k], again[k]) for k in one)
+    np.testing.assert_equal(again, one)
     assert not any(np.array_equal(one[k], other[k]) for k in kernels if "logits" not in k)
     assert not np.array_equal(one["down1_1/kernel"], one["down2_1/kernel"])
 
@@ -96,9 +96,8 @@ def test_a_window_of_a_slice_gives_the_same_probability_far_from_its_border(padd
     assert whole.shape[2:] == (unet.output_size(model, 200), unet.output_size(model, 184))
     inner = window[:, :, 48 - lost : 88 - lost, 48 - lost : 88 - lost]
     assert inner.std() > 0.01
-    assert np.allclose(
-        whole[:, :, 88 - lost : 128 - lost, 80 - lost : 120 - lost], inner, atol=1e-5
-    )
+    same = whole[:, :, 88 - lost : 128 - lost, 80 - lost : 120 - lost]
+    assert np.allclose(same, inner, atol=1e-5)
 
 
 def test_probability_is_the_softmax_of_the_logits():
@@ -115,22 +114,19 @@ def test_pixel_shuffle_is_a_transposed_convolution(step):
     rng = np.random.default_rng(step)
     x = rng.standard_normal((2, 6, 8, 5)).astype(np.float32)
     y = rng.standard_normal((2, 6 * step, 8 * step, 3)).astype(np.float32)
-    ends = []
-    for kind in (layers.Conv2DTranspose, unet.PixelShuffle):
-        slices = layers.Input((6, 8, 5))
-        layer = kind(3, step, step, activation="relu", kernel_initializer="he_normal")
-        model = keras.Model(slices, layer(slices))
-        if ends:
-            model.set_weights(ends[0][0])
-        else:
-            model.set_weights([rng.standard_normal(w.shape) for w in model.get_weights()])
-        first, seen = model.get_weights(), model.predict_on_batch(x)
+    slices = layers.Input((6, 8, 5))
+    models = [
+        keras.Model(slices, kind(3, step, step, activation="relu")(slices))
+        for kind in (layers.Conv2DTranspose, unet.PixelShuffle)
+    ]
+    weights = [rng.standard_normal(w.shape) for w in models[0].get_weights()]
+    for model in models:
+        model.set_weights(weights)
+    assert np.allclose(*(model.predict_on_batch(x) for model in models), atol=1e-5)
+    for model in models:
         model.compile(keras.optimizers.SGD(1.0), "mse")
         model.train_on_batch(x, y)
-        ends.append((first, seen, model.get_weights()))
-    (first, expected, learned), (_, found, again) = ends
-    assert np.allclose(found, expected, atol=1e-5)
-    for before, one, other in zip(first, learned, again):
+    for before, one, other in zip(weights, *(model.get_weights() for model in models)):
         assert np.abs(one - before).max() > 1e-3
         assert np.allclose(other, one, atol=1e-5)
 

@@ -78,16 +78,6 @@ def test_the_pretrained_network_gives_the_probabilities_of_its_release():
 
 
 @pytest.mark.slow
-def test_its_weights_in_keras_give_the_same_probabilities():
-    model = unet.build_unet(**model_card()["architecture"])
-    export.set_exported_weights(model, WEIGHTS / "headrest.onnx")
-    found = unet.keras_probability(model)(head_on_a_shell())
-    assert found[0, 0, ROWS, COLUMNS] == pytest.approx(RELEASED, abs=1e-5)
-    x = noise(1, 768)
-    assert load_pretrained()(x) == pytest.approx(unet.keras_probability(model)(x), abs=1e-5)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_exported_weights_are_read_back(tmp_path, classes):
     path, x = tmp_path / "own.onnx", noise()
@@ -122,32 +112,33 @@ def test_refuses_a_pretrained_network_with_a_changed_byte(tmp_path, monkeypatch)
     refused("SHA-256", load_pretrained)
 
 
-def scaling(model, onnx):
-    onnx.helper.set_model_props(model, {"input_hu": "-1000 1000"})
-
-
 def other_input(model, onnx):
     model.graph.input[0].name = model.graph.node[0].input[0] = "image"
 
 
 def unknown_operator(model, onnx):
-    model.graph.node[1].op_type, model.graph.node[1].domain = "Run", "com.example"
+    model.graph.node[1].MergeFrom(onnx.NodeProto(op_type="Run", domain="com.example"))
 
 
 def external_data(model, onnx):
     tensor = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, "../../../../etc/passwd")
     tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    entry = tensor.external_data.add()
-    entry.key, entry.value = "location", "../../../../etc/passwd"
+
+
+def other_scaling(model, onnx):
+    onnx.helper.set_model_props(model, {"input_hu": "-1000 1000"})
 
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        *((500, "no ONNX file"), (2**31, "too large")),
-        *((unknown_operator, "no ONNX file"), (external_data, "no ONNX file")),
-        *((scaling, "-1000 1000"), (other_input, "image")),
+        (500, "no ONNX file"),
+        (2**31, "too large"),
+        (unknown_operator, "no ONNX file"),
+        (external_data, "no ONNX file"),
+        (other_scaling, "-1000 1000"),
+        (other_input, "image"),
     ],
 )
 def test_refuses_a_file_or_a_network_of_another_kind(exported, damage, reason):
@@ -193,9 +184,8 @@ def test_a_run_is_exported_and_cleans_a_series(tmp_path, capsys):
     series = read_series(source)
     own, released = find_support(series, weights=path), find_support(series)
     network = unet.keras_probability(load_network(run))
-    assert own.probability == pytest.approx(
-        series_probability(series.hu, series.spacing_mm, network), abs=0.01
-    )
+    expected = series_probability(series.hu, series.spacing_mm, network)
+    assert own.probability == pytest.approx(expected, abs=0.01)
     assert np.abs(own.probability - released.probability).max() > 0.1
 
 

@@ -75,12 +75,13 @@ def test_every_kind_of_input_has_its_outcome(tmp_path, make, wanted, words, hu):
     assert CANARY not in outcome(folder)[1]
 
 
+def usual_rescale(header, default=None):
+    return float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+
+
 GUARDS = {
     "pixels.rescale_pair": (
-        lambda header, default: (
-            float(header.get("RescaleSlope", 1)),
-            float(header.get("RescaleIntercept", 0)),
-        ),
+        usual_rescale,
         "01-no-rescale 02-no-intercept 02-no-slope 03-slope-zero 04-slope-nan slope-huge-negative "
         "slope-tiny rescale-of-electron-density table-beside-rescale",
     ),
@@ -163,10 +164,7 @@ def test_without_its_guard_a_case_comes_out_wrong(tmp_path, monkeypatch, guard):
 def recipe(folder):
     """What many a tutorial does: the first slice's rescale for all, as 16-bit integers."""
     slices = [dcmread(path) for path in sorted(folder.iterdir())]
-    slope, intercept = (
-        float(slices[0].get(keyword, usual))
-        for keyword, usual in (("RescaleSlope", 1), ("RescaleIntercept", 0))
-    )
+    slope, intercept = usual_rescale(slices[0])
     hu = np.stack([one.pixel_array for one in slices]) * slope + intercept
     with np.errstate(invalid="ignore"):
         return hu.astype(np.int16)
@@ -196,7 +194,6 @@ def test_common_readers_are_wrong_without_a_warning(tmp_path, name):
         truth = np.where(hu == 3000 - 4096, 3000, hu)
     make(tmp_path)
     for read in SILENT[name]:
-        assert not np.array_equal(read(tmp_path)[0], truth) or name.startswith("07")
         assert any(not np.array_equal(one, truth) for one in read(tmp_path))
 
 

@@ -79,9 +79,8 @@ def code(sequence):
     return sequence[0].CodeValue, sequence[0].CodingSchemeDesignator, sequence[0].CodeMeaning
 
 
-PHYSICAL = ("260787004", "SCT", "Physical object")
-ANATOMICAL = ("123037004", "SCT", "Anatomical Structure")
-HEADREST, BODY = ("706683002", "SCT", "Headrest"), ("38266002", "SCT", "Entire body")
+SUPPORT = ("260787004", "SCT", "Physical object"), ("706683002", "SCT", "Headrest")
+PATIENT = ("123037004", "SCT", "Anatomical Structure"), ("38266002", "SCT", "Entire body")
 
 
 @every_kind
@@ -94,11 +93,9 @@ def test_support_and_patient_are_read_back_to_the_bit(tmp_path, kind, shape):
     ds = dcmread(path)
     assert ds.SegmentationType == kind
     assert ds.NumberOfFrames == len(series) * (2 if kind == "BINARY" else 1)
-    for one, category, of_type in zip(
-        ds.SegmentSequence[-2:], (PHYSICAL, ANATOMICAL), (HEADREST, BODY)
-    ):
-        assert code(one.SegmentedPropertyCategoryCodeSequence) == category
-        assert code(one.SegmentedPropertyTypeCodeSequence) == of_type
+    for one, codes in zip(ds.SegmentSequence[-2:], (SUPPORT, PATIENT)):
+        kinds = one.SegmentedPropertyCategoryCodeSequence, one.SegmentedPropertyTypeCodeSequence
+        assert tuple(map(code, kinds)) == codes
 
 
 @every_kind
@@ -153,22 +150,24 @@ def test_a_name_keeps_its_letters_in_any_character_set(tmp_path, sets, name):
     assert str(dcmread(path).PatientName) == name
 
 
-def test_the_file_names_the_patient_and_study_of_the_source_and_the_algorithm(tmp_path):
+def test_patient_and_study_are_those_of_the_source_and_the_algorithm_is_named(tmp_path):
     lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": 9}
     series, mask, path = segment(tmp_path, StudyDescription="Head", PatientAge="040Y", **lossy)
     write_segmentation(series, mask, path, "method=kmeans", CLUSTER_ANALYSIS)
-    ds, before = dcmread(path), series.headers[0]
-    kept = ("PatientName", "PatientID", "PatientAge", "StudyInstanceUID", "StudyDate")
-    for keyword in (*kept, "FrameOfReferenceUID", *lossy):
+    write_structures(series, mask.astype(np.uint8), tmp_path / "rt.dcm")
+    ds, structures, before = dcmread(path), dcmread(tmp_path / "rt.dcm"), series.headers[0]
+    for keyword in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert ds[keyword].value == structures[keyword].value == before[keyword].value
+    for keyword in ("PatientAge", "StudyDescription", *lossy):
         assert ds[keyword].value == before[keyword].value
     assert ds.SeriesInstanceUID != before.SeriesInstanceUID
-    assert validator_errors("dcentvfy", path, *(tmp_path / "scan").iterdir()) == []
     (one,) = ds.SegmentSequence
     (algorithm,) = one.SegmentationAlgorithmIdentificationSequence
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("headrest", __version__)
     assert algorithm.AlgorithmParameters == "method=kmeans"
     assert code(algorithm.AlgorithmFamilyCodeSequence) == CLUSTER_ANALYSIS
     assert one.SegmentAlgorithmType == "AUTOMATIC"
+    assert validator_errors("dcentvfy", path, *(tmp_path / "scan").iterdir()) == []
 
 
 ODD = {
@@ -287,8 +286,6 @@ def test_types_names_and_references_of_structures_also_of_an_empty_one(tmp_path)
     types = [one.RTROIInterpretedType for one in ds.RTROIObservationsSequence]
     assert types == ["SUPPORT", "EXTERNAL"]
     assert {roi.ROIGenerationAlgorithm for roi in ds.StructureSetROISequence} == {"AUTOMATIC"}
-    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
-        assert ds[keyword].value == series.headers[0][keyword].value
     frame = ds.ReferencedFrameOfReferenceSequence[0]
     (referenced,) = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence
     assert referenced.SeriesInstanceUID == series.uid
@@ -389,11 +386,8 @@ def test_refuses_series_without_an_affine(tmp_path, position, words):
 PLACES = [0, 2, 5, 9, 14, 15, 20, 26, 27, 33]
 UNEVEN_10 = {"ImagePositionPatient": lambda n: [-112, -112, float(PLACES[n - 1])]}
 
-every_grid = pytest.mark.parametrize(
-    "changes",
-    [UNEVEN_10, TILT_15, TILT_15 | UNEVEN_10],
-    ids=["uneven", "tilted", "tilted-and-uneven"],
-)
+GRIDS = {"uneven": UNEVEN_10, "tilted": TILT_15, "tilted-and-uneven": TILT_15 | UNEVEN_10}
+every_grid = pytest.mark.parametrize("changes", GRIDS.values(), ids=GRIDS)
 
 
 def ramp(points):
@@ -408,9 +402,8 @@ def test_resampled_values_lie_where_they_did(tmp_path, changes):
     axes = series.orientation.reshape(2, 3)
     r, c = np.mgrid[:64, :64]
     plane = 3.5 * (c[..., None] * axes[0] + r[..., None] * axes[1])
-    hu = ramp(series.positions[:, None, None] + plane)
     path = tmp_path / "hu.nii.gz"
-    write_nifti(series, hu, path, resample=True)
+    write_nifti(series, ramp(series.positions[:, None, None] + plane), path, resample=True)
     image = nibabel.load(path)
     steps = image.affine[:3, :3]
     assert np.allclose(steps.T @ steps, np.diag(np.square(image.header.get_zooms())), atol=1e-4)

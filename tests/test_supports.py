@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.hounsfield import SUPPORT
-from headrest.phantom import SUPPORTS, render, sample_parameters, supports
+from headrest.phantom import SUPPORTS, sample_parameters, supports
 from headrest.phantom.positioning import Layout, _paint_piece
 from headrest.phantom.scene import Frame, Scene, Window, sheet
 from headrest.phantom.support_shapes import Piece
@@ -65,14 +64,6 @@ def test_foam_has_its_hu_outside_the_patient(name, hu):
     assert foam.sum() > 30
     assert abs(np.median(truth["hu"][foam]) - hu) < 30
     assert (truth["support"] + truth["patient"] <= 1.001).all()
-
-
-def test_foam_and_cloth_are_support_at_any_hu():
-    for name, changed in (("foam_cup", {"foam_hu": -850.0}), ("folded_cloth", {"cloth_z": 150.0})):
-        study = render(parameters_with(name, **changed))
-        labelled = study.hu[study.labels == SUPPORT]
-        assert labelled.size > 300
-        assert np.median(labelled) < -500
 
 
 @pytest.mark.parametrize("grain_mm", [1.5, 4.0])
