@@ -29,14 +29,9 @@ class Program:
         return Path.touch, (self.path,)
 
 
-def npz(path, **values):
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **values)
-
-
-def member(path, content, name=NAME):
+def member(path, content):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{name}.npy", content)
+        archive.writestr(f"{NAME}.npy", content)
 
 
 def header(shape, descr="<f2"):
@@ -56,7 +51,7 @@ def keras_archive(path):
 
 def later_changed(path):
     """A valid file with one byte of its numbers changed."""
-    npz(path, **VALID)
+    np.savez_compressed(path, **VALID)
     data = bytearray(path.read_bytes())
     data[80] ^= 1
     path.write_bytes(data)
@@ -64,7 +59,7 @@ def later_changed(path):
 
 HOSTILE = {
     "pickle": lambda path, ran: path.write_bytes(pickle.dumps(Program(ran))),
-    "objects": lambda path, ran: npz(path, **{NAME: np.array([Program(ran)], object)}),
+    "objects": lambda path, ran: np.savez(path, **{NAME: np.array([Program(ran)], object)}),
     "keras": lambda path, ran: keras_archive(path),
     "hdf5": lambda path, ran: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500)),
     "claims-a-terabyte": lambda path, ran: member(path, header((1 << 39,))),
@@ -77,20 +72,11 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(params=HOSTILE)
-def hostile(request, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1 << 20)
-    path, ran = tmp_path / "model.npz", tmp_path / "ran"
-    HOSTILE[request.param](path, ran)
-    yield path
-    assert not ran.exists()
-
-
 def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):
     """A checkpoint with any contents and a correct manifest."""
     place.mkdir()
     for name in CHECKPOINT_FILES[:2]:
-        npz(place / name, **VALID)
+        np.savez_compressed(place / name, **VALID)
     if weights:
         (place / "weights.npz").write_bytes(weights)
     (place / "state.json").write_bytes(state)
@@ -99,10 +85,15 @@ def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):
     return place
 
 
-def test_hostile_weights_are_refused(hostile, tmp_path):
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_weights_are_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1 << 20)
+    path, ran = tmp_path / "model.npz", tmp_path / "ran"
+    HOSTILE[kind](path, ran)
     for read in (read_arrays, load_pretrained):
-        refused(str(hostile), read, hostile)
-    refused("epoch", read_checkpoint, checkpoint(tmp_path / "epoch_0001", hostile.read_bytes()))
+        refused(str(path), read, path)
+    refused("epoch", read_checkpoint, checkpoint(tmp_path / "epoch_0001", path.read_bytes()))
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("state", [b"[]", b"{}", b"3", b'{"history": 1}', b"[" * 100_000, b"\xff"])
