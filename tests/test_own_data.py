@@ -355,34 +355,33 @@ def test_only_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change
 
 def test_mask_of_another_geometry_is_refused(tmp_path, scan):
     series, mask = scan
-    path, out, affine = tmp_path / "edited.nii.gz", tmp_path / "out", affine_of(series)
-    nearly, moved = affine.copy(), affine.copy()
-    nearly[1, 3] += 0.1
-    moved[1, 3] += 1
-    for values, other, message in (
-        (mask.T, moved, "another geometry: voxels lie"),
-        (mask.T, affine @ np.diag([1.01, 1, 1, 1]), "another geometry: voxels lie"),
-        (mask.T[:, :, :4], affine, "another geometry: a mask of"),
-        (np.stack([mask.T] * 2, -1), affine, "a mask of"),
-        (mask.T + 2 * mask.T[::-1], affine, "a mask with the labels 1, 2, 3: keep"),
-        (2 * mask.T, affine, "a mask with the label 2 alone, which is the patient"),
-    ):
-        nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), other), path)
-        refused(rf"edited\.nii\.gz: {message}", clean_series, series, out, mask=path)
-    nibabel.save(nibabel.Nifti1Image(mask.T.astype(np.uint8), nearly), path)
-    assert clean_series(series, out, mask=path).support_ml
+    out, affine = tmp_path / "out", affine_of(series)
+
+    def image(values, forward_mm=0.0, wider=1.0):
+        place = affine @ np.diag([wider, 1, 1, 1])
+        place[1, 3] += forward_mm
+        return nibabel.Nifti1Image(values.astype(np.uint8), place)
+
+    nibabel.save(image(mask.T, forward_mm=1), tmp_path / "moved.nii.gz")
     for name in ("edited.dcm", "edited.npz"):
         (tmp_path / name).write_bytes(b"neither")
-    for options, message in (
-        ({"mask": mask[:2]}, "a mask of"),
-        ({"mask": "absent.nii.gz"}, "there is no such file"),
-        ({"mask": find_support(series, "kmeans")}, "a path, or an array of 0 and 1"),
-        ({"mask": mask, "patient_only": True}, "patient_only fills more"),
-        ({"mask": tmp_path / "scan" / "01.dcm"}, "expected NIfTI or a DICOM Segmentation"),
-        ({"mask": tmp_path / "edited.dcm"}, "damaged, or no NIfTI or DICOM Segmentation"),
-        ({"mask": tmp_path / "edited.npz"}, r"^\S*edited\.npz: damaged or missing"),
+    for wrong, message in (
+        (tmp_path / "moved.nii.gz", r"moved\.nii\.gz: another geometry: voxels lie"),
+        (image(mask.T, wider=1.01), "another geometry: voxels lie"),
+        (image(mask.T[:, :, :4]), "another geometry: a mask of"),
+        (image(np.stack([mask.T] * 2, -1)), "a mask of"),
+        (image(mask.T + 2 * mask.T[::-1]), "a mask with the labels 1, 2, 3: keep"),
+        (image(2 * mask.T), "a mask with the label 2 alone, which is the patient"),
+        (mask[:2], "a mask of"),
+        ("absent.nii.gz", "there is no such file"),
+        (find_support(series, "kmeans"), "a path, or an array of 0 and 1"),
+        (tmp_path / "scan" / "01.dcm", "expected NIfTI or a DICOM Segmentation"),
+        (tmp_path / "edited.dcm", "damaged, or no NIfTI or DICOM Segmentation"),
+        (tmp_path / "edited.npz", r"^\S*edited\.npz: damaged or missing"),
     ):
-        refused(message, clean_series, series, out, **options)
+        refused(message, clean_series, series, out, mask=wrong)
+    refused("patient_only fills more", clean_series, series, out, mask=mask, patient_only=True)
+    assert clean_series(series, out, mask=image(mask.T, forward_mm=0.1)).support_ml
     make_series(tmp_path / "scan" / "other", n=2, SeriesInstanceUID="1.2.3")
     refused("2 series, a mask is of one", clean_tree, tmp_path / "scan", out, mask=mask)
 
