@@ -1,4 +1,4 @@
-"""Measures of masks, scores of a cleaned series against a reference, and its appearance."""
+"""Measures of masks, scores and appearance of a cleaned series, the bound on removed patient."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, refused
-from factories import clean_series
+from factories import APPEARANCE, clean_series, measured_series
 from pydicom import dcmread
 from scipy import ndimage
 from sklearn.metrics import f1_score, jaccard_score
@@ -17,27 +17,26 @@ from sklearn.metrics import f1_score, jaccard_score
 from headrest import read_series
 from headrest.__main__ import main
 from headrest.dicom import write_derived_series
-from headrest.evaluate import metrics
+from headrest.evaluate import metrics, risk
 from headrest.evaluate.score import appearance, compare_appearance, score
 from headrest.phantom import synthesize, write_dicom
+from headrest.segment import bound
 
 EMPTY, FULL = np.zeros((2, 8, 8), bool), np.ones((2, 8, 8), bool)
 
 
 def test_measures_equal_scikit_learn_and_are_defined_for_empty_masks():
-    rng = np.random.default_rng(0)
-    a, b = rng.random((2, 4, 16, 16)) < 0.3
+    a, b = np.random.default_rng(0).random((2, 4, 16, 16)) < 0.3
     assert metrics.dice(a, b) == pytest.approx(f1_score(a.ravel(), b.ravel()))
     assert metrics.iou(a, b) == pytest.approx(jaccard_score(a.ravel(), b.ravel()))
     assert metrics.dice(EMPTY, EMPTY) == metrics.iou(EMPTY, EMPTY) == 1
     assert metrics.dice(FULL, EMPTY) == metrics.iou(EMPTY, FULL) == 0
     refused("shapes", metrics.dice, FULL, FULL[0])
-    full, empty = np.ones((4, 4)), np.zeros((4, 4))
-    assert metrics.surface_distance_mm(empty, empty, (1, 1)) == 0
-    assert metrics.surface_distance_mm(full, empty, (1, 1)) == float("inf")
-    assert metrics.surface_distance_mm(empty, full, (1, 1)) == float("inf")
-    refused("shapes", metrics.surface_distance_mm, full, full[0], (1, 1))
-    refused("expected 2 numbers", metrics.surface_distance_mm, full, full, (5, 1, 1))
+    full, empty, distance_mm = np.ones((4, 4)), np.zeros((4, 4)), metrics.surface_distance_mm
+    assert distance_mm(empty, empty, (1, 1)) == 0
+    assert distance_mm(full, empty, (1, 1)) == distance_mm(empty, full, (1, 1)) == float("inf")
+    refused("shapes", distance_mm, full, full[0], (1, 1))
+    refused("expected 2 numbers", distance_mm, full, full, (5, 1, 1))
     for measure in (metrics.residual_ml, metrics.lost_ml):
         refused("expected 3 numbers", measure, FULL, EMPTY, (1, 1))
 
@@ -62,11 +61,9 @@ def test_surface_distance_equals_a_distance_transform(percent):
     masks = [ndimage.gaussian_filter(rng.normal(size=(60, 70)), 4) > 0.01 for _ in range(2)]
     spacing = (0.7, 1.3)
     borders = [find_boundaries(np.pad(m, 1), 1, mode="inner")[1:-1, 1:-1] for m in masks]
-    ways = [
-        ndimage.distance_transform_edt(~there, spacing)[here]
-        for here, there in (borders, borders[::-1])
-    ]
-    expected = np.percentile(np.concatenate(ways), percent)
+    to_one, to_other = (ndimage.distance_transform_edt(~border, spacing) for border in borders)
+    ways = np.concatenate([to_one[borders[1]], to_other[borders[0]]])
+    expected = np.percentile(ways, percent)
     assert metrics.surface_distance_mm(*masks, spacing, percent) == pytest.approx(expected)
 
 
@@ -88,12 +85,8 @@ def case(tmp_path):
     """A scan, its cleaned copy without one row of the sheet and 10 pixels of head, a reference."""
     make_series(tmp_path / "scan")
     cleaned = np.stack([head_hu()] * 3)
-    cleaned[:, 54, 10:54] = -1000
-    cleaned[1, 26, 20:30] = -1000
-    for number, hu in enumerate(cleaned, 1):
-        path = make_series(tmp_path / f"{number}", 3, hu=hu)[number - 1]
-        (tmp_path / "cleaned").mkdir(exist_ok=True)
-        shutil.copy(path, tmp_path / "cleaned")
+    cleaned[:, 54, 10:54] = cleaned[1, 26, 20:30] = -1000
+    make_series(tmp_path / "cleaned", hu=lambda number: cleaned[number - 1])
     reference(tmp_path, (3, 64, 64))
     return tmp_path
 
@@ -176,9 +169,8 @@ def test_a_synthetic_patient_is_scored_by_its_truth(tmp_path):
 
 
 def test_one_slice_has_its_own_thickness(case):
-    for folder in ("scan", "cleaned"):
-        for name in ("02.dcm", "03.dcm"):
-            (case / folder / name).unlink()
+    for path in (*case.rglob("02.dcm"), *case.rglob("03.dcm")):
+        path.unlink()
     reference(case, (1, 64, 64))
     assert score(*arguments(case))["residual_ml"] == pytest.approx(44 * ML, abs=1e-3)
 
@@ -219,13 +211,10 @@ def test_measures_hu_and_noise_of_air_and_brain_and_nan_of_missing_parts():
     expected = 4 * np.sqrt(1 - 1 / 25)  # a 5 x 5 mean removes 1/25 of the variance
     assert found["air noise (HU)"] == pytest.approx(expected, rel=0.03)
     assert found["brain noise (HU)"] == pytest.approx(expected, rel=0.03)
-    found = ball()
-    assert np.isnan(found["support, median (HU)"])
-    assert all(
-        np.isnan(v)
-        for k, v in appearance(np.full((1, 64, 64), -1000.0), (5, 1, 1)).items()
-        if k.startswith(("brain", "edge", "head", "support"))
-    )
+    assert np.isnan(ball()["support, median (HU)"])
+    air = appearance(np.full((1, 64, 64), -1000.0), (5, 1, 1))
+    missing = ("brain", "edge", "head", "support")
+    assert all(np.isnan(value) for name, value in air.items() if name.startswith(missing))
 
 
 @pytest.mark.parametrize("blur", [1.0, 1.5, 2.5])
@@ -240,3 +229,107 @@ def test_real_measures_stand_beside_the_range_of_synthetic_ones():
     columns = compare_appearance(synthetic, {"one": {"air": 7.0, "skin": 3.0}})
     assert columns["measure"] == ["air", "skin"]
     assert [columns[name][0] for name in ("5 %", "50 %", "95 %", "one")] == [5, 50, 95, 7]
+
+
+def test_risk_is_the_mean_loss_of_the_most_confident():
+    rng = np.random.default_rng(0)
+    confidence, loss = rng.random(50), rng.random(50)
+    coverage, found = risk.risk_coverage(confidence, loss)
+    order = np.argsort(-confidence)
+    assert found == pytest.approx([loss[order[:n]].mean() for n in range(1, 51)])
+    assert coverage[[0, -1]] == pytest.approx([1 / 50, 1])
+
+
+def test_equal_confidence_shares_its_loss():
+    """The control: by the order of the results a constant would look like a good confidence."""
+    loss = np.sort(np.random.default_rng(1).random(20))
+    assert risk.area_under_risk(np.zeros(20), loss) == pytest.approx(loss.mean())
+    assert risk.area_under_risk(-loss, loss) < loss.mean()
+
+
+@pytest.mark.parametrize("n", [20, 60])
+def test_the_factor_covers_as_often_as_promised(n):
+    """The control: the plain quantile of the calibration covers less."""
+    rng = np.random.default_rng(2)
+    ratios = rng.lognormal(0, 1, (20_000, n + 1))
+    factors = [bound.conformal_factor(one[:-1], np.ones(n)) for one in ratios]
+    plain = np.quantile(ratios[:, :-1], bound.LEVEL, axis=1, method="inverted_cdf")
+    exact = np.ceil((n + 1) * bound.LEVEL) / (n + 1)  # of exchangeable cases without ties
+    assert np.mean(ratios[:, -1] <= factors) == pytest.approx(exact, abs=0.005)
+    assert np.mean(ratios[:, -1] <= plain) < bound.LEVEL - 0.01
+
+
+def test_the_bound_holds_in_95_percent_of_series():
+    rng = np.random.default_rng(4)
+    held = []
+    for _ in range(40):
+        calibration = risk.calibrate([measured_series(rng) for _ in range(100)])
+        tested = [measured_series(rng) for _ in range(100)]
+        found = risk.bounds(tested, calibration)
+        assert np.isfinite(found).mean() > 0.9
+        held.append(risk.share_within(np.array([m["lost_ml"].sum() for m in tested]), found))
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_check_of_bounds_needs_no_further_series():
+    rng = np.random.default_rng(6)
+    found = risk.check_bounds([measured_series(rng) for _ in range(200)])
+    assert found["holds"] == pytest.approx(0.95, abs=0.03)
+    assert found["bounded"] > 0.9
+    assert found["median_bound_ml"] > found["median_lost_ml"] > 0
+    assert found["large_flagged"] > 0.9
+
+
+def test_too_few_series_give_no_bound_and_a_series_beyond_the_calibration_has_none():
+    rng = np.random.default_rng(5)
+    calibration = risk.calibrate([measured_series(rng) for _ in range(40)])
+    inside = bound.bound_ml((0.1, 0.2), APPEARANCE, calibration)
+    factor = calibration["strata"]["close"]["factor"]
+    assert inside == pytest.approx(factor * (0.3 + bound.OFFSET_ML_PER_MM * 10), abs=1e-3)
+    larger = [(name, 1.5 * value) for name, value in APPEARANCE.items() if value]
+    for name, value in (*larger, ("lung_share", 0.4), ("cut_share", 1.0), ("slice_mm", 20.0)):
+        assert bound.bound_ml((0.1, 0.2), APPEARANCE | {name: value}, calibration) is None
+    assert bound.bound_ml((0.1,), APPEARANCE, None) is None
+    few = risk.calibrate([measured_series(rng) for _ in range(18)])
+    assert few["strata"] == {}
+    assert np.isnan(risk.bounds([measured_series(rng)], few)).all()
+
+
+def test_a_calibration_belongs_to_its_weights(tmp_path):
+    (tmp_path / bound.CALIBRATION).write_text(json.dumps({"weights": "abc", "strata": {}}))
+    assert bound.read_calibration("abc", tmp_path) == {"weights": "abc", "strata": {}}
+    assert bound.read_calibration("abx", tmp_path) is None
+    (tmp_path / bound.CALIBRATION).write_text("[]")
+    assert bound.read_calibration("abc", tmp_path) is None
+    assert bound.read_calibration("abc", tmp_path / "none") is None
+
+
+def test_expected_volume_sums_probabilities_and_appearance_measures_width_cuts_and_lungs():
+    probabilities = np.array([0.5, 0.25], np.float16), np.zeros(0, np.float16)
+    assert bound.expected_ml(probabilities, (10, 10, 10)) == (0.75, 0.0)
+    hu = np.full((4, 256, 256), -1000.0)
+    patient = np.zeros(hu.shape, bool)
+    patient[:, 40:200, 40:200] = True
+    hu[patient] = 40
+    found = bound.measure_appearance(hu, patient, (5, 1, 1))
+    assert found["width_mm"] == pytest.approx(160, abs=4)
+    assert (found["tissue_hu"], found["air_hu"]) == (40, -1000)
+    assert found["cut_share"] == found["lung_share"] == 0
+    hu[:, 80:160, 80:160] = -800
+    patient[0, :40, 100:120] = True
+    found = bound.measure_appearance(hu, patient, (5, 1, 1))
+    assert found["lung_share"] == pytest.approx(0.25, abs=0.02)
+    assert found["cut_share"] == 0.25
+    empty = bound.measure_appearance(hu, patient & False, (5, 1, 1))
+    assert empty["width_mm"] == empty["tissue_hu"] == 0
+
+
+@pytest.mark.slow
+def test_calibration_series_are_spread_or_neighbours():
+    apart, close = (risk.calibration_study(seed, slices=3) for seed in (10, 11))
+    assert bound.stratum_of(apart.spacing_mm[0]) == "apart"
+    assert bound.stratum_of(close.spacing_mm[0]) == "close"
+    (measured,) = risk.measure_seeds([11])
+    assert len(measured["lost_ml"]) == len(measured["expected_ml"]) == risk.SLICES
+    areas = [risk.area_under_risk(c, measured["lost_ml"]) for c in measured["confidences"].values()]
+    assert all(a >= 0 for a in areas)
