@@ -37,13 +37,13 @@ def folders(tmp_path_factory):
     return synthesize_patients(place, len(SEEDS), SEEDS[0], slices=3, matrix=256)
 
 
+def mask_of(found):
+    """Mask of a result; that of K-Means is without its partial-volume boundary."""
+    return found.mask if isinstance(found, Support) else found
+
+
 @pytest.fixture(scope="module")
 def chosen():
-    """Methods as masks; that of K-Means without its partial-volume boundary."""
-
-    def mask_of(found):
-        return found.mask if isinstance(found, Support) else found
-
     every = methods()
     return {name: lambda series, use=every[name]: mask_of(use(series)) for name in TESTED}
 
@@ -59,8 +59,7 @@ def recounted(folder, found):
 
     files = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
     hu = np.array([f.pixel_array * f.RescaleSlope + f.RescaleIntercept for f in files])
-    places = [f.ImagePositionPatient for f in files]
-    gaps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    gaps = np.linalg.norm(np.diff([f.ImagePositionPatient for f in files], axis=0), axis=1)
     spacing = [float(v) for v in files[0].PixelSpacing]
     ml = np.median(gaps) * np.cos(np.deg2rad(files[0].GantryDetectorTilt)) * np.prod(spacing) / 1000
     labels = np.load(folder / "truth.npz")["labels"]
@@ -72,10 +71,9 @@ def recounted(folder, found):
         pair = [mask[range_].astype(int) for mask in (true, found)]
         table = contingency_table(*pair).toarray()
         tables.append(np.pad(table, ((0, 2 - table.shape[0]), (0, 2 - table.shape[1]))))
-    rows, dense = [], hu > -500
-    for a, b in zip(true & dense, found & dense & known):
-        if a.any():
-            rows.append(metrics.surface_distance_mm(a, b, spacing))
+    dense = hu > -500
+    pairs = [pair for pair in zip(true & dense, found & dense & known) if pair[0].any()]
+    rows = [metrics.surface_distance_mm(*pair, spacing) for pair in pairs]
     missed = true & ~found
     volumes = [mask.sum() * ml for mask in (missed, missed & (hu > -800), missed & dense)]
     return tables, [*volumes, (found & (labels == 2)).sum() * ml], rows
@@ -137,13 +135,12 @@ def test_foam_counts_and_the_dense_figures_leave_it_out(folders):
 
 def test_the_boundary_is_removed_but_no_false_detection(folders):
     case = read_patient(folders[0])
-    boundary = np.zeros(case.labels.shape, bool)
+    empty = case.support & False
+    boundary = empty.copy()
     boundary[:, :5] = True
-    empty = boundary & False
-    support = Support(case.support, boundary, empty, ("free",) * len(empty))
-    patient = replace(case, patient=~empty)
-    (one,) = compare([patient], {"exact": lambda _: support}).values()
-    assert one.dice().tolist() == [1.0] * len(empty)
+    support = Support(case.support, boundary, empty, ("free",) * 3)
+    one = compare([replace(case, patient=~empty)], {"exact": lambda _: support})["exact"]
+    assert one.dice().tolist() == [1.0] * 3
     assert one.lost.tolist() == (case.support | boundary).sum((1, 2)).tolist()
 
 
@@ -238,16 +235,16 @@ def test_read_scan_takes_the_series_that_fits_the_reference(tmp_path):
 
 
 def test_refuses_a_missing_or_damaged_truth(folders, tmp_path):
-    for name in ("parameters.json", *(p.name for p in folders[0].glob("*.dcm"))):
-        (tmp_path / name).write_bytes((folders[0] / name).read_bytes())
-    for damaged in (b"", (folders[0] / "truth.npz").read_bytes()[:1000]):
-        (tmp_path / "truth.npz").write_bytes(damaged)
+    shutil.copytree(folders[0], tmp_path, dirs_exist_ok=True)
+    truth, whole = tmp_path / "truth.npz", (folders[0] / "truth.npz").read_bytes()
+    for damaged in (b"", whole[:1000]):
+        truth.write_bytes(damaged)
         refused(r"truth\.npz", read_patient, tmp_path)
-    np.savez(tmp_path / "truth.npz", device=np.zeros(3))  # of an older version
+    np.savez(truth, device=np.zeros(3))  # of an older version
     refused(r"no array 'labels'.* synthesize the patient again", read_patient, tmp_path)
-    (tmp_path / "truth.npz").unlink()
+    truth.unlink()
     refused(r"truth\.npz", read_patient, tmp_path)
-    shutil.copy(folders[0] / "truth.npz", tmp_path)
+    truth.write_bytes(whole)
     for damaged in ("{", "{}", "[]"):
         (tmp_path / "parameters.json").write_text(damaged)
         refused(r"parameters\.json: missing or damaged", read_patient, tmp_path)
@@ -271,14 +268,12 @@ KEPT = ROOT / "data" / "results" / "compare_methods_full.json"
 
 @pytest.fixture
 def counted():
-    names, pixels = list("aabb"), [40, 50, 60, 70]
-    groups = np.array(["free", "touching"] * 2)
-    half = np.array(pixels) // 2
-    every = {"true": pixels, "dense_true": half, "groups": groups}
-    nothing = method_counts(names, missed=pixels, distance_mm=[np.inf] * 4, **every)
+    pixels, half = np.array([40, 50, 60, 70]), np.array([20, 25, 30, 35])
+    every = {"true": pixels, "dense_true": half, "groups": ["free", "touching"] * 2}
+    nothing = method_counts("aabb", missed=pixels, distance_mm=[np.inf] * 4, **every)
     found = {"found": pixels, "dense_found": half, "missed": [0, 10, 0, 30]}
     shared = {"shared": [40, 40, 60, 40], "dense_shared": [20, 20, 30, 20]}
-    some = method_counts(names, **every, **found, **shared)
+    some = method_counts("aabb", **every, **found, **shared)
     return {"pretrained": some, "nothing removed": nothing}
 
 
@@ -302,26 +297,23 @@ def test_written_results_are_read_back_and_damaged_ones_refused(counted, tmp_pat
 def test_tables_hold_the_measures_and_a_note_of_dense_support(counted, tmp_path):
     one = {name: replace(c, names=np.full(4, "ge-head")) for name, c in counted.items()}
     kept = results.write_results(tmp_path / "r.json", counted, "quick", {"ge-head": one})
-    table = results.synthetic_table(kept)
     dice = 2 * 80 / (120 + 120)
-    assert f"| **pretrained** | 1.000 | {dice:.3f} |" in table
-    assert kept["headrest"] in table
-    assert "profile quick: 4 slices of 2" in table.lower()
+    row = f"| **pretrained** | 1.000 | {dice:.3f} |"
+    for words in (row, kept["headrest"], "Profile quick: 4 slices of 2"):
+        assert words in results.synthetic_table(kept)
     dices = f"{2 * 180 / 440:.3f} | {2 * 90 / 220:.3f} | {20 / 35:.3f}"
     row = f"| {dices} | 220.0 | 40.00 | 20.00 | 0.00 |"
     assert f"| `ge-head` {row}" in results.scans_table(kept)
     assert f"| **pretrained** {row}" in results.scan_table(one)
-    summaries = results.summarize(counted)
-    text = results.methods_table(summaries, "touching")
+    text = results.methods_table(results.summarize(counted), "touching")
     assert f"{dice:.3f}" in text
-    nothing = next(line for line in text.splitlines() if "nothing" in line)
-    assert "| none |" in nothing  # no detection, so no surface distance
+    assert re.search(r"nothing.*\| none \|", text)  # no detection, so no surface distance
     assert results.DENSE_NOTE not in text
     free = {name: one.take(one.groups == "free") for name, one in counted.items()}
     kept = results.write_results(tmp_path / "r.json", free, "quick")
     assert "| 1.000 | none |" in results.synthetic_table(kept)
-    summaries = results.summarize(counted | {"convex hull": counted["pretrained"]})
-    table = results.methods_table(summaries)
+    hull = counted | {"convex hull": counted["pretrained"]}
+    table = results.methods_table(results.summarize(hull))
     assert table.endswith(results.DENSE_NOTE)
     assert "| convex hull \\* |" in table
     assert "| nothing removed |" in table
@@ -354,9 +346,8 @@ def test_the_hardest_slices_stand_below_their_truth(folders, chosen, compared):
 
 def test_figures_can_be_drawn(counted, tmp_path):
     rng = np.random.default_rng(0)
-    measured = [measured_series(rng) | {"residual_ml": rng.random(6)} for _ in range(60)]
-    for one in measured:
-        one["confidences"] = {"expected Dice": rng.random(6)}
+    more = {"residual_ml": rng.random(6), "confidences": {"expected Dice": rng.random(6)}}
+    measured = [measured_series(rng) | more for _ in range(60)]
     figures = [draw_trade_off(results.summarize(counted))]
     figures += [draw_risk_coverage(measured), draw_bound(measured), draw_bound(measured[:2])]
     for figure in figures:
@@ -369,13 +360,11 @@ def test_figures_can_be_drawn(counted, tmp_path):
 def test_readme_has_the_tables_and_begins_with_the_figures_of_the_stored_results():
     """Notebook 05 prints these tables with its full profile."""
     kept = results.read_results(KEPT)
-    printed = [results.synthetic_table(kept)]
-    printed += [results.scans_table(kept)] if kept["scans"] else []
-    for table in printed:
+    for table in (results.synthetic_table(kept), results.scans_table(kept)):
         assert table in README, f"README differs from {KEPT.name}; it should read\n\n{table}"
     scored = [rows for rows in re.findall(r"(?:^\|.*\n)+", README, re.M) if "| Dice" in rows]
-    assert len(scored) == len(printed), "a table of scores that no notebook printed"
-    scans = [methods["pretrained"] for methods in results.read_results(KEPT)["scans"].values()]
+    assert len(scored) == 2, "a table of scores that no notebook printed"
+    scans = [methods["pretrained"] for methods in kept["scans"].values()]
     left = [100 * one["residual_ml"][0] / one["support_ml"][0] for one in scans]
     lost = max(one["lost_ml"][0] for one in scans)
     share = f"{min(left):.1f} to {max(left):.1f} % of the support above -800 HU is left"
