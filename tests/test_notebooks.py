@@ -106,16 +106,12 @@ def test_is_small_and_has_15_to_30_short_cells_that_define_nothing(path):
         assert not re.search(r"^\s*(def|class) ", cell.source, re.M)
 
 
-def links(page):
-    text = (ROOT / page).read_text("utf-8")
-    found = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", text)
-    return [markdown or html for markdown, html in found]
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_links_exist_here_or_are_complete_https_addresses(page):
-    assert links(page)
-    for link in links(page):
+    text = (ROOT / page).read_text("utf-8")
+    links = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r"src=\"([^\"]+)\"", text)
+    assert links
+    for link in links:
         if link.startswith("http"):
             assert re.fullmatch(r"https://[\w.-]+\.[a-z]+(/\S*)?", link)
         else:
@@ -138,9 +134,7 @@ def test_commands_are_valid(command):
 
 def test_setup_commands_are_one_line_and_the_citation_and_search_words_are_there():
     for name in ("main", "tests"):
-        block = re.search(rf"<!-- {name} -->\n```sh\n(.*?)\n```\n<!-- end -->", README, re.S)
-        assert block
-        assert "\n" not in block[1]
+        assert re.search(rf"<!-- {name} -->\n```sh\n.+\n```\n<!-- end -->", README)
     cited = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {headrest.__version__}\n" in cited
     assert f"version = {{{headrest.__version__}}}" in README
@@ -161,8 +155,7 @@ def test_options_and_notebooks_exist():
 def test_scans_that_notebooks_offer_can_be_fetched(path):
     (cell,) = filter(is_parameters, code_cells(path))
     for line in re.findall(r"^# (from headrest import fetch; .*)$", cell.source, re.M):
-        name = re.search(r'fetch\("(\S+)"\)', line)[1]
-        assert name in datasets.PLACES
+        assert re.search(r'fetch\("(\S+)"\)', line)[1] in datasets.PLACES
         compile(line, path.name, "exec")
 
 
@@ -176,18 +169,16 @@ def writers(picture):
 
 def shown(cell):
     """Outputs of a cell in a committed notebook: images, and the bytes of a video."""
-    for output in cell.outputs:
-        data = output.get("data", {})
-        for form in ("image/png", "image/jpeg"):
-            if form in data:
-                yield Image.open(io.BytesIO(base64.b64decode(data[form])))
+    for data in (output.get("data", {}) for output in cell.outputs):
+        for form in data.keys() & {"image/png", "image/jpeg"}:
+            yield Image.open(io.BytesIO(base64.b64decode(data[form])))
         if found := re.search(r"base64,([\w+/=\n]+)", data.get("text/html", "")):
             yield base64.b64decode(found[1])
 
 
-def small(picture):
-    shrunk = picture.convert("RGB").resize((48, 48), Image.Resampling.BOX)
-    return np.asarray(shrunk, float).ravel()
+def similarity(one, other):
+    pair = (p.convert("RGB").resize((48, 48), Image.Resampling.BOX) for p in (one, other))
+    return np.corrcoef(*(np.ravel(picture) for picture in pair))[0, 1]
 
 
 def coloured(picture):
@@ -199,16 +190,11 @@ def coloured(picture):
 @pytest.mark.parametrize("picture", [p for p in PICTURES if p.endswith(("png", "jpg"))])
 def test_image_is_that_of_its_notebook(picture):
     # The file has a higher resolution than the output: small copies and coloured shares agree.
-    file, found = Image.open(ROOT / "images" / picture), list(writers(picture))
-    assert len(found) == 1
-    name, cell = found[0]
+    file, ((name, cell),) = Image.open(ROOT / "images" / picture), writers(picture)
     assert f"notebooks/{name}" in README
-    similarity = [
-        np.corrcoef(small(file), small(one))[0, 1]
-        for one in shown(cell)
-        if coloured(one) == pytest.approx(coloured(file), rel=0.12, abs=1e-3)
-    ]
-    assert max(similarity, default=0) > 0.94
+    same_colours = pytest.approx(coloured(file), rel=0.12, abs=1e-3)
+    alike = [similarity(file, one) for one in shown(cell) if coloured(one) == same_colours]
+    assert max(alike, default=0) > 0.94
 
 
 def test_video_is_that_of_its_notebook_and_the_animation_shows_it():
@@ -221,4 +207,4 @@ def test_video_is_that_of_its_notebook_and_the_animation_shows_it():
     assert animation.n_frames == len(frames)
     for i in (0, len(frames) // 2, len(frames) - 1):
         animation.seek(i)
-        assert np.corrcoef(small(animation), small(frames[i]))[0, 1] > 0.99
+        assert similarity(animation, frames[i]) > 0.99
