@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -76,39 +75,36 @@ def test_a_killed_synthetic_set_continues(tmp_path):
         "    s.write_synthetic_set(sys.argv[1], s.choose_patients(12, 8500), 2, 64)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
 
     def start(folder):
-        command = [sys.executable, str(script), str(tmp_path / folder)]
+        command = [sys.executable, str(script), str(folder)]
         return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
-    assert start("whole").wait() == 0
+    assert start(whole).wait() == 0
     for n in (1, 7):
-        child = start("killed")
-        while len(list((tmp_path / "killed").glob("patients/synthetic-*"))) < n:
+        child = start(killed)
+        while len(list(killed.glob("patients/synthetic-*"))) < n:
             assert child.poll() is None
             time.sleep(0.005)
-        child.send_signal(signal.SIGKILL)
+        child.kill()
         child.wait()
-    assert start("killed").wait() == 0
-    one, two = (read_training_set(tmp_path / name / "set") for name in ("whole", "killed"))
+    assert start(killed).wait() == 0
+    one, two = (read_training_set(folder / "set") for folder in (whole, killed))
     assert np.array_equal(one.hu, two.hu)
     assert np.array_equal(one.labels["truth"], two.labels["truth"])
-    assert {p.name for p in (tmp_path / "killed").iterdir()} == {".lock", "patients.json", "set"}
+    assert {p.name for p in killed.iterdir()} == {".lock", "patients.json", "set"}
 
 
 def test_refuses_other_patients_and_damaged_lists(folder):
     write_synthetic_set(folder, PATIENTS[:1], 1, MATRIX)
     path = folder / "patients.json"
-    stored = path.read_text()
-    old = json.dumps(json.loads(stored) | {"headrest": "0.0"})
-    for patients, matrix, text, words in (
-        (PATIENTS, MATRIX, stored, "other patients"),
-        (PATIENTS[:1], 2 * MATRIX, stored, "other patients"),
-        (PATIENTS[:1], MATRIX, old, "other patients"),
-        (PATIENTS[:1], MATRIX, "{", "damaged"),
-    ):
+    old = json.dumps(json.loads(path.read_text()) | {"headrest": "0.0"})
+    refused("other patients", write_synthetic_set, folder, PATIENTS, 1, MATRIX)
+    refused("other patients", write_synthetic_set, folder, PATIENTS[:1], 1, 2 * MATRIX)
+    for text, words in ((old, "other patients"), ("{", "damaged")):
         path.write_text(text)
-        refused(words, write_synthetic_set, folder, patients, 1, matrix)
+        refused(words, write_synthetic_set, folder, PATIENTS[:1], 1, MATRIX)
 
 
 @pytest.mark.slow
