@@ -236,6 +236,21 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
     assert (tmp_path / "beside" / report.folder / "0001.dcm").exists()
 
 
+@pytest.mark.parametrize("colours", ["RGB", "RGBA"])
+def test_nifti_of_colours_is_skipped_in_a_folder_and_refused_alone(tmp_path, colours):
+    image = image_of(made(tmp_path / "scan"))
+    screen = tmp_path / "in" / "screen.nii.gz"
+    screen.parent.mkdir()
+    nibabel.save(image, screen.with_name("head.nii.gz"))
+    values = np.zeros(image.shape, [(colour, "u1") for colour in colours])
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), screen)
+    said = []
+    (report,) = clean_tree(screen.parent, tmp_path / "out", on_message=said.append)
+    assert (report.error, said[0]) == ("", "skipped screen.nii.gz: NIfTI of colours, no HU")
+    refused(rf"an image of colours \({colours}\): expected HU", read_series, screen)
+    refused("skipped screen.nii.gz: NIfTI of colours", clean_tree, screen, tmp_path / "other")
+
+
 @pytest.fixture
 def scan(tmp_path):
     """Series of five slices, and a mask that no method would find."""

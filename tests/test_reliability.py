@@ -106,7 +106,7 @@ GUARDS = {
         "16-two-frames-without-positions",
     ),
     "pixels.declared_notes": (lambda *_: [], "17-lossy 48-burned-in rescale-type-unspecified"),
-    "pixels.identify_ct": (
+    "frames.identify_ct": (
         lambda header: ("1.2.840.10008.5.1.4.1.1.2", ""),
         "47-mr-alone 63-class-of-another-object 63-class-only-in-meta",
     ),

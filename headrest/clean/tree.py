@@ -110,8 +110,9 @@ def clean_tree(
     on_message = on_message or (lambda _: None)
     with lock_destination(destination):
         contents = find_series(source, chosen.acquisition)
-        if not contents.series and (images := find_nifti(source, REPORT_FILE)):
-            contents = replace(contents, series=images, warnings=())
+        images, skipped = ((), ()) if contents.series else find_nifti(source, REPORT_FILE)
+        if images or skipped:
+            contents = replace(contents, series=images, warnings=skipped)
         derived = [files for files in contents.series if files.derived]
         series = [files for files in contents.series if not files.derived]
         warnings = [*contents.warnings]

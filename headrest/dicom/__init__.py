@@ -15,7 +15,7 @@ import numpy as np
 
 from headrest.dicom import pixels
 from headrest.dicom.find import FolderContents, find_series
-from headrest.dicom.frames import single_frames
+from headrest.dicom.frames import identify_ct, single_frames
 from headrest.dicom.geometry import Image, describe_image, order_slices
 from headrest.dicom.header import named_errors, quiet, read_header, text
 from headrest.dicom.nifti import read_nifti
@@ -197,7 +197,7 @@ def _read_file(path, frames, default_rescale):
         header = read_header(path, frames=max(frames))
         if header is None:
             raise HeadrestError("no longer DICOM; it was changed since the folder was searched")
-        header.SOPClassUID, remark = pixels.identify_ct(header)
+        header.SOPClassUID, remark = identify_ct(header)
         if not header.SOPClassUID:
             raise HeadrestError(remark)
         remarks = [remark] if remark else []

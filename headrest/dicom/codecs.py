@@ -23,12 +23,8 @@ SIZ, COD, SOT = 0xFF51, 0xFF52, 0xFF90  # JPEG 2000, ISO/IEC 15444-1 Annex A
 SOF, SOS = 0xFFF7, 0xFFDA  # JPEG-LS, ISO/IEC 14495-1 Annex C
 SOF1, SOF3 = 0xFFC1, 0xFFC3  # JPEG, ITU-T T.81 Annex B: sequential of 12 bits, and lossless
 END_OF_IMAGE = b"\xff\xd9"
-MAX_TILES = 1024
-"""JPEG 2000 tiles of one image at most; each costs a decoder memory, and real images have few."""
-
-MAX_HEADER_BYTES = 2**21
-"""Bytes of marker segments before the image data; half a million empty ones take 0.3 s."""
-
+MAX_TILES = 1024  # of JPEG 2000; each costs a decoder memory, and real images have few
+MAX_HEADER_BYTES = 2**21  # of marker segments; half a million empty ones take 0.3 s
 PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
@@ -111,20 +107,20 @@ def _jpeg(found):
 
 
 class Codec(NamedTuple):
-    """A codec of pydicom, which alone takes any installed plugin: some crash on a damaged file.
+    """A codec and its one decoder: pydicom alone takes any plugin, and some crash on damaged files.
 
-    For JPEG it has only such plugins, or GPL ones: imagecodecs decodes it.
+    For JPEG pydicom has only such plugins, or GPL ones: imagecodecs decodes it.
     """
 
     name: str
-    plugin: str
+    packages: str  # of the decoder; the first is the plugin of pydicom
     parse: Callable[[dict[int, bytes]], tuple]  # rows, columns, samples, bits, signed, lossy
     lossless: UID  # of output; no encoder writes HTJ2K
 
 
-JPEG = Codec("JPEG", "", _jpeg, uid.JPEGLosslessSV1)
+JPEG = Codec("JPEG", "imagecodecs", _jpeg, uid.JPEGLosslessSV1)
 JPEG_LS = Codec("JPEG-LS", "pyjpegls", _jpeg_ls, uid.JPEGLSLossless)
-J2K = Codec("JPEG 2000", "pylibjpeg", _jpeg_2000, uid.JPEG2000Lossless)
+J2K = Codec("JPEG 2000", "pylibjpeg pylibjpeg-openjpeg", _jpeg_2000, uid.JPEG2000Lossless)
 HTJ2K = J2K._replace(lossless=uid.ExplicitVRLittleEndian)
 CODECS = {
     uid.RLELossless: Codec("RLE", "pydicom", tuple, uid.RLELossless),
@@ -147,8 +143,7 @@ def _check_run_lengths(frame, pixels):
 
 
 def _unpacked(run, most):
-    """Unpacked length of a segment, or more than `most`: a longer one is not unpacked to its end,
-    and one of more than two bytes for each that it may give not at all."""
+    """Unpacked length of a segment; `most` + 1 or more for a longer one, not all of it unpacked."""
     size, at, end = 0, 0, len(run)
     if end > 2 * most:
         return most + 1
@@ -167,7 +162,8 @@ def _unpacked(run, most):
 
 def decode_frame(header: Dataset, syntax: UID, **options: Any) -> np.ndarray:
     """Decode the compressed image of a header: int array (rows, columns); options of pydicom."""
-    if plugin := CODECS[syntax].plugin:
+    if CODECS[syntax] is not JPEG:
+        plugin = CODECS[syntax].packages.split()[0]
         return pixel_array(header, raw=True, decoding_plugin=plugin, **options)
     from imagecodecs import jpeg8_decode
 
@@ -197,11 +193,8 @@ def output_syntax(syntax: UID, compress: bool = False) -> UID:
 
 def left_uncompressed(syntaxes: Iterable[UID]) -> set[str]:
     """Names of the compressed transfer syntaxes that `output_syntax` cannot keep."""
-    return {
-        syntax.name
-        for syntax in syntaxes
-        if syntax.is_encapsulated and not output_syntax(syntax, compress=True).is_encapsulated
-    }
+    packed = (one for one in syntaxes if one.is_encapsulated)
+    return {one.name for one in packed if not output_syntax(one, compress=True).is_encapsulated}
 
 
 def stored_padding(header: Dataset) -> dict[str, int] | None:
@@ -255,8 +248,8 @@ def _compress(derived, words, syntax):
         frame = jpeg8_encode(kept, lossless=True, predictor=1, bitspersample=bits)
         derived.add_new("PixelData", "OB", encapsulate([bytes(frame)]))
     else:
-        options = {"encoding_plugin": CODECS[syntax].plugin, "generate_instance_uid": False}
-        derived.compress(syntax, words, **options)
+        plugin = CODECS[syntax].packages.split()[0]
+        derived.compress(syntax, words, encoding_plugin=plugin, generate_instance_uid=False)
     back = decode_frame(derived, syntax)
     if back.shape != words.shape or (back != words).any():
         raise HeadrestError(f"{syntax.name} changed its pixels; write it without compression")

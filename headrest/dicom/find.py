@@ -3,21 +3,22 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset
-from pydicom.datadict import keyword_for_tag
-from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from headrest.dicom.frames import FRAME_KEYWORDS, frame_count, single_frames
+from headrest.dicom.frames import (
+    CT_KEYWORDS,
+    FRAME_KEYWORDS,
+    frame_count,
+    identify_ct,
+    single_frames,
+)
 from headrest.dicom.geometry import IMAGE_KEYWORDS, describe_image, is_axial
 from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, text, value_of, why_not_dicom
-from headrest.dicom.pixels import CT_KEYWORDS, identify_ct
 from headrest.dicom.series import MAX_SHOWN, SeriesFiles, is_nifti
 from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
 from headrest.dicom.write import DERIVATION
@@ -26,10 +27,10 @@ from headrest.util import HeadrestError, plain, progress
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 """Values of Image Type (0008,0008) of images that are no slice."""
 
-NEEDED = ("Modality", "SeriesInstanceUID")
+NEEDED_TAGS = {int(Tag(keyword)) for keyword in ("Modality", "SeriesInstanceUID")}
 HEADER = ["SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"]
-HEADER += ["DerivationDescription", *NEEDED, *CT_KEYWORDS, *IMAGE_KEYWORDS, *FRAME_KEYWORDS]
-NEEDED_TAGS, HEADER_TAGS = ({int(Tag(word)) for word in words} for words in (NEEDED, HEADER))
+HEADER += ["DerivationDescription", *CT_KEYWORDS, *IMAGE_KEYWORDS, *FRAME_KEYWORDS]
+HEADER_TAGS = NEEDED_TAGS | {int(Tag(keyword)) for keyword in HEADER}
 
 DICOMDIR = "a DICOMDIR"
 
@@ -47,15 +48,30 @@ class FolderContents:
     broken: tuple[HeadrestError, ...]
 
 
-def find_nifti(source: str | Path, result_file: str) -> tuple[SeriesFiles, ...]:
-    """Find NIfTI files below a folder, but beside a `result_file`, or the one that a path names."""
+def find_nifti(
+    source: str | Path, result_file: str
+) -> tuple[tuple[SeriesFiles, ...], tuple[str, ...]]:
+    """Find NIfTI files below a folder, but beside a `result_file`, or the one that a path names.
+
+    The second part of the result has a warning for each that was skipped: it holds colours.
+    """
     source = Path(source)
     found = [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*"))
-    return tuple(
-        SeriesFiles(str(path.absolute()), "", "", (path,))
-        for path in found
-        if is_nifti(path) and path.is_file() and not (path.parent / result_file).exists()
-    )
+    found = [path for path in found if is_nifti(path) and path.is_file()]
+    found = [path for path in found if not (path.parent / result_file).exists()]
+    colour = [path for path in found if _is_colour(path)]
+    series = (SeriesFiles(str(p.absolute()), "", "", (p,)) for p in found if p not in colour)
+    names = (path.name if path == source else os.path.relpath(path, source) for path in colour)
+    return tuple(series), tuple(f"skipped {plain(name)}: NIfTI of colours, no HU" for name in names)
+
+
+def _is_colour(path):
+    """Whether a NIfTI file is of RGB; not where its header cannot be read: its reader says why."""
+    with suppress(Exception):  # of any kind
+        import nibabel
+
+        return nibabel.load(path).get_data_dtype().names is not None  # type: ignore[attr-defined]
+    return False
 
 
 def find_series(folder: str | Path, acquisition: int | None = None) -> FolderContents:
@@ -67,6 +83,11 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
         A single file, or a folder that is searched with all its subfolders. File names do not
         matter. Symbolic links to folders and the references of a DICOMDIR are not followed.
     acquisition : int, optional, keep only images with this Acquisition Number (0020,0012).
+
+    Returns
+    -------
+    FolderContents
+        Each stack of a series is one of its `series`; their pixels are not read.
 
     Raises
     ------
@@ -84,7 +105,7 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
         others = len(images) - len(kept)
         notes = [f"{others} images of other acquisitions left out"] if others else []
         none = [(images, f"no image has Acquisition Number {acquisition}")]
-        stacks, rejected = sort_into_stacks(kept, _short_values) if kept else ([], none)
+        stacks, rejected = sort_into_stacks(kept) if kept else ([], none)
         number, description = found.descriptions[uid]
         for group, reason in rejected:
             found.skipped[reason, description] += [image.path for image in group]
@@ -107,17 +128,6 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     return FolderContents(tuple(series), tuple(found.lines()), tuple(found.broken))
 
 
-def _short_values(image):
-    """Every short value in the header of a single-frame image, by keyword or tag."""
-    with quiet(), suppress(Exception):  # a damaged header raises any exception
-        read = None if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
-        header = read or Dataset()
-        elements = map(header.get_item, header.keys())  # iterating a Dataset reads each element
-        short = (e for e in elements if isinstance(e, RawDataElement) and e.length <= MAX_SHOWN)
-        return {keyword_for_tag(e.tag) or str(e.tag): str(e.value) for e in short}
-    return {}
-
-
 class _Found:
     """What a search found: images of each series, skipped files, damaged files."""
 
@@ -127,8 +137,8 @@ class _Found:
         self.descriptions = {}  # series UID -> Series Number and Description of its first image
         self.derived = set()  # UIDs of the series that headrest wrote
         self.skipped = defaultdict(list)  # (reason, description) -> paths
-        self.damaged = []  # (path, reason) of CT files
-        self.empty = []  # (path, reason) of files without content: damaged if named like slices
+        # (path, reason, whether it is CT); files without content are damaged if named like slices
+        self.damaged = []
         self.broken = []  # HeadrestError about damaged files of no series, and closed folders
 
     def add(self, path):
@@ -136,14 +146,14 @@ class _Found:
             with quiet():
                 self._sort(path)
         except HeadrestError as error:
-            self.damaged.append((path, str(error)))
+            self.damaged.append((path, str(error), True))
         except Exception as error:  # a damaged header makes pydicom raise any exception
             reason = f"the header cannot be read ({type(error).__name__}); copy it again"
-            self.damaged.append((path, reason))
+            self.damaged.append((path, reason, True))
 
     def _sort(self, path):
         if path.is_symlink() and not path.exists():
-            self.empty.append((path, "a broken link"))
+            self.damaged.append((path, "a broken link", False))
         elif (header := read_header(path, HEADER_TAGS, NEEDED_TAGS)) is not None:
             if count := frame_count(header):
                 header = read_header(path, HEADER_TAGS, PIXEL_DATA_TAGS, count) or header
@@ -152,7 +162,7 @@ class _Found:
             for n, frame in enumerate(single_frames(header) if expand else [header], bool(count)):
                 self._sort_image(path, frame, n)
         elif os.path.isfile(path) and not os.path.getsize(path):
-            self.empty.append((path, "not DICOM but empty"))
+            self.damaged.append((path, "not DICOM but empty", False))
         else:
             nifti = "NIfTI, which is read by its own path, or by `clean` where no DICOM is"
             self.skipped[nifti if is_nifti(path) else why_not_dicom(path), ""].append(path)
@@ -197,19 +207,17 @@ def _assign_damaged(found):
     own, or, unless it is empty, with any names; of several, those that may lack slices.
     """
     damaged = defaultdict(list)
-    among = ", among the slices of a series; copy it again"
-    files = [(path, reason, "", True) for path, reason in found.damaged]
-    files += [(path, reason, among, False) for path, reason in found.empty]
-    for path, reason, more, is_ct in files:
+    for path, reason, is_ct in sorted(found.damaged, key=lambda one: not one[2]):
         uid = _series_uid_in(path) if is_ct else ""
-        uids = [uid] if uid in found.images else _series_beside(found, path, any_name=is_ct)
-        owners = [one for one in uids if len(uids) == 1 or may_lack_slices(found.images[one])]
+        beside = [uid] if uid in found.images else _series_beside(found, path, any_name=is_ct)
+        owners = [one for one in beside if len(beside) == 1 or may_lack_slices(found.images[one])]
+        among = "" if is_ct else ", among the slices of a series; copy it again"
         for owner in owners:
-            damaged[owner].append(f"{path}: {reason}{more}")
-        if is_ct and not uids:
+            damaged[owner].append(f"{path}: {reason}{among}")
+        if is_ct and not beside:
             found.broken.append(HeadrestError(f"{path}: {reason}"))
         elif not owners:
-            complete = " (no series beside it lacks a slice)" if uids else ""
+            complete = " (no series beside it lacks a slice)" if beside else ""
             found.skipped[reason + complete, ""].append(path)
     return damaged
 
@@ -233,10 +241,10 @@ def _series_uid_in(path):
     return found[1].decode() if found else ""
 
 
-def _walk(found) -> Iterator[Path]:
+def _walk(found):
     def unreadable(error):
-        text = f"{error.filename}: cannot be searched ({error.strerror})"
-        found.broken.append(HeadrestError(text))
+        reason = f"cannot be searched ({error.strerror})"
+        found.broken.append(HeadrestError(f"{error.filename}: {reason}"))
 
     if not os.path.isdir(found.folder):
         yield found.folder

@@ -1,4 +1,4 @@
-"""Multi-frame CT images as single-frame headers (PS3.3 C.7.6.16): enhanced CT, and CT Image."""
+"""Which objects are CT images, and multi-frame ones as single-frame headers (PS3.3 C.7.6.16)."""
 
 import copy
 import re
@@ -7,18 +7,27 @@ from contextlib import suppress
 from itertools import chain
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.datadict import dictionary_VR
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import UID, CTImageStorage, generate_uid
 
-from headrest.dicom.header import ENHANCED_CLASSES, number, numbers, text, value_of
+from headrest.dicom.header import (
+    CT_CLASSES,
+    ENHANCED_CLASSES,
+    PLACE,
+    number,
+    numbers,
+    text,
+    value_of,
+)
 from headrest.util import HeadrestError
 
-MAX_FRAMES = 4096
-"""Frames of one file at most: 2 GiB of slices of 512 x 512."""
+MAX_FRAMES = 4096  # of one file: 2 GiB of slices of 512 x 512
+CT_KEYWORDS = ["RescaleSlope", "RescaleIntercept", "PixelSpacing", *dict(PLACE)]
+"""Attributes that an image of Modality CT with an anonymised class must have."""
 
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+OFFSET_TABLES = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 FRAME_KEYWORDS = ("NumberOfFrames", "SpacingBetweenSlices", "GridFrameOffsetVector", *GROUPS)
 """Attributes that `single_frames` needs to place frames."""
 
@@ -26,8 +35,7 @@ MULTI_FRAME_ONLY = ["NumberOfFrames", "GridFrameOffsetVector", *GROUPS, "FrameIn
 MULTI_FRAME_ONLY += ["DimensionOrganizationSequence", "DimensionOrganizationType"]
 MULTI_FRAME_ONLY += ["DimensionIndexSequence", "ConcatenationUID", "ConcatenationFrameOffsetNumber"]
 MULTI_FRAME_ONLY += ["SOPInstanceUIDOfConcatenationSource", "InConcatenationNumber", "PixelData"]
-MULTI_FRAME_ONLY += ["InConcatenationTotalNumber"]
-MULTI_FRAME_ONLY += ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
+MULTI_FRAME_ONLY += ["InConcatenationTotalNumber", *OFFSET_TABLES]
 """Attributes that a single-frame image does not have."""
 
 REFERENCES = ["ReferencedImageSequence", "DerivationImageSequence"]
@@ -43,6 +51,24 @@ SINGLE_FRAME_KEYWORD = {
     "ExposureInmAs": "Exposure",
 }
 """Name of a frame's attribute in a single-frame image."""
+
+
+def identify_ct(header: Dataset) -> tuple[str, str]:
+    """Class of a CT image and a warning about it; or no class, and the reason to skip the image."""
+    given = value_of(header, "SOPClassUID")
+    declared = value_of(header.file_meta, "MediaStorageSOPClassUID")
+    if given in CT_CLASSES:
+        return given, ""
+    if not given and declared in CT_CLASSES:
+        return declared, "SOPClassUID is missing: taken from the file meta information"
+    sop_class = given or declared or uid.UID("")
+    capture = sop_class == uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    if capture and "PerFrameFunctionalGroupsSequence" in header:
+        return sop_class, "multi-frame capture with positions: read as CT Image"
+    known = not sop_class.is_private and sop_class.name != sop_class
+    if not known and value_of(header, "Modality") == "CT" and all(k in header for k in CT_KEYWORDS):
+        return uid.CTImageStorage, "SOPClassUID is not a class of the Standard: read as CT Image"
+    return "", f"{sop_class.name if known else 'unknown object'}, not a CT image"
 
 
 def frame_count(header: Dataset) -> int:
@@ -87,14 +113,15 @@ def frame_source(header: Dataset) -> Dataset | None:
     """Reference to the frame that a header of `single_frames` was made from, else None."""
     with suppress(Exception):  # a damaged element raises any exception
         (item,) = header.ConversionSourceAttributesSequence
-        uid, n = item.ReferencedSOPInstanceUID, item.ReferencedFrameNumber
-        return item if frame_uid(uid, n) == header.SOPInstanceUID else None
+        is_of_frame = _frame_uid(item) == header.SOPInstanceUID
+        return item if is_of_frame else None
     return None
 
 
-def frame_uid(uid: str, n: int) -> UID:
-    """SOP Instance UID of frame n (from 1) of a file."""
-    return generate_uid(entropy_srcs=["headrest", "frame", str(uid), str(n)])
+def _frame_uid(source):
+    """SOP Instance UID of the frame that an item of Conversion Source Attributes refers to."""
+    frame = source.ReferencedSOPInstanceUID, source.ReferencedFrameNumber
+    return uid.generate_uid(entropy_srcs=["headrest", "frame", *map(str, frame)])
 
 
 def _copied(header, without=()):
@@ -144,9 +171,9 @@ def _identify(frame, header, n):
     source.ReferencedSOPInstanceUID = value_of(header, "SOPInstanceUID")
     source.ReferencedFrameNumber = n
     frame.ConversionSourceAttributesSequence = [source]
-    frame.SOPClassUID, frame.InstanceNumber = CTImageStorage, n
-    uid = source.ReferencedSOPInstanceUID
-    frame.SOPInstanceUID = frame_uid(uid, n) if uid else ""  # which the reader refuses
+    frame.SOPClassUID, frame.InstanceNumber = uid.CTImageStorage, n
+    # The reader refuses an empty one.
+    frame.SOPInstanceUID = _frame_uid(source) if source.ReferencedSOPInstanceUID else ""
     for keyword in ("KVP", "AcquisitionNumber"):  # type 2
         frame.setdefault(keyword, None)
 
@@ -171,7 +198,7 @@ def _pixels(header, count):
     """Pixel Data of each frame, as that of a single-frame image."""
     data = header.PixelData
     if header.file_meta.TransferSyntaxUID.is_encapsulated:
-        tables = header.get("ExtendedOffsetTable"), header.get("ExtendedOffsetTableLengths")
+        tables = tuple(map(header.get, OFFSET_TABLES))
         extended = tables if all(tables) else None
         frames = generate_frames(data, number_of_frames=count, extended_offsets=extended)
         return (encapsulate([frame]) for frame in frames)

@@ -11,24 +11,17 @@ from pydicom import Dataset
 from headrest.dicom.header import PLACE, is_unit_pair, number, numbers, text
 from headrest.util import HeadrestError
 
-SAME_POSITION_MM = 0.01
-"""Slices closer than this share a position."""
-
-MAX_POSITION_MM = 1e7
-"""Largest plausible coordinate: some files have positions 1 km away, none 10 km."""
+SAME_POSITION_MM = 0.01  # slices closer than this share a position
+MAX_POSITION_MM = 1e7  # some files have positions 1 km away, none 10 km
+PIXEL_SPACING_RANGE_MM = (0.01, 20)  # plausible of a head CT
+AXIAL_COSINE = 0.7  # of the angle up to which a tilted slice counts as axial, about 45 degrees
 
 TOLERANCES = {"matrix": (0, 0), "pixel_spacing": (1e-4, 0), "orientation": (0, 0.02)}
 """Relative and absolute difference of two grids that are one, such as those written with fewer
 digits: pixel spacings differ by 0.05 mm over a whole field of view, orientations by cosines."""
 
-PIXEL_SPACING_RANGE_MM = (0.01, 20)
-"""Plausible pixel spacing of a head CT."""
-
 GAP_RATIO, CLOSE_RATIO = 1.5, 0.9
 """Slice distance, relative to the median, above and below which the series is called uneven."""
-
-AXIAL_COSINE = 0.7
-"""Cosine of the angle up to which a tilted slice counts as axial, about 45 degrees."""
 
 SEPARATING_KEYWORDS = ["AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime"]
 SEPARATING_KEYWORDS += ["ContentTime", "ImageType", "KVP"]
@@ -62,7 +55,10 @@ class Image(NamedTuple):
 
 def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
     """Read the attributes of an `Image` from a header with at least `IMAGE_KEYWORDS`."""
-    rows, columns, spacing, position, axes = (_floats(header, *one) for one in GRID)
+    read = (numbers(header, *one) for one in GRID)
+    rows, columns, spacing, position, axes = (
+        () if values is None else tuple(values.tolist()) for values in read
+    )
     malformed = not (rows and columns and spacing) or (axes and not is_unit_pair(np.array(axes)))
     for (keyword, _), values in zip(PLACE, (position, axes)):
         filled = keyword in header and header.get_item(keyword).value not in (None, "", b"")
@@ -92,12 +88,6 @@ def is_axial(header: Dataset) -> bool:
     if axes is None or not is_unit_pair(axes):
         return True  # the reader refuses it and names the attribute
     return abs(axes[0] * axes[4] - axes[1] * axes[3]) >= AXIAL_COSINE  # z of the slice normal
-
-
-def _floats(header, keyword, count):
-    """Read an attribute as a tuple of floats; empty where it is not so many numbers."""
-    values = numbers(header, keyword, count)
-    return () if values is None else tuple(values.tolist())
 
 
 def is_same(one: Image, other: Image, *attributes: str) -> bool:
@@ -204,15 +194,14 @@ def slice_spacing(first: Any, depths: np.ndarray) -> tuple[float, list[str]]:
         unknown = ["one slice of unknown thickness: 1 mm assumed for volumes"]
         return thickness or 1.0, [] if thickness else unknown
     median = float(np.median(gaps))
-    wide = np.flatnonzero(gaps > GAP_RATIO * median)
-    if not len(wide) and gaps.min() >= CLOSE_RATIO * median:
+    wide = (np.flatnonzero(gaps > GAP_RATIO * median) + 1).tolist()
+    if not wide and gaps.min() >= CLOSE_RATIO * median:
         return median, []
-    where = f", the widest after slice {', '.join(str(i + 1) for i in wide[:5])}"
-    more = f" and {len(wide) - 5} more" if len(wide) > 5 else ""
-    return median, [
-        f"slices {gaps.min():.2f} to {gaps.max():.2f} mm apart where {median:.2f} mm is usual"
-        f"{where + more if len(wide) else ''}: uneven, or slices are missing"
-    ]
+    note = f"slices {gaps.min():.2f} to {gaps.max():.2f} mm apart where {median:.2f} mm is usual"
+    if wide:
+        note += f", the widest after slice {', '.join(map(str, wide[:5]))}"
+        note += f" and {len(wide) - 5} more" if wide[5:] else ""
+    return median, [f"{note}: uneven, or slices are missing"]
 
 
 def _thickness(one):

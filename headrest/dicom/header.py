@@ -21,21 +21,13 @@ from pydicom.tag import Tag
 
 from headrest.util import HeadrestError
 
-MAX_FILE_BYTES = 32 * 2**20
-"""Bytes read from one file at most, after inflating; a slice of 2048 x 2048 has 8 MiB."""
+# Bytes that are read from one file at most.
+MAX_FILE_BYTES = 32 * 2**20  # after inflating; a slice of 2048 x 2048 has 8 MiB
+MAX_BYTES_PER_FRAME = 2**18  # beside the file itself: 256 reads
+BYTES_PER_READ = 1024  # more than it reads, so that millions of tiny elements end too
 
-MAX_BYTES_PER_FRAME = 2**18
-"""Bytes read besides the file itself for each frame: 256 reads of `BYTES_PER_READ`."""
-
-BYTES_PER_READ = 1024
-"""Bytes that each read counts at least, so that a file of millions of tiny elements ends too."""
-
-PIXEL_DATA_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-"""Float, Double Float and plain Pixel Data."""
-
-FIRST_BULKY_TAG = 0x00290000
-"""From here on come private blocks, frames and reports; no attribute that names a series."""
-
+PIXEL_DATA_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # Float, Double Float and plain Pixel Data
+FIRST_BULKY_TAG = 0x00290000  # private blocks, frames, reports; nothing that names a series
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 CACHED_VRS, CACHED_BYTES = {"CS", "DS", "IS", "UI", "US", "TM"}, 128
@@ -53,14 +45,12 @@ def read_header(
     needed: Collection[int] = frozenset(),
     frames: int = 0,
 ) -> Dataset | None:
-    """Read a DICOM file. Values are converted on access, and may then raise any exception.
+    """Read a DICOM file, or return None where it is none (PS3.10 7.1).
 
-    `tags` limits it to these elements before the pixels (empty: all before the pixels), and reading
-    may stop at `FIRST_BULKY_TAG` after the tags `needed`. `frames` raises the limit of bytes.
-
-    Return None where the file is not DICOM (PS3.10 7.1). A CT image without preamble and meta
-    header is read if it is strict; its `preamble` is None. Raises HeadrestError, without the file's
-    name, where it cannot be opened or is damaged.
+    Values are converted on access, and may then raise any exception. `tags` limits it to these
+    elements before the pixels (empty: all of them), and reading may stop at `FIRST_BULKY_TAG` after
+    the tags `needed`. `frames` raises the limit of bytes. A strict CT image without preamble and
+    meta header has the `preamble` None. Raises HeadrestError, without the file's name.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

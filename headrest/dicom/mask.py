@@ -22,22 +22,14 @@ BODY = ("38266002", "SCT", "Entire body")
 """Types of the segments of support and patient (PS3.16 CID 7151). Entire body and not Head
 (69536005): the patient is all of the body that is in the image, a neck or a chest too."""
 
-MANUALLY_CORRECTED = "manually corrected"
-"""Begins the description of a mask that a person corrected."""
-
+MANUALLY_CORRECTED = "manually corrected"  # begins the description of such a mask
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # PS3.4 Table B.5-1; pydicom lacks it
 SEGMENTATION_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)
 """SOP classes of a DICOM Segmentation: binary or fractional, and label map (PS3.4 B.5)."""
 
-SAME_GRID_SHARE = 0.1
-"""Largest distance of a voxel of the mask from that of the series, as a share of the spacing."""
-
-SCALED = 1e-3
-"""Labels that NIfTI scales, as SPM does by 1 / 255, may differ by this from whole numbers."""
-
-MOST_DENSE = 0.5
-"""A mask that holds more than this share of all voxels above `DENSE_HU` may be of the patient: a
-head has more of them than its supports."""
+SAME_GRID_SHARE = 0.1  # of the spacing: largest distance of a voxel of the mask from the series'
+SCALED = 1e-3  # from whole numbers: labels that NIfTI scales, as SPM does by 1 / 255
+MOST_DENSE = 0.5  # of all voxels above `DENSE_HU`; a head has more of them than its supports
 
 
 def read_mask(path: str | Path, series: Series) -> np.ndarray:

@@ -15,14 +15,11 @@ from headrest.dicom.series import Series, SeriesFiles, check_shape, volume_serie
 from headrest.util import HeadrestError, __version__, require
 from headrest.util.files import atomic_file
 
-EVEN_GRID_MM = 0.05
-"""Largest distance of a slice from an evenly spaced grid; rounding of positions gives less."""
+EVEN_GRID_MM = 0.05  # of a slice from an even grid; rounding of positions gives less
+SAME_SPACING = 1e-4  # relative difference of header and affine, which are float32
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM axes (left, posterior, superior; PS3.3 C.7.6.2.1.1) to those of NIfTI."""
-
-SAME_SPACING = 1e-4
-"""Relative difference up to which the spacing in the header is that of the affine, in float32."""
 
 
 def read_nifti(source: Any) -> Series:
@@ -83,7 +80,8 @@ def _raw(image):
         how = "expected one volume; image.slicer[..., 0] is the first"
         raise HeadrestError(f"an image of shape {image.shape}: {how}")
     if dtype.kind not in "iuf":
-        raise HeadrestError(f"an image of {dtype}: expected HU as int or float")
+        values = f"colours ({''.join(dtype.names)})" if dtype.names else dtype
+        raise HeadrestError(f"an image of {values}: expected HU as int or float")
     unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
     if unit not in ("mm", "unknown"):
         raise HeadrestError(f"spacing in {unit}: expected mm; write it again with units of mm")

@@ -1,32 +1,25 @@
 """Decode the stored values of one CT image, and check that they fit its header and are HU."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
 from pydicom import Dataset, uid
-from pydicom.dataelem import DataElement
 from pydicom.pixels.utils import pack_bits
-from pydicom.uid import ExplicitVRBigEndian, UncompressedTransferSyntaxes
 
 from headrest.dicom.codecs import CODECS, check_frame, decode_frame, stored_padding
-from headrest.dicom.header import CT_CLASSES, ENHANCED_CLASSES, PLACE, number, text, value_of
+from headrest.dicom.header import ENHANCED_CLASSES, number, text, value_of
 from headrest.hounsfield import AIR, DENSE_HU, PADDING_BELOW
 from headrest.util import HeadrestError, plain
 
 MATRIX = ["Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel"]
 MATRIX += ["PixelRepresentation"]
-MAX_PIXELS = 2048 * 2048
-"""Pixels of one slice at most; no scanner makes larger ones."""
-
-CT_KEYWORDS = ["RescaleSlope", "RescaleIntercept", "PixelSpacing", *dict(PLACE)]
-"""Attributes that an image of Modality CT with an anonymised class must have."""
+MAX_PIXELS = 2048 * 2048  # of one slice; no scanner makes larger ones
+SLOPE_RANGE = (0.001, 100)  # outside it, 16 bits hold no CT scale
 
 EXTENDED_INTERCEPT = -8192
 """Intercept of the extended CT scale; only with it are values up to 57343 HU plausible."""
-
-SLOPE_RANGE = (0.001, 100)
-"""Plausible size of Rescale Slope; outside it 16 bits hold no CT scale."""
 
 WRAP, MIN_AIR_SHARE = 4096, 0.02
 """Modulus of 12-bit values, and share of pixels that must be air once they are read as signed."""
@@ -36,8 +29,7 @@ SHIFTED_BELOW, MAX_SHIFTED_SHARE = -1500, 0.3
 than that of padding. It is at most 0.21 in six real series, where padding was compressed with loss;
 0.48 or more once they are shifted by -1000."""
 
-OTHER_QUANTITIES = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}
-"""Rescale Types that are not HU (PS3.3 C.11.1.1.2)."""
+NOT_HU = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}  # of Rescale Type (PS3.3 C.11.1.1.2)
 
 
 def decode(header: Dataset) -> tuple[np.ndarray, list[str]]:
@@ -65,7 +57,7 @@ def _whole_number(header, keyword):
     if value is None or value != int(value):
         raise HeadrestError(f"{keyword} is missing or not a number")
     if header.get_item(keyword).VR != "US" and value >= 0:  # later code reads it with its VR
-        header[keyword] = DataElement(keyword, "US", int(value))
+        header.add_new(keyword, "US", int(value))
     return int(value)
 
 
@@ -95,8 +87,8 @@ def check_declared(header: Dataset) -> None:
 
 def _decoded(header):
     syntax = value_of(header.file_meta, "TransferSyntaxUID")
-    if syntax in UncompressedTransferSyntaxes:
-        return _native(header, ">" if syntax == ExplicitVRBigEndian else "<")
+    if syntax in uid.UncompressedTransferSyntaxes:
+        return _native(header, syntax)
     if syntax not in CODECS:
         name = plain(getattr(syntax, "name", syntax))[:64]
         raise HeadrestError(
@@ -111,7 +103,10 @@ def _decoded(header):
     except HeadrestError:
         raise
     except Exception as error:
-        raise HeadrestError(_why_undecoded(syntax, error)) from error
+        reason = f"the pixel data cannot be decoded as {syntax.name}: damaged, or declared wrongly"
+        if isinstance(error, ImportError) or re.search("missing|not available", str(error)):
+            reason = f"{syntax.name} needs: pip install {CODECS[syntax].packages}"
+        raise HeadrestError(reason) from error
     if pixels.shape != (header.Rows, header.Columns):
         raise HeadrestError("several images in one file; not a CT slice")
     if lossy:
@@ -119,25 +114,17 @@ def _decoded(header):
     return pixels
 
 
-def _why_undecoded(syntax, error):
-    missing = {"pyjpegls": "pyjpegls", "pylibjpeg": "pylibjpeg pylibjpeg-openjpeg"}
-    if isinstance(error, ImportError):
-        return f"{syntax.name} needs: pip install imagecodecs"
-    if "missing" in str(error) or "not available" in str(error):
-        return f"{syntax.name} needs: pip install {missing.get(CODECS[syntax].plugin, 'pydicom')}"
-    return f"the pixel data cannot be decoded as {syntax.name}: damaged, or declared wrongly"
-
-
-def _native(header, byte_order):
-    expected = header.Rows * header.Columns * 2
-    excess = len(header.PixelData) - expected
+def _native(header, syntax):
+    found, expected = len(header.PixelData), header.Rows * header.Columns * 2
     # PS3.5 8.1.1 pads to even length, and some writers pad an even length as well.
-    if excess not in (0, 1):
+    if not expected <= found <= expected + 1:
         raise HeadrestError(
-            f"{len(header.PixelData)} bytes of pixel data where {header.Rows} x {header.Columns} "
-            f"pixels need {expected}; the file is cut short or its header is wrong"
+            f"{found} bytes of pixel data where {header.Rows} x {header.Columns} pixels need "
+            f"{expected}; the file is cut short or its header is wrong"
         )
-    kind = byte_order + ("i2" if header.PixelRepresentation else "u2")
+    kind = (
+        (">" if syntax == uid.ExplicitVRBigEndian else "<") + "ui"[header.PixelRepresentation] + "2"
+    )
     return np.frombuffer(header.PixelData, kind, expected // 2).reshape(header.Rows, -1)
 
 
@@ -184,31 +171,10 @@ def check_default_rescale(pair: Sequence[float] | None) -> None:
     raise HeadrestError(f"default_rescale {pair}: not a slope and an intercept")
 
 
-def identify_ct(header: Dataset) -> tuple[str, str]:
-    """Class of a CT image and a warning about it; or no class, and the reason to skip the image."""
-    given = value_of(header, "SOPClassUID")
-    declared = value_of(header.file_meta, "MediaStorageSOPClassUID")
-    if given in CT_CLASSES:
-        return given, ""
-    if not given and declared in CT_CLASSES:
-        return declared, "SOPClassUID is missing: taken from the file meta information"
-    sop_class = given or declared or uid.UID("")
-    capture = sop_class == uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
-    if capture and "PerFrameFunctionalGroupsSequence" in header:
-        return sop_class, "multi-frame capture with positions: read as CT Image"
-    known = not sop_class.is_private and sop_class.name != sop_class
-    if not known and value_of(header, "Modality") == "CT" and all(k in header for k in CT_KEYWORDS):
-        return uid.CTImageStorage, "SOPClassUID is not a class of the Standard: read as CT Image"
-    return "", f"{sop_class.name if known else 'unknown object'}, not a CT image"
-
-
 def check_wrapped(stored: np.ndarray, header: Dataset, slope: float, intercept: float) -> None:
     """Refuse signed values that were stored as unsigned and wrapped at 4096."""
-    if (
-        header.PixelRepresentation
-        or stored.max() >= WRAP
-        or stored.min() * slope + intercept <= DENSE_HU
-    ):
+    has_air = stored.min() * slope + intercept <= DENSE_HU
+    if header.PixelRepresentation or has_air or stored.max() >= WRAP:
         return
     wrapped = (stored.astype(np.int32) - WRAP) * slope + intercept
     if np.mean(abs(wrapped - AIR) < AIR - PADDING_BELOW) >= MIN_AIR_SHARE:
@@ -239,7 +205,7 @@ def rescale_pair(header: Dataset, default: Sequence[float] | None) -> tuple[floa
         raise HeadrestError(f"RescaleSlope {slope:g} gives no HU; export the series again")
     if header.get("ModalityLUTSequence"):  # an empty one holds no table
         raise HeadrestError("has a table (ModalityLUTSequence) besides its rescale; one is wrong")
-    if text(header, "RescaleType").upper() in OTHER_QUANTITIES:
+    if text(header, "RescaleType").upper() in NOT_HU:
         raise HeadrestError("its values are no HU (RescaleType)")
     return slope, intercept
 
@@ -309,17 +275,16 @@ def declared_notes(header: Dataset) -> list[str]:
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
         if not text(header, keyword):
             raise HeadrestError(f"{keyword} is missing, so nothing could refer to this image")
-    notes, lossy = [], text(header, "LossyImageCompression")
-    if header.preamble is None:
-        notes.append("no preamble and no meta header: read as Implicit VR Little Endian")
-    if lossy == "01":
-        notes.append("lossy compression: HU are not those that the scanner measured")
-    elif header.file_meta.TransferSyntaxUID in (uid.JPEG2000, uid.HTJ2K) and not lossy:
-        notes.append("compression that may be lossy, which the file does not declare")
-    if (number(header, "RescaleSlope") or 1) < 0:
-        notes.append("RescaleSlope is negative: stored values fall as HU rise")
-    if text(header, "BurnedInAnnotation").upper() == "YES":
-        notes.append("burned-in annotation: text in the pixels may name the patient")
-    if text(header, "RescaleType").upper() not in ("", "HU"):
-        notes.append("RescaleType is not HU; read as HU nevertheless")
-    return notes
+    bare, lossy = header.preamble is None, text(header, "LossyImageCompression")
+    maybe = not lossy and header.file_meta.TransferSyntaxUID in (uid.JPEG2000, uid.HTJ2K)
+    slope, kind = number(header, "RescaleSlope"), text(header, "RescaleType").upper()
+    burned = text(header, "BurnedInAnnotation").upper()
+    notes = {
+        "no preamble and no meta header: read as Implicit VR Little Endian": bare,
+        "lossy compression: HU are not those that the scanner measured": lossy == "01",
+        "compression that may be lossy, which the file does not declare": maybe,
+        "RescaleSlope is negative: stored values fall as HU rise": (slope or 1) < 0,
+        "burned-in annotation: text in the pixels may name the patient": burned == "YES",
+        "RescaleType is not HU; read as HU nevertheless": kind not in ("", "HU"),
+    }
+    return [note for note, applies in notes.items() if applies]

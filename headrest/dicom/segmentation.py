@@ -49,11 +49,8 @@ COPIED += ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCom
 COPIED_GROUPS = (0x0010, 0x0012)
 """Attributes of the source beside `TYPE_2`, and groups of the patient and the clinical trial."""
 
-EVEN_MM = 0.01
-"""Distances of slices that differ by less are equal: positions have few decimals."""
-
-CHECKED_VRS = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")
-"""Value representations whose form is checked in the attributes of patient and study."""
+EVEN_MM = 0.01  # distances of slices that differ by less are equal: positions have few decimals
+CHECKED_VRS = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")  # of patient and study
 
 
 def why_no_segmentation(series: Series) -> str:

@@ -17,17 +17,12 @@ from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 from headrest.util import HeadrestError, counted, plain
 from headrest.util.files import sha256
 
-MAX_SHOWN = 64
-"""Characters of a value that a message shows; DICOM's own limit for a short text (PS3.5 6.2)."""
+MAX_SHOWN = 64  # characters of a value in a message; DICOM's limit of a short text (PS3.5 6.2)
+MAX_SLICE_SPACING_MM = 100.0  # above it, the number is no distance in mm
+FIELD_RANGE_MM = (30.0, 1500.0)  # no head is narrower, and no scanner reconstructs more
 
 CALL = "series_from_array(hu, spacing_mm=(5.0, 0.5, 0.5))  # hu[slices, rows, columns]; z, y, x"
 """A call that works, for messages."""
-
-MAX_SLICE_SPACING_MM = 100.0
-"""Largest plausible distance of two slices; above it, the number is no distance in mm."""
-
-FIELD_RANGE_MM = (30.0, 1500.0)
-"""Plausible width of a slice: no head is narrower, and no scanner reconstructs 1500 mm."""
 
 
 def is_nifti(path: str | Path) -> bool:

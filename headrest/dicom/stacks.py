@@ -13,11 +13,14 @@ Rules, in order:
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
+from pydicom import Dataset
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 
 from headrest.dicom.geometry import (
     GAP_RATIO,
@@ -27,10 +30,11 @@ from headrest.dicom.geometry import (
     Image,
     is_same,
 )
+from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header
 from headrest.util import plain
 
-MIN_POSITIONS = 3
-"""Of fewer positions, an attribute separates the images by chance too often."""
+MIN_POSITIONS = 3  # of fewer, an attribute separates the images by chance too often
+MAX_VALUE_BYTES = 64  # of an attribute that may separate them; short texts of DICOM have no more
 
 
 class Stack(NamedTuple):
@@ -41,10 +45,8 @@ class Stack(NamedTuple):
     warnings: list[str]
 
 
-def sort_into_stacks(
-    images: list[Image], other_values: Callable[[Image], dict[str, str]] = lambda _: {}
-) -> tuple[list[Stack], list[tuple[list[Image], str]]]:
-    """Sort the images of one series into stacks; `other_values` reads all attributes of an image.
+def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[Image], str]]]:
+    """Sort the images of one series into stacks.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def sort_into_stacks(
         if len(positions) == 1 and len(distinct) > 1:  # such as bolus monitoring
             rejected.append((group, f"{len(group)} images at one position, no volume"))
         else:
-            stacks += _split(group, positions, other_values)
+            stacks += _split(group, positions)
     lone = [stack for stack in stacks if len(stack.images) == 1]
     if len(lone) < len(stacks):
         left_out += [_skipped(s.images[0], f"alone in {s.name}") for s in lone]
@@ -148,7 +150,7 @@ def _positions(images):
     return [list(run.values()) for run in runs]
 
 
-def _split(images, positions, other_values):
+def _split(images, positions):
     """Stacks of images that share one grid."""
     parts = None
     if max(map(len, positions)) > 1:
@@ -157,7 +159,7 @@ def _split(images, positions, other_values):
         parts = _separate(images, list(range(len(SEPARATING_KEYWORDS))))
         placed = all(image.depth is not None for image in images)  # the reader refuses others
         if not parts and placed and len(set(map(len, positions))) == 1:
-            parts = _passes(positions) or _by_other_attribute(positions, other_values)
+            parts = _passes(positions) or _by_other_attribute(positions)
     elif _alternate(positions):
         parts = _grouped(images, 0)
     if not parts:
@@ -226,12 +228,12 @@ def _passes(positions):
     return {f"pass {n} by ContentTime": list(one) for n, one in enumerate(passes, 1)}
 
 
-def _by_other_attribute(positions, other_values):
+def _by_other_attribute(positions):
     """Parts by the one way in which other attributes separate each position, or None."""
     if len(positions) < MIN_POSITIONS:
         return None
     count = len(positions[0])
-    values = {image: other_values(image) for run in positions for image in run}
+    values = {image: _short_values(image) for run in positions for image in run}
     ways = {}
     for name in set.intersection(*map(set, values.values())):
         parts = defaultdict(list)
@@ -246,6 +248,19 @@ def _by_other_attribute(positions, other_values):
         return None
     ((way, name),) = ways.items()
     return {f"{name}, value {n}": list(part) for n, part in enumerate(way, 1)}
+
+
+def _short_values(image):
+    """Every short value in the header of a single-frame image, by keyword or tag."""
+    with quiet(), suppress(Exception):  # a damaged header raises any exception
+        read = None if image.frame else read_header(image.path, (), PIXEL_DATA_TAGS)
+        header = read or Dataset()
+        elements = map(header.get_item, header.keys())  # iterating a Dataset reads each element
+        short = (
+            e for e in elements if isinstance(e, RawDataElement) and e.length <= MAX_VALUE_BYTES
+        )
+        return {keyword_for_tag(e.tag) or str(e.tag): str(e.value) for e in short}
+    return {}
 
 
 def _alternate(positions):

@@ -27,14 +27,9 @@ from headrest.util.files import atomic_folder
 
 IMPLEMENTATION_UID = generate_uid(entropy_srcs=["headrest"])
 
-SERIES_NUMBER_OFFSET = 1000
-"""Added to Series Number (0020,0011), so that the derived series sorts after its source."""
-
-CLEANED_IMAGE = "cleaned.nii.gz"
-"""The derived image of a series from NIfTI."""
-
-DERIVATION = "Support removed by headrest"
-"""Part of Derivation Description (0008,2111) of each derived slice."""
+SERIES_NUMBER_OFFSET = 1000  # so that a derived series sorts after its source
+CLEANED_IMAGE = "cleaned.nii.gz"  # of a series from NIfTI
+DERIVATION = "Support removed by headrest"  # in Derivation Description (0008,2111)
 
 SOURCE_ONLY = ["IconImageSequence", "SmallestImagePixelValue", "LargestImagePixelValue"]
 SOURCE_ONLY += ["SmallestPixelValueInSeries", "LargestPixelValueInSeries"]

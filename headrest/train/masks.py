@@ -107,7 +107,7 @@ def _find_scans(folder, masks):
         raise contents.broken[0]
     series = [one for one in contents.series if not one.derived]
     scans = [Scan(one, _place(one.files[0].parent, folder)) for one in series]
-    for one in () if scans else find_nifti(folder, REPORT_FILE):
+    for one in () if scans else find_nifti(folder, REPORT_FILE)[0]:
         if one.files[0].absolute() not in masks:
             scans.append(Scan(one, _place(one.files[0], folder).removesuffix("_0000")))
     if not scans:
