@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import partial
 
 import numpy as np
@@ -289,10 +289,9 @@ def test_padding_has_the_vr_and_the_range_of_the_pixels(tmp_path, vr, value, kin
 def test_times_are_in_the_declared_time_zone(tmp_path, zone):
     before = datetime.now(timezone.utc).replace(microsecond=0)
     after = derive_one(tmp_path, TimezoneOffsetFromUTC=zone)
-    shown = datetime.strptime(after.ContentDate + after.ContentTime, "%Y%m%d%H%M%S")
-    hours, here = {"+0930": 9.5, "-0500": -5}.get(zone), datetime.now().astimezone().tzinfo
-    place = here if hours is None else timezone(timedelta(hours=hours))
-    assert before <= shown.replace(tzinfo=place) <= datetime.now(timezone.utc)
+    offset = zone if zone in ("+0930", "-0500") else f"{datetime.now().astimezone():%z}"
+    shown = datetime.strptime(after.ContentDate + after.ContentTime + offset, "%Y%m%d%H%M%S%z")
+    assert before <= shown <= datetime.now(timezone.utc)
 
 
 def test_empties_a_preamble_that_holds_a_program(source):
