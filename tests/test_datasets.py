@@ -31,9 +31,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write({"half": body[: len(body) // 2], "wrong": body[::-1]}.get(how, body))
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def web(tmp_path, monkeypatch):
