@@ -317,6 +317,7 @@ def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
     assert np.array_equal(as_mask(scaled, series), mask)
     nowhere = nibabel.Nifti1Image(image.dataobj, None)
     refused("the mask: its affine is missing", as_mask, nowhere, series)
+    refused("the mask: its rows differ in length", as_mask, [[[1, 0], [1]]], series)
 
 
 def test_command_applies_a_corrected_mask_to_nifti(tmp_path, scan, monkeypatch):
@@ -432,6 +433,8 @@ def test_crop_keeps_the_patient_and_its_place(scan):
     np.testing.assert_allclose(offset, origin - series.positions[0])
     shorter = series_from_array(series.hu[:3], (5, 3.5, 3.5))
     refused("in which it was found", crop_to_patient, shorter, support)
+    for margin_mm in (-1, np.nan, np.inf):
+        refused("choose 0 or more", crop_to_patient, series, support, margin_mm)
     everything = support_from_mask(series, np.ones_like(mask))
     refused("no patient found", crop_to_patient, series, everything)
 

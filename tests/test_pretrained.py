@@ -18,6 +18,7 @@ from headrest.hounsfield import scale
 from headrest.segment import pretrained
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import WEIGHTS, load_pretrained, model_card, weights_hash
+from headrest.segment.support import check_method
 from headrest.util.files import sha256
 
 unet = pytest.importorskip("headrest.segment.unet", reason="needs Keras and a backend")
@@ -209,16 +210,18 @@ def test_refuses_weights_that_cannot_be_used_before_any_series(
     assert not (tmp_path / "out").exists()
 
 
-def test_uses_the_cpu_where_cuda_cannot_start(exported, monkeypatch):
+@pytest.mark.parametrize("raises", [True, False])
+def test_uses_the_cpu_where_cuda_cannot_start(exported, monkeypatch, raises):
+    """The start fails, or ONNX Runtime takes the CPU by itself."""
     import onnxruntime as ort
 
     start, tried = ort.InferenceSession, []
 
     def without_gpu(data, options, providers):
         tried.append([name for name, _ in providers])
-        if len(providers) > 1:
+        if raises and len(providers) > 1:
             raise RuntimeError("no CUDA-capable GPU is detected")
-        return start(data, options, providers)
+        return start(data, options, providers[-1:])
 
     expected = load_pretrained(exported, "cpu")(noise())
     installed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -226,6 +229,17 @@ def test_uses_the_cpu_where_cuda_cannot_start(exported, monkeypatch):
     monkeypatch.setattr(ort, "InferenceSession", without_gpu)
     assert np.array_equal(load_pretrained(exported)(noise()), expected)
     assert tried == [installed, installed[1:]]
+    refused("'cuda' cannot be started", load_pretrained, exported, "cuda")
+    exported.write_bytes(b"damaged")
+    refused("no ONNX file", load_pretrained, exported, "cuda")
+
+
+def test_an_empty_name_is_not_the_default():
+    """As an unset variable of a script gives it."""
+    refused("a folder", load_pretrained, "")
+    refused("no execution provider ''", load_pretrained, provider="")
+    for options in ({"weights": ""}, {"provider": ""}):
+        refused("no weights and no provider", check_method, "kmeans", **options)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"sha256": "0"}'])

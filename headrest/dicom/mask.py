@@ -94,7 +94,9 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
     if hasattr(mask, "affine"):
         with named_errors("the mask", "its affine is missing or singular"):
             return one_label(_from_image(mask, series))
-    check_shape(values := np.asarray(mask), series)
+    with named_errors("the mask", "its rows differ in length"):
+        values = np.asarray(mask)
+    check_shape(values, series)
     return one_label(values)
 
 

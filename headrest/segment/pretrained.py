@@ -3,10 +3,10 @@
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -75,22 +75,34 @@ def load_pretrained(
         If the file is damaged, not the one of the model card, or another kind of network, or the
         provider cannot be used.
     """
-    digest = _digest(path)
+    file = WEIGHTS / "headrest.onnx" if path is None else Path(path)
+    digest = _digest(file)
     if path is None and digest != model_card()["sha256"]:
         raise HeadrestError(f"{WEIGHTS}: the SHA-256 differs from the card; reinstall headrest")
     with LOADING:  # a second thread waits for the first
-        return _load(Path(path or WEIGHTS / "headrest.onnx"), digest, provider)
+        return _load(file, digest, provider)
 
 
 def load_ahead(path: str | None = None, provider: str | None = None) -> None:
     """Begin to load a network in a thread while a series is read; `load_pretrained` waits for it,
     and raises what goes wrong."""
+    ThreadPoolExecutor(1).submit(load_pretrained, path, provider)
 
-    def load() -> None:
-        with suppress(Exception):
-            load_pretrained(path, provider)
 
-    Thread(target=load).start()
+def weights_hash(path: str | Path | None = None) -> str:
+    """First 12 digits of the SHA-256 of a network's file; of the pretrained one if None."""
+    return (model_card()["sha256"] if path is None else _digest(Path(path)))[:12]
+
+
+def _digest(path):
+    if path.is_dir():
+        raise HeadrestError(f"{path}: a folder; of a run, `headrest export` makes an .onnx file")
+    try:
+        if path.stat().st_size < MAX_BYTES:
+            return sha256(path)
+    except OSError as error:
+        raise HeadrestError(f"{path}: cannot be read ({error.strerror})") from error
+    raise HeadrestError(f"{path}: too large for an ONNX file")
 
 
 @lru_cache(maxsize=2)
@@ -112,30 +124,13 @@ class _Network:
             raise HeadrestError(f"{self._path}: fails on slices of {scaled.shape}") from error
 
 
-def weights_hash(path: str | Path | None = None) -> str:
-    """First 12 digits of the SHA-256 of a network's file; of the pretrained one if None."""
-    return (_digest(path) if path else model_card()["sha256"])[:12]
-
-
-def _digest(path):
-    path = Path(path or WEIGHTS / "headrest.onnx")
-    if path.is_dir():
-        raise HeadrestError(f"{path}: a folder; of a run, `headrest export` makes an .onnx file")
-    try:
-        if path.stat().st_size < MAX_BYTES:
-            return sha256(path)
-    except OSError as error:
-        raise HeadrestError(f"{path}: cannot be read ({error.strerror})") from error
-    raise HeadrestError(f"{path}: too large for an ONNX file")
-
-
 def _session(path: Path, provider: str | None) -> tuple[Any, int]:
-    """Session of ONNX Runtime, for a file with the input, output and scaling of headrest, and the
-    number of slices that it can take at the same time."""
+    """Session for a file of headrest, and the number of slices that it can take at once."""
     import onnxruntime as ort  # loaded only where the network is used
 
     available = ort.get_available_providers()
-    wanted = provider or ("cuda" if PROVIDERS["cuda"][0] in available else "cpu")
+    default = "cuda" if PROVIDERS["cuda"][0] in available else "cpu"
+    wanted = default if provider is None else provider
     if wanted not in PROVIDERS or PROVIDERS[wanted][0] not in available:
         names = ", ".join(key for key, (name, _) in PROVIDERS.items() if name in available)
         raise HeadrestError(f"no execution provider {wanted!r} is installed; there is: {names}")
@@ -149,12 +144,13 @@ def _session(path: Path, provider: str | None) -> tuple[Any, int]:
     try:
         session = ort.InferenceSession(path.read_bytes(), options, chosen)
     except Exception as error:  # ONNX Runtime has no class of its own for them
-        if provider is None and wanted != "cpu":  # CUDA that was found, but does not start
-            return _session(path, "cpu")
-        raise HeadrestError(f"{path}: no ONNX file that can be run") from error
-    if session.get_providers()[0] != PROVIDERS[wanted][0]:  # the CPU, in its place
+        if wanted == "cpu":
+            raise HeadrestError(f"{path}: no ONNX file that can be run") from error
+        session = None
+    if session is None or session.get_providers()[0] != PROVIDERS[wanted][0]:
+        on_cpu = _session(path, "cpu")  # refuses a file that no provider can run
         if provider is None:
-            return _session(path, "cpu")
+            return on_cpu
         raise HeadrestError(f"the execution provider {provider!r} cannot be started")
     found = [[v.name for v in values] for values in (session.get_inputs(), session.get_outputs())]
     scaling = session.get_modelmeta().custom_metadata_map.get(SCALING)
