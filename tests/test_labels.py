@@ -161,8 +161,10 @@ PATIENTS = {
 
 
 @pytest.mark.parametrize(("shape", "mm"), [((3, 64, 64), SPACING), ((64, 64), (5, *SPACING))])
-def test_refuses_a_series_as_a_slice(shape, mm):
+def test_refuses_a_series_as_a_slice_a_slice_as_a_series_and_nan(shape, mm):
     refused(r"label_series\(hu, \(z, y, x\)\)", label_slice, np.zeros(shape), mm)
+    refused(r"label_slice\(hu, \(y, x\)\)", label_series, np.zeros(shape), mm)
+    refused("nan_to_num", label_slice, np.full((64, 64), np.nan), SPACING)
 
 
 @pytest.mark.parametrize("hu", PATIENTS.values(), ids=PATIENTS)

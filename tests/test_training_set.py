@@ -82,6 +82,7 @@ def test_refuses_contradictions_and_an_existing_a_damaged_or_an_older_set(tmp_pa
         ([study("a", 2, states={"kmeans": ["free"]})], "a: .*differ in shape"),
         ([study("a", 2, hu=one.hu[0], labels={"x": labels[0]}, states={})], "a: .*or are not"),
         ([study("a", 2, hu=np.full_like(one.hu, np.nan))], "a: .*finite"),
+        ([study("a", 2, labels={"x": labels.tolist()}, states={})], "a: .*or are not arrays"),
         ([study("a", 2, labels={}, states={})], "a: no labels"),
         ([study("a", 2, labels={"../x": labels}, states={})], "letters, digits"),
         ([study("a", 2, labels={"x": 4 * labels}, states={})], "labels other than"),
@@ -191,10 +192,10 @@ def test_labels_of_support_and_patient_keep_their_values(tmp_path, scans):
     write_mask(tmp_path / "one.npz", scans["a"], values[:1])  # of one file
     source = tmp_path / "one-scan" / "a" / "01.dcm"
     folders = source, tmp_path / "one.npz", tmp_path / "one"
-    dataset_from_masks(*folders, matrix=62, synthetic=0, on_message=messages.append)
+    dataset_from_masks(*folders, matrix=62, synthetic=1, on_message=messages.append)
     labels = read_training_set(tmp_path / "one").target("manual")
-    assert np.array_equal(labels, values[:1, 1:-1, 1:-1])
-    assert messages[2] == "patient-1: a, 1 slice, 0 with support, cropped to 62 x 62"
+    assert np.array_equal(labels[:1], values[:1, 1:-1, 1:-1])
+    assert messages[2:] == ["patient-1: a, 1 slice, 0 with support, cropped to 62 x 62"]
 
 
 def test_the_boundary_that_clean_adds_to_its_masks_is_ignored(tmp_path):
@@ -244,6 +245,7 @@ def test_what_cannot_be_paired_or_used_is_refused(tmp_path, scans):
         "3 scans of its name": {"ct.nii.gz": mask},
         "is of the same scan": {"a/ct.nii.gz": mask, "a/ct/mask.npz": mask},
         "labels nan; expected": {"a/ct.npz": np.where(mask, np.nan, 0)},
+        "labels of <U1; expected": {"a/ct.npz": np.where(mask, "a", "")},
         "labels 1, 2, 3; expected": {"a/ct.nii.gz": mask + 2 * mask[::-1].astype(np.uint8)},
         r"ct\.npz: another geometry: a mask of": {"a/ct.npz": mask[:2]},
         r"ct\.nii\.gz: another geometry: voxels lie": {"a/ct.nii.gz": other},
@@ -420,6 +422,7 @@ def test_rotates_as_scipy_does():
         (3, 4, {}, "3 slices are fewer"),
         (3, 0, {}, "a batch of 0 slices"),
         (12, 4, {"slices_per_epoch": 3}, "3 slices are fewer"),
+        (12, 4, {"slices_per_epoch": 0}, "0 slices are fewer"),
         (12, 2, {"augment": False, "half_resolution": True}, "need augmentation"),
     ],
 )

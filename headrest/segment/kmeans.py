@@ -24,11 +24,18 @@ def hu_histogram(hu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values : float array (n,), the HU that occur, ascending.
     counts : int array (n,)
 
+    Raises
+    ------
+    HeadrestError
+        For NaN.
+
     Examples
     --------
     >>> hu_histogram(np.array([-1000.0, -1000.0, 40.0]))
     (array([-1000.,    40.]), array([2, 1]))
     """
+    if np.isnan(hu).any():
+        raise HeadrestError("HU that are not a number: replace them, for example by np.nan_to_num")
     counts = np.bincount((np.clip(hu, FLOOR, METAL_HU) - FLOOR).ravel().astype(np.intp))
     occurring = np.flatnonzero(counts)
     return occurring + FLOOR, counts[occurring]
@@ -50,7 +57,7 @@ def kmeans_threshold(hu: np.ndarray, k: int = 3) -> float:
     Raises
     ------
     HeadrestError
-        If k is below 1.
+        If k is below 1, or for NaN.
 
     Examples
     --------

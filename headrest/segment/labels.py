@@ -12,14 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import (
-    AIR_LIKE_HU,
-    BACKGROUND,
-    DENSE_HU,
-    IGNORE_LABEL,
-    PATIENT,
-    SUPPORT,
-)
+from headrest.hounsfield import AIR_LIKE_HU, BACKGROUND, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.segment.components import (
     AMBIGUOUS,
     Components,
@@ -84,7 +77,7 @@ def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Labe
     Raises
     ------
     HeadrestError
-        If k is below 1, or for a series.
+        If k is below 1, or for a series or NaN.
 
     Examples
     --------
@@ -124,7 +117,7 @@ def label_series(
     Raises
     ------
     HeadrestError
-        If k is below 1.
+        If k is below 1, or for a slice or NaN.
 
     Examples
     --------
@@ -134,6 +127,11 @@ def label_series(
     >>> [label.state for label in label_series(hu, (5.0, 2.0, 2.0))]
     ['free', 'absent']
     """
+    if (np.ndim(hu), len(spacing_mm)) != (3, 3):
+        raise HeadrestError(
+            f"a series is (slices, rows, columns) with a spacing (z, y, x), not {np.shape(hu)} "
+            f"with {tuple(spacing_mm)}; label_slice(hu, (y, x)) takes a slice"
+        )
     found = [_analyse(one, spacing_mm[1:], k) for one in progress(hu, "labelling", brief=True)]
     if use_neighbours and len(found) > 1:
         found = _compare_neighbours(found, spacing_mm[1:])

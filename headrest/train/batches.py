@@ -195,7 +195,9 @@ class Batches:
     half_resolution: bool = False
 
     def __post_init__(self) -> None:
-        available = min(len(self.indices), self.slices_per_epoch or len(self.indices))
+        available = len(self.indices)
+        if self.slices_per_epoch is not None:
+            available = min(available, self.slices_per_epoch)
         if self.batch_size < 1:
             raise HeadrestError(f"a batch of {self.batch_size} slices: choose 1 or more")
         if available < self.batch_size:

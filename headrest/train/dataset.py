@@ -146,10 +146,10 @@ def write_training_set(
 
 
 def _check_study(study):
-    shapes = {np.shape(array) for array in (study.hu, *study.labels.values())}
+    shapes = {getattr(array, "shape", None) for array in (study.hu, *study.labels.values())}
     lengths = {len(part) for part in (study.hu, *study.states.values())}
-    if len(shapes) > 1 or len(lengths) > 1 or np.ndim(study.hu) != 3:
-        reason = "HU, labels and states differ in shape, or are not (slices, rows, columns)"
+    if len(shapes) > 1 or len(lengths) > 1 or None in shapes or study.hu.ndim != 3:
+        reason = "HU, labels and states differ in shape, or are not arrays (slices, rows, columns)"
         raise HeadrestError(f"{study.patient}: {reason}: {shapes}")
     if not study.labels or not set(study.states) <= set(study.labels):
         raise HeadrestError(f"{study.patient}: no labels, or states of labels that are missing")

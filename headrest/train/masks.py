@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,8 +95,7 @@ def dataset_from_masks(
     without = [scan.place for scan in found if scan not in pairs]
     if without:
         on_message(f"{counted(len(without), 'scan')} without a mask left out, {without[0]} first")
-    added = _synthesize(synthetic, name, matrix)
-    write_training_set(folder, chain(_studies(pairs, name, matrix, on_message), added), matrix)
+    write_training_set(folder, _studies(pairs, name, matrix, synthetic, on_message), matrix)
 
 
 def _find_scans(folder, masks):
@@ -179,7 +177,7 @@ def _mask_keys(path, folder) -> Iterator[str]:
     yield from (above, above.rpartition("/")[2])
 
 
-def _studies(pairs, name, matrix, on_message):
+def _studies(pairs, name, matrix, synthetic, on_message):
     patients: dict[Any, str] = {}
     for scan, path in progress(pairs.items(), "scans", unit="scan"):
         series = load_series(scan.files)
@@ -190,8 +188,12 @@ def _studies(pairs, name, matrix, on_message):
         about = f"{scan.place}, {counted(len(series), 'slice')}, {shown} with support"
         on_message(f"{patient}: {about}{f', cropped to {matrix} x {matrix}' * cropped}")
         yield LabelledStudy(patient, series.hu, {name: labels})
-    if len(patients) == 1:
+    if len(patients) + synthetic < 2:
         on_message("one patient: training needs two or more, one of them held out")
+    seeds = range(FIRST_SEED, FIRST_SEED + synthetic)
+    for seed in progress(seeds, "synthetic patients", unit="patient"):
+        study = synthesize(seed, matrix=matrix, slices=1)
+        yield LabelledStudy(SyntheticPatient(seed).name, study.hu, {name: study.labels})
 
 
 def _without_boundary(labels, series):
@@ -202,13 +204,6 @@ def _without_boundary(labels, series):
         mask, near = label == SUPPORT, (hu, series.spacing_mm[1:], DENSE_HU)
         label[mask & partial_volume_boundary(mask & (hu > DENSE_HU), *near)] = IGNORE_LABEL
     return labels
-
-
-def _synthesize(patients, name, matrix):
-    seeds = range(FIRST_SEED, FIRST_SEED + patients)
-    for seed in progress(seeds, "synthetic patients", unit="patient"):
-        study = synthesize(seed, matrix=matrix, slices=1)
-        yield LabelledStudy(SyntheticPatient(seed).name, study.hu, {name: study.labels})
 
 
 def _patient(scan, series: Series):
@@ -227,10 +222,13 @@ def label_values(values: np.ndarray, path: str | Path) -> np.ndarray:
     >>> label_values(np.array([0, 7]), "mask.nii"), label_values(np.array([0., 1, 2]), "mask.nii")
     (array([False,  True]), array([0, 1, 2], dtype=uint8))
     """
+    expected = "expected 1 support, 2 patient, 255 ignored"
+    if values.dtype.kind not in "biuf":
+        raise HeadrestError(f"{path}: labels of {values.dtype}; {expected}")
     present = np.unique(values[values != 0])
     if len(present) <= 1 and PATIENT not in present and not np.isnan(present).any():
         return values != 0
     if not np.isin(present, (SUPPORT, PATIENT, IGNORE_LABEL)).all():
         shown = ", ".join(f"{value:g}" for value in present[:5])
-        raise HeadrestError(f"{path}: labels {shown}; expected 1 support, 2 patient, 255 ignored")
+        raise HeadrestError(f"{path}: labels {shown}; {expected}")
     return values.astype(np.uint8)
