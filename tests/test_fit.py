@@ -206,7 +206,7 @@ def test_starts_from_the_weights_of_a_run_or_an_exported_network(whole, tmp_path
 
 @pytest.mark.slow
 def test_fine_tuning_has_a_tenth_of_the_rate_and_averages(whole, tmp_path):
-    settings = SETTINGS | {"start_from": str(whole[0]), "learning_rate": None, "epochs": 2}
+    settings = SETTINGS | {"start_from": whole[0], "learning_rate": None, "epochs": 2}
     loop.train(easy_set(), tmp_path / "other", average=0.5, **settings)
     loop.train(easy_set(), tmp_path / "other", **settings)  # goes on with the average it began with
     loop.train(easy_set(), tmp_path, **settings)

@@ -123,6 +123,23 @@ def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
 
 
+def test_make_weights_trains_one_epoch_again_for_one_epoch(tmp_path, monkeypatch):
+    epochs = []
+
+    def train(data, run, **settings):
+        epochs.append(settings["epochs"])
+        if run.name == "run-dense":
+            raise InterruptedError
+
+    for name in ("write_synthetic_set", "read_training_set"):
+        monkeypatch.setattr(synthetic, name, lambda *_: None)
+    monkeypatch.setattr("headrest.train.loop.train", train)
+    settings = replace(synthetic.RELEASE_SETTINGS, epochs=1, half_resolution_epochs=0)
+    with pytest.raises(InterruptedError):
+        synthetic.make_weights(tmp_path, patients=20, settings=settings)
+    assert epochs == [1, 1]
+
+
 def test_chooses_patients_of_every_kind_in_turn_with_both_labels():
     patients = synthetic.choose_patients(60, 500)
     assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]

@@ -54,7 +54,7 @@ class Settings:
     held_out: float | list[str] = 0.2  # share of the patients held out for evaluation, or names
     augment: bool = True
     seed: int = 0  # of the split, the initial weights, the order and augmentation of slices
-    start_from: str | None = None  # "pretrained", an ONNX file, or the folder of a run
+    start_from: str | Path | None = None  # "pretrained", an ONNX file, or the folder of a run
     average: float | None = None  # averaging window as a multiple of the run; None: see loop
 
 

@@ -76,8 +76,8 @@ def train(
         holds another run. Earlier epochs are kept.
     """
     with lock_folder(run):
-        session = _Session(data, Path(run), Settings(**settings))
-        history, epochs = session.restore(resume), session.settings.epochs
+        session = _Session(data, Path(run), Settings(**settings), resume)
+        history, epochs = session.history, session.settings.epochs
         steps = len(session.batches)
         begun = steps * len(history)
         with progress(None, "training", steps * epochs, unit="step", initial=begun) as bar:
@@ -154,7 +154,7 @@ def compile_network(
 class _Session:
     """A network in training, its data, and the folder of its run."""
 
-    def __init__(self, data, run, settings):
+    def __init__(self, data, run, settings, resume):
         self.data, self.run, self.history = data, run, []
         target, size = data.target(settings.labels), data.hu.shape[1]
         _check_data(data.hu, target)
@@ -167,8 +167,8 @@ class _Session:
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
         self.model = start_network(settings)
-        self.last = load_checkpoint(run / "checkpoints")
-        self.settings = settings = _complete(settings, self.model, self.last)
+        last = load_checkpoint(run / "checkpoints")
+        self.settings = settings = _complete(settings, self.model, last)
         source = (data.hu, target, training, settings.batch_size)
         options = (settings.augment, settings.slices_per_epoch)
         self.batches = Batches(*source, output_size(self.model, size), *options)
@@ -180,27 +180,24 @@ class _Session:
         target = data.target(self.reference)
         self.watched = checkpoints.choose_slices(self.held_out, target, data.hu)
         self.stored_settings = asdict(settings) | {"size": size, "slices": len(data)}
-
-    def restore(self, resume):
-        """Load the newest checkpoint, if there is one; return the history."""
-        last, self.last = self.last, None  # large arrays
         if last and not resume:
-            raise HeadrestError(f"{self.run}: holds a run already; resume it or choose another")
+            raise HeadrestError(f"{run}: holds a run already; resume it or choose another")
         if last:
-            _check_same(last.settings, self.stored_settings, self.run)
-            set_weights(self.model, last.training or last.weights)
-            variables = self.model.optimizer.variables
-            if sorted(last.optimizer) != sorted(v.path for v in variables):
-                raise HeadrestError(f"{self.run}: has another optimizer; train into another folder")
-            for variable in variables:
-                variable.assign(last.optimizer[variable.path])
-            self.history = last.history
-        labels = self.data.target(self.reference)[self.watched]
-        checkpoints.keep_slices(self.run, self.data.hu[self.watched], labels)
+            self._restore(last)
+        checkpoints.keep_slices(run, data.hu[self.watched], target[self.watched])
         if not self.history:
-            with _memory_hint(self.settings.batch_size):
+            with _memory_hint(settings.batch_size):
                 self._keep_frame(0, float("nan"), self._evaluate()["dice"])
-        return self.history
+
+    def _restore(self, last):
+        _check_same(last.settings, self.stored_settings, self.run)
+        set_weights(self.model, last.training or last.weights)
+        variables = self.model.optimizer.variables
+        if sorted(last.optimizer) != sorted(v.path for v in variables):
+            raise HeadrestError(f"{self.run}: has another optimizer; train into another folder")
+        for variable in variables:
+            variable.assign(last.optimizer[variable.path])
+        self.history = last.history
 
     def _keep_frame(self, epoch, loss, dice):
         found = slice_probability(self.model, self.data.hu[self.watched])
@@ -209,17 +206,15 @@ class _Session:
 
     def run_epoch(self, bar):
         """Train an epoch, evaluate it, store it, and append it to the history."""
-        number = len(self.history) + 1
+        number, optimizer = len(self.history) + 1, self.model.optimizer
         with _memory_hint(self.settings.batch_size):
             loss = self._train_epoch(number, bar)
             training = get_weights(self.model) if self.settings.average else {}
-            variables = self.model.trainable_variables
-            self.model.optimizer.finalize_variable_values(variables)  # the average, if there is one
+            optimizer.finalize_variable_values(self.model.trainable_variables)  # to the average
             row = {"epoch": number, "loss": loss} | self._evaluate()
-            self._keep_frame(number, row["loss"], row["dice"])
-        variables = self.model.optimizer.variables
-        optimizer = {v.path: keras.ops.convert_to_numpy(v) for v in variables}
-        state = (get_weights(self.model), optimizer, [*self.history, row], self.stored_settings)
+            self._keep_frame(number, loss, row["dice"])
+        variables = {v.path: keras.ops.convert_to_numpy(v) for v in optimizer.variables}
+        state = (get_weights(self.model), variables, [*self.history, row], self.stored_settings)
         checkpoints.save_checkpoint(self.run / "checkpoints", Checkpoint(*state, training))
         if training:
             set_weights(self.model, training)
@@ -258,9 +253,9 @@ def _check_data(hu, labels):
     if hu.shape[1] != hu.shape[2]:
         raise HeadrestError(f"slices of {hu.shape[1]} x {hu.shape[2]}: not square")
     if hu.dtype.kind == "f":
-        bad = [i for i, one in enumerate(hu) if not np.isfinite(one).all()]
-        if bad:
-            raise HeadrestError(f"HU that are not finite in slice {bad[0]} of the training set")
+        for i, one in enumerate(hu):
+            if not np.isfinite(one).all():
+                raise HeadrestError(f"HU that are not finite in slice {i} of the training set")
     if not any((label == SUPPORT).any() for label in labels):
         raise HeadrestError("the labels hold no pixel of support: nothing can be learned")
 
@@ -276,22 +271,21 @@ def _complete(settings, model, last):
     }
     begun = DEFAULTS | last.settings if last else {}
     missing = [name for name in defaults if getattr(settings, name) is None]
-    return replace(
-        settings, preset=model.name, **{name: (defaults | begun)[name] for name in missing}
-    )
+    chosen = {name: (defaults | begun)[name] for name in missing}
+    source = settings.start_from and str(settings.start_from)  # a path cannot be stored
+    return replace(settings, preset=model.name, start_from=source, **chosen)
 
 
 def _check_same(stored, wanted, run):
     stored = DEFAULTS | stored
     if stored.keys() != wanted.keys():
         raise HeadrestError(f"{run}: a run of another version; train into another folder")
-    differ = [key for key in wanted if stored[key] != wanted[key]]
-    if differ:
-        key = differ[0]
-        raise HeadrestError(
-            f"{run}: its {key} was {stored[key]!r}, not {wanted[key]!r}; "
-            "resume it as it was begun, or train into another folder"
-        )
+    for key, value in wanted.items():
+        if stored[key] != value:
+            raise HeadrestError(
+                f"{run}: its {key} was {stored[key]!r}, not {value!r}; "
+                "resume it as it was begun, or train into another folder"
+            )
 
 
 @contextmanager

@@ -201,17 +201,16 @@ def make_weights(
     data = read_training_set(write_synthetic_set(folder, chosen, jobs))
     first, run = folder / "run", folder / "run-dense"
     train(data, first, **asdict(settings))
-    more: dict[str, Any] = {"epochs": round(0.3 * settings.epochs), "half_resolution_epochs": 0}
-    more |= DENSE_SETTINGS
+    epochs = max(round(0.3 * settings.epochs), 1)
+    more = {"epochs": epochs, "half_resolution_epochs": 0} | DENSE_SETTINGS
     history = train(data, run, **asdict(replace(settings, start_from=str(first), **more)))
     trained = patients - len(out)
     # From the creation of the first run's lock to the last epoch.
     last = max(path.stat().st_mtime for path in (run / "frames").glob("epoch_*"))
     hours = (last - (first / ".lock").stat().st_mtime) / 3600
-    epochs = settings.epochs + more["epochs"]
-    steps = epochs * ((settings.slices_per_epoch or trained) // settings.batch_size)
-    training: dict[str, Any] = {"held_out": len(out), "trained": trained, "steps": steps}
-    training |= {"second": more}
+    per_epoch = (settings.slices_per_epoch or trained) // settings.batch_size
+    steps = (settings.epochs + epochs) * per_epoch
+    training = {"held_out": len(out), "trained": trained, "steps": steps, "second": more}
     card = {
         "description": "background, support and patient in an axial CT slice of the head",
         "headrest": __version__,
