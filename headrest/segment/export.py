@@ -1,6 +1,7 @@
 """A trained network to an ONNX file, and its weights back into Keras. Needs onnx and Keras."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from headrest.hounsfield import INPUT_HIGH_HU, INPUT_LOW_HU
 from headrest.segment.pretrained import INPUT, OUTPUT, SCALING
 from headrest.segment.unet import PixelShuffle, get_weights, set_weights
 from headrest.util import HeadrestError, __version__, require
-from headrest.util.backend import keras, layers
+from headrest.util.backend import keras, layers, ops
 from headrest.util.files import atomic_file, check_finite, sha256
 
 MAX_LOGIT = 60.0
@@ -18,6 +19,9 @@ MAX_LOGIT = 60.0
 
 OPSET, IR_VERSION = 17, 8
 """Versions of ONNX's operators and file format that ONNX Runtime reads since 1.13 (2022)."""
+
+FLOAT = 1
+"""The data type float32 in ONNX, `onnx.TensorProto.FLOAT`."""
 
 
 def export_network(model: keras.Model, path: str | Path) -> None:
@@ -38,30 +42,19 @@ def export_network(model: keras.Model, path: str | Path) -> None:
     """
     require("onnx")
     import onnx
-    from onnx import TensorProto, helper
+    from onnx import helper, numpy_helper
 
-    graph = _Graph()
-    graph.constant("channels", np.array([1]))
-    graph.node("Unsqueeze", [INPUT, "channels"], "slice")
-    for layer in model.layers[1:]:
-        inputs = [tensor._keras_history.operation.name for tensor in _as_list(layer.input)]
-        _add_layer(graph, layer, inputs)
-    if model.output_shape[-1] == 2:
-        graph.node("Sigmoid", ["logits"], OUTPUT)
-    else:  # the operator Softmax takes as long as the network along this axis
-        graph.constant("highest", np.array(MAX_LOGIT, np.float32))
-        graph.constant("one", np.array(1, np.float32))
-        graph.node("Clip", ["logits", "", "highest"], "clipped")
-        graph.node("Exp", ["clipped"], "odds")
-        graph.node("ReduceSum", ["odds", "channels"], "sum")
-        graph.node("Add", ["sum", "one"], "total")
-        graph.node("Div", ["odds", "total"], OUTPUT)
-    shape: list[Any] = ["slices", "rows", "columns"]
-    values = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)]
-    shape.insert(1, model.output_shape[-1] - 1)
-    values.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
+    constants: dict[str, np.ndarray] = {}
+    nodes = [
+        helper.make_node(kind, inputs, [output], name=output, **attributes)
+        for kind, inputs, output, attributes in _network_nodes(model, constants)
+    ]
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    shapes: dict[str, list] = {INPUT: ["slices", "rows", "columns"]}
+    shapes[OUTPUT] = ["slices", model.output_shape[-1] - 1, "rows", "columns"]
+    first, last = (helper.make_tensor_value_info(k, FLOAT, v) for k, v in shapes.items())
     proto = helper.make_model(
-        helper.make_graph(graph.nodes, "headrest", values[:1], values[1:], graph.constants),
+        helper.make_graph(nodes, "headrest", [first], [last], initializers),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="headrest",
@@ -72,71 +65,65 @@ def export_network(model: keras.Model, path: str | Path) -> None:
         onnx.save(proto, temporary)
 
 
-class _Graph:
-    """Nodes and constants of an ONNX graph."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-
-    def constant(self, name: str, value: np.ndarray) -> None:
-        from onnx import numpy_helper
-
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-
-    def convolution(
-        self, x: str, name: str, kernel: np.ndarray, bias: np.ndarray, **attributes: Any
-    ) -> None:
-        """A convolution by a kernel (features, inputs, rows, columns), stored as float16."""
-        from onnx import TensorProto
-
-        # Differences of logits do not fit into float16 exactly, and are small.
-        stored = kernel.astype(np.float32 if name == "logits" else np.float16)
-        check_finite({name: stored}, "weights")
-        self.constant(f"{name}/kernel", stored)
-        self.constant(f"{name}/bias", bias.astype(np.float32))
-        self.node("Cast", [f"{name}/kernel"], f"{name}/float", to=TensorProto.FLOAT)
-        inputs = [x, f"{name}/float", f"{name}/bias"]
-        self.node("Conv", inputs, f"{name}/convolved", **attributes)
+def _network_nodes(model: keras.Model, constants: dict[str, np.ndarray]) -> Iterator[tuple]:
+    """Yield operator, inputs, output and attributes of each node, and add their constants."""
+    constants["channels"] = np.array([1])
+    yield "Unsqueeze", [INPUT, "channels"], "slice", {}
+    for layer in model.layers[1:]:
+        tensors = keras.tree.flatten(layer.input)
+        inputs = [tensor._keras_history.operation.name for tensor in tensors]
+        yield from _layer_nodes(layer, inputs, constants)
+    if model.output_shape[-1] == 2:
+        yield "Sigmoid", ["logits"], OUTPUT, {}
+        return
+    # The operator Softmax takes as long as the network along this axis.
+    constants["highest"] = np.array([MAX_LOGIT], np.float32)
+    constants["one"] = np.array([1], np.float32)
+    yield "Clip", ["logits", "", "highest"], "clipped", {}
+    yield "Exp", ["clipped"], "odds", {}
+    yield "ReduceSum", ["odds", "channels"], "sum", {}
+    yield "Add", ["sum", "one"], "total", {}
+    yield "Div", ["odds", "total"], OUTPUT, {}
 
 
-def _as_list(value: Any) -> list:
-    return value if isinstance(value, list) else [value]
-
-
-def _add_layer(graph: _Graph, layer: Any, inputs: list[str]) -> None:
-    name = layer.name
+def _layer_nodes(layer, inputs, constants):
+    name, convolved = layer.name, f"{layer.name}/convolved"
     if isinstance(layer, PixelShuffle):
-        kernel, bias = _shuffle_weights(layer)
-        graph.convolution(inputs[0], name, kernel, bias)
-        before = f"{name}/convolved"
+        yield from _convolution(inputs[0], name, *_shuffle_weights(layer), constants)
         if name != "logits":
-            graph.node("Relu", [before], f"{name}/relu")
-            before = f"{name}/relu"
-        graph.node("DepthToSpace", [before], name, blocksize=layer.strides[0], mode="CRD")
+            yield "Relu", [convolved], f"{name}/relu", {}
+            convolved = f"{name}/relu"
+        yield "DepthToSpace", [convolved], name, {"blocksize": layer.strides[0], "mode": "CRD"}
     elif isinstance(layer, layers.Conv2D) and layer.padding == "same":
-        kernel, bias = (keras.ops.convert_to_numpy(v) for v in (layer.kernel, layer.bias))
+        kernel, bias = map(ops.convert_to_numpy, (layer.kernel, layer.bias))
         step = layer.strides[0]  # a kernel of 3 steps: SAME pads one step on each side
         options = {"strides": [step, step], "pads": [step] * 4}
-        graph.convolution(inputs[0], name, kernel.transpose(3, 2, 0, 1), bias, **options)
-        graph.node("Relu", [f"{name}/convolved"], name)
+        kernel = kernel.transpose(3, 2, 0, 1)
+        yield from _convolution(inputs[0], name, kernel, bias, constants, **options)
+        yield "Relu", [convolved], name, {}
     elif isinstance(layer, layers.MaxPooling2D):
-        graph.node("MaxPool", inputs, name, kernel_shape=[2, 2], strides=[2, 2])
+        yield "MaxPool", inputs, name, {"kernel_shape": [2, 2], "strides": [2, 2]}
     elif isinstance(layer, layers.Concatenate):
-        graph.node("Concat", inputs, name, axis=1)
+        yield "Concat", inputs, name, {"axis": 1}
     else:
         raise HeadrestError(f"a network with VALID padding cannot be exported ({name})")
+
+
+def _convolution(x, name, kernel, bias, constants, **attributes):
+    """A convolution by a kernel (features, inputs, rows, columns), stored as float16."""
+    # Differences of logits do not fit into float16 exactly, and are small.
+    stored = kernel.astype(np.float32 if name == "logits" else np.float16)
+    check_finite({name: stored}, "weights")
+    constants[f"{name}/kernel"] = np.ascontiguousarray(stored)
+    constants[f"{name}/bias"] = bias.astype(np.float32)
+    yield "Cast", [f"{name}/kernel"], f"{name}/float", {"to": FLOAT}
+    yield "Conv", [x, f"{name}/float", f"{name}/bias"], f"{name}/convolved", attributes
 
 
 def _shuffle_weights(layer: PixelShuffle) -> tuple[np.ndarray, np.ndarray]:
     """Kernel and bias of the 1x1 convolution before depth to space; logits are those of support
     and patient relative to the background."""
-    kernel, bias = (keras.ops.convert_to_numpy(v) for v in (layer.kernel, layer.bias))
+    kernel, bias = map(ops.convert_to_numpy, (layer.kernel, layer.bias))
     if layer.name == "logits":
         kernel, bias = kernel[:, :, 1:] - kernel[:, :, :1], bias[1:] - bias[:1]
     step, _, features, inputs = kernel.shape
