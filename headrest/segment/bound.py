@@ -150,9 +150,7 @@ def read_calibration(weights: str, folder: Path = WEIGHTS) -> dict[str, Any] | N
 
 
 def bound_ml(
-    expected: Sequence[float],
-    measured: Mapping[str, float],
-    calibration: Mapping[str, Any] | None,
+    expected: Sequence[float], measured: Mapping[str, float], calibration: Mapping[str, Any] | None
 ) -> float | None:
     """Bound on the removed patient of a series.
 

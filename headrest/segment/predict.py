@@ -110,15 +110,15 @@ def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
 
 def _slice_probability(hu, spacing_mm, network):
     """Probability of support in a slice, float32 (rows, columns)."""
-    shape, mm = hu.shape, min(spacing_mm)
-    isotropic = [round(n * own / mm) for n, own in zip(shape, spacing_mm)]
-    square = (max(isotropic),) * 2
-    lead = [(max(isotropic) - n) // 2 for n in isotropic]
+    mm, size = min(spacing_mm), network_size(hu.shape, spacing_mm)
+    isotropic = [round(n * own / mm) for n, own in zip(hu.shape, spacing_mm)]
+    square = np.full((max(isotropic),) * 2, FLOOR, hu.dtype)
+    lead = [(len(square) - n) // 2 for n in isotropic]
     middle = tuple(slice(a, a + n) for a, n in zip(lead, isotropic))
-    x = np.empty((1, *(network_size(shape, spacing_mm),) * 2), np.float32)
-    scale(_resample(_pad(_resample(hu, isotropic), square, middle), x[0].shape), out=x[0])
+    square[middle] = _resample(hu, isotropic)
+    x = scale(_resample(square, (size, size)))[np.newaxis]
     predicted = np.asarray(network(x), np.float32)
-    expected = [(1, n, *x[0].shape) for n in (1, 2)]
+    expected = [(1, n, size, size) for n in (1, 2)]
     if predicted.shape not in expected:
         raise HeadrestError(
             f"the network returns {predicted.shape} for {x.shape}, not {expected[1]}: "
@@ -129,20 +129,13 @@ def _slice_probability(hu, spacing_mm, network):
     if predicted.shape[1] == 1:
         visible = x[:, None] > scale(VISIBLE_HU)
         predicted = np.concatenate([predicted * visible, 1 - predicted], axis=1)
-    support, patient = (_resample(_resample(p, square)[middle], shape) for p in predicted[0])
+    support, patient = (
+        _resample(_resample(p, square.shape)[middle], hu.shape) for p in predicted[0]
+    )
     total = np.maximum(support + patient, MIN_PROBABILITY)
-    support = np.divide(support, total, out=support.copy(), where=hu > DENSE_HU)
+    support = np.where(hu > DENSE_HU, support / total, support)
     support[support <= MIN_PROBABILITY] = 0
     return support
-
-
-def _pad(hu, square, middle):
-    """Put a slice into the middle of a square, and air around it."""
-    if hu.shape == square:
-        return hu
-    padded = np.full(square, FLOOR, hu.dtype)
-    padded[middle] = hu
-    return padded
 
 
 def _resample(image, shape):

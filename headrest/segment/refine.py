@@ -103,7 +103,8 @@ def refine(
     box = bounding_box(dense, 1)
     sure = probability[box]
     support[box], patient[box] = _refine_dense(dense[box], sure, spacing_mm, steps)
-    if "small remnants" in steps and _is_remnant(support, spacing_mm):
+    largest_mm2 = max(map(np.count_nonzero, support)) * spacing_mm[1] * spacing_mm[2]
+    if "small remnants" in steps and 0 < largest_mm2 < REMNANT_MM2:
         nothing = np.zeros_like(sure)
         support[box], patient[box] = _refine_dense(dense[box], nothing, spacing_mm, ())
     del dense  # memory for the next step
@@ -209,11 +210,6 @@ def _mean_probability(labels, voxels, mask, probability):
     """Mean probability of each component, which has so many voxels."""
     inside = (p[m] for p, m in zip(probability, mask))
     return sum_by_label(labels, len(voxels) - 1, inside) / np.maximum(voxels, 1)
-
-
-def _is_remnant(found, spacing_mm):
-    largest_mm2 = max(map(np.count_nonzero, found)) * spacing_mm[1] * spacing_mm[2]
-    return 0 < largest_mm2 < REMNANT_MM2
 
 
 def states(

@@ -16,12 +16,7 @@ CONVOLUTIONS = (2, 2, 2, 4, 4, 4, 8)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "original": {"widths": (16, 32, 64, 128, 256, 512, 1024), "classes": 2},
-    "valid3": {
-        "widths": (16, 32, 64),
-        "convolutions": (2, 2, 2),
-        "padding": "valid",
-        "classes": 2,
-    },
+    "valid3": {"widths": (16, 32, 64), "convolutions": (2, 2, 2), "padding": "valid", "classes": 2},
     "standard": {"widths": (24, 32, 48, 64, 64, 64, 64), "stride": 4},
     "wide": {"widths": (24, 32, 64, 96, 96, 96, 96), "stride": 4},
     "small": {"widths": (8, 16, 16), "convolutions": (2, 2, 2), "stride": 2},

@@ -1,7 +1,7 @@
 """Keras 3, on the backend that KERAS_BACKEND names; a user's keras.json has no influence."""
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, suppress
 
 from headrest.util import require
 
@@ -12,25 +12,14 @@ os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
 for package in ("keras", os.environ["KERAS_BACKEND"]):
     require(package, ", or pip install 'headrest[train]', to train networks")
 
-
-@contextmanager
-def _quiet():
-    """Discard the messages that TensorFlow's compiled code writes while it is imported."""
-    try:
+with ExitStack() as restore:
+    # Discard the messages that TensorFlow's compiled code writes while it is imported.
+    with suppress(OSError):  # there is no standard error
         kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # there is no standard error
-        yield
-        return
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        restore.callback(os.close, kept)
+        restore.callback(os.dup2, kept, 2)
+        os.dup2(null, 2)
         os.close(null)
-
-
-with _quiet():
     import keras
     from keras import layers, ops
 
