@@ -77,8 +77,7 @@ def train(
     """
     with lock_folder(run):
         session = _Session(data, Path(run), Settings(**settings), resume)
-        history, epochs = session.history, session.settings.epochs
-        steps = len(session.batches)
+        history, epochs, steps = session.history, session.settings.epochs, len(session.batches)
         begun = steps * len(history)
         with progress(None, "training", steps * epochs, unit="step", initial=begun) as bar:
             while len(history) < epochs:
@@ -252,10 +251,9 @@ class _Session:
 def _check_data(hu, labels):
     if hu.shape[1] != hu.shape[2]:
         raise HeadrestError(f"slices of {hu.shape[1]} x {hu.shape[2]}: not square")
-    if hu.dtype.kind == "f":
-        for i, one in enumerate(hu):
-            if not np.isfinite(one).all():
-                raise HeadrestError(f"HU that are not finite in slice {i} of the training set")
+    for i, one in enumerate(hu if hu.dtype.kind == "f" else ()):
+        if not np.isfinite(one).all():
+            raise HeadrestError(f"HU that are not finite in slice {i} of the training set")
     if not any((label == SUPPORT).any() for label in labels):
         raise HeadrestError("the labels hold no pixel of support: nothing can be learned")
 
@@ -270,9 +268,8 @@ def _complete(settings, model, last):
         "average": FINE_TUNING_AVERAGE if tuned else 0.0,
     }
     begun = DEFAULTS | last.settings if last else {}
-    missing = [name for name in defaults if getattr(settings, name) is None]
-    chosen = {name: (defaults | begun)[name] for name in missing}
-    source = settings.start_from and str(settings.start_from)  # a path cannot be stored
+    chosen = {k: begun.get(k, v) for k, v in defaults.items() if getattr(settings, k) is None}
+    source = settings.start_from and str(settings.start_from)  # JSON holds no path
     return replace(settings, preset=model.name, start_from=source, **chosen)
 
 
