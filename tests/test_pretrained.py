@@ -224,6 +224,7 @@ def test_uses_the_cpu_where_cuda_cannot_start(exported, monkeypatch, raises):
         return start(data, options, providers[-1:])
 
     expected = load_pretrained(exported, "cpu")(noise())
+    pretrained._load.cache_clear()
     installed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: installed)
     monkeypatch.setattr(ort, "InferenceSession", without_gpu)

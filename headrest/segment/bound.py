@@ -209,16 +209,12 @@ def other_anatomy(series: Series, support: np.ndarray) -> list[str]:
     from the protocol, and was wrong in 15 % of the images of M. O. Gueld et al., Proc. SPIE 4685
     (2002) 280.
     """
-    reasons = _from_header(series) + _from_pixels(series, support)
+    examined = "".join(text(one, "BodyPartExamined") for one in series.headers[:1]).upper()
+    parts = [part for part in OTHER_PARTS if part in examined]  # report these words only
+    reasons = [f"the header says {part}" for part in parts[:1]] + _from_pixels(series, support)
     if not reasons:
         return []
     return [f"another body part than a head? {'; '.join(reasons)}. Look at the result"]
-
-
-def _from_header(series):
-    examined = "".join(text(one, "BodyPartExamined") for one in series.headers[:1]).upper()
-    parts = [part for part in OTHER_PARTS if part in examined]  # report these words only
-    return [f"the header says {parts[0]}"] if parts else []
 
 
 def _from_pixels(series, support):

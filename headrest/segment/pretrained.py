@@ -105,11 +105,6 @@ def _digest(path):
     raise HeadrestError(f"{path}: too large for an ONNX file")
 
 
-@lru_cache(maxsize=2)
-def _load(path, _, provider):
-    return _Network(path, *_session(path, provider))
-
-
 class _Network:
     """A session of ONNX Runtime as a function of scaled slices."""
 
@@ -124,8 +119,9 @@ class _Network:
             raise HeadrestError(f"{self._path}: fails on slices of {scaled.shape}") from error
 
 
-def _session(path: Path, provider: str | None) -> tuple[Any, int]:
-    """Session for a file of headrest, and the number of slices that it can take at once."""
+@lru_cache(maxsize=2)
+def _load(path: Path, digest: str, provider: str | None) -> _Network:
+    """Start the network of a file, again when its digest has changed."""
     import onnxruntime as ort  # loaded only where the network is used
 
     available = ort.get_available_providers()
@@ -148,7 +144,7 @@ def _session(path: Path, provider: str | None) -> tuple[Any, int]:
             raise HeadrestError(f"{path}: no ONNX file that can be run") from error
         session = None
     if session is None or session.get_providers()[0] != PROVIDERS[wanted][0]:
-        on_cpu = _session(path, "cpu")  # refuses a file that no provider can run
+        on_cpu = _load(path, digest, "cpu")  # refuses a file that no provider can run
         if provider is None:
             return on_cpu
         raise HeadrestError(f"the execution provider {provider!r} cannot be started")
@@ -160,7 +156,7 @@ def _session(path: Path, provider: str | None) -> tuple[Any, int]:
             f"{path}: not a network of `headrest export`: it needs the input {INPUT!r}, the output "
             f"{OUTPUT!r} and the metadata {SCALING!r} {expected!r}, not {found} and {scaling!r}"
         )
-    return session, at_once
+    return _Network(path, session, at_once)
 
 
 def _threads() -> int:
