@@ -74,22 +74,13 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     def predict(i):
         found[i] = p = _slice_probability(hu[i], spacing_mm[1:], network)
         pixels = np.count_nonzero((p > low) & (p < high) & (hu[i] > DENSE_HU))
-        return pixels * spacing_mm[1] * spacing_mm[2] >= UNCERTAIN_MM2
+        if pixels * spacing_mm[1] * spacing_mm[2] >= UNCERTAIN_MM2:
+            flipped = _slice_probability(hu[i, :, ::-1], spacing_mm[1:], network)
+            found[i] = (found[i] + flipped[:, ::-1]) / 2
 
-    def predict_flipped(i):
-        p = _slice_probability(hu[i, :, ::-1], spacing_mm[1:], network)
-        found[i] = (found[i] + p[:, ::-1]) / 2
-
-    at_once = getattr(network, "at_once", 1)
-    uncertain = _in_threads(predict, range(len(hu)), at_once, "predicting")
-    _in_threads(predict_flipped, np.flatnonzero(uncertain), at_once, "test-time augmentation")
+    with ThreadPoolExecutor(getattr(network, "at_once", 1)) as pool:
+        list(progress(pool.map(predict, range(len(hu))), "predicting", len(hu), brief=True))
     return found
-
-
-def _in_threads(work, slices, at_once, description):
-    with ThreadPoolExecutor(max(at_once, 1)) as pool:
-        results = pool.map(work, slices)
-        return list(progress(results, description, len(slices), brief=True))
 
 
 def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
