@@ -21,7 +21,7 @@ from headrest.clean.report import (
 from headrest.clean.series import CleanOptions, clean_with_options
 from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
-from headrest.dicom.series import is_nifti
+from headrest.dicom.header import is_nifti
 from headrest.segment.pretrained import load_ahead
 from headrest.util import HeadrestError, plain, progress
 from headrest.util.files import lock_destination

@@ -17,10 +17,10 @@ from headrest.dicom import pixels
 from headrest.dicom.find import FolderContents, find_series
 from headrest.dicom.frames import identify_ct, single_frames
 from headrest.dicom.geometry import Image, describe_image, order_slices
-from headrest.dicom.header import named_errors, quiet, read_header, text
+from headrest.dicom.header import is_nifti, named_errors, quiet, read_header, text
 from headrest.dicom.nifti import read_nifti
 from headrest.dicom.segmentation import write_segmentation
-from headrest.dicom.series import CALL, Series, SeriesFiles, is_nifti, series_from_array
+from headrest.dicom.series import CALL, Series, SeriesFiles, series_from_array
 from headrest.dicom.write import write_derived_series
 from headrest.util import HeadrestError, counted, progress
 
@@ -238,11 +238,9 @@ def _drop_repeated(slices):
         again = one.image.position and any(is_copy(one, other) for other in others)
         (copies if twin is not one else resent if again else kept).append(one)
         others.append(one)
-    reasons = {
-        f"{len(copies)} copies of the same image dropped": copies,
-        f"{len(resent)} images dropped: another has the same position and pixels": resent,
-    }
-    return kept, [note for note, images in reasons.items() if images]
+    notes = [f"{len(copies)} copies of the same image dropped"] * bool(copies)
+    same = "another has the same position and pixels"
+    return kept, notes + [f"{len(resent)} images dropped: {same}"] * bool(resent)
 
 
 def is_copy(one: Any, twin: Any) -> bool:
@@ -253,12 +251,9 @@ def is_copy(one: Any, twin: Any) -> bool:
 
 def _refuse_mixture(slices):
     for keyword, kind in UNIQUE_IN_SERIES.items():
-        first = _first_of_each(slices, keyword)
-        if len(first) > 1:
-            raise HeadrestError(
-                f"{first[1].image.path}: images of {kind} ({keyword}) have one series UID; "
-                "put each into a folder of its own"
-            )
+        for other in _first_of_each(slices, keyword)[1:]:
+            reason = f"images of {kind} ({keyword}) have one series UID"
+            raise HeadrestError(f"{other.image.path}: {reason}; put each into a folder of its own")
 
 
 def _first_of_each(slices, keyword):

@@ -217,10 +217,10 @@ def stored_padding(header: Dataset) -> dict[str, int] | None:
 
 
 def set_pixels(derived: Dataset, words: np.ndarray) -> None:
-    """Set Pixel Data (7FE0,0010) in the transfer syntax of the file meta information.
+    """Set Pixel Data (7FE0,0010) to stored values (rows, columns), in the syntax of the file meta.
 
-    `words` are stored values (rows, columns). High Bit and the padding attributes are made to fit
-    them. Refuse compressed pixels that do not decode to the same values.
+    High Bit and the padding attributes are made to fit. Refuse compressed pixels that do not decode
+    to the same values.
     """
     derived.HighBit = derived.BitsStored - 1
     vr = "SS" if derived.PixelRepresentation else "US"

@@ -18,8 +18,16 @@ from headrest.dicom.frames import (
     single_frames,
 )
 from headrest.dicom.geometry import IMAGE_KEYWORDS, describe_image, is_axial
-from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header, text, value_of, why_not_dicom
-from headrest.dicom.series import MAX_SHOWN, SeriesFiles, is_nifti
+from headrest.dicom.header import (
+    PIXEL_DATA_TAGS,
+    is_nifti,
+    quiet,
+    read_header,
+    text,
+    value_of,
+    why_not_dicom,
+)
+from headrest.dicom.series import MAX_SHOWN, SeriesFiles
 from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
 from headrest.dicom.write import DERIVATION
 from headrest.util import HeadrestError, plain, progress
@@ -55,14 +63,16 @@ def find_nifti(
 
     The second part of the result has a warning for each that was skipped: it holds colours.
     """
-    source = Path(source)
-    found = [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*"))
-    found = [path for path in found if is_nifti(path) and path.is_file()]
-    found = [path for path in found if not (path.parent / result_file).exists()]
-    colour = [path for path in found if _is_colour(path)]
-    series = (SeriesFiles(str(p.absolute()), "", "", (p,)) for p in found if p not in colour)
-    names = (path.name if path == source else os.path.relpath(path, source) for path in colour)
-    return tuple(series), tuple(f"skipped {plain(name)}: NIfTI of colours, no HU" for name in names)
+    source, series, skipped = Path(source), [], []
+    for path in [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*")):
+        if not (is_nifti(path) and path.is_file()) or (path.parent / result_file).exists():
+            continue
+        if _is_colour(path):
+            name = path.name if path == source else os.path.relpath(path, source)
+            skipped.append(f"skipped {plain(name)}: NIfTI of colours, no HU")
+        else:
+            series.append(SeriesFiles(str(path.absolute()), "", "", (path,)))
+    return tuple(series), tuple(skipped)
 
 
 def _is_colour(path):
@@ -164,8 +174,7 @@ class _Found:
         elif os.path.isfile(path) and not os.path.getsize(path):
             self.damaged.append((path, "not DICOM but empty", False))
         else:
-            nifti = "NIfTI, which is read by its own path, or by `clean` where no DICOM is"
-            self.skipped[nifti if is_nifti(path) else why_not_dicom(path), ""].append(path)
+            self.skipped[why_not_dicom(path), ""].append(path)
 
     def _sort_image(self, path, header, frame):
         number, description = (

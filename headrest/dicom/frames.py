@@ -83,8 +83,7 @@ def single_frames(header: Dataset) -> Iterator[Dataset]:
 
     Attributes of the functional groups move to the top. The SOP Instance UID follows from file and
     frame, which Conversion Source Attributes Sequence (0020,9172) names. Raises HeadrestError where
-    frames have no positions, or their number is not that of the functional groups;
-    `headrest.dicom.pixels.decode` checks the size of their pixels.
+    frames have no positions, or their number is wrong; `decode` checks the size of their pixels.
     """
     count = frame_count(header)
     if count > MAX_FRAMES:
@@ -113,8 +112,7 @@ def frame_source(header: Dataset) -> Dataset | None:
     """Reference to the frame that a header of `single_frames` was made from, else None."""
     with suppress(Exception):  # a damaged element raises any exception
         (item,) = header.ConversionSourceAttributesSequence
-        is_of_frame = _frame_uid(item) == header.SOPInstanceUID
-        return item if is_of_frame else None
+        return item if _frame_uid(item) == header.SOPInstanceUID else None
     return None
 
 

@@ -20,8 +20,7 @@ TOLERANCES = {"matrix": (0, 0), "pixel_spacing": (1e-4, 0), "orientation": (0, 0
 """Relative and absolute difference of two grids that are one, such as those written with fewer
 digits: pixel spacings differ by 0.05 mm over a whole field of view, orientations by cosines."""
 
-GAP_RATIO, CLOSE_RATIO = 1.5, 0.9
-"""Slice distance, relative to the median, above and below which the series is called uneven."""
+GAP_RATIO, CLOSE_RATIO = 1.5, 0.9  # of the median slice distance; beyond, a series is uneven
 
 SEPARATING_KEYWORDS = ["AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime"]
 SEPARATING_KEYWORDS += ["ContentTime", "ImageType", "KVP"]
@@ -103,10 +102,10 @@ def is_same(one: Image, other: Image, *attributes: str) -> bool:
 def order_slices(
     slices: Sequence[Any], by_instance_number: bool = False
 ) -> tuple[list[Any], tuple, list[str]]:
-    """Sort slices along their normal (PS3.3 C.7.6.2.1.1): slices, their grid, and warnings.
+    """Sort slices along their normal (PS3.3 C.7.6.2.1.1); return them, their grid, and warnings.
 
-    Slices have an `image` and a `header`; the grid is positions, orientation and spacing.
-    `by_instance_number` accepts some without position or orientation, in the order of that number.
+    The grid is positions, orientation and spacing. `by_instance_number` accepts slices without
+    position or orientation, in the order of that number.
     """
     images = [one.image for one in slices]
     if by_instance_number and not all(i.position and i.orientation for i in images):
@@ -125,7 +124,7 @@ def order_slices(
 
 
 def tilt_notes(orientation: np.ndarray) -> list[str]:
-    """A warning for tilted slices, if they are; `orientation` is as in `tilt_deg`."""
+    """A warning for tilted slices, if they are."""
     tilt = tilt_deg(orientation)
     tilted = f"slices tilted by {tilt:.1f} degrees; the native grid is kept"
     return [tilted] if abs(tilt) > 0.5 else []

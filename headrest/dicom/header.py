@@ -62,8 +62,15 @@ def read_header(
         return _parse(BoundedFile(file, frames), tags, needed)
 
 
+def is_nifti(path: str | os.PathLike) -> bool:
+    """Whether a path is named as a NIfTI file: .nii or .nii.gz."""
+    return str(path).lower().endswith((".nii", ".nii.gz"))
+
+
 def why_not_dicom(path: str | os.PathLike) -> str:
     """Reason why `read_header` returns None for a file, and the tool that helps."""
+    if is_nifti(path):
+        return "NIfTI, which is read by its own path, or by `clean` where no DICOM is"
     if os.path.isdir(path):
         return "a link, not followed"
     if not os.path.isfile(path):

@@ -10,9 +10,9 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID, SegmentationStorage
 
 from headrest.dicom.frames import flatten
-from headrest.dicom.header import named_errors, text
+from headrest.dicom.header import is_nifti, named_errors, text
 from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
-from headrest.dicom.series import Series, check_shape, is_nifti
+from headrest.dicom.series import Series, check_shape
 from headrest.hounsfield import DENSE_HU, PATIENT, SUPPORT
 from headrest.util import HeadrestError, require
 from headrest.util.files import read_arrays
@@ -147,13 +147,9 @@ def _from_nifti(path, series):
 
 
 def _from_image(image, series):
-    """Values nearest to the voxels of the series; those of uneven or tilted slices are resampled.
-
-    Refuse an image that is coarser than such a series, or does not reach all its voxels.
-    """
+    """Values nearest to the voxels of the series; refuse an image of another or a coarser grid."""
     values = np.asanyarray(image.dataobj)
-    if values.shape[3:] == (1,):  # one volume
-        values = values[..., 0]
+    values = values[..., 0] if values.shape[3:] == (1,) else values  # one volume
     if values.ndim != 3:
         check_shape(values, series)
     if series.why_not_placed:
@@ -188,11 +184,11 @@ def _from_image(image, series):
 
 def _from_arrays(path, series):
     arrays = read_arrays(path)
-    names = [name for name in ("labels", "mask", *arrays) if name in arrays]
-    if names[0] not in ("labels", "mask") and len(arrays) > 1:
+    name = next(name for name in ("labels", "mask", *arrays) if name in arrays)
+    if name not in ("labels", "mask") and len(arrays) > 1:
         raise HeadrestError("several arrays: name one of them 'labels'")
-    check_shape(values := arrays[names[0]], series, "another geometry: ")
-    return values
+    check_shape(arrays[name], series, "another geometry: ")
+    return arrays[name]
 
 
 def _refuse_distance(share):

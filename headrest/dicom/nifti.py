@@ -146,9 +146,7 @@ def affine_of(series: Series) -> np.ndarray:
 
 
 def _affine(*columns):
-    affine = np.eye(4)
-    affine[:3] = np.column_stack(columns)
-    return affine
+    return np.vstack([np.column_stack(columns), [0, 0, 0, 1]])
 
 
 def _step(series):
@@ -248,8 +246,8 @@ def _like_source(series, values, slope=1.0, inter=0.0):
     from nibabel import Nifti1Image
 
     source = series.image
-    kind = type(source) if isinstance(source, Nifti1Image) else Nifti1Image
-    header = source.header if isinstance(source, Nifti1Image) else None
+    is_nifti = isinstance(source, Nifti1Image)
+    kind, header = (type(source), source.header) if is_nifti else (Nifti1Image, None)
     image = kind(to_image_axes(source, values), source.affine, header)
     image.set_data_dtype(values.dtype)
     image.header.set_slope_inter(slope, inter)
@@ -267,9 +265,8 @@ def _new_image(values, affine, sheared):
 
 
 def _resampled(series, values):
-    """Values of an uneven or tilted series on an even grid without shear, and its affine in LPS.
+    """Values on an even grid without shear that holds all slices, and its affine in LPS.
 
-    The grid has the directions, pixel spacing and median distance of the slices, and holds all.
     uint8 takes the nearest voxel, others are linear. Beyond the slices: the lowest value, or 0.
     """
     steps = series.steps_mm

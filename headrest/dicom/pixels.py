@@ -18,11 +18,8 @@ MATRIX += ["PixelRepresentation"]
 MAX_PIXELS = 2048 * 2048  # of one slice; no scanner makes larger ones
 SLOPE_RANGE = (0.001, 100)  # outside it, 16 bits hold no CT scale
 
-EXTENDED_INTERCEPT = -8192
-"""Intercept of the extended CT scale; only with it are values up to 57343 HU plausible."""
-
-WRAP, MIN_AIR_SHARE = 4096, 0.02
-"""Modulus of 12-bit values, and share of pixels that must be air once they are read as signed."""
+EXTENDED_INTERCEPT = -8192  # of the extended CT scale; only with it are 57343 HU plausible
+WRAP, MIN_AIR_SHARE = 4096, 0.02  # of 12-bit values; share of air once they are read as signed
 
 SHIFTED_BELOW, MAX_SHIFTED_SHARE = -1500, 0.3
 """HU below which there is padding alone, and the largest share of voxels there with other values

@@ -3,6 +3,7 @@
 import copy
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from itertools import product
@@ -181,9 +182,8 @@ def _segments(count, binary, parameters, family):
         AlgorithmSource="headrest",
         AlgorithmParameters=parameters,
     )
-    segments = []
-    for n, (name, category, kind) in enumerate((BACKGROUND_SEGMENT, *SEGMENTS[:count])):
-        segment = item(
+    segments = [
+        item(
             SegmentNumber=n,
             SegmentLabel=name,
             SegmentedPropertyCategoryCodeSequence=[code(*category)],
@@ -191,9 +191,10 @@ def _segments(count, binary, parameters, family):
             SegmentAlgorithmType=made_by(parameters),
             SegmentAlgorithmName="headrest",
         )
-        if n:
-            segment.SegmentationAlgorithmIdentificationSequence = [algorithm]
-        segments.append(segment)
+        for n, (name, category, kind) in enumerate((BACKGROUND_SEGMENT, *SEGMENTS[:count]))
+    ]
+    for segment in segments[1:]:
+        segment.SegmentationAlgorithmIdentificationSequence = [algorithm]
     return segments[binary:]
 
 
@@ -260,11 +261,9 @@ def _sound(header):
     """Drop elements that are damaged or would be an error in the segmentation."""
     kept = Dataset()
     for tag in header.keys():  # noqa: SIM118  (iterating a Dataset reads each element)
-        try:
+        with suppress(Exception):  # a damaged element raises any exception
             _check(header[tag])
             kept.add(header[tag])
-        except Exception:
-            continue
     return kept
 
 

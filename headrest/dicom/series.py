@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM, tilt_deg
-from headrest.dicom.header import PLACE, number, numbers
+from headrest.dicom.header import PLACE, is_nifti, number, numbers
 from headrest.dicom.pixels import check_volume
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 from headrest.util import HeadrestError, counted, plain
@@ -21,13 +22,8 @@ MAX_SHOWN = 64  # characters of a value in a message; DICOM's limit of a short t
 MAX_SLICE_SPACING_MM = 100.0  # above it, the number is no distance in mm
 FIELD_RANGE_MM = (30.0, 1500.0)  # no head is narrower, and no scanner reconstructs more
 
+# For messages, a call that works.
 CALL = "series_from_array(hu, spacing_mm=(5.0, 0.5, 0.5))  # hu[slices, rows, columns]; z, y, x"
-"""A call that works, for messages."""
-
-
-def is_nifti(path: str | Path) -> bool:
-    """Whether a path is named as a NIfTI file: .nii or .nii.gz."""
-    return str(path).lower().endswith((".nii", ".nii.gz"))
 
 
 @dataclass(frozen=True)
@@ -200,18 +196,17 @@ class Series:
 
     def __repr__(self) -> str:
         slices, rows, columns = self.stored.shape
-        spacing = "{:.2f} x {:.3f} x {:.3f} mm".format(*self.spacing_mm)
-        return (
-            f"Series({counted(slices, 'slice')} of {rows} x {columns}, {spacing}, tilt "
-            f"{self.tilt_deg:.1f} degrees, {counted(len(self.warnings), 'warning')})"
-        )
+        grid = f"{counted(slices, 'slice')} of {rows} x {columns}, "
+        grid += "{:.2f} x {:.3f} x {:.3f} mm".format(*self.spacing_mm)
+        tilt = f"tilt {self.tilt_deg:.1f} degrees"
+        return f"Series({grid}, {tilt}, {counted(len(self.warnings), 'warning')})"
 
 
 def check_shape(values: np.ndarray, series: Series, where: str = "") -> None:
     """Refuse a mask, labels or values of another shape than the series; `where` begins the text."""
-    if np.shape(values) != series.stored.shape:
-        shapes = f"a mask of {np.shape(values)} for slices of {series.stored.shape}"
-        raise HeadrestError(f"{where}{shapes}")
+    given, expected = np.shape(values), series.stored.shape
+    if given != expected:
+        raise HeadrestError(f"{where}a mask of {given} for slices of {expected}")
 
 
 def volume_series(
@@ -274,8 +269,7 @@ def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
 
 
 def why_no_field(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
-    """Reason why slices of an array (slices, rows, columns) show no head: they would be narrower or
-    wider than `FIELD_RANGE_MM`; empty for others. `spacing_mm` is (z, y, x) in mm."""
+    """Reason why slices of this shape and spacing (z, y, x) show no head; empty where they may."""
     narrow, wide = sorted(np.multiply(shape[1:], spacing_mm[1:]))
     if FIELD_RANGE_MM[0] <= narrow and wide <= FIELD_RANGE_MM[1]:
         return ""
@@ -285,10 +279,9 @@ def why_no_field(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
 
 
 def _checked_spacing(spacing_mm):
-    try:
-        spacing = tuple(float(mm) for mm in spacing_mm)
-    except (TypeError, ValueError):
-        spacing = ()
+    spacing: tuple[float, ...] = ()
+    with suppress(TypeError, ValueError):
+        spacing = tuple(map(float, spacing_mm))
     reason, (low, high) = "", PIXEL_SPACING_RANGE_MM
     if len(spacing) != 3:
         reason = "expected three numbers (z, y, x) in mm"

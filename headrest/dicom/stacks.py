@@ -15,6 +15,7 @@ Rules, in order:
 from collections import defaultdict
 from contextlib import suppress
 from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -92,10 +93,10 @@ def _by_grid(images):
     """Group images of one matrix, pixel spacing and orientation; the largest group first."""
     groups: list[list[Image]] = []
     for image in images:
-        known = [group for group in groups if is_same(image, group[0], *TOLERANCES)]
-        if not known:
-            groups.append([])
-        (known or groups[-1:])[0].append(image)
+        known = (group for group in groups if is_same(image, group[0], *TOLERANCES))
+        if (group := next(known, None)) is None:
+            groups.append(group := [])
+        group.append(image)
     return sorted(groups, key=len, reverse=True)
 
 
@@ -140,9 +141,8 @@ def _positions(images):
     """Images by position, in ascending order; files of one SOP Instance UID count once."""
     runs: list[dict[str, Image]] = []
     last = -np.inf
-    for image in sorted(images, key=lambda image: image.depth or 0.0):
-        if image.depth is None:
-            continue
+    placed = [image for image in images if image.depth is not None]
+    for image in sorted(placed, key=attrgetter("depth")):
         if image.depth - last >= SAME_POSITION_MM:
             runs.append({})
         runs[-1].setdefault(image.uid, image)

@@ -18,8 +18,7 @@ STRUCTURES = {"SUPPORT": [213, 94, 0], "EXTERNAL": [0, 158, 115]}
 """RT ROI Interpreted Type (3006,00A4) of the labels 1 and 2, and the color of each. PS3.3 C.8.8.8:
 SUPPORT is an external patient support device, EXTERNAL the contour of the patient."""
 
-STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"
-"""SOP class of a study in RT Referenced Study Sequence; retired, and still the usual value."""
+STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"  # SOP class of a study; retired, but still usual
 
 
 def write_structures(
@@ -73,18 +72,17 @@ def _structure_set(series, labels, parameters):
     ds.StructureSetROISequence, ds.ROIContourSequence = [], []
     ds.RTROIObservationsSequence = []
     for n, (kind, color) in enumerate(STRUCTURES.items(), 1):
-        roi = write.item(ROINumber=n, ROIName=kind)
+        roi = write.item(ROINumber=n, ROIName=kind, ROIGenerationAlgorithm=seg.made_by(parameters))
         roi.ReferencedFrameOfReferenceUID = source.FrameOfReferenceUID
-        roi.ROIGenerationAlgorithm = seg.made_by(parameters)
         contour = write.item(ReferencedROINumber=n, ROIDisplayColor=color)
         masks = enumerate(labels == n)
         if items := [_contour(c, images[i]) for i, m in masks for c in _contours(series, m, i)]:
             contour.ContourSequence = items
-        observation = write.item(ObservationNumber=n, ReferencedROINumber=n, ROIInterpreter="")
-        observation.RTROIInterpretedType = kind
+        seen = write.item(ObservationNumber=n, ReferencedROINumber=n, RTROIInterpretedType=kind)
+        seen.ROIInterpreter = ""
         ds.StructureSetROISequence.append(roi)
         ds.ROIContourSequence.append(contour)
-        ds.RTROIObservationsSequence.append(observation)
+        ds.RTROIObservationsSequence.append(seen)
     return ds
 
 
@@ -95,9 +93,8 @@ def _contours(series, mask, i):
     outlines, offsets = contour_generator(  # type: ignore[misc]
         z=np.pad(mask, 1).astype(float), fill_type=FillType.OuterOffset
     ).filled(0.5, 2)
-    x_axis, y_axis = series.orientation.reshape(2, 3)
     _, y_mm, x_mm = series.spacing_mm
-    to_mm = np.stack([x_axis * x_mm, y_axis * y_mm])
+    to_mm = series.orientation.reshape(2, 3) * [[x_mm], [y_mm]]
     found = []
     for points, ends in zip(outlines, offsets):
         outer, *holes = [_corners(points[a : b - 1]) for a, b in pairwise(ends)]

@@ -215,8 +215,7 @@ def offset_series_number(source: Dataset, more: int) -> int:
 
 def _describe_derivation(derived, series, i, parameters, now):
     source, how = series.headers[i], f" ({parameters})" if parameters else ""
-    fill = f"filled with {fill_hu(series, i):.0f} HU"
-    done = f"{DERIVATION} {__version__}{how}: {fill}"
+    done = f"{DERIVATION} {__version__}{how}: filled with {fill_hu(series, i):.0f} HU"
     derived.DerivationDescription = appended(source, "DerivationDescription", "; ", done, 1024)
     mask = code("113047", "DCM", "Pixel by pixel mask")
     derived.DerivationCodeSequence = [*derived.get("DerivationCodeSequence", []), mask]

@@ -11,9 +11,8 @@ from pydicom import dcmread
 from headrest.clean.report import REPORT_FILE
 from headrest.dicom import Series, SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
-from headrest.dicom.header import quiet, text
+from headrest.dicom.header import is_nifti, quiet, text
 from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
-from headrest.dicom.series import is_nifti
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import synthesize
 from headrest.segment.morphology import partial_volume_boundary
