@@ -58,22 +58,19 @@ def test_an_exported_network_gives_the_probabilities_of_keras(trained, exported,
     assert load_pretrained(exported)(x) == pytest.approx(expected, abs=1e-5)
 
 
-def head_on_a_shell(size=256):
-    y, x = np.mgrid[:size, :size] / size - 0.5
-    hu = np.where(np.hypot(1.2 * x, y + 0.08) < 0.34, 40.0, -1000.0)
-    hu[np.hypot(1.2 * x, y + 0.08) < 0.32] = 30
-    hu[(np.abs(np.hypot(x, y + 0.1) - 0.42) < 0.012) & (y > 0.05)] = 120
-    hu[np.abs(y - 0.33) < 0.01] = 300
-    return scale(hu)[None]
-
-
 ROWS, COLUMNS = [149, 165, 182, 200, 201, 204, 206, 216], [28, 212, 204, 123, 114, 52, 183, 181]
 RELEASED = [0.627756, 0.746485, 0.963790, 0.666457, 0.280480, 0.029104, 0.163364, 0.033716]
 """Probabilities of the support that TensorFlow computed at the release, neither 0 nor 1."""
 
 
 def test_the_pretrained_network_gives_the_probabilities_of_its_release():
-    found = load_pretrained()(head_on_a_shell())
+    y, x = np.mgrid[:256, :256] / 256 - 0.5
+    from_centre, shell = np.hypot(1.2 * x, y + 0.08), np.hypot(x, y + 0.1)
+    hu = np.where(from_centre < 0.34, 40.0, -1000.0)
+    hu[from_centre < 0.32] = 30
+    hu[(np.abs(shell - 0.42) < 0.012) & (y > 0.05)] = 120
+    hu[np.abs(y - 0.33) < 0.01] = 300
+    found = load_pretrained()(scale(hu)[None])
     assert found[0, 0, ROWS, COLUMNS] == pytest.approx(RELEASED, abs=1e-5)
     assert found[0].mean((1, 2)) == pytest.approx([0.054990, 0.304174], abs=1e-5)
 

@@ -368,22 +368,17 @@ CHOICES = {
 }
 
 
-def random_series(folder, seed):
-    rng = random.Random(seed)
-    for n in range(1, rng.randrange(3, 9)):
-        likely = rng.choice((0, 0.05, 0.3))
-        changes = {k: rng.choice(v) for k, v in CHOICES.items() if rng.random() < likely}
-        path = write_slice(folder / f"{n:02d}.dcm", make_slice(n, **changes))
-        if rng.random() < 0.06:
-            path.write_bytes(path.read_bytes()[: rng.randrange(9000)])
-
-
 @pytest.mark.slow
 def test_random_series_are_read_or_refused(tmp_path):
     read = 0
     for seed in range(150):
-        folder = tmp_path / str(seed)
-        random_series(folder, seed)
+        folder, rng = tmp_path / str(seed), random.Random(seed)
+        for n in range(1, rng.randrange(3, 9)):
+            likely = rng.choice((0, 0.05, 0.3))
+            changes = {k: rng.choice(v) for k, v in CHOICES.items() if rng.random() < likely}
+            path = write_slice(folder / f"{n:02d}.dcm", make_slice(n, **changes))
+            if rng.random() < 0.06:
+                path.write_bytes(path.read_bytes()[: rng.randrange(9000)])
         for files in find_series(folder).series:
             try:
                 series = load_series(files, allow_missing=bool(seed % 2))

@@ -267,14 +267,8 @@ N, SIDE = 12, 32
 UNCHANGED = batches.Augmentation(False, False, False, (0, 0), None, 0.0, 0.0, 0, 64)
 
 
-@pytest.fixture(scope="module")
-def hu():
-    return np.random.default_rng(0).integers(-1024, 600, (N, SIDE, SIDE)).astype(np.int16)
-
-
-@pytest.fixture(scope="module")
-def labels(hu):
-    return (hu > 0).astype(np.uint8)
+HU = np.random.default_rng(0).integers(-1024, 600, (N, SIDE, SIDE)).astype(np.int16)
+LABELS = (HU > 0).astype(np.uint8)
 
 
 def test_keeps_the_slices_of_a_patient_on_one_side_and_holds_out_real_patients_first():
@@ -303,39 +297,39 @@ def test_holds_out_at_least_one_patient_and_not_all(share):
         refused("match no patient, or all", batches.split_patients, np.array(list("aab")), names)
 
 
-def test_an_epoch_has_every_slice_once(hu, labels):
+def test_an_epoch_has_every_slice_once():
     seen = []
-    for x, y in batches.Batches(hu, labels, np.arange(N), 4, SIDE, augment=False).epoch(0):
+    for x, y in batches.Batches(HU, LABELS, np.arange(N), 4, SIDE, augment=False).epoch(0):
         assert x.shape == (4, SIDE, SIDE, 1)
         assert x.dtype == np.float32
         assert (y.shape, y.dtype) == ((4, SIDE, SIDE), np.uint8)
         for image, label in zip(x[..., 0], y):
-            i = next(i for i in range(N) if np.array_equal(image, scale(hu[i])))
-            assert np.array_equal(label, labels[i])
+            i = next(i for i in range(N) if np.array_equal(image, scale(HU[i])))
+            assert np.array_equal(label, LABELS[i])
             seen.append(i)
     assert sorted(seen) == list(range(N))
 
 
-def test_the_same_seed_gives_the_same_epoch_and_closing_it_ends_its_threads(hu, labels):
-    epochs = batches.Batches(hu, labels, np.arange(N), 5, SIDE)
+def test_the_same_seed_gives_the_same_epoch_and_closing_it_ends_its_threads():
+    epochs = batches.Batches(HU, LABELS, np.arange(N), 5, SIDE)
     one, two, other = (list(epochs.epoch(seed)) for seed in (1, 1, 2))
     assert len(one) == len(epochs) == 2
     assert all(np.array_equal(a, b) for p, q in zip(one, two) for a, b in zip(p, q))
     assert not np.array_equal(one[0][0], other[0][0])
     before = threading.active_count()
-    epoch = batches.Batches(hu, labels, np.arange(N), 4, SIDE).epoch(0)
+    epoch = batches.Batches(HU, LABELS, np.arange(N), 4, SIDE).epoch(0)
     next(epoch)
     epoch.close()
     assert threading.active_count() == before
 
 
-def test_an_epoch_can_be_longer_or_shorter_than_the_set(hu, labels):
+def test_an_epoch_can_be_longer_or_shorter_than_the_set():
     for slices in (5, 31):
         options = {"augment": False, "slices_per_epoch": slices}
-        epochs = batches.Batches(hu, labels, np.arange(N), 2, SIDE, **options)
+        epochs = batches.Batches(HU, LABELS, np.arange(N), 2, SIDE, **options)
         seen = np.concatenate([x for x, _ in epochs.epoch(0)])[..., 0]
         assert len(seen) == 2 * len(epochs) == slices // 2 * 2
-        times = [sum(np.array_equal(one, scale(image)) for one in seen) for image in hu]
+        times = [sum(np.array_equal(one, scale(image)) for one in seen) for image in HU]
         assert sum(times) == len(seen)
         assert max(times) - min(times) <= 1
 
@@ -375,9 +369,9 @@ def test_sampled_changes_stay_within_their_ranges():
         assert np.mean([getattr(c, name) for c in sampled]) == pytest.approx(share, abs=0.03)
 
 
-def test_half_resolution_shows_four_times_the_slices_at_half_to_full_size(hu, labels):
-    full = batches.Batches(hu, labels, np.arange(N), 2, 20)
-    half = batches.Batches(hu, labels, np.arange(N), 2, 10, half_resolution=True)
+def test_half_resolution_shows_four_times_the_slices_at_half_to_full_size():
+    full = batches.Batches(HU, LABELS, np.arange(N), 2, 20)
+    half = batches.Batches(HU, LABELS, np.arange(N), 2, 10, half_resolution=True)
     assert len(half) == len(full)
     (x, y), (one, two) = next(full.epoch(0)), next(half.epoch(0))
     assert (x.shape, y.shape) == ((2, SIDE, SIDE, 1), (2, 20, 20))
@@ -426,5 +420,5 @@ def test_rotates_as_scipy_does():
         (12, 2, {"augment": False, "half_resolution": True}, "need augmentation"),
     ],
 )
-def test_refuses_epochs_that_cannot_be(hu, labels, n, batch, options, message):
-    refused(message, batches.Batches, hu, labels, np.arange(n), batch, SIDE, **options)
+def test_refuses_epochs_that_cannot_be(n, batch, options, message):
+    refused(message, batches.Batches, HU, LABELS, np.arange(n), batch, SIDE, **options)
