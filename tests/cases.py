@@ -16,21 +16,23 @@ HEAD = head_hu()
 STORED, EXTENDED = HEAD + 1024, with_peak(57343)
 ANONYMISED = {"SOPClassUID": "1.2.826.0.1.77"}
 CODECS = {"rle": RLE, "jpeg-ls": JLS, "jpeg-2000": J2K, "jpeg": JPEG}
+JUNK = b"\xff\xfe\\\x00\x01 \x00\x00\x00"
 LUT = [Dataset()]
 METAL = np.where(HEAD > 110, 3000, HEAD)
 NARROW = {**TWELVE, **SIGNED, "hu": np.clip(HEAD, -1024, 2047)}
 NO_RESCALE = {"RescaleSlope": None, "RescaleIntercept": None}
+OVERFLOW = {**TWELVE, **SIGNED, "hu": with_peak(3000)}
 RESENT = {"SOPInstanceUID": uid("resent")}
 ROLLED = [0.939693, 0, -0.34202, 0, 1, 0]
 SAGITTAL = [0, 1, 0, 0, 0, -1]
 SIXTEEN = {"BitsStored": 16, "HighBit": 15}
+TENTHS = {"stored": (HEAD + 600) // 10 % 4096, "RescaleSlope": 10, "RescaleIntercept": -600}
+TWO_FRAMES = {"NumberOfFrames": 2, "Rows": 64, "Columns": 64, "PixelData": bytes(4 * 64 * 64)}
 UNSIGNED = {"PixelRepresentation": 0, "RescaleIntercept": -1024}
 SKEWED = [1, 0, 0, 0.1, 1, 0]
 
 REFUSED = {
-    **{
-        f"18-cut-{k}": (spoilt(lambda data: data[:-300], v), "early|cut") for k, v in CODECS.items()
-    },
+    **{f"18-cut-{k}": (spoilt(lambda d: d[:-300], v), "early|cut") for k, v in CODECS.items()},
     **{f"20-rows-too-many-{k}": (compressed(v, Rows=128), "damaged") for k, v in CODECS.items()},
     **{f"21-rows-too-few-{k}": (compressed(v, Rows=32), "damaged") for k, v in CODECS.items()},
     "01-no-rescale": (whole(**NO_RESCALE), "Rescale"),
@@ -45,10 +47,7 @@ REFUSED = {
     "09-signed-as-unsigned": (whole(stored=HEAD), "unsigned"),
     "16-enhanced": (whole(SOPClassUID=EnhancedCTImageStorage), "multi-frame"),
     "16-two-frames": (whole(NumberOfFrames=2), "frames"),
-    "16-two-frames-without-positions": (
-        whole(1, NumberOfFrames=2, Rows=64, Columns=64, PixelData=bytes(4 * 64 * 64)),
-        "without positions",
-    ),
+    "16-two-frames-without-positions": (whole(1, **TWO_FRAMES), "without positions"),
     "18-cut-raw": (spoilt(lambda data: data[:-100]), "cut short"),
     "18-no-pixels": (whole(PixelData=None), "no pixel data"),
     "18-empty-pixels": (whole(PixelData=b"", Rows=64, Columns=64), "no pixel data"),
@@ -66,10 +65,10 @@ REFUSED = {
     "24-text-alone": (file_beside("a.dcm", b"seen, fine\n" * 50, 0), "no axial CT"),
     "24-nothing": (lambda folder: None, "empty"),
     "25-no-preamble-alone": (without_preamble(0), "no axial CT"),
-    "27-unknown-syntax": (relabelled(EXPLICIT, "1.2.840.10008.1.2.9"), "not supported"),
-    "27-raw-called-rle": (relabelled(EXPLICIT, RLE), "declared wrongly"),
-    "27-jpeg-2000-called-jpeg-ls": (relabelled(J2K, JLS, J2K), "no JPEG-LS image"),
-    "27-jpeg-2000-called-deflated": (relabelled(J2K, DEFLATED, J2K), "deflated"),
+    "27-unknown-syntax": (replaced(EXPLICIT.encode(), b"1.2.840.10008.1.2.9"), "not supported"),
+    "27-raw-called-rle": (replaced(EXPLICIT.encode(), RLE.encode()), "declared wrongly"),
+    "27-jpeg-2000-called-jpeg-ls": (replaced(J2K.encode(), JLS.encode(), J2K), "no JPEG-LS image"),
+    "27-jpeg-2000-called-deflated": (replaced(J2K.encode(), DEFLATED.encode(), J2K), "deflated"),
     "28-three-samples": (whole(SamplesPerPixel=3), "colour"),
     "28-called-32-bit": (whole(BitsAllocated=32), "32 bits"),
     "28-called-12-bit": (whole(BitsAllocated=12), "12 bits"),
@@ -77,10 +76,7 @@ REFUSED = {
     "63-anonymised-no-rescale": (whole(RescaleSlope=None, **ANONYMISED), "unknown object"),
     "63-class-of-another-object": (without_class(MR), "MR Image"),
     "64-wrapped-at-4096": (whole(stored=HEAD % 4096, RescaleIntercept=0, **TWELVE), "dcmodify"),
-    "64-wrapped-of-slope-10": (
-        whole(stored=(HEAD + 600) // 10 % 4096, RescaleSlope=10, RescaleIntercept=-600, **TWELVE),
-        "dcmodify",
-    ),
+    "64-wrapped-of-slope-10": (whole(**TENTHS, **TWELVE), "dcmodify"),
     "65-bare-and-cut": (bare(lambda data: data[:-2]), "gdcmconv"),
     "65-bare-and-longer": (bare(lambda data: data + bytes(2)), "gdcmconv"),
     "65-bare-of-another-class": (bare(SOPClassUID=MR), "gdcmconv"),
@@ -125,13 +121,7 @@ REFUSED = {
     "little-called-big": (mislabelled(EXPLICIT, BIG), ""),
     "raw-called-deflated": (mislabelled(EXPLICIT, DEFLATED), "deflated"),
     "deflated-called-raw": (mislabelled(DEFLATED, EXPLICIT), ""),
-    "charset-of-junk": (
-        spoilt(
-            lambda d: d.replace(b"ISO_IR 100", b"\xff\xfe\\\x00\x01 \x00\x00\x00", 1),
-            SpecificCharacterSet="ISO_IR 100",
-        ),
-        "",
-    ),
+    "charset-of-junk": (replaced(b"ISO_IR 100", JUNK, SpecificCharacterSet="ISO_IR 100"), ""),
     "deflated-cut": (spoilt(lambda d: d[:-20], TransferSyntaxUID=DEFLATED), "deflated"),
     "no-end-of-items": (spoilt(lambda d: d[:-8], RLE), "ends early"),
     "offset-beyond": (framed(lambda f: items(f, offsets=b"\xf0\xff\xff\x00"), J2K), ""),
@@ -173,11 +163,7 @@ WARNED = {
     "07-slopes-differ": (whole(RescaleSlope=lambda n: 0.5**n), "rescale"),
     "07-intercepts-differ": (odd(RescaleIntercept=-2048), "rescale"),
     "09-over-16000": (whole(hu=with_peak(20000)), "20000 HU", with_peak(20000)),
-    "12-signed-12-bit-overflow": (
-        whole(**SIGNED, **TWELVE, hu=with_peak(3000)),
-        "BitsStored",
-        with_peak(-1096),
-    ),
+    "12-signed-12-bit-overflow": (whole(**OVERFLOW), "BitsStored", with_peak(-1096)),
     "13-high-bit-15": (whole(BitsStored=12, HighBit=15), "HighBit"),
     "15-extended-hu": (whole(RescaleIntercept=-8192, hu=EXTENDED), "57343 HU", EXTENDED),
     "17-lossy": (whole(LossyImageCompression="01"), "lossy"),

@@ -1,6 +1,7 @@
 """Factories: series beside others, cleaned by the faster method, and results of an evaluation."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from functools import partial
@@ -51,6 +52,14 @@ def contents(folder):
     """Bytes of each file below a folder, by its relative name."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def lines_of(script, *arguments):
+    """What a script beside this file prints in a process of its own, one JSON value a line."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def converted(folder, out):

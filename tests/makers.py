@@ -222,9 +222,9 @@ def mislabelled(folder, true, claimed):
     (folder / "01.dcm").write_bytes(written[0][0] + written[1][1])
 
 
-def relabelled(old, new, syntax=None):
-    """Declare another transfer syntax than the one that the file is in."""
-    return spoilt(lambda data: data.replace(old.encode(), new.encode(), 1), syntax)
+def replaced(old, new, syntax=None, **changes):
+    """Put other bytes where these are first in the file, such as another transfer syntax."""
+    return spoilt(lambda data: data.replace(old, new, 1), syntax, **changes)
 
 
 @maker

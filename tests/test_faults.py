@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, refused
-from factories import clean_tree, run_clean
+from factories import clean_tree, lines_of, run_clean
 
 pytest.importorskip("fcntl", reason="kills and limits are those of POSIX")
 
@@ -25,15 +24,13 @@ from headrest.dicom import header
 from headrest.train import checkpoints as frames
 from headrest.util import files
 
-FAULTS = Path(__file__).with_name("faults.py")
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at Linux's /proc")
 
 
 def output_of(*arguments):
     """Output of faults.py in its own process, without the threads of this one."""
-    command = [sys.executable, str(FAULTS), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    (found,) = lines_of("faults.py", *arguments)
+    return found
 
 
 @pytest.mark.slow

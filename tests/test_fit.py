@@ -58,9 +58,8 @@ def test_generalizes_to_held_out_patients(tmp_path):
     assert [row["epoch"] for row in history] == list(range(1, 71))
     assert history[-1]["dice"] > 0.9
     assert history[-1]["accuracy"] > history[-1]["all_background"]
-    assert history[-1]["all_background"] == pytest.approx(
-        1 - (truth == 1).sum() / (truth != 255).sum()
-    )
+    background = 1 - (truth == 1).sum() / (truth != 255).sum()
+    assert history[-1]["all_background"] == pytest.approx(background)
     out = loop.held_out(data, held_out=0.34)
     counts = evaluate_slices(loop.load_network(tmp_path), data, out)
     assert counts.scores() == {k: history[-1][k] for k in counts.scores()}
@@ -119,9 +118,8 @@ def test_trains_on_labels_of_any_name(tmp_path):
     """A mask that a person corrected: the contact of support and patient is not known."""
     data = easy_set()
     labels = {"manual": data.labels["truth"]}
-    own = dataclasses.replace(
-        data, labels=labels, states={"manual": np.array(slice_states(labels["manual"]))}
-    )
+    states = {"manual": np.array(slice_states(labels["manual"]))}
+    own = dataclasses.replace(data, labels=labels, states=states)
     settings = SETTINGS | {"labels": "manual", "learning_rate": 0.01}
     history = loop.train(own, tmp_path, epochs=25, **settings)
     assert history[-1]["dice"] > 0
@@ -235,15 +233,12 @@ def test_the_average_is_exponential_over_the_steps():
 
 @pytest.mark.slow
 def test_an_interrupted_average_continues(whole, tmp_path):
-    class Stop(Exception):
-        pass
-
     def stop(_):
-        raise Stop
+        raise KeyboardInterrupt
 
     data, settings = easy_set(), SETTINGS | {"start_from": str(whole[0]), "epochs": 2}
     loop.train(data, tmp_path / "one", **settings)
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         loop.train(data, tmp_path / "two", on_epoch=stop, **settings)
     loop.train(data, tmp_path / "two", **settings)
     same(tmp_path / "one", tmp_path / "two")

@@ -4,9 +4,7 @@ README.md in this folder lists inputs and faults by number, each with its test. 
 control: without it, a case comes out wrong.
 """
 
-import json
 import re
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from bombs import BOMBS, usual
 from cases import CASES
 from conftest import CANARY, PYDICOM, head_hu
-from factories import sitk_hu
+from factories import lines_of, sitk_hu
 from pydicom import dcmread
 
 from headrest import HeadrestError, read_series
@@ -267,13 +265,6 @@ def test_detects_an_error_of_one_hu(monkeypatch):
     monkeypatch.setattr("headrest.dicom.series.rescale", lambda s, m, b: s * 1.0 - 1023)
     with pytest.raises(AssertionError):
         same_hu_as_simpleitk(PYDICOM)
-
-
-def lines_of(script, *arguments):
-    command = [sys.executable, str(HERE / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
