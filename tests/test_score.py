@@ -38,7 +38,8 @@ def test_measures_equal_scikit_learn_and_are_defined_for_empty_masks():
     refused("shapes", distance_mm, full, full[0], (1, 1))
     refused("expected 2 numbers", distance_mm, full, full, (5, 1, 1))
     for measure in (metrics.residual_ml, metrics.lost_ml):
-        refused("expected 3 numbers", measure, FULL, EMPTY, (1, 1))
+        for spacing in ((1, 1), (5, -1, 1), (5, 1, np.nan), ([5, 0], 1, 1), "511", 1):
+            refused("expected 3 numbers", measure, FULL, EMPTY, spacing)
 
 
 def test_volumes_and_accuracy_are_those_counted_by_hand():

@@ -1,6 +1,7 @@
 """Overlap of masks, residual support and removed patient in ml, surface distance, pixel counts."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,9 +161,11 @@ def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[ArrayLi
 
 
 def _checked(spacing_mm, axes):
-    if not hasattr(spacing_mm, "__len__") or len(spacing_mm) != axes:
-        raise HeadrestError(f"spacing_mm={spacing_mm}: expected {axes} numbers, one per axis")
-    return spacing_mm
+    with suppress(TypeError):  # of other types
+        positive = [np.all(np.isfinite(mm) & np.greater(mm, 0)) for mm in spacing_mm]
+        if len(positive) == axes and all(positive):
+            return spacing_mm
+    raise HeadrestError(f"spacing_mm={spacing_mm}: expected {axes} numbers above 0, one per axis")
 
 
 def surface_distance_mm(
