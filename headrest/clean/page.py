@@ -86,13 +86,22 @@ def write_page(
     reports: Sequence[Report] | None = None,
     identifiers: bool = False,
 ) -> None:
-    """Write one HTML page about cleaned series into `out`; it loads nothing from outside.
+    """Write one HTML page about cleaned series; it loads nothing from outside.
 
-    `reports` are those of `clean_tree`, or all in the destination; the page shows those without a
-    bound on the patient removed first, then those of the highest. With `identifiers` it names
-    source folders, files that failed, and patients; otherwise a series has its number and its
-    folder in the destination. Raises HeadrestError where the destination holds no series, or the
-    page cannot be written.
+    Series without a bound on the patient removed come first, then those of the highest.
+
+    Parameters
+    ----------
+    destination : path, where `clean_tree` wrote the series.
+    out : path of the page, .html; its folder is made.
+    reports : sequence of Report, optional, as `clean_tree` returns them; by default of all series.
+    identifiers : bool, name source folders, files that failed, and patients; otherwise a series has
+        its number and its folder in the destination.
+
+    Raises
+    ------
+    HeadrestError
+        Where the destination holds no series, or the page cannot be written.
     """
     check_place(out)
     destination = Path(destination)
