@@ -107,6 +107,12 @@ def head(*shape):
     return hu
 
 
+def padded_with(value):
+    hu = head(3, 64, 64)
+    hu[:, :, :12] = value
+    return hu
+
+
 MM = (5, 0.5, 0.5)
 NOISE = np.random.default_rng(0).normal(0, 20, (3, 64, 64))
 WRONG = {
@@ -117,6 +123,9 @@ WRONG = {
     "mask": (head(3, 64, 64) > 0, MM, "expected HU as int or float"),
     "nan": (np.where(head(3, 64, 64) < 0, np.nan, 40), MM, "np.nan_to_num"),
     "shifted": (head(3, 64, 64) + 1024, MM, "hu = values - 1024"),
+    "shifted-padded": (padded_with(-2000) + 1024, MM, "hu = values - 1024"),
+    "shifted-padded-1500": (padded_with(-1500) + 1000, MM, "hu = values - 1024"),
+    "raw-padded": (padded_with(-3024) + 1024, MM, "hu = values - 1024"),
     "shifted-down": (head(3, 64, 64) - 1024 + NOISE, MM, r"hu = values \+ 1024"),
     "overflow": (head(3, 64, 64).astype(np.uint16), MM, "integer overflow"),
     "slices-last": (head(64, 64, 20), MM, r"hu.transpose\(2, 1, 0\)"),
@@ -137,6 +146,21 @@ WRONG = {
 def test_wrong_input_is_refused_with_the_remedy(name):
     data, spacing_mm, message = WRONG[name]
     refused(message, find_support, data, "kmeans", spacing_mm=spacing_mm)
+
+
+@pytest.mark.parametrize(
+    "hu",
+    [
+        np.full((3, 64, 64), 40),  # a narrow field without air
+        padded_with(-2000)[:, :, :40],
+        padded_with(-1000),
+        np.where(padded_with(-2000) == 40, 1000, padded_with(-2000) + 7 * NOISE),  # bone and air
+        np.where(head(3, 64, 64) == 40, 600 + 20 * NOISE, -1000),  # bone alone
+    ],
+)
+def test_hu_with_padding_or_without_air_are_accepted(hu):
+    hu[0, 0, :2] = -1000
+    assert np.array_equal(series_from_array(hu, (5, 1, 1)).stored, hu)
 
 
 SHEAR = [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]
