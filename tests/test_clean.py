@@ -19,7 +19,7 @@ from pydicom import Dataset, dcmread
 from pydicom import uid as uids
 from pydicom.data import get_testdata_file
 
-from headrest import HeadrestError, read_series, write_derived_series
+from headrest import HeadrestError, find_support, read_series, write_derived_series
 from headrest.clean.report import Report
 from headrest.dicom import find_series, load_series
 from headrest.dicom.write import SERIES_NUMBER_OFFSET
@@ -328,6 +328,9 @@ def test_a_cleaned_series_is_valid_and_its_report_holds_slices_and_volume(cleane
     source, report, folder = cleaned
     assert (report.slices, report.error, report.method) == (3, "", "kmeans")
     assert report.support_ml == pytest.approx(3 * 88 * 3.5 * 3.5 * 5 / 1000, rel=0.01)
+    filled = find_support(source, "kmeans").removed.sum() * 3.5 * 3.5 * 5 / 1000
+    assert report.support_ml + report.boundary_ml == pytest.approx(filled, abs=1e-3)
+    assert report.boundary_ml > 10
     hu = read_series(folder).hu
     assert hu[:, 54:56, 10:54].max() == -1000
     assert np.array_equal(hu[:, :50], np.stack([head_hu()[:50]] * 3))
@@ -340,6 +343,8 @@ def test_report_lists_flagged_slices():
     states = ("free", "touching", "touching", "absent", "touching")
     sure = (0.99, 0.95, 0.5, 1.0, 0.2)
     report = Report("scan", slices=5, support_ml=8.0, states=states, confidence=sure)
+    bounded = replace(report, boundary_ml=2.04)
+    assert "8.0 ml of support and 2.0 ml of its boundary removed, support" in str(bounded)
     line = "5 slices, 8.0 ml of support removed, support touches in 3: 2-3, 5"
     assert str(report).endswith(f"{line}, uncertain in 2: 3, 5, nothing found in 1: 4")
     left = str(replace(report, method="kmeans", confidence=()))

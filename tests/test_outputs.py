@@ -189,6 +189,7 @@ def test_manifest_lists_each_series_once_also_when_a_run_is_stopped(archive, tmp
     for row in listed[1:]:
         report = by_folder[row["folder"]]
         assert (row["source"], row["support_ml"]) == (report.source, report.support_ml)
+        assert row["boundary_ml"] == report.boundary_ml
         assert row["options"] == "method=kmeans drop_private"
         assert (row["slices"], row["version"], row["touching"]) == (3, __version__, [])
     assert {row["series_description"] for row in listed[1:]} == {"=Head a", "=Head c"}

@@ -331,6 +331,7 @@ def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
     assert np.array_equal(nibabel.load(folder / "headrest.nii.gz").get_fdata().T == 1, mask)
     assert "(manually corrected mask=" in read_series(folder).headers[0].DerivationDescription
     assert report.support_ml == pytest.approx(mask.sum() * 5 * 3.5**2 / 1000, abs=1e-3)
+    assert report.boundary_ml == 0
     assert report.states[0] == "absent"
     assert "is it of the patient" not in " ".join(report.warnings)
     other = clean_series(series, tmp_path / "out", mask=~mask)

@@ -160,14 +160,14 @@ def test_page_loads_nothing_and_forbids_it(page):
 
 def test_page_shows_the_numbers_of_the_reports(tmp_path):
     sure = {"confidence": [0.99, 0.5, 0.95], "states": ["free", "touching", "absent"]}
-    finished(tmp_path / "a", support_ml=12.34, seconds=3000.04, **sure)
+    finished(tmp_path / "a", support_ml=12.34, boundary_ml=10, seconds=3000.04, **sure)
     finished(tmp_path / "b", support_ml=1000, seconds=700)
     page = page_of(tmp_path)
     values = [td["data-value"] for td in page.every("td") if "data-value" in td]
     assert values[2:7] == ["3", "12.34", "1", "1", "1"]
     flags = [body["data-flags"] for body in page.every("tbody")]
     assert flags == ["flagged,touching,uncertain,nothing found", ""]
-    assert re.sub(r"\s+", " ", page.text["dd"]) == "21061,012 ml1 h 1 min"
+    assert re.sub(r"\s+", " ", page.text["dd"]) == "21061,022 ml1 h 1 min"
     assert "not known" not in page.words
     finished(tmp_path / "c", bound_ml=0.25)
     assert page_of(tmp_path).words.count("not known") == 2

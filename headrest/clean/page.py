@@ -166,7 +166,7 @@ def _page(rows, identifiers):
         allowed={tag: _content_hash(text, tag) for tag in ("style", "script")},
         flags={flag: flags.count(flag) for flag in FLAGS},
         slices=sum(report.slices for report in reports),
-        support_ml=sum(report.support_ml for report in reports),
+        removed_ml=sum(report.support_ml + report.boundary_ml for report in reports),
         time=_duration(sum(report.seconds for report in reports)),
         left_out=sum(row["left_out"] for row in rows),
         bounded=bounded,

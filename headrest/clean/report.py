@@ -42,6 +42,7 @@ class Report:
     options: str = ""  # how voxels were chosen and slices written, with the hash of the weights
     slices: int = 0
     support_ml: float = 0.0  # that is removed, without its partial-volume boundary
+    boundary_ml: float = 0.0  # of that boundary, which is removed too; 0 until 0.12.0
     bound_ml: float | None = None  # most patient removed, see `headrest.segment.bound`
     states: tuple[str, ...] = ()  # "free", "touching" or "absent" for each slice
     confidence: tuple[float, ...] = ()  # 0 to 1 for each slice; empty where the method gives none
@@ -74,7 +75,9 @@ class Report:
         if self.error:
             return f"{source}: NOT CLEANED: {self.error}"
         line = f"{source} -> {self.folder}" if source else self.folder
-        line += f": {counted(self.slices, 'slice')}, {self.support_ml:.1f} ml of support removed"
+        boundary = f" and {self.boundary_ml:.1f} ml of its boundary" if self.boundary_ml else ""
+        support = f"{self.support_ml:.1f} ml of support{boundary} removed"
+        line += f": {counted(self.slices, 'slice')}, {support}"
         if self.bound_ml is not None:
             line += f", of the patient at most {self.bound_ml:.2f} ml (in 95 % of synthetic series)"
         left = " and is left" if self.method == "kmeans" else ""
@@ -150,8 +153,8 @@ def _read_report(path):
         report = Report(**fields)
         texts: tuple = (report.source, report.error, report.folder, report.description)
         texts += (report.options, *report.states, *report.warnings, *report.kinds)
-        numbers: tuple = (report.slices, report.support_ml, report.seconds, report.bound_ml or 0)
-        numbers += report.confidence
+        numbers: tuple = (report.slices, report.support_ml, report.boundary_ml, report.seconds)
+        numbers += (report.bound_ml or 0, *report.confidence)
         if not all(isinstance(text, str) for text in texts) or not np.isfinite(numbers).all():
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -264,6 +267,7 @@ def manifest_row(report: Report) -> dict[str, Any]:
         "folder": report.folder,
         "slices": report.slices,
         "support_ml": report.support_ml,
+        "boundary_ml": report.boundary_ml,
         "bound_ml": report.bound_ml,
         **{flag.replace(" ", "_"): numbers for flag, numbers in report.flags.items()},
         "warnings": list(report.warnings),

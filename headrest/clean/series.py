@@ -242,6 +242,7 @@ def clean_with_options(
         options=options.changes,
         slices=len(series),
         support_ml=round(volume_ml(support.mask, spacing_mm), 3),
+        boundary_ml=round(volume_ml(support.boundary & ~support.mask, spacing_mm), 3),
         bound_ml=bound_ml,
         states=support.states,
         confidence=support.confidence,
