@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import datetime, timezone
-from functools import partial
 
 import numpy as np
 import pytest
@@ -28,7 +27,7 @@ from headrest.segment.support import METHODS
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 MASK = np.zeros((3, 64, 64), bool)
 MASK[1:, 50:60, 5:60] = True
-slow = partial(pytest.param, marks=pytest.mark.slow)
+BOTH = pytest.param(TWELVE | SIGNED, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -106,7 +105,7 @@ LOSSY = {
 
 
 @pytest.mark.parametrize("syntax", [*ENCODERS, *LOSSY, *NATIVE], ids=lambda syntax: syntax.name)
-@pytest.mark.parametrize("kind", [TWELVE, SIGNED, slow(TWELVE | SIGNED)], ids=str)
+@pytest.mark.parametrize("kind", [TWELVE, SIGNED, BOTH], ids=str)
 def test_writes_every_syntax_uncompressed_or_losslessly_compressed(tmp_path, syntax, kind):
     lossless, options = LOSSY.get(syntax, (syntax, {}))
     native = syntax in NATIVE
