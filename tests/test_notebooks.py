@@ -57,16 +57,6 @@ def is_parameters(cell):
     return "parameters" in cell.metadata.get("tags", [])
 
 
-def with_parameters(notebook, values):
-    """Insert a cell with other values after the one tagged `parameters`."""
-    (place,) = (i for i, cell in enumerate(notebook.cells) if is_parameters(cell))
-    assert not [name for name in values if name not in notebook.cells[place].source]
-    lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())
-    cell = nbformat.v4.new_code_cell(f"from pathlib import *\n{lines}")
-    notebook.cells.insert(place + 1, cell)
-    return notebook
-
-
 @pytest.mark.slow
 @every_notebook
 def test_runs_with_small_parameters(path, tmp_path):
@@ -75,7 +65,12 @@ def test_runs_with_small_parameters(path, tmp_path):
     for name in REAL_SCANS.get(path.name[:2], ()):
         shutil.copy(ROOT / "images" / name, images)
     values = {**SMALL[path.name[:2]], "IMAGES": images, "DATA": tmp_path / "data"}
-    notebook = with_parameters(nbformat.read(path, 4), values)
+    notebook = nbformat.read(path, 4)
+    (place,) = (i for i, cell in enumerate(notebook.cells) if is_parameters(cell))
+    assert not [name for name in values if name not in notebook.cells[place].source]
+    lines = [f"{name} = {value!r}" for name, value in values.items()]
+    other = nbformat.v4.new_code_cell("\n".join(["from pathlib import *", *lines]))
+    notebook.cells.insert(place + 1, other)
     folder = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=300, resources=folder).execute()
     saved = re.findall(PICTURE, "".join(c.source for c in code_cells(path)))
