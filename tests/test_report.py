@@ -308,27 +308,25 @@ def test_command_writes_the_page_again_for_complete_series(tmp_path):
     assert CANARY not in first.source
 
 
-@pytest.fixture(scope="module")
-def coded():
-    """The bytes of a picture as large as a picture can be."""
-    return outputs.encode_preview(picture()).ljust(outputs.PREVIEW_BYTES, b"\0")
+LARGEST = outputs.encode_preview(picture()).ljust(outputs.PREVIEW_BYTES, b"\0")
+"""The bytes of a picture as large as a picture can be."""
 
 
 @pytest.mark.slow
-def test_a_page_of_200_series_stays_under_20_mb(tmp_path, coded):
+def test_a_page_of_200_series_stays_under_20_mb(tmp_path):
     fields = {"slices": 60, "states": ["touching", "free"] * 30, "warnings": ["w" * 200]}
     for n in range(200):
-        finished(tmp_path / "out" / f"ct-{n}", dict.fromkeys(range(1, 7), coded), **fields)
+        finished(tmp_path / "out" / f"ct-{n}", dict.fromkeys(range(1, 7), LARGEST), **fields)
     page = page_of(tmp_path / "out")
     assert 10e6 < (tmp_path / "out.html").stat().st_size < 20e6
     assert len(page.every("img")) == 1200
     assert "left out" not in page.words
 
 
-def test_more_series_show_fewer_pictures_flagged_ones_first(tmp_path, monkeypatch, coded):
+def test_more_series_show_fewer_pictures_flagged_ones_first(tmp_path, monkeypatch):
     for n in range(4):
         states = {"states": ["free", "free", "touching"]}
-        finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), coded), **states)
+        finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), LARGEST), **states)
     monkeypatch.setattr("headrest.clean.page.PICTURE_BYTES", 3 * outputs.PREVIEW_BYTES)
     page = page_of(tmp_path)
     assert [image["alt"][:7] for image in page.every("img")] == ["Slice 3"] * 4
