@@ -134,6 +134,7 @@ def test_make_weights_trains_one_epoch_again_for_one_epoch(tmp_path, monkeypatch
     for name in ("write_synthetic_set", "read_training_set"):
         monkeypatch.setattr(synthetic, name, lambda *_: None)
     monkeypatch.setattr("headrest.train.loop.train", train)
+    refused("fewer than all", replace, synthetic.RELEASE_SETTINGS, epochs=1)  # before it renders
     settings = replace(synthetic.RELEASE_SETTINGS, epochs=1, half_resolution_epochs=0)
     with pytest.raises(InterruptedError):
         synthetic.make_weights(tmp_path, patients=20, settings=settings)

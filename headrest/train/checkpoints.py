@@ -57,6 +57,12 @@ class Settings:
     start_from: str | Path | None = None  # "pretrained", an ONNX file, or the folder of a run
     average: float | None = None  # averaging window as a multiple of the run; None: see loop
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise HeadrestError(f"{self.epochs} epochs: choose 1 or more")
+        if not 0 <= self.half_resolution_epochs < self.epochs:
+            raise HeadrestError("half-resolution epochs: choose 0 or more, and fewer than all")
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -157,10 +157,6 @@ class _Session:
         self.data, self.run, self.history = data, run, []
         target, size = data.target(settings.labels), data.hu.shape[1]
         _check_data(data.hu, target)
-        if settings.epochs < 1:
-            raise HeadrestError(f"{settings.epochs} epochs: choose 1 or more")
-        if not 0 <= settings.half_resolution_epochs < settings.epochs:
-            raise HeadrestError("half-resolution epochs: choose 0 or more, and fewer than all")
         self.reference = "truth" if "truth" in data.labels else settings.labels
         training, self.held_out = split_patients(data.patient, settings.held_out, settings.seed)
         if settings.labels == "kmeans":  # wrong where support and patient are one component
