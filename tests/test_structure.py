@@ -40,3 +40,11 @@ def test_every_entry_has_a_level_and_imports_go_downwards():
 def test_no_module_imports_a_test_module():
     for path in Path(__file__).parent.glob("*.py"):
         assert not [n for n in imported_modules(path) if n.startswith(("test_", "tests"))], path
+
+
+def test_numpydoc_of_dicom_says_what_a_function_returns():
+    for path in (PACKAGE / "dicom").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text = (isinstance(node, ast.FunctionDef) and ast.get_docstring(node)) or ""
+            if "Parameters\n---" in text and ast.unparse(node.returns) != "None":
+                assert "Returns\n---" in text, f"{path.name}: {node.name}"

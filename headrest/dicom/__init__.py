@@ -201,11 +201,9 @@ def _read_file(path, frames, default_rescale):
         if not header.SOPClassUID:
             raise HeadrestError(remark)
         remarks = [remark] if remark else []
-        if not any(frames):
-            return [_read_slice(path, 0, header, remarks, default_rescale)]
-        if "PerFrameFunctionalGroupsSequence" not in header:
+        if any(frames) and "PerFrameFunctionalGroupsSequence" not in header:
             remarks.append("frames placed along their normal: head and feet may be swapped")
-        each = enumerate(single_frames(header), 1)
+        each = enumerate(single_frames(header), 1) if any(frames) else [(0, header)]
         return [
             _read_slice(path, n, one, remarks, default_rescale) for n, one in each if n in frames
         ]
