@@ -199,7 +199,7 @@ def test_animation_has_one_small_frame_per_epoch(kept, tmp_path, suffix):
         assert (animation.n_frames, animation.size) == (3, (960, 540))
 
 
-def test_colours_show_found_missed_and_extra_pixels(kept):
+def test_colours_show_found_missed_and_false_pixels(kept):
     first, *_, last = compose(frames.read_frames(kept))
 
     def shows(picture, name):
@@ -207,9 +207,9 @@ def test_colours_show_found_missed_and_extra_pixels(kept):
         return (abs(off).max(2) < 60).sum()
 
     assert shows(first, "missed") > 1000
-    assert shows(first, "extra") > 1000
+    assert shows(first, "false") > 1000
     assert shows(last, "found") > shows(first, "found")
-    assert shows(last, "missed") == shows(last, "extra") == 0
+    assert shows(last, "missed") == shows(last, "false") == 0
 
 
 def test_chosen_slices_show_a_support_and_are_spread_living_heads_first():

@@ -25,9 +25,6 @@ from headrest.segment.support import Support
 from headrest.util import HeadrestError
 from headrest.util.files import read_arrays
 
-BORDER_PX = 20
-"""Border band: pixels along each edge of 512 x 512 that the VALID network cannot answer for."""
-
 SOLVED_DICE = 0.95
 """A slice is solved with this Dice or more and no patient voxel removed."""
 
@@ -99,9 +96,6 @@ class MethodCounts(metrics.SliceCounts):
     dense_true: np.ndarray  # as `true`, `found` and `shared`, above `DENSE_HU`
     dense_found: np.ndarray
     dense_shared: np.ndarray
-    border_true: np.ndarray  # as `true`, `found` and `shared`, within `BORDER_PX` of an edge
-    border_found: np.ndarray
-    border_shared: np.ndarray
     missed: np.ndarray  # support that is not removed
     faint_true: np.ndarray  # support above `VISIBLE_HU`
     faint_missed: np.ndarray
@@ -166,10 +160,8 @@ def _count(case, mask, removed):
     known = case.labels != IGNORE_LABEL
     dense, faint = true & (hu > DENSE_HU), true & (hu > VISIBLE_HU)
     dense_found = removed & (hu > DENSE_HU) & known
-    inner = np.s_[:, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
     whole = metrics.count_slices(true, mask, known)
     overlaps = {"": whole, "dense_": metrics.count_slices(dense, dense_found, known)}
-    overlaps["border_"] = whole - metrics.count_slices(true[inner], mask[inner], known[inner])
     counts = {
         prefix + name: n
         for prefix, overlap in overlaps.items()
@@ -224,13 +216,11 @@ def measures(counts: MethodCounts, weights: np.ndarray) -> dict[str, np.ndarray]
         return {prefix + name: value for name, value in values.items()}
 
     cases = metrics.dice_from_counts(*parts("", np.eye(len(names))[whose].T))
-    sums, border, shows = parts(""), parts("border_"), counts.dense_true > 0
+    sums, shows = parts(""), counts.dense_true > 0
     return {
         **metrics.scores_from_counts(sums[0], sums[1], sums[2], weights @ counts.pixels),
         "case_dice": weights[:, first] @ cases / weights[:, first].sum(1),
         "dense_dice": metrics.dice_from_counts(*parts("dense_")),
-        "border_dice": metrics.dice_from_counts(*border),
-        "inner_dice": metrics.dice_from_counts(*(a - b for a, b in zip(sums, border))),
         "distance_mm": _median(counts.distance_mm[shows], weights[:, shows]),
         **residual("", counts.true, counts.missed),
         **residual("faint_", counts.faint_true, counts.faint_missed),

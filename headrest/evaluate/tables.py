@@ -32,16 +32,18 @@ DICE, ML, SHARE = "{:.3f} ({:.3f}-{:.3f})", "{:.2f} ({:.2f}-{:.2f})", "{:.0%} ({
 
 METHOD_COLUMNS = {
     "Dice, all support": ("dice", DICE),
-    "mean per patient": ("case_dice", "{:.3f}"),
     "Dice, dense": ("dense_dice", DICE),
-    "p95 surface distance mm": ("distance_mm", "{:.1f}"),
     "residual support ml": ("residual_ml", "{:.1f} ({:.1f}-{:.1f})"),
-    "above -800 HU": ("faint_residual_ml", "{:.1f}"),
-    "above -500 HU": ("dense_residual_ml", "{:.1f}"),
     "removed patient ml": ("lost_ml", ML),
     "solved": ("solved", SHARE),
+}
+MORE_COLUMNS = {
+    "mean Dice per patient": ("case_dice", "{:.3f}"),
+    "residual above -800 HU, ml": ("faint_residual_ml", "{:.1f}"),
+    "above -500 HU, ml": ("dense_residual_ml", "{:.1f}"),
+    "p95 surface distance, mm": ("distance_mm", "{:.1f}"),
     "solved, dense": ("dense_solved", "{:.0%}"),
-    "CPU ms": ("cpu_ms", "{:.0f}"),
+    "CPU ms per slice": ("cpu_ms", "{:.0f}"),
 }
 SCAN_COLUMNS = {
     "Dice, above -800 HU": ("dice", "{:.3f}"),
@@ -79,10 +81,15 @@ def summarize(counts: Counts) -> Summaries:
     }
 
 
-def methods_table(summaries: Summaries, group: str = "all") -> str:
-    """Table of all methods over a group of slices, in Markdown, the first method in bold."""
+def methods_table(
+    summaries: Summaries, group: str = "all", columns: Mapping[str, Any] = METHOD_COLUMNS
+) -> str:
+    """Table of all methods over a group of slices, in Markdown, the first method in bold.
+
+    `columns` are `METHOD_COLUMNS` or `MORE_COLUMNS`.
+    """
     rows = {name: groups[group] for name, groups in summaries.items()}
-    return _markdown("method", _marked(rows), METHOD_COLUMNS)
+    return _markdown("method", _marked(rows), columns)
 
 
 def scan_table(counts: Counts) -> str:
@@ -104,18 +111,6 @@ def kind_columns(counts: MethodCounts) -> dict[str, list]:
         "Dice, dense, pooled": [float(dice_from_counts(*one)) for one in sums],
         "failed %": [100 * float(np.mean(one.dense_dice() < SOLVED_DICE)) for one in each],
         "found nothing %": [100 * float(np.mean(one.dense_found == 0)) for one in each],
-    }
-
-
-def border_columns(summaries: Summaries, counts: Counts) -> dict[str, list]:
-    """Columns of Dice inside and within the border band of `BORDER_PX` pixels, per method."""
-    share = [100 * one.border_true.sum() / max(one.true.sum(), 1) for one in counts.values()]
-    rows = [summaries[name]["all"] for name in counts]
-    names = {"Dice": "dice", "inside": "inner_dice", "in the border band": "border_dice"}
-    return {
-        "network": list(counts),
-        **{head: [row[key][0] for row in rows] for head, key in names.items()},
-        "support in the border band %": share,
     }
 
 
@@ -235,13 +230,17 @@ def synthetic_table(results: dict[str, Any]) -> str:
 
 
 def scans_table(results: dict[str, Any]) -> str:
-    """README's table of the pretrained network on real scans, in Markdown."""
-    rows = {f"`{name}`": found[PRETRAINED] for name, found in results["scans"].items()}
-    description = f"real scans, one patient each, by the method {PRETRAINED}"
+    """README's table of real scans, by the pretrained network and by K-Means, in Markdown."""
+    rows = {}
+    for name, found in results["scans"].items():
+        rows[f"`{name}`"] = found[PRETRAINED]
+        if KMEANS in found:
+            rows[f"`{name}`, K-Means \\*"] = found[KMEANS]
+    description = f"real scans, one patient each, by the methods {PRETRAINED} and {KMEANS}"
     table = _markdown("scan", rows, SCAN_COLUMNS)
     return f"{table}\n\n{_origin(results, description)}"
 
 
 def _origin(results, description):
     origin = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
-    return f"*{description.capitalize()}; {origin}.*"
+    return f"*{description[:1].upper()}{description[1:]}; {origin}.*"

@@ -14,11 +14,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from headrest.hounsfield import IGNORE_LABEL, NOT_SUPPORT, WIDE, window
-from headrest.util import OTHER_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import IGNORED_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 from headrest.util import table as table  # notebooks print tables beside their figures
 
 WIDTH_IN = 7.0
@@ -33,8 +34,10 @@ LABEL_CHARACTERS = 96
 SCALE_BAR_MM = 50
 
 LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (SECOND_COLOR, 0.3)}
-LABEL_COLORS |= dict.fromkeys((NOT_SUPPORT, IGNORE_LABEL), (OTHER_COLOR, 0.6))
-"""Colour and opacity of the values of label images: support, patient, the others."""
+LABEL_COLORS |= dict.fromkeys((NOT_SUPPORT, IGNORE_LABEL), (IGNORED_COLOR, 0.75))
+"""Colour and opacity of the values of label images."""
+
+LABEL_NAMES = {1: "support", 2: "patient", NOT_SUPPORT: "no support", IGNORE_LABEL: "ignored"}
 
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 
@@ -103,8 +106,24 @@ def show_slices(
         if spacing_mm is not None:
             own = spacing_mm if np.ndim(spacing_mm) == 1 else spacing_mm[i]
             mark_sides_and_scale(axis, image.shape, own, sides)
-    figure.supxlabel(f"window: center {center:.0f} HU, width {width:.0f} HU", fontsize=9)
+    figure.supxlabel(_window_text(center, width), fontsize=9)
+    _name_labels(figure, [] if masks is None else masks)
     return figure
+
+
+def _window_text(center, width):
+    return f"window: center {center:.0f} HU, width {width:.0f} HU"
+
+
+def _name_labels(figure, masks):
+    """Name the colours of label images above the slices."""
+    labelled = [np.unique(one) for one in masks if one is not None and one.dtype != bool]
+    names = {
+        LABEL_COLORS[n][0]: LABEL_NAMES[n] for n in LABEL_COLORS if any(n in m for m in labelled)
+    }
+    if names:
+        handles = [Patch(color=color, label=name) for color, name in names.items()]
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(names))
 
 
 def image_sides(orientation: Sequence[float] | np.ndarray) -> str:
@@ -182,6 +201,8 @@ def montage(
     labels: Sequence[str] | None = None,
     column_titles: Sequence[str] = (),
     row_titles: Sequence[str] = (),
+    spacing_mm: Sequence[float] | None = None,
+    sides: str = "RL",
 ) -> Figure:
     """Show slices as a grid in one image.
 
@@ -194,6 +215,7 @@ def montage(
     step : int, pixels of a slice along each axis that are averaged to one.
     labels : sequence of str, optional, written into the corner of each slice.
     column_titles, row_titles : sequence of str, optional, above and beside the grid.
+    spacing_mm, sides : of the first slice, which is marked, as by `show_slices`.
     """
     marked = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
     small = [np.asarray(Image.fromarray(np.float32(one)).reduce(step)) for one in volume]
@@ -216,6 +238,10 @@ def montage(
     for (y, x), text in zip(corners, labels or []):
         lines = textwrap.fill(text, max(LABEL_CHARACTERS // columns, 8))
         _write(axis, x + 0.04 * breadth, y + 0.04 * height, lines, va="top")
+    if spacing_mm is not None:
+        mark_sides_and_scale(axis, tiles[0].shape[:2], [step * mm for mm in spacing_mm], sides)
+        figure.supxlabel(_window_text(center, width), fontsize=9)
+    _name_labels(figure, [] if masks is None else masks)
     return figure
 
 

@@ -14,9 +14,9 @@ from headrest.hounsfield import DENSE_HU, FLOOR
 from headrest.segment import components
 from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
 from headrest.show.figures import WIDTH_IN, overlay, plt
-from headrest.util import EXTRA_COLOR, OTHER_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import EXTRA_COLOR, OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
 
-CLASS_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "ambiguous": PADDING_COLOR}
+CLASS_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "ambiguous": EXTRA_COLOR}
 
 TRUTH_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "both": "#000000"}
 """Components by the truth; "both" holds at least a tenth of either."""
@@ -24,7 +24,10 @@ TRUTH_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "both": "#000
 SMALLEST_MM2 = 5.0
 """Smaller components are noise and are not drawn."""
 
-MARKERS = "os^vDPX*<>hpd"
+MARKERS = "os^vDPX"
+
+SIMPLE = set(BASELINES) - {NOTHING}
+"""Methods that are drawn alike: each has its row in the table."""
 
 LABELLED = (PRETRAINED, KMEANS, NOTHING)
 """Methods named beside their point as well as in the legend."""
@@ -93,12 +96,12 @@ def draw_components(measured: dict[str, np.ndarray]) -> Figure:
         chosen = measured["truth"] == name
         points = measured["mean_hu"][chosen], measured["std_hu"][chosen]
         size = np.clip(np.sqrt(measured["area_mm2"][chosen]), 3, 60)
-        label = f"{name} ({chosen.sum()})"
+        label = f"{name}, by the truth ({chosen.sum()})"
         axis.scatter(*points, s=size, color=color, alpha=0.5, label=label, linewidths=0)
     _draw_limits(axis)
     axis.set(xlabel="mean of the component, HU", title="standard deviation, HU")
     axis.set(xlim=(-520, None), ylim=(0, None))
-    legend = axis.legend(loc="lower right", title="by the truth", alignment="left")
+    legend = figure.legend(loc="outside lower right", ncols=3)
     for handle in legend.legend_handles:
         handle.set_sizes([40])  # type: ignore[union-attr]
     return figure
@@ -223,7 +226,9 @@ def draw_trade_off(summaries: Mapping) -> Figure:
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
     for axis, group in zip(axes, ("free", "touching")):
-        for marker, (name, groups) in zip(cycle(MARKERS), summaries.items()):
+        shapes = cycle(MARKERS)
+        for name, groups in summaries.items():
+            marker = "." if name in SIMPLE else next(shapes)
             _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
@@ -232,16 +237,19 @@ def draw_trade_off(summaries: Mapping) -> Figure:
         )
         axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     axes[1].set_xlabel("residual support, %")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    handles, names = axes[0].get_legend_handles_labels()
+    by_name = dict(zip(names, handles))
+    figure.legend(by_name.values(), by_name, loc="outside lower center", ncols=3)
     return figure
 
 
 def _point(axis, name, x, y, marker):
     color = OTHER_COLOR if name in BASELINES else SECOND_COLOR
+    label = "simple methods" if name in SIMPLE else name
     color = SUPPORT_COLOR if name.startswith(PRETRAINED) else color
     bars = [[[max(v - low, 0)], [max(high - v, 0)]] for v, low, high in (y, x)]
     style = {"fmt": marker, "color": color, "elinewidth": 0.8, "alpha": 0.85}
-    axis.errorbar(x[0], y[0], *bars, label=name, **style)
+    axis.errorbar(x[0], y[0], *bars, label=label, **style)
     if name in LABELLED:
         side, offset = ("left", (6, 12)) if x[0] < 10 else ("right", (-8, 7 if y[0] else -11))
         style = {"xytext": offset, "textcoords": "offset points", "ha": side, "fontsize": 9}

@@ -115,10 +115,12 @@ def draw_cleaned(
     before, removed = series.hu[list(slices)], list(masks.values())[-1][list(slices)]
     solid = ((before > SURFACE_HU) | removed).any(0)
     box = bounding_box(solid, round(margin_mm / min(series.spacing_mm[1:])))
-    none, tiles, shown = np.zeros(solid.shape, bool), [], []
+    none, tiles, shown, labels = np.zeros(solid.shape, bool), [], [], []
     for i, hu, filled in zip(slices, before, removed):
         tiles += [hu] * (1 + len(masks)) + [np.where(filled, np.float32(AIR), hu)]
-        shown += [none, *(mask[i] for mask in masks.values()), none]
+        found = [mask[i] for mask in masks.values()]
+        shown += [none, *found, none]
+        labels += ["", *("" if one.any() else "nothing removed" for one in found), ""]
     titles = ["before", *masks, "after"]
     figure = montage(
         np.array([one[box] for one in tiles]),
@@ -129,6 +131,7 @@ def draw_cleaned(
         step=1,
         column_titles=titles,
         row_titles=[f"slice {i + 1}" for i in slices],
+        labels=labels,
     )
     sides = image_sides(series.orientation)
     mark_sides_and_scale(figure.axes[0], solid[box].shape, series.spacing_mm, sides)

@@ -17,7 +17,7 @@ FRAME_SIZE = (1920, 1080)
 """Width and height of a frame in pixels; H.264 needs even numbers."""
 
 TEXT_COLOR, PAPER_COLOR, LINE_COLOR = "#ebebeb", "#111111", "#5a5a5a"
-LEGEND = {"found": SUPPORT_COLOR, "missed": PADDING_COLOR, "extra": EXTRA_COLOR}
+LEGEND = {"found": SUPPORT_COLOR, "missed": PADDING_COLOR, "false": EXTRA_COLOR}
 OVERLAY_OPACITY = 200 / 255
 
 TILE_PX, TILE_STEP_PX, TILE_COLUMNS = 192, 194, 2
@@ -105,7 +105,7 @@ def _shrink(image):
 
 
 def _tile(grey, label, found):
-    """A slice of (TILE_PX, TILE_PX) with found, missed and extra pixels in their colours."""
+    """A slice of (TILE_PX, TILE_PX) with found, missed and false pixels in their colours."""
     masks = (label & found, label & ~found, found & ~label)
     shares = np.stack([_shrink(np.uint8(255) * mask) for mask in masks], -1) * OVERLAY_OPACITY / 255
     colors = np.array([ImageColor.getrgb(color) for color in LEGEND.values()], np.float32)
@@ -135,7 +135,7 @@ def _draw_panel(panel, frames, i):
     """Draw the epoch, and the curves up to it."""
     draw = ImageDraw.Draw(panel)
     draw.text((0, 90), f"epoch {frames.epoch[i]}", TEXT_COLOR, _font(64), anchor="ls")
-    draw.text((0, 140), f"of {frames.epoch[-1]}", LINE_COLOR, _font(32), anchor="ls")
+    draw.text((0, 140), f"of {frames.epoch[-1]}", TEXT_COLOR, _font(32), anchor="ls")
     _draw_curve(draw, 260, 560, 1.0, frames.dice, "Dice, held out", SUPPORT_COLOR, i)
     top = float(np.nanmax(frames.loss, initial=0.0))
     _draw_curve(draw, 680, 960, top, frames.loss, "loss, training", PADDING_COLOR, i)
@@ -146,7 +146,7 @@ def _draw_curve(draw, y0, y1, top, values, name, color, i):
     right = CURVE_WIDTH_PX
     draw.line((0, y0, 0, y1, right, y1), LINE_COLOR, 2)
     draw.line((0, y0, right, y0), LINE_COLOR, 1)
-    draw.text((right, y0 + 4), f"{top:.3g}", LINE_COLOR, _font(28), anchor="rt")
+    draw.text((right, y0 + 4), f"{top:.3g}", TEXT_COLOR, _font(28), anchor="rt")
     number = "" if np.isnan(values[i]) else f": {values[i]:.3f}"  # no loss before training
     draw.text((0, y0 - 14), name + number, color, _font(32), anchor="ls")
     x = np.linspace(0, right, max(len(values), 2))[: i + 1]

@@ -26,6 +26,7 @@ PADDING_COLOR = "#56B4E9"
 SECOND_COLOR = "#0072B2"
 EXTRA_COLOR = "#F0E442"
 OTHER_COLOR = "#8c8c8c"
+IGNORED_COLOR = "#CC79A7"
 
 PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "pydicom", "matplotlib", "pillow", "onnxruntime", "keras"),
