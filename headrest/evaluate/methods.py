@@ -205,5 +205,5 @@ def step_methods() -> dict[str, Method]:
             kept.update(series=series, probability=_probability(series))
         return refine(kept["probability"], series.hu, series.spacing_mm, steps)[0]
 
-    names = ("the network alone", *(f"+ {step}" for step in STEPS))
+    names = ("dense support of the network", *(f"+ {step}" for step in STEPS))
     return {name: partial(find, steps=STEPS[:n]) for n, name in enumerate(names)}
