@@ -236,7 +236,7 @@ def _panel(axis, image, label, low=None, high=None, colors="gray"):
 def draw_hardest(
     compared: Mapping[str, MethodCounts], chosen: Mapping[str, Method], place: Path, count: int = 4
 ) -> Figure:
-    """Show the slices with the lowest Dice of each method: a row of truth, one of found support.
+    """Show the slices with the lowest Dice of each method, in a window of foam: truth, found.
 
     Parameters
     ----------
@@ -260,7 +260,9 @@ def draw_hardest(
         rows += [f"{name}: truth", "found"]
     if not hu:
         raise HeadrestError("no slice shows enough support to be drawn")
-    return montage(np.array(hu), masks, len(pairs), step=3, labels=labels, row_titles=rows)
+    return montage(
+        np.array(hu), masks, len(pairs), *WINDOWS["air"], step=3, labels=labels, row_titles=rows
+    )
 
 
 def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4) -> Figure:
