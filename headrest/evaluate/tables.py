@@ -226,7 +226,8 @@ def synthetic_table(results: dict[str, Any]) -> str:
         groups = results["synthetic"][name].items()
         rows[name] = {(group, key): values for group, row in groups for key, values in row.items()}
     table = _markdown("method", _marked(rows), README_COLUMNS)
-    return f"{table}\n\n{_origin(results, results['description'])}"
+    origin = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
+    return f"{table}\n\n*{results['description'].capitalize()}; {origin}.*"
 
 
 def scans_table(results: dict[str, Any]) -> str:
@@ -235,12 +236,7 @@ def scans_table(results: dict[str, Any]) -> str:
     for name, found in results["scans"].items():
         rows[f"`{name}`"] = found[PRETRAINED]
         if KMEANS in found:
-            rows[f"`{name}`, K-Means \\*"] = found[KMEANS]
-    description = f"real scans, one patient each, by the methods {PRETRAINED} and {KMEANS}"
-    table = _markdown("scan", rows, SCAN_COLUMNS)
-    return f"{table}\n\n{_origin(results, description)}"
-
-
-def _origin(results, description):
-    origin = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
-    return f"*{description[:1].upper()}{description[1:]}; {origin}.*"
+            rows[f"`{name}`, K-Means"] = found[KMEANS]
+    left_out = ("worst slice, dense", "dense residual ml")
+    columns = {name: SCAN_COLUMNS[name] for name in SCAN_COLUMNS if name not in left_out}
+    return _markdown("scan", rows, columns)
