@@ -406,6 +406,7 @@ def test_mask_of_another_geometry_is_refused(tmp_path, scan):
     nibabel.save(image(mask.T, forward_mm=1), tmp_path / "moved.nii.gz")
     for name in ("edited.dcm", "edited.npz"):
         (tmp_path / name).write_bytes(b"neither")
+    clean_series(series, out, mask=image(mask.T))  # must not stand for one of the same values
     for wrong, message in (
         (tmp_path / "moved.nii.gz", r"moved\.nii\.gz: another geometry: voxels lie"),
         (image(mask.T, wider=1.01), "another geometry: voxels lie"),

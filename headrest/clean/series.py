@@ -128,8 +128,8 @@ class CleanOptions:
         """How the support is found, as additional outputs record it."""
         if self.mask is None:
             return describe(self.method, self.weights)
-        values = getattr(self.mask, "dataobj", self.mask)
-        digest = sha256(values) if isinstance(values, str) else mask_digest(np.asarray(values))
+        given, affine = getattr(self.mask, "dataobj", self.mask), getattr(self.mask, "affine", None)
+        digest = sha256(given) if isinstance(given, str) else mask_digest(np.asarray(given), affine)
         return f"{MANUALLY_CORRECTED} mask={digest[:12]}"
 
     @property

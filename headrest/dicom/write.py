@@ -133,10 +133,11 @@ def refuse_array(series: Series) -> None:
         )
 
 
-def mask_digest(mask: np.ndarray) -> str:
-    """SHA-256 of a mask, or of labels."""
-    packed = np.packbits(mask) if mask.dtype == bool else mask
-    return hashlib.sha256(packed.tobytes()).hexdigest()
+def mask_digest(mask: np.ndarray, affine: np.ndarray | None = None) -> str:
+    """SHA-256 of a mask, or of labels, and of the affine of an image."""
+    content = (np.packbits(mask) if mask.dtype == bool else mask).tobytes()
+    content += b"" if affine is None else affine.tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def fill_hu(series: Series, i: int) -> float:

@@ -35,9 +35,8 @@ SCALE_BAR_MM = 50
 
 LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (SECOND_COLOR, 0.3)}
 LABEL_COLORS |= dict.fromkeys((NOT_SUPPORT, IGNORE_LABEL), (IGNORED_COLOR, 0.75))
-"""Colour and opacity of the values of label images."""
-
 LABEL_NAMES = {1: "support", 2: "patient", NOT_SUPPORT: "no support", IGNORE_LABEL: "ignored"}
+"""Colour and opacity, and names, of the values of label images."""
 
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 
@@ -106,24 +105,20 @@ def show_slices(
         if spacing_mm is not None:
             own = spacing_mm if np.ndim(spacing_mm) == 1 else spacing_mm[i]
             mark_sides_and_scale(axis, image.shape, own, sides)
-    figure.supxlabel(_window_text(center, width), fontsize=9)
-    _name_labels(figure, [] if masks is None else masks)
+    _name(figure, masks, (center, width))
     return figure
 
 
-def _window_text(center, width):
-    return f"window: center {center:.0f} HU, width {width:.0f} HU"
-
-
-def _name_labels(figure, masks):
-    """Name the colours of label images above the slices."""
-    labelled = [np.unique(one) for one in masks if one is not None and one.dtype != bool]
-    names = {
-        LABEL_COLORS[n][0]: LABEL_NAMES[n] for n in LABEL_COLORS if any(n in m for m in labelled)
-    }
-    if names:
-        handles = [Patch(color=color, label=name) for color, name in names.items()]
-        figure.legend(handles=handles, loc="outside upper right", ncols=len(names))
+def _name(figure, masks, window):
+    """Name the colours of label images above the slices, and the window below them."""
+    if window:
+        figure.supxlabel("window: center {:.0f} HU, width {:.0f} HU".format(*window), fontsize=9)
+    given = () if masks is None else [one for one in masks if one is not None]
+    present = [np.unique(one) for one in given if one.dtype != bool]
+    shown = [n for n in LABEL_NAMES if any(n in one for one in present)]
+    if shown:
+        handles = [Patch(color=LABEL_COLORS[n][0], label=LABEL_NAMES[n]) for n in shown]
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(shown))
 
 
 def image_sides(orientation: Sequence[float] | np.ndarray) -> str:
@@ -240,8 +235,7 @@ def montage(
         _write(axis, x + 0.04 * breadth, y + 0.04 * height, lines, va="top")
     if spacing_mm is not None:
         mark_sides_and_scale(axis, tiles[0].shape[:2], [step * mm for mm in spacing_mm], sides)
-        figure.supxlabel(_window_text(center, width), fontsize=9)
-    _name_labels(figure, [] if masks is None else masks)
+    _name(figure, masks, None if spacing_mm is None else (center, width))
     return figure
 
 
@@ -288,10 +282,7 @@ def training_curves(history: list[dict]) -> Figure:
 
 
 class Live:
-    """A figure in a notebook that is replaced, in its place, at every call.
-
-    `draw` makes it from data, as `training_curves` does.
-    """
+    """A figure in a notebook, drawn from data by `draw`, that every call replaces in its place."""
 
     def __init__(self, draw: Callable[[Any], Figure]) -> None:
         self.draw, self.shown = draw, None
@@ -302,8 +293,8 @@ class Live:
 
         figure = self.draw(data)
         plt.close(figure)  # or the notebook shows it again below the cell
-        if self.shown is None:
-            self.shown = display(figure, display_id=True)
-        else:
+        if self.shown:
             self.shown.update(figure)
+        else:
+            self.shown = display(figure, display_id=True)
         return figure

@@ -25,12 +25,9 @@ SMALLEST_MM2 = 5.0
 """Smaller components are noise and are not drawn."""
 
 MARKERS = "os^vDPX"
-
 SIMPLE = set(BASELINES) - {NOTHING}
-"""Methods that are drawn alike: each has its row in the table."""
-
 LABELLED = (PRETRAINED, KMEANS, NOTHING)
-"""Methods named beside their point as well as in the legend."""
+"""Methods drawn alike, and methods named beside their point as well as in the legend."""
 
 
 def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -> Figure:
@@ -225,21 +222,19 @@ def draw_trade_off(summaries: Mapping) -> Figure:
     ones below, with 95 % intervals.
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
-    for axis, group in zip(axes, ("free", "touching")):
-        shapes = cycle(MARKERS)
+    for axis, group, shapes in zip(axes, ("free", "touching"), map(cycle, (MARKERS, MARKERS))):
         for name, groups in summaries.items():
             marker = "." if name in SIMPLE else next(shapes)
             _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
         axis.set(
-            title=f"{group} support: removed patient, ml", xlim=(-0.1, 130), ylim=(-0.05, None)
+            xlim=(-0.1, 130), ylim=(-0.05, None), title=f"{group} support: removed patient, ml"
         )
         axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     axes[1].set_xlabel("residual support, %")
-    handles, names = axes[0].get_legend_handles_labels()
-    by_name = dict(zip(names, handles))
-    figure.legend(by_name.values(), by_name, loc="outside lower center", ncols=3)
+    named = dict(zip(*axes[0].get_legend_handles_labels()[::-1]))
+    figure.legend(named.values(), named, loc="outside lower center", ncols=3)
     return figure
 
 
