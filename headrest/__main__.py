@@ -85,7 +85,11 @@ def _add_clean(commands):
     add("--structures", action="store_true", help="the same as an RT Structure Set")
     add("--nifti", action="store_true", help="cleaned image and labels as NIfTI")
     add("--nifti-resample", action="store_true", help="the same; uneven or tilted slices resampled")
-    add("--probability", action="store_true", help="the probability of support as NIfTI")
+    add(
+        "--probability",
+        action="store_true",
+        help="probability by the network, before refinement and boundary",
+    )
     add = parser.add_argument_group("how slices are written").add_argument
     add("--compress", action="store_true", help="compress losslessly, as the source")
     add("--drop-private", action="store_true", help="delete private elements")
@@ -122,7 +126,7 @@ def _add_data(commands):
     add("masks", metavar="MASKS", type=_path, help="folder of masks: NIfTI, SEG, .npz")
     add("data", metavar="DATA", type=_path, help="folder for the training set")
     add("--name", default="manual", help="name of the labels (manual)")
-    text = "rows, columns (512, as the pretrained network)"
+    text = "rows, columns (512, as the pretrained network); larger slices are cropped"
     add("--matrix", type=_number(int, 16), default=512, metavar="N", help=text)
     add("--synthetic", type=_number(int, 0), default=40, metavar="N", help="patients added (40)")
 
@@ -175,7 +179,10 @@ def _add_network(commands):
         "epochs": {"type": _number(int, 1), "metavar": "N"},
         "slices_per_epoch": {"type": _number(int, 1), "metavar": "N", "help": "default: all"},
         "half_resolution_epochs": {"type": _number(int, 0), "metavar": "N", "help": "first epochs"},
-        "labels": {"metavar": "NAME", "help": "truth, kmeans, or other labels in DATA"},
+        "labels": {
+            "metavar": "NAME",
+            "help": "kmeans, or other labels in DATA (truth, or the only ones)",
+        },
         "loss": {
             "choices": ("dice", "dense", "cross-entropy"),
             "help": "dice; dense with --start-from",
@@ -187,7 +194,7 @@ def _add_network(commands):
     }
     for name, options in settings.items():
         flag = "--" + name.removesuffix("_epochs").replace("_", "-")
-        default = getattr(Settings, name)
+        default = None if name == "labels" else getattr(Settings, name)
         text = options.pop("help", "") + ("" if default is None else f" ({default})")
         add(flag, dest=name, default=default, help=text.strip(), **options)
     add("--resume", action="store_true", help="continue the run in RUN")
@@ -213,10 +220,15 @@ def _train(data, run_folder, resume, **settings):
     from headrest.train.dataset import read_training_set
     from headrest.train.loop import train
 
-    last = train(read_training_set(data), run_folder, resume, **settings)[-1]
+    training_set = read_training_set(data)
+    only = next(iter(training_set.labels)) if len(training_set.labels) == 1 else "truth"
+    settings["labels"] = settings["labels"] or only
+    last = train(training_set, run_folder, resume, **settings)[-1]
+    without = last["all_background"] == 1  # the Dice of nothing found is 1
+    dice = "no held-out support" if without else f"held-out Dice {last['dice']:.3f}"
     print(
-        f"epoch {last['epoch']}: held-out Dice {last['dice']:.3f}, pixel accuracy "
-        f"{last['accuracy']:.4f} (empty mask: {last['all_background']:.4f})"
+        f"epoch {last['epoch']}: {dice}, pixel accuracy {last['accuracy']:.4f} "
+        f"(empty mask: {last['all_background']:.4f})"
     )
 
 

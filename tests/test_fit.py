@@ -353,6 +353,14 @@ def test_an_interrupted_training_says_how_to_resume(monkeypatch, capsys):
     assert "the same command goes on" in capsys.readouterr().err
 
 
+def test_says_that_no_held_out_slice_has_support(tmp_path, capsys):
+    data = easy_set(3, 2)
+    truth = np.where(data.patient[:, None, None] == "p0", 0, data.labels["truth"])
+    changes = {"held_out": ["p0"], "half_resolution_epochs": 0, "epochs": 1}
+    loop.train(with_truth(data, truth), tmp_path, **SETTINGS | changes)
+    assert "no held-out slice has support" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_command(tmp_path, capsys):
     data, out = easy_set(), str(tmp_path / "run")
@@ -364,9 +372,8 @@ def test_command(tmp_path, capsys):
     write_training_set(tmp_path / "set", studies, matrix=64)
     command = ["train", str(tmp_path / "set"), out, "--preset", "small", "--epochs", "2"]
     command += ["--half-resolution", "1", "--batch-size", "2", "--learning-rate", "1e-3"]
-    assert main(command) == 1
+    assert main([*command, "--labels", "truth"]) == 1
     assert "kmeans" in capsys.readouterr().err
-    command += ["--labels", "kmeans"]
     assert main(command) == 0
     assert "empty mask" in capsys.readouterr().out
     assert main(command) == 1

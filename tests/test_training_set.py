@@ -149,7 +149,7 @@ def made_of_masks(folder, scans="scans", **options):
     "names",
     [
         ("a/ct.nii.gz", "b/ct.nii.gz", "c/ct.nii.gz"),
-        ("a/ct-mask.nii.gz", "b/ct_label.npz", "c/ct.corrected.seg.nii"),
+        ("a/ct-mask.nii.gz", "b/ct_edit.npz", "c/ct.corrected.seg.nii"),
         ("a/ct/edited.nii.gz", "b/ct/other.npz", "c/ct/Segmentation.nii"),
         ("UID.nii.gz", "UID_mask.NPZ", "deep/UID/mask.nii.gz"),
         ("one.dcm", "two.dcm", "three.dcm"),
@@ -287,6 +287,11 @@ def test_keeps_the_slices_of_a_patient_on_one_side_and_holds_out_real_patients_f
         assert set(out) < {8, 9, 10}
     held = [batches.split_patients(patients[:9], 0.34, seed)[1] for seed in range(20)]
     assert {len(out) for out in held} == {3}
+    names, shown = np.repeat(list("abcde"), 2), np.repeat([False, True, True, False, True], 2)
+    outs = [set(names[batches.split_patients(names, 0.2, seed, shown)[1]]) for seed in range(9)]
+    assert set().union(*outs) == set("bce")
+    alone = batches.split_patients(names, 0.2, 0, np.repeat([True] + [False] * 4, 2))
+    assert list(alone[1]) == list(batches.split_patients(names, 0.2, 0)[1])
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -38,7 +38,10 @@ BATCH_THREADS = max(1, min((os.cpu_count() or 1) // 2, 8))
 
 
 def split_patients(
-    patients: np.ndarray, held_out: float | list[str] = 0.2, seed: int = 0
+    patients: np.ndarray,
+    held_out: float | list[str] = 0.2,
+    seed: int = 0,
+    support: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split slices into training and held out, by patient: slices of one patient look alike.
 
@@ -46,8 +49,10 @@ def split_patients(
     ----------
     patients : str array (n,), the patient of each slice.
     held_out : share of the patients, at least one and not all, or list of their names. Of a share,
-        synthetic patients are trained on where there are two others.
+        synthetic patients are trained on where there are two others, and those without support
+        where there are two with it: they say nothing about the network.
     seed : int
+    support : bool array (n,), optional, whether a slice has support.
 
     Returns
     -------
@@ -71,7 +76,11 @@ def split_patients(
     else:
         others = [name for name in names if not name.startswith(SYNTHETIC)]
         names = others if len(others) > 1 else names
-        n = min(max(round(held_out * len(names)), 1), len(names) - 1)
+        n = max(round(held_out * len(names)), 1)
+        known = set() if support is None else set(map(str, patients[support]))
+        shown = [name for name in names if name in known]
+        names = shown if len(shown) > 1 else names
+        n = min(n, len(names) - 1)
         chosen = np.random.default_rng(seed).permutation(names)[:n].tolist()
     out = np.isin(patients, chosen)
     if out.all() or not out.any() or not set(chosen) <= set(names):

@@ -145,6 +145,12 @@ def write_training_set(
             table.writerows(rows)
 
 
+def check_name(name: str) -> None:
+    """Refuse a name of labels that cannot be part of the name of a file."""
+    if not LABELS_NAME.fullmatch(name):
+        raise HeadrestError(f"labels {name!r}: name them in letters, digits and hyphens")
+
+
 def _check_study(study):
     shapes = {getattr(array, "shape", None) for array in (study.hu, *study.labels.values())}
     lengths = {len(part) for part in (study.hu, *study.states.values())}
@@ -154,8 +160,7 @@ def _check_study(study):
     if not study.labels or not set(study.states) <= set(study.labels):
         raise HeadrestError(f"{study.patient}: no labels, or states of labels that are missing")
     for name, labels in study.labels.items():
-        if not LABELS_NAME.fullmatch(name):
-            raise HeadrestError(f"labels {name!r}: name them in letters, digits and hyphens")
+        check_name(name)
         if not np.isin(labels, LABEL_VALUES).all():
             raise HeadrestError(f"{study.patient}: labels other than {LABEL_VALUES}")
     if not np.isfinite(study.hu).all():

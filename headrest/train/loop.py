@@ -39,6 +39,8 @@ after a run; 0.889 with a window of 0.5, which gained the same on its own scanne
 DEFAULTS = {"start_from": None, "average": 0.0}
 """Settings of runs of 0.6.0 and older, which do not store them."""
 
+NO_SUPPORT = "no held-out slice has support, so that the Dice says nothing: hold out other patients"
+
 NO_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
 """Words of TensorFlow, JAX, PyTorch and Python for too little memory."""
 
@@ -89,13 +91,21 @@ def train(
                     print(f"epoch {len(history)}/{epochs}: {figures}", file=sys.stderr)
                 if on_epoch:
                     on_epoch(history)
+    if history[-1]["all_background"] == 1:
+        print(NO_SUPPORT, file=sys.stderr)
     return history
 
 
 def held_out(data: TrainingSet, **settings: Any) -> np.ndarray:
     """Indices of the slices that a run with these `Settings` does not train on."""
-    wanted = Settings(**settings)
-    return split_patients(data.patient, wanted.held_out, wanted.seed)[1]
+    return _split(data, Settings(**settings))[1]
+
+
+def _split(data, settings):
+    """Slices to train on, and held-out ones."""
+    states = data.states.get("truth" if "truth" in data.labels else settings.labels)
+    support = None if states is None else states != "absent"
+    return split_patients(data.patient, settings.held_out, settings.seed, support)
 
 
 def start_network(settings: Settings) -> keras.Model:
@@ -158,7 +168,7 @@ class _Session:
         target, size = data.target(settings.labels), data.hu.shape[1]
         _check_data(data.hu, target)
         self.reference = "truth" if "truth" in data.labels else settings.labels
-        training, self.held_out = split_patients(data.patient, settings.held_out, settings.seed)
+        training, self.held_out = _split(data, settings)
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
         self.model = start_network(settings)

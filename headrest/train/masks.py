@@ -16,14 +16,14 @@ from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import synthesize
 from headrest.segment.morphology import partial_volume_boundary
-from headrest.train.dataset import LabelledStudy, as_labels, write_training_set
+from headrest.train.dataset import LabelledStudy, as_labels, check_name, write_training_set
 from headrest.train.synthetic import SyntheticPatient
 from headrest.util import HeadrestError, counted, progress
 
 ENDINGS = re.compile(r"(\.nii|\.nii\.gz|\.npz|\.dcm)$", re.IGNORECASE)
 
 MASK_WORDS = re.compile(
-    r"[-_. ](mask|labels?|labelmap|seg|segmentation|support|headrest|corrected|edited|manual)$",
+    r"[-_. ](mask|labels?|labelmap|seg|segmentation|support|headrest|corrected|edit(ed)?|manual)$",
     re.IGNORECASE,
 )
 """Words that a mask's name may have after that of its scan."""
@@ -88,6 +88,7 @@ def dataset_from_masks(
     """
     if Path(folder).exists():
         raise HeadrestError(f"{folder}: exists already; choose another folder")
+    check_name(name)
     mask_files = _find_masks(Path(masks))
     found = _find_scans(Path(scans), {path.absolute() for path in mask_files})
     pairs = pair(found, mask_files, Path(masks))
