@@ -97,6 +97,8 @@ def test_takes_series_array_path_and_image(tmp_path):
 
 @pytest.mark.parametrize("use", [read_series, lambda data: clean_series(data, "out")])
 def test_refuses_what_is_no_series_with_the_remedy(use):
+    if use is not read_series:
+        refused("an array has no file to write", use, head(3, 64, 64))
     refused("expected a Series, a path", use, None)
     refused("spacing", use, np.zeros((1, 4, 4)))
 
@@ -191,6 +193,8 @@ def test_a_file_that_is_no_nifti_of_hu_is_refused_by_its_name(tmp_path):
     for content in (b"", b"no NIfTI" * 99):
         path.write_bytes(content)
         refused(r"head\.nii\.gz: .*damaged, or no NIfTI", read_series, path)
+    nibabel.save(nibabel.Nifti1Image(head(64, 64, 4), None), path)
+    refused(r"head\.nii\.gz: no orientation", read_series, path)
     nibabel.save(nibabel.Nifti1Image(head(64, 64, 4) + 1024, np.eye(4)), path)
     refused(r"head\.nii\.gz: .*hu = values - 1024", read_series, path)
 
@@ -379,7 +383,7 @@ def test_only_tilted_and_uneven_series_are_resampled_on_request(tmp_path, change
     series = made(tmp_path / "scan", 6, **change)
     out = tmp_path / "out"
     report = clean_series(series, out, method="kmeans", nifti_resample=True)
-    assert "resampled to an even, upright grid" in " ".join(report.warnings)
+    assert "resampled to an even grid without shear" in " ".join(report.warnings)
     with pytest.warns(UserWarning, match="an image of ITK cannot hold"):
         crop_to_patient(series, find_support(series, "kmeans"))
     paths = [out / report.folder / f"{name}-resampled.nii.gz" for name in ("headrest", "cleaned")]

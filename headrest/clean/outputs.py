@@ -273,7 +273,7 @@ def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], li
             names = [name.replace("probability", "probability_resample") for name in names]
             outputs = [o for name in names if "resample" in name for o in OUTPUTS[name]]
             files = ", ".join(output.file for output in outputs)
-            grid = f"an even, upright grid, slices {series.spacing_mm[0]:.2f} mm apart"
+            grid = f"an even grid without shear, slices {series.spacing_mm[0]:.2f} mm apart"
             warnings.append(f"{files} are resampled to {grid}")
         else:
             names[names.index("nifti_resample")] = "nifti"
@@ -291,6 +291,6 @@ def possible_outputs(series: Series, names: list[str]) -> tuple[list[Output], li
     if sheared and series.headers and is_sheared(series):
         warnings.append(
             f"sheared as the tilted slices are: {', '.join(sheared)}; ITK cannot open this, "
-            "--nifti-resample writes upright files"
+            "--nifti-resample writes files without shear"
         )
     return possible, warnings

@@ -59,10 +59,11 @@ class CleanOptions:
         support as SUPPORT and the patient as EXTERNAL. Needs contourpy.
     nifti : bool, write `headrest.nii.gz`, a label image (1 support with boundary, 2 patient), and
         the cleaned image `cleaned.nii.gz`. Needs nibabel.
-    nifti_resample : bool, the same on an even, upright grid, `*-resampled.nii.gz`, for uneven and
-        tilted series, which NIfTI cannot hold or holds sheared.
+    nifti_resample : bool, the same on an even grid without shear, `*-resampled.nii.gz`, for uneven
+        and tilted series, which NIfTI cannot hold or holds sheared.
     probability : bool, write `probability.nii.gz`, the probability of support from 0 to 1 as float,
-        resampled with `nifti_resample`. For the method "network". Needs nibabel.
+        resampled with `nifti_resample`. It is the network's, before refinement and boundary: no
+        threshold gives the mask. For the method "network". Needs nibabel.
     pictures : bool, keep a picture of every slice, `preview/slices.zip`, for `headrest.clean.page`.
     accept_ml : float, optional, write series below `review/` whose bound on the patient removed is
         above these ml, or that have none. A mask that a person corrected is accepted.
@@ -206,6 +207,7 @@ def clean_series(
     chosen = CleanOptions(**options)
     if chosen.acquisition is not None or chosen.reading != CleanOptions().reading:
         raise HeadrestError(f"acquisition, {', '.join(chosen.reading)}: pass them to read_series")
+    refuse_array(series)
     return clean_with_options(as_series(series), destination, chosen, source)
 
 

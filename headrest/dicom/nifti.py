@@ -97,6 +97,9 @@ def _to_axial(image):
 
     if image.affine is None or not np.isfinite(image.affine).all():
         raise HeadrestError("its affine is missing or not finite")
+    codes = ("sform_code", "qform_code") if hasattr(image.header, "get_sform") else ()
+    if codes and not any(image.header[code] for code in codes):
+        raise HeadrestError("no orientation, sform and qform codes are 0: image.set_sform(affine)")
     given = io_orientation(image.affine)
     if np.isnan(given).any() or abs(np.linalg.det(image.affine)) < 1e-9:
         raise HeadrestError("its affine is singular: an axis has no direction")
@@ -199,7 +202,7 @@ def write_nifti(
         in the file for a series from DICOM.
     path : path, written atomically; compressed where it ends in .gz.
     parameters : str, how the values were made, for the description (80 bytes).
-    resample : bool, write an even, upright grid in place of the native one.
+    resample : bool, write an even grid without shear in place of the native one.
 
     Raises
     ------

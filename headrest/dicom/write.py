@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom.dataelem import DataElement, RawDataElement
@@ -125,12 +126,11 @@ def write_derived_series(
             extra(temporary)
 
 
-def refuse_array(series: Series) -> None:
-    """Refuse to write a series that was made from an array: it has no header to keep."""
-    if series.kind == "array":
-        raise HeadrestError(
-            "a series from an array has no file to write: hu[find_support(series).removed] = -1000"
-        )
+def refuse_array(series: Any) -> None:
+    """Refuse to write an array, or a series made from one: it has no header to keep."""
+    if series.kind == "array" if isinstance(series, Series) else isinstance(series, np.ndarray):
+        call = "support = find_support(hu, spacing_mm=(z, y, x)); hu[support.removed] = -1000"
+        raise HeadrestError(f"a series from an array has no file to write: {call}")
 
 
 def mask_digest(mask: np.ndarray, affine: np.ndarray | None = None) -> str:

@@ -38,7 +38,8 @@ class Support:
     states : tuple of str, for each slice "free", "touching" (dense support) or "absent".
     confidence : tuple of float, for each slice the expected Dice of the dense support, 0 to 1;
         empty for a method without probabilities.
-    probability : float16 array of that shape, 0 to 1, of support, or None for such a method.
+    probability : float16 array of that shape, 0 to 1, of support, or None for such a method. It
+        is the network's, before refinement and boundary: no threshold gives the mask.
     expected_lost_ml, expected_residual_ml : tuple of float, for each slice the removed patient,
         of dense voxels, and the residual support that the probabilities expect, in ml.
     bound_ml : float, removed patient of the series that is not exceeded in 95 % of series like
@@ -256,7 +257,7 @@ def crop_to_patient(
     Warns
     -----
     UserWarning
-        For uneven or sheared slices: an image of evenly spaced, upright slices cannot hold them.
+        For uneven or sheared slices: an image has evenly spaced slices without shear.
 
     Examples
     --------
