@@ -336,6 +336,7 @@ def test_corrected_mask_removes_exactly_its_voxels(tmp_path, scan, form):
     assert "(manually corrected mask=" in read_series(folder).headers[0].DerivationDescription
     assert report.support_ml == pytest.approx(mask.sum() * 5 * 3.5**2 / 1000, abs=1e-3)
     assert report.boundary_ml == 0
+    assert report.mask == getattr(source, "name", "")
     assert report.states[0] == "absent"
     assert "is it of the patient" not in " ".join(report.warnings)
     other = clean_series(series, tmp_path / "out", mask=~mask)
@@ -446,6 +447,32 @@ def test_segmentation_of_another_series_is_refused(tmp_path, scan, change):
     path = tmp_path / "edited.dcm"
     write_segmentation(made(tmp_path / "other", 5, **change), mask, path)
     refused("another (geometry|Frame)", clean_series, series, tmp_path / "out", mask=path)
+
+
+def test_segments_are_told_apart_by_name_and_the_support_wins_where_they_overlap(tmp_path, scan):
+    series, mask = scan
+    path, labels = tmp_path / "edited.dcm", np.where(series.hu > 0, 2, 0).astype(np.uint8)
+    labels[mask] = 1
+    write_segmentation(series, labels, path)
+    ds = dcmread(path)
+    frames = ds.pixel_array
+    frames[:5, 30:34] = 1
+    ds.PixelData = pack_bits(frames.ravel())
+    ds.save_as(path)
+    assert (frames[:5] & frames[5:]).any()
+    assert np.array_equal(read_mask(path, series), frames[:5])
+    for names, message in ((("brain", "Head holder"), ""), (("brain", "lung"), "1 brain, 2 lung")):
+        write_segmentation(series, labels, path)
+        ds = dcmread(path)
+        for segment, name in zip(ds.SegmentSequence, names):
+            segment.SegmentLabel = name
+            segment.SegmentedPropertyTypeCodeSequence[0].CodeValue = "10200004"
+            segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Liver"
+        ds.save_as(path)
+        if message:
+            refused(message, read_mask, path, series)
+        else:
+            assert np.array_equal(read_mask(path, series), labels == 2)
 
 
 def test_crop_keeps_the_patient_and_its_place(scan):

@@ -198,6 +198,10 @@ def test_labels_of_support_and_patient_keep_their_values(tmp_path, scans):
     assert messages[2:] == ["patient-1: a, 1 slice, 0 with support, cropped to 62 x 62"]
 
 
+def test_a_name_of_labels_is_checked_before_the_scans():
+    refused("letters, digits", dataset_from_masks, "no scans", "no masks", "set", "my labels")
+
+
 def test_the_boundary_that_clean_adds_to_its_masks_is_ignored(tmp_path):
     """Networks learn the support without its partial-volume boundary, as of synthetic patients."""
     hu = head_hu()

@@ -40,6 +40,7 @@ class Report:
     description: str = ""  # Series Description (0008,103E) of the source
     method: str = ""
     options: str = ""  # how voxels were chosen and slices written, with the hash of the weights
+    mask: str = ""  # name of the file of a mask that a person corrected
     slices: int = 0
     support_ml: float = 0.0  # that is removed, without its partial-volume boundary
     boundary_ml: float = 0.0  # of that boundary, which is removed too; 0 until 0.12.0
@@ -152,7 +153,7 @@ def _read_report(path):
             fields[key] = tuple(fields[key])
         report = Report(**fields)
         texts: tuple = (report.source, report.error, report.folder, report.description)
-        texts += (report.options, *report.states, *report.warnings, *report.kinds)
+        texts += (report.options, report.mask, *report.states, *report.warnings, *report.kinds)
         numbers: tuple = (report.slices, report.support_ml, report.boundary_ml, report.seconds)
         numbers += (report.bound_ml or 0, *report.confidence)
         if not all(isinstance(text, str) for text in texts) or not np.isfinite(numbers).all():
@@ -273,6 +274,7 @@ def manifest_row(report: Report) -> dict[str, Any]:
         "warnings": list(report.warnings),
         "error": report.error,
         "options": report.options,
+        "mask": report.mask,
         "weights": weights[1] if weights else "",
         "version": report.version,
         "seconds": report.seconds,

@@ -242,6 +242,7 @@ def clean_with_options(
         description=next((text(header, "SeriesDescription") for header in series.headers), ""),
         method=options.method if options.mask is None else MANUALLY_CORRECTED,
         options=options.changes,
+        mask=Path(options.mask).name if isinstance(options.mask, str) else "",
         slices=len(series),
         support_ml=round(volume_ml(support.mask, spacing_mm), 3),
         boundary_ml=round(volume_ml(support.boundary & ~support.mask, spacing_mm), 3),

@@ -1,6 +1,7 @@
 """Read a mask or labels that a person corrected, onto the voxels of their series."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from headrest.dicom.header import is_nifti, named_errors, text
 from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
 from headrest.dicom.series import Series, check_shape
 from headrest.hounsfield import DENSE_HU, PATIENT, SUPPORT
-from headrest.util import HeadrestError, require
+from headrest.util import HeadrestError, plain, require
 from headrest.util.files import read_arrays
 
 HEADREST = ("706683002", "SCT", "Headrest")
@@ -26,6 +27,9 @@ MANUALLY_CORRECTED = "manually corrected"  # begins the description of such a ma
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # PS3.4 Table B.5-1; pydicom lacks it
 SEGMENTATION_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)
 """SOP classes of a DICOM Segmentation: binary or fractional, and label map (PS3.4 B.5)."""
+
+SUPPORT_NAMES = re.compile(r"support|head ?(rest|holder)|table|couch|cushion", re.IGNORECASE)
+"""Names of segments of the support, in masks that other tools wrote."""
 
 SAME_GRID_SHARE = 0.1  # of the spacing: largest distance of a voxel of the mask from the series'
 SCALED = 1e-3  # from whole numbers: labels that NIfTI scales, as SPM does by 1 / 255
@@ -47,7 +51,8 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     -------
     bool array (slices, rows, columns)
         The one label of the file; of a label image of `clean --nifti` the label 1; of a
-        DICOM Segmentation with a patient the segment of the type Headrest.
+        DICOM Segmentation of several segments that of the support, by its type or its name; it
+        wins where it overlaps the others.
 
     Raises
     ------
@@ -74,7 +79,7 @@ def read_labels(path: str | Path, series: Series) -> np.ndarray:
 
 def _read(path, series, use):
     """Call `use` with the labels of a file, and the numbers of support and patient in them."""
-    with named_errors(path, "damaged, or no NIfTI or DICOM Segmentation"):
+    with named_errors(path, "damaged, or no NIfTI or DICOM Segmentation: save it as .nii.gz"):
         if not Path(path).is_file():
             raise HeadrestError("there is no such file, or it is a folder")
         if not is_nifti(path) and Path(path).suffix.lower() != ".npz":
@@ -109,7 +114,10 @@ def mask_warnings(mask: np.ndarray, series: Series) -> list[str]:
 
 
 def one_label(
-    values: np.ndarray, support: Sequence[int] = (SUPPORT,), patient: Sequence[int] = (PATIENT,)
+    values: np.ndarray,
+    support: Sequence[int] = (SUPPORT,),
+    patient: Sequence[int] = (PATIENT,),
+    names: str = "",
 ) -> np.ndarray:
     """Find the support in a mask, or in a label image of support and patient.
 
@@ -135,7 +143,9 @@ def one_label(
     if found and not rest:
         raise HeadrestError(f"a mask with the label {shown} alone, which is the patient")
     if len(rest) > 1 or (rest != found and rest[0] not in support):
-        raise HeadrestError(f"a mask with the labels {shown}: keep that of the support alone")
+        raise HeadrestError(
+            f"a mask with the labels {shown}{names}: keep that of the support alone"
+        )
     return values == rest[0] if rest else np.zeros(values.shape, bool)
 
 
@@ -210,20 +220,32 @@ def _from_segmentation(path, series):
     labels = np.zeros(series.stored.shape, np.uint16)
     if ds.SOPClassUID == SegmentationStorage and len(np.unique(frames)) > 2:
         raise HeadrestError("a fractional segmentation: keep a binary one of the support")
+    support, patient, shown = _segments(ds)
     for groups, values in zip(ds.PerFrameFunctionalGroupsSequence, frames):
         frame = Dataset()
         for one in (*(ds.get("SharedFunctionalGroupsSequence") or ()), groups):
             flatten(frame, one)
         k, rows, columns = _place(frame, values, series)
-        if labels[k, rows, columns].any():
+        there, number = labels[k, rows, columns], frame.get("ReferencedSegmentNumber")
+        new = number or values[values != 0]  # a label map has no number
+        both = {number, *there[there > 0].tolist()}
+        if there.any() and not (both <= {*support, *patient} and both & {*support}):
             raise HeadrestError("segments that overlap: keep that of the support alone")
-        number = frame.get("ReferencedSegmentNumber")  # None in a label map
-        labels[k, rows, columns] = number or values[values != 0]
-    segments = {HEADREST[0]: [], BODY[0]: []}
+        labels[k, rows, columns] = np.where(np.isin(there, support), there, new)
+    return labels, support, patient, shown
+
+
+def _segments(ds):
+    """Numbers of the segments of the support, and of those that are not it; and all, as text."""
+    support, patient, others, shown = [], [], [], []
     for segment in ds.get("SegmentSequence") or ():
-        kind = (segment.get("SegmentedPropertyTypeCodeSequence") or [{}])[0].get("CodeValue")
-        segments.get(kind, []).append(segment.SegmentNumber)
-    return labels, *segments.values()
+        kind = (segment.get("SegmentedPropertyTypeCodeSequence") or [{}])[0]
+        names = f"{segment.get('SegmentLabel')} {kind.get('CodeMeaning')}"
+        of_support = kind.get("CodeValue") == HEADREST[0] or SUPPORT_NAMES.search(names)
+        found = support if of_support else patient if kind.get("CodeValue") == BODY[0] else others
+        found.append(segment.SegmentNumber)
+        shown.append(f"{segment.SegmentNumber} {plain(segment.get('SegmentLabel'))}")
+    return support, patient + others * (len(support) == 1), f" of {', '.join(shown)}"
 
 
 def _place(frame, values, series):

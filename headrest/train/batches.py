@@ -78,8 +78,8 @@ def split_patients(
         names = others if len(others) > 1 else names
         n = max(round(held_out * len(names)), 1)
         known = set() if support is None else set(map(str, patients[support]))
-        shown = [name for name in names if name in known]
-        names = shown if len(shown) > 1 else names
+        with_support = [name for name in names if name in known]
+        names = with_support if len(with_support) > 1 else names
         n = min(n, len(names) - 1)
         chosen = np.random.default_rng(seed).permutation(names)[:n].tolist()
     out = np.isin(patients, chosen)
