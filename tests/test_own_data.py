@@ -213,10 +213,14 @@ def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_pat
     ("dtype", "slope", "inter"),
     [(np.int16, 1, -1024), (np.uint16, 1, -1024), (np.int16, 0.5, 7), (np.float32, 1, 0)],
 )
-@pytest.mark.parametrize("codes", ["RAS", "PIL"])
-def test_scaled_nifti_is_cleaned_in_the_removed_voxels_alone(tmp_path, codes, dtype, slope, inter):
+@pytest.mark.parametrize(("codes", "volumes"), [("RAS", ()), ("PIL", ()), ("PIL", (1,))])
+def test_scaled_nifti_is_cleaned_in_the_removed_voxels_alone(
+    tmp_path, codes, volumes, dtype, slope, inter
+):
     dicom = made(tmp_path / "scan", 4)
     image = image_of(dicom, dtype, slope, inter, codes)
+    values = np.asarray(image.dataobj).reshape(image.shape + volumes)
+    image = nibabel.Nifti1Image(values, image.affine, image.header)
     image.header.set_slope_inter(slope, inter)
     image.header["descrip"] = b"of the scanner"
     image.header["sform_code"] = 2
@@ -230,8 +234,10 @@ def test_scaled_nifti_is_cleaned_in_the_removed_voxels_alone(tmp_path, codes, dt
     stored, cleaned, values = (one.dataobj.get_unscaled() for one in images)
     support, mask = find_support(series, "kmeans"), values == 1
     assert report.warnings == ()
-    assert np.array_equal(mask, to_image_axes(before, support.removed))
-    assert np.array_equal(values == 2, to_image_axes(before, support.patient & ~support.removed))
+    assert {one.shape for one in images} == {image.shape}
+    removed, patient = support.removed, support.patient & ~support.removed
+    for found, expected in ((mask, removed), (values == 2, patient)):
+        assert np.array_equal(found, to_image_axes(before, expected).reshape(image.shape))
     assert mask.any()
     np.testing.assert_allclose(after.get_fdata()[mask], -1000, atol=abs(slope) / 2)
     assert np.array_equal(cleaned[~mask], stored[~mask])

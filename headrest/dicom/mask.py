@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,9 @@ def _from_image(image, series):
         )
     if not resampled:
         _refuse_distance(apart)
+    elif apart > SAME_GRID_SHARE:
+        count = np.count_nonzero(found)
+        warnings.warn(f"the mask is resampled to the series: {count} voxels", stacklevel=2)
     return found
 
 

@@ -63,6 +63,7 @@ def _series(image, **source):
     from nibabel.orientations import apply_orientation
 
     raw, *rescale = _raw(image)
+    raw = raw.reshape(image.shape[:3])
     axes = _to_axial(image)
     stored = np.ascontiguousarray(apply_orientation(raw, axes).T)
     check_volume(stored, *rescale)
@@ -76,7 +77,7 @@ def _series(image, **source):
 def _raw(image):
     """Values of an image before scaling, slope and intercept."""
     dtype = np.dtype(image.get_data_dtype())
-    if len(image.shape) != 3 or 0 in image.shape:
+    if len(image.shape) < 3 or image.shape[3:] not in ((), (1,)) or 0 in image.shape:
         how = "expected one volume; image.slicer[..., 0] is the first"
         raise HeadrestError(f"an image of shape {image.shape}: {how}")
     if dtype.kind not in "iuf":
@@ -251,7 +252,7 @@ def _like_source(series, values, slope=1.0, inter=0.0):
     source = series.image
     is_nifti = isinstance(source, Nifti1Image)
     kind, header = (type(source), source.header) if is_nifti else (Nifti1Image, None)
-    image = kind(to_image_axes(source, values), source.affine, header)
+    image = kind(to_image_axes(source, values).reshape(source.shape), source.affine, header)
     image.set_data_dtype(values.dtype)
     image.header.set_slope_inter(slope, inter)
     return image
