@@ -548,7 +548,11 @@ def test_a_mask_on_a_fine_even_grid_alone_applies_to_uneven_tilted_slices(tmp_pa
 
     uneven = TILT_15 | {"ImagePositionPatient": place}
     series, path = made(tmp_path / "scan", len(HEIGHTS), **uneven), tmp_path / "edited.nii"
-    mask = read_mask(even_image(path, 3.0, (100, 100, 60)), series)
+    with pytest.warns(UserWarning, match="the mask is resampled to the series") as caught:
+        mask = read_mask(even_image(path, 3.0, (100, 100, 60)), series)
+    assert f"series: {mask.sum()} voxels" in str(caught[0].message)
+    report = clean_series(series, tmp_path / "out", mask=path)
+    assert str(caught[0].message) in report.warnings
     x_axis, y_axis = series.orientation.reshape(2, 3)
     rows, columns = np.mgrid[:64, :64][..., np.newaxis]
     within = rows * y_axis * 3.5 + columns * x_axis * 3.5

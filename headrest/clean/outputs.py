@@ -48,6 +48,7 @@ class Result(NamedTuple):
     support: Support
     filled: np.ndarray
     parameters: str
+    notes: tuple[str, ...] = ()  # warnings about the mask
 
     @property
     def labels(self) -> np.ndarray:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
@@ -249,7 +250,7 @@ def clean_with_options(
         bound_ml=bound_ml,
         states=support.states,
         confidence=support.confidence,
-        warnings=(*series.warnings, *other, *warnings, *of_patient),
+        warnings=(*series.warnings, *other, *warnings, *result.notes, *of_patient),
         kinds=tuple(kind for kind, found in kinds.items() if found),
         seconds=round(time.monotonic() - began, 2),
     )
@@ -269,16 +270,20 @@ def clean_with_options(
 
 def _result(series, options):
     """The support of a series and the voxels to fill."""
+    caught: list = []
     if options.mask is None:
         support = find_support(series, options.method, options.weights, options.provider)
     else:
-        support = support_from_mask(series, as_mask(options.mask, series))
+        with catch_warnings(record=True) as caught:
+            simplefilter("always")
+            support = support_from_mask(series, as_mask(options.mask, series))
     if not options.probability:
         support = replace(support, probability=None)
     filled = support.removed
     if options.patient_only:
         filled = filled | (outside_patient(support.patient, series.spacing_mm) & ~series.padding)
-    return outputs.Result(series, support, filled, options.description)
+    notes = tuple(str(warning.message) for warning in caught)
+    return outputs.Result(series, support, filled, options.description, notes)
 
 
 def _delete_incomplete(folder):

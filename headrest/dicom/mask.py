@@ -45,7 +45,8 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     path : path
         NIfTI (.nii, .nii.gz) in any orientation, or a DICOM Segmentation whose frames may be
         flipped, cropped or in another order; slices without a frame are empty. Of NIfTI that
-        was resampled from uneven or tilted slices, each voxel takes the nearest one.
+        was resampled from uneven or tilted slices, each voxel takes the nearest one, and a
+        UserWarning says how many.
     series : Series
 
     Returns
@@ -191,8 +192,10 @@ def _from_image(image, series):
     if not resampled:
         _refuse_distance(apart)
     elif apart > SAME_GRID_SHARE:
-        count = np.count_nonzero(found)
-        warnings.warn(f"the mask is resampled to the series: {count} voxels", stacklevel=2)
+        note = f"the mask is resampled to the series: {np.count_nonzero(found)} voxels"
+        with warnings.catch_warnings():  # `named_errors` ignores those of nibabel
+            warnings.simplefilter("always")
+            warnings.warn(note, stacklevel=2)
     return found
 
 
