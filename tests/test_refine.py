@@ -115,6 +115,17 @@ def test_faint_voxels_at_the_skin_are_kept(hu, support, probability, foam):
     assert not support_of(probability, hu)[edge & ~support].any()
 
 
+def test_a_wide_soft_edge_is_kept_unless_it_meets_support_in_its_slice(hu, support, probability):
+    edge = np.zeros_like(support)
+    edge[2, 47:52, 28:36] = True  # three pixels below the head, above a cover in the next slice
+    cover = np.zeros_like(support)
+    cover[:2, 48:54, 28:36] = True
+    hu[edge | cover], probability[cover] = -700, 0.9
+    assert np.array_equal(support_of(probability, hu), support | cover)
+    hu[2, 52:54, 28:36] = -700  # down to the sheet
+    assert support_of(probability, hu)[edge].all()
+
+
 @pytest.mark.parametrize("pixel_mm", [0.45, 0.7, 1.0])
 def test_keeps_a_strand_of_the_patient_along_a_support(hu, support, probability, pixel_mm):
     n = round(2 / pixel_mm)

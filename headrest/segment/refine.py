@@ -150,13 +150,17 @@ def _reaches(probability, least):
 
 def _faint(found, patient, probability, hu, spacing_mm):
     """Components of foam, covers, cloth and the support that was found. Visible voxels beside what
-    is not support need the probability: they may be its soft edge. Without dense support, it
-    may be hair."""
-    candidates = found.copy()
+    is not support need the probability, and others need probable support that they are connected
+    with in their slice: they may be its soft edge, which is wide where the head narrows within a
+    thick slice. Without dense support, it may be hair."""
+    candidates = np.empty_like(found)
     for i, p in enumerate(probability):
-        faint = _reaches(p, FAINT_PROBABILITY) & (hu[i] <= DENSE_HU) & ~patient[i]
+        probable = _reaches(p, FAINT_PROBABILITY) & (hu[i] <= DENSE_HU) & ~patient[i] | found[i]
         outside = ~dilate(patient[i] | (hu[i] > DENSE_HU) & ~found[i], 0, (1, 1))
-        candidates[i] |= faint | (hu[i] > VISIBLE_HU) & outside
+        labels, count = ndimage.label(probable | (hu[i] > VISIBLE_HU) & outside, EIGHT)
+        connected = np.zeros(count + 1, bool)
+        connected[labels[probable]] = True
+        candidates[i] = connected[labels]
     labels, count = label_voxels(candidates)
     voxels = sum_by_label(labels, count)
     mean = _mean_probability(labels, voxels, candidates, probability)
