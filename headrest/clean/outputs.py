@@ -137,9 +137,11 @@ def triptych(
     before, after = (
         _grey(one).resize(size, lanczos).convert("RGB") for one in (hu, np.where(removed, AIR, hu))
     )
-    marked = before
-    for mask, color in ((_outline(patient), PATIENT_COLOR), (removed, SUPPORT_COLOR)):
-        share = Image.fromarray((200 * mask).astype(np.uint8)).resize(size, mean)
+    inside, filled = (
+        Image.fromarray(np.uint8(200) * m).resize(size, mean) for m in (patient, removed)
+    )
+    line, marked = Image.fromarray(np.uint8(200) * _outline(np.asarray(inside) > 100)), before
+    for share, color in ((line, PATIENT_COLOR), (filled, SUPPORT_COLOR)):
         marked = Image.composite(Image.new("RGB", size, color), marked, share)
     picture = Image.new("RGB", (3 * width + 2 * GAP, height))
     for i, one in enumerate((before, marked, after)):
