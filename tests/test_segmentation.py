@@ -105,8 +105,9 @@ def test_the_mask_reader_takes_the_support_empty_or_full_and_never_the_patient(t
     ds = dcmread(path)
     for one in ds.SegmentSequence:
         one.SegmentedPropertyTypeCodeSequence[0].CodeValue = "85756007"  # tissue
+        one.SegmentedPropertyTypeCodeSequence[0].CodeMeaning = one.SegmentLabel = "Tissue"
     ds.save_as(path)
-    refused("labels 1, 2: keep", read_mask, path, series)
+    refused("labels 1, 2 of .*1 Tissue, 2 Tissue: keep", read_mask, path, series)
     write_segmentation(series, np.where(labels == 1, 0, labels), path, kind=kind)
     refused("label 2 alone, which is the patient", read_mask, path, series)
     for fill in (False, True):
