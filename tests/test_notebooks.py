@@ -42,7 +42,7 @@ SMALL = {
 REAL_SCANS = {"02": ["02_ge_head.jpg"], "07": ["ge_head.jpg", "philips_phantom.jpg"]}
 """Pictures of real scans, which notebooks show as stored where HEADREST_SCANS is not set."""
 
-PARAMETER_LINES, IMPORT_LINES, CELL_LINES = 10, 12, 6
+PARAMETER_LINES, IMPORT_LINES, CELL_LINES = 10, 6, 6
 """Most lines of the cell of parameters, of cells that import only, and of every other."""
 
 PICTURE = r'IMAGES / "(\S+?)"'

@@ -49,8 +49,8 @@ def split_patients(
     ----------
     patients : str array (n,), the patient of each slice.
     held_out : share of the patients, at least one and not all, or list of their names. Of a share,
-        synthetic patients are trained on where there are two others, and those without support
-        where there are two with it: they say nothing about the network.
+        synthetic patients are trained on where there are two others; where two have support, one
+        of them is held out, as the others say nothing about the network.
     seed : int
     support : bool array (n,), optional, whether a slice has support.
 
@@ -76,12 +76,12 @@ def split_patients(
     else:
         others = [name for name in names if not name.startswith(SYNTHETIC)]
         names = others if len(others) > 1 else names
-        n = max(round(held_out * len(names)), 1)
-        known = set() if support is None else set(map(str, patients[support]))
-        with_support = [name for name in names if name in known]
-        names = with_support if len(with_support) > 1 else names
-        n = min(n, len(names) - 1)
-        chosen = np.random.default_rng(seed).permutation(names)[:n].tolist()
+        n = min(max(round(held_out * len(names)), 1), len(names) - 1)
+        chosen = np.random.default_rng(seed).permutation(names).tolist()
+        known = [name for name in chosen if support is not None and name in patients[support]]
+        if len(known) > 1 and not set(known) & set(chosen[:n]):
+            chosen = known[:1] + chosen
+        chosen = chosen[:n]
     out = np.isin(patients, chosen)
     if out.all() or not out.any() or not set(chosen) <= set(names):
         shown = ", ".join(chosen[:5])
