@@ -85,11 +85,8 @@ def _add_clean(commands):
     add("--structures", action="store_true", help="the same as an RT Structure Set")
     add("--nifti", action="store_true", help="cleaned image and labels as NIfTI")
     add("--nifti-resample", action="store_true", help="the same; uneven or tilted slices resampled")
-    add(
-        "--probability",
-        action="store_true",
-        help="probability by the network, before refinement and boundary",
-    )
+    text = "probability by the network, before refinement and boundary"
+    add("--probability", action="store_true", help=text)
     add = parser.add_argument_group("how slices are written").add_argument
     add("--compress", action="store_true", help="compress losslessly, as the source")
     add("--drop-private", action="store_true", help="delete private elements")
@@ -179,10 +176,7 @@ def _add_network(commands):
         "epochs": {"type": _number(int, 1), "metavar": "N"},
         "slices_per_epoch": {"type": _number(int, 1), "metavar": "N", "help": "default: all"},
         "half_resolution_epochs": {"type": _number(int, 0), "metavar": "N", "help": "first epochs"},
-        "labels": {
-            "metavar": "NAME",
-            "help": "kmeans, or other labels in DATA (truth, or the only ones)",
-        },
+        "labels": {"metavar": "NAME", "help": "of those in DATA (truth, or the only ones)"},
         "loss": {
             "choices": ("dice", "dense", "cross-entropy"),
             "help": "dice; dense with --start-from",
@@ -226,10 +220,8 @@ def _train(data, run_folder, resume, **settings):
     last = train(training_set, run_folder, resume, **settings)[-1]
     without = last["all_background"] == 1  # the Dice of nothing found is 1
     dice = "no held-out support" if without else f"held-out Dice {last['dice']:.3f}"
-    print(
-        f"epoch {last['epoch']}: {dice}, pixel accuracy {last['accuracy']:.4f} "
-        f"(empty mask: {last['all_background']:.4f})"
-    )
+    accuracy = f"pixel accuracy {last['accuracy']:.4f} (empty mask: {last['all_background']:.4f})"
+    print(f"epoch {last['epoch']}: {dice}, {accuracy}")
 
 
 def _export(run_folder, out):
