@@ -60,9 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"headrest {__version__}")
-    commands = parser.add_subparsers(
-        required=True, metavar="COMMAND", title="commands", description=COMMANDS
-    )
+    titles: dict = {"metavar": "COMMAND", "title": "commands", "description": COMMANDS}
+    commands = parser.add_subparsers(required=True, **titles)
     for add_commands in (_add_clean, _add_data, _add_network, _add_score):
         add_commands(commands)
     return parser

@@ -226,7 +226,7 @@ def bounded(monkeypatch, bound_ml):
     def find(series, *_):
         return replace(find_support(series, "kmeans"), bound_ml=bound_ml)
 
-    monkeypatch.setattr(cleaning, "find_support", find)
+    monkeypatch.setattr(cleaning.segment, "find_support", find)
 
 
 @pytest.mark.parametrize(("bound_ml", "place"), [(0.3, ""), (0.31, "review"), (None, "review")])
@@ -251,7 +251,8 @@ def test_another_bound_moves_the_result_without_computing(archive, tmp_path, mon
     bounded(monkeypatch, 0.5)
     out = tmp_path / "out"
     (first,) = clean_tree(archive / "a", out, accept_ml=0.3, segmentation=True)
-    monkeypatch.setattr(cleaning, "find_support", lambda *_, **__: pytest.fail("computed again"))
+    name = "find_support"
+    monkeypatch.setattr(cleaning.segment, name, lambda *_, **__: pytest.fail("computed again"))
     name = first.folder.removeprefix("review/")
     for accept_ml, place in ((0.5, ""), (0.49, "review/"), (None, "")):
         (report,) = clean_tree(archive / "a", out, accept_ml=accept_ml, segmentation=True)

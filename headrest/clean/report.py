@@ -1,5 +1,4 @@
-"""The report about one series, `cleaning.json` beside its slices, and the tables of a destination:
-manifest.json and manifest.csv of all series, failures.csv."""
+"""The report of a series, `cleaning.json`, and the tables of a destination: manifest, failures."""
 
 import csv
 import hashlib
@@ -77,12 +76,11 @@ class Report:
             return f"{source}: NOT CLEANED: {self.error}"
         line = f"{source} -> {self.folder}" if source else self.folder
         boundary = f" and {self.boundary_ml:.1f} ml of its boundary" if self.boundary_ml else ""
-        support = f"{self.support_ml:.1f} ml of support{boundary} removed"
-        line += f": {counted(self.slices, 'slice')}, {support}"
+        line += f": {counted(self.slices, 'slice')}, "
+        line += f"{self.support_ml:.1f} ml of support{boundary} removed"
         if self.bound_ml is not None:
             line += f", of the patient at most {self.bound_ml:.2f} ml (in 95 % of synthetic series)"
-        left = " and is left" if self.method == "kmeans" else ""
-        words = {"touching": f"support touches{left}"}
+        words = {"touching": "support touches" + " and is left" * (self.method == "kmeans")}
         flags = [(words.get(flag, flag), n) for flag, n in self.flags.items() if n]
         return line + "".join(f", {flag} in {len(n)}: {ranges(n)}" for flag, n in flags)
 
@@ -120,8 +118,7 @@ def _slice_bytes(folder):
 def existing_result(
     destination: str | Path, name: str, accept: Callable[[float | None], bool]
 ) -> Report | None:
-    """Read the report of the complete result of a series, in the destination or below `REVIEW`,
-    after moving it to the place where, by its bound, `accept` wants it."""
+    """Read the report of a complete result; move it to where, by its bound, `accept` wants it."""
     places = (Path(destination), Path(destination, REVIEW))
     for place in places:
         if report := complete_report(place / name):
@@ -164,9 +161,8 @@ def _read_report(path):
 
 
 class Failures:
-    """Table of failures: `series_hash`, file and reason of each series, until it is cleaned, and of
-    each file that belongs to none. An empty table leaves no file. Raises HeadrestError where a file
-    of that name is something else."""
+    """Table of failures: `series_hash`, file and reason of each series until it is cleaned, and of
+    each file of none. Empty, it leaves no file. HeadrestError where another file has its name."""
 
     def __init__(self, path: str | Path):
         self.path, self.rows = Path(path), {}
@@ -297,9 +293,8 @@ def series_hash(files: SeriesFiles) -> str:
 
 
 def file_and_reason(error: str) -> tuple[str, str]:
-    """Split the text of an error into the file that it begins with, or empty, and the reason. A
-    name may hold ": " itself: the longest beginning that exists is the file."""
+    """Split the text of an error into the file that it begins with, or empty, and the reason."""
     ends = [found.start() for found in re.finditer(": ", error)]
-    there = [end for end in ends if os.path.lexists(error[:end])]
+    there = [end for end in ends if os.path.lexists(error[:end])]  # a name may hold ": "
     end = max(there, default=ends[0] if ends else None)
     return ("", error) if end is None else (error[:end], error[end + 2 :])

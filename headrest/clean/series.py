@@ -21,15 +21,9 @@ from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask, mask_warnings, one_
 from headrest.dicom.pixels import check_default_rescale
 from headrest.dicom.write import fill_hu, mask_digest, refuse_array
 from headrest.hounsfield import AIR
+from headrest.segment import support as segment
 from headrest.segment.bound import other_anatomy
 from headrest.segment.morphology import volume_ml
-from headrest.segment.support import (
-    check_method,
-    describe,
-    find_support,
-    outside_patient,
-    support_from_mask,
-)
 from headrest.util import HeadrestError, __version__, plain, require
 from headrest.util.files import sha256
 
@@ -62,22 +56,19 @@ class CleanOptions:
         the cleaned image `cleaned.nii.gz`. Needs nibabel.
     nifti_resample : bool, the same on an even grid without shear, `*-resampled.nii.gz`, for uneven
         and tilted series, which NIfTI cannot hold or holds sheared.
-    probability : bool, write `probability.nii.gz`, the probability of support from 0 to 1 as float,
-        resampled with `nifti_resample`. It is the network's, before refinement and boundary: no
-        threshold gives the mask. For the method "network". Needs nibabel.
+    probability : bool, write `probability.nii.gz`, that of the network, before refinement and
+        boundary: float from 0 to 1, resampled with `nifti_resample`. Needs nibabel.
     pictures : bool, keep a picture of every slice, `preview/slices.zip`, for `headrest.clean.page`.
     accept_ml : float, optional, write series below `review/` whose bound on the patient removed is
         above these ml, or that have none. A mask that a person corrected is accepted.
     compress : bool, compress slices as their source is, without loss; see `headrest.dicom.codecs`.
     drop_private : bool, delete private elements, which may name the patient.
-    acquisition, by_instance_number, default_rescale, allow_missing
-        How `clean_tree` reads series; see `headrest.read_series`.
+    acquisition, by_instance_number, default_rescale, allow_missing : see `headrest.read_series`.
 
     Raises
     ------
     HeadrestError
-        For a mask together with `patient_only`, a mask of several labels, a method, weights or a
-        provider that cannot be used, a missing package, or a default rescale that is no pair.
+        For a mask with `patient_only` or of several labels, and for what cannot be used.
     """
 
     method: str = "network"
@@ -104,7 +95,7 @@ class CleanOptions:
         if self.weights is not None:  # workers may run in another folder
             object.__setattr__(self, "weights", str(Path(self.weights).absolute()))
         if self.mask is None:
-            check_method(self.method, self.weights, self.provider)
+            segment.check_method(self.method, self.weights, self.provider)
         else:
             object.__setattr__(self, "mask", self._checked_mask())
         if self.probability and (self.method != "network" or self.mask is not None):
@@ -129,7 +120,7 @@ class CleanOptions:
     def description(self) -> str:
         """How the support is found, as additional outputs record it."""
         if self.mask is None:
-            return describe(self.method, self.weights)
+            return segment.describe(self.method, self.weights)
         given, affine = getattr(self.mask, "dataobj", self.mask), getattr(self.mask, "affine", None)
         digest = sha256(given) if isinstance(given, str) else mask_digest(np.asarray(given), affine)
         return f"{MANUALLY_CORRECTED} mask={digest[:12]}"
@@ -217,7 +208,6 @@ def clean_with_options(
 ) -> Report:
     """Do the work of `clean_series`."""
     began = time.monotonic()
-    refuse_array(series)
     chosen, warnings = outputs.possible_outputs(series, options.outputs)
     warnings += _compromises(series, options.compress)
     name = options.folder_name(series.fingerprint)
@@ -272,16 +262,18 @@ def _result(series, options):
     """The support of a series and the voxels to fill."""
     caught: list = []
     if options.mask is None:
-        support = find_support(series, options.method, options.weights, options.provider)
+        support = segment.find_support(series, options.method, options.weights, options.provider)
     else:
         with catch_warnings(record=True) as caught:
             simplefilter("always")
-            support = support_from_mask(series, as_mask(options.mask, series))
+            support = segment.support_from_mask(series, as_mask(options.mask, series))
     if not options.probability:
         support = replace(support, probability=None)
     filled = support.removed
     if options.patient_only:
-        filled = filled | (outside_patient(support.patient, series.spacing_mm) & ~series.padding)
+        filled = filled | (
+            segment.outside_patient(support.patient, series.spacing_mm) & ~series.padding
+        )
     notes = tuple(str(warning.message) for warning in caught)
     return outputs.Result(series, support, filled, options.description, notes)
 

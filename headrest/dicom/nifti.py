@@ -55,16 +55,14 @@ def read_nifti(source: Any) -> Series:
         if not Path(source).is_file():
             raise HeadrestError("there is no such file")
         files = SeriesFiles("", "", "", (Path(source),))
-        image = nibabel.load(source, mmap=False)
-        return _series(image, files=files.files, source=files)
+        return _series(nibabel.load(source, mmap=False), files=files.files, source=files)
 
 
 def _series(image, **source):
     from nibabel.orientations import apply_orientation
 
     raw, *rescale = _raw(image)
-    raw = raw.reshape(image.shape[:3])
-    axes = _to_axial(image)
+    raw, axes = raw.reshape(image.shape[:3]), _to_axial(image)
     stored = np.ascontiguousarray(apply_orientation(raw, axes).T)
     check_volume(stored, *rescale)
     grid = _, orientation, spacing_mm = _grid(image, axes, raw.shape)
@@ -78,8 +76,8 @@ def _raw(image):
     """Values of an image before scaling, slope and intercept."""
     dtype = np.dtype(image.get_data_dtype())
     if len(image.shape) < 3 or image.shape[3:] not in ((), (1,)) or 0 in image.shape:
-        how = "expected one volume; image.slicer[..., 0] is the first"
-        raise HeadrestError(f"an image of shape {image.shape}: {how}")
+        expected = f"{image.shape}: expected one volume; image.slicer[..., 0] is the first"
+        raise HeadrestError(f"an image of shape {expected}")
     if dtype.kind not in "iuf":
         values = f"colours ({''.join(dtype.names)})" if dtype.names else dtype
         raise HeadrestError(f"an image of {values}: expected HU as int or float")
@@ -98,7 +96,7 @@ def _to_axial(image):
 
     if image.affine is None or not np.isfinite(image.affine).all():
         raise HeadrestError("its affine is missing or not finite")
-    codes = ("sform_code", "qform_code") if hasattr(image.header, "get_sform") else ()
+    codes = [code for code in ("sform_code", "qform_code") if code in image.header]
     if codes and not any(image.header[code] for code in codes):
         raise HeadrestError("no orientation, sform and qform codes are 0: image.set_sform(affine)")
     given = io_orientation(image.affine)

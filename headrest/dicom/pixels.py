@@ -13,8 +13,7 @@ from headrest.dicom.header import ENHANCED_CLASSES, number, text, value_of
 from headrest.hounsfield import AIR, DENSE_HU, PADDING_BELOW
 from headrest.util import HeadrestError, plain
 
-MATRIX = ["Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel"]
-MATRIX += ["PixelRepresentation"]
+MATRIX = "Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel", "PixelRepresentation"
 MAX_PIXELS = 2048 * 2048  # of one slice; no scanner makes larger ones
 SLOPE_RANGE = (0.001, 100)  # outside it, 16 bits hold no CT scale
 
@@ -27,10 +26,9 @@ than that of padding. It is at most 0.21 in six real series, where padding was c
 0.48 or more once they are shifted by -1000."""
 
 MAX_AIR_SHARE, MIN_TISSUE_SHARE = 0.005, 0.1
-"""Of values shifted by 1000 or 1024, the share of voxels at -1150 to -850 HU (without the most
-common value, padding) is lower, that at 900 to 1250 higher. The latter is 0.065 at most in six
-synthetic patients and six real series, also without air or tissue; 0.2 or more once they are
-shifted, 0.02 to 0.04 where most of the image is air."""
+"""Of values shifted by 1000 or 1024, the share at -1150 to -850 HU (without the most common value,
+padding) is lower, that at 900 to 1250 higher: 0.065 at most in six synthetic and six real series,
+0.2 or more once they are shifted, but 0.02 to 0.04 where most of the image is air."""
 
 NOT_HU = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}  # of Rescale Type (PS3.3 C.11.1.1.2)
 

@@ -86,8 +86,7 @@ def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
 
 
 def draw_components(measured: dict[str, np.ndarray]) -> Figure:
-    """Plot components of `measure_components` by mean and standard deviation of HU, coloured by
-    truth, with the limits of `headrest.segment.components`."""
+    """Plot components of `measure_components` by mean and deviation of HU, with the limits."""
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 4.2))
     for name, color in TRUTH_COLORS.items():
         chosen = measured["truth"] == name
@@ -228,9 +227,8 @@ def draw_trade_off(summaries: Mapping) -> Figure:
             _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
         axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.set(
-            xlim=(-0.1, 130), ylim=(-0.05, None), title=f"{group} support: removed patient, ml"
-        )
+        axis.set_title(f"{group} support: removed patient, ml")
+        axis.set(xlim=(-0.1, 130), ylim=(-0.05, None))
         axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     axes[1].set_xlabel("residual support, %")
     named = dict(zip(*axes[0].get_legend_handles_labels()[::-1]))

@@ -39,8 +39,6 @@ after a run; 0.889 with a window of 0.5, which gained the same on its own scanne
 DEFAULTS = {"start_from": None, "average": 0.0}
 """Settings of runs of 0.6.0 and older, which do not store them."""
 
-NO_SUPPORT = "no held-out slice has support, so that the Dice says nothing: hold out other patients"
-
 NO_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
 """Words of TensorFlow, JAX, PyTorch and Python for too little memory."""
 
@@ -80,8 +78,8 @@ def train(
     with lock_folder(run):
         session = _Session(data, Path(run), Settings(**settings), resume)
         history, epochs, steps = session.history, session.settings.epochs, len(session.batches)
-        begun = steps * len(history)
-        with progress(None, "training", steps * epochs, unit="step", initial=begun) as bar:
+        total, begun = steps * epochs, steps * len(history)
+        with progress(None, "training", total, unit="step", initial=begun) as bar:
             while len(history) < epochs:
                 bar.set_description(f"epoch {len(history) + 1}/{epochs}")
                 session.run_epoch(bar)
@@ -92,7 +90,7 @@ def train(
                 if on_epoch:
                     on_epoch(history)
     if history[-1]["all_background"] == 1:
-        print(NO_SUPPORT, file=sys.stderr)
+        print("no held-out slice has support: the Dice says nothing", file=sys.stderr)
     return history
 
 
@@ -102,15 +100,13 @@ def held_out(data: TrainingSet, **settings: Any) -> np.ndarray:
 
 
 def _split(data, settings):
-    """Slices to train on, and held-out ones."""
     states = data.states.get("truth" if "truth" in data.labels else settings.labels)
-    support = None if states is None else states != "absent"
-    return split_patients(data.patient, settings.held_out, settings.seed, support)
+    shows = None if states is None else states != "absent"
+    return split_patients(data.patient, settings.held_out, settings.seed, shows)
 
 
 def start_network(settings: Settings) -> keras.Model:
-    """Build the network that a run begins with: with random weights, or those of `start_from`; a
-    HeadrestError if these are not of a network of headrest."""
+    """Build the network that a run begins with; HeadrestError for weights of another network."""
     source = settings.start_from
     if source is None:
         return build_unet(settings.preset, settings.seed)
@@ -127,8 +123,7 @@ def start_network(settings: Settings) -> keras.Model:
 
 
 def load_network(run: str | Path) -> keras.Model:
-    """Build the network of a run, with the weights of its last epoch; HeadrestError if there is no
-    intact checkpoint."""
+    """Build the network of a run with its last weights; HeadrestError if there are none intact."""
     checkpoint = load_checkpoint(Path(run) / "checkpoints")
     if checkpoint is None:
         raise HeadrestError(f"{run}: holds no checkpoint; train into it first")
@@ -265,8 +260,7 @@ def _check_data(hu, labels):
 
 
 def _complete(settings, model, last):
-    """Settings with the defaults of a run, which depend on whether it starts from trained weights;
-    of a run that goes on, those it began with."""
+    """Settings with the defaults of a new run or a further training; a resumed one has its own."""
     tuned = settings.start_from is not None
     defaults = {
         "loss": "dense" if tuned else "dice",
