@@ -37,7 +37,7 @@ SMALL = {
     | {"SLICES": 2, "MATRIX": 256},
     "07": {"SLICES": 5, "MATRIX": 256, "SCANS": ""},
     "08": {"PATIENTS": 3, "NEW": 1, "SLICES": 3, "MATRIX": 256, "SYNTHETIC": 2, "EPOCHS": 1},
-    "09": {"SLICES": 8, "MATRIX": 96},
+    "09": {"SEEDS": [3030], "SLICES": 8, "MATRIX": 96},
 }
 REAL_SCANS = {"02": ["02_ge_head.jpg"], "07": ["ge_head.jpg", "philips_phantom.jpg"]}
 """Pictures of real scans, which notebooks show as stored where HEADREST_SCANS is not set."""
@@ -64,9 +64,10 @@ def test_runs_with_small_parameters(path, tmp_path):
     images.mkdir()
     for name in REAL_SCANS.get(path.name[:2], ()):
         shutil.copy(ROOT / "images" / name, images)
-    values = {**SMALL[path.name[:2]], "IMAGES": images, "DATA": tmp_path / "data"}
+    values = {**SMALL[path.name[:2]], "IMAGES": images}
     notebook = nbformat.read(path, 4)
     (place,) = (i for i, cell in enumerate(notebook.cells) if is_parameters(cell))
+    values |= {"DATA": tmp_path / "data"} if path.name[:2] != "09" else {}  # which writes no data
     assert not [name for name in values if name not in notebook.cells[place].source]
     lines = [f"{name} = {value!r}" for name, value in values.items()]
     other = nbformat.v4.new_code_cell("\n".join(["from pathlib import *", *lines]))

@@ -94,11 +94,11 @@ def show_slices(
         of `sides`.
     sides : of the patient at the left and the right edge of the image, see `image_sides`.
     """
-    shape = images[0].shape
-    height = WIDTH_IN / len(images) * shape[0] / shape[1] + 0.7
+    masks = [None] * len(images) if masks is None else masks
+    labelled = any(mask is not None and mask.dtype != bool for mask in masks)  # with a legend
+    height = WIDTH_IN / len(images) * np.divide(*images[0].shape) + 0.7 + 0.3 * labelled
     figure, axes = plt.subplots(1, len(images), figsize=(WIDTH_IN, height), squeeze=False)
-    for i, (axis, image) in enumerate(zip(axes[0], images)):
-        mask = None if masks is None else masks[i]
+    for i, (axis, image, mask) in enumerate(zip(axes[0], images, masks)):
         axis.imshow(overlay(image, mask, center, width, color))
         axis.set_axis_off()
         axis.set_title(titles[i] if titles else "")
