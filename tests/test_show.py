@@ -1,6 +1,7 @@
 """Figures, the slice viewer, the components of many patients, and the video of stored epochs."""
 
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -109,7 +110,9 @@ def shell():
 
 
 def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeypatch):
-    figure = browse(*shell, index=19, window="air")
+    with monkeypatch.context() as imported:
+        imported.setitem(sys.modules, "ipykernel", sys)  # as by a test of notebooks
+        figure = browse(*shell, index=19, window="air")
     (axis,) = figure.axes
     assert axis.get_title(loc="left") == "slice 20 of 40, air window"
     assert len(axis.collections) == 2  # outlines of support and patient

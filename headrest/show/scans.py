@@ -1,6 +1,5 @@
 """Figures of slices: a viewer, cleaned slices, a surface, the pipeline, the masks of methods."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ from headrest.hounsfield import AIR, WIDE
 from headrest.segment.morphology import bounding_box
 from headrest.segment.support import Support
 from headrest.show.figures import WIDTH_IN, image_sides, mark_sides_and_scale, montage, overlay, plt
-from headrest.util import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR, HeadrestError
+from headrest.util import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR, HeadrestError, in_notebook
 
 WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": (-850.0, 300.0)}
 """Center and width in HU. "air" shows foam, covers and linen: -1000 to -700 HU."""
@@ -68,7 +67,7 @@ def browse(
 
 
 def _has_widgets():
-    return "ipykernel" in sys.modules and find_spec("ipywidgets") is not None
+    return in_notebook() and find_spec("ipywidgets") is not None
 
 
 def draw_slice(

@@ -70,6 +70,12 @@ def require(package: str, advice: str = "") -> None:
         raise HeadrestError(f"{package} is not installed: pip install {package}{advice}")
 
 
+def in_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this code."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and hasattr(shell.get_ipython(), "kernel")
+
+
 def progress(
     items: Iterable | None,
     description: str,
@@ -84,7 +90,7 @@ def progress(
     where TQDM_DISABLE is set in the environment, as in worker processes.
     """
     off = bool(os.environ.get("TQDM_DISABLE"))
-    disable = off if off or "ipykernel" in sys.modules else None  # None: where it is no terminal
+    disable = off if off or in_notebook() else None  # None: where it is no terminal
     style: dict = {"delay": 2, "leave": False} if brief else {}
     bar = tqdm(items, description, total, initial=initial, unit=unit, disable=disable, **style)
     if bar.disable and not (off or brief):
