@@ -68,7 +68,7 @@ class CleanOptions:
     Raises
     ------
     HeadrestError
-        For a mask with `patient_only` or of several labels, and for what cannot be used.
+        For a mask with `patient_only` or of several labels, or options that cannot be used.
     """
 
     method: str = "network"
