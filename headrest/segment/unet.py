@@ -21,8 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "wide": {"widths": (24, 32, 64, 96, 96, 96, 96), "stride": 4},
     "small": {"widths": (8, 16, 16), "convolutions": (2, 2, 2), "stride": 2},
 }
-"""Arguments of `_unet`. "original" and "valid3" are the networks of 2018. "standard" has 1 / 35 of
-the operations of "original". "wide" is the pretrained network, "small" is for tests."""
+"""The networks of 2018, one with 1 / 35 of their operations, the pretrained one, one for tests."""
 
 
 def build_unet(preset: str = "standard", seed: int = 0, **changes: Any) -> keras.Model:
@@ -30,15 +29,14 @@ def build_unet(preset: str = "standard", seed: int = 0, **changes: Any) -> keras
 
     Parameters
     ----------
-    preset : "original", "valid3", "standard", "wide" or "small"
+    preset : key of `PRESETS`
     seed : int, of the initial weights.
     **changes
-        Replace those of the preset: `widths`, the features of each level, from the slice down to
-        the bottleneck; `convolutions` of each level, in the encoder and again in the decoder;
+        Replace those of the preset: `widths`, the features of each level, the bottleneck last;
+        `convolutions` of each level, in the encoder and again in the decoder;
         `padding`, "same", or "valid", which loses one pixel per convolution on each side;
         `stride` of the first convolution, by which its kernel is larger and the output head
-        upsamples: the levels have a grid of 1 / stride (space to depth);
-        `classes`, 3 for background, support and patient, or 2, where the patient is background.
+        upsamples; `classes`, 3 for background, support and patient, or 2, support and the rest.
 
     Returns
     -------
@@ -51,41 +49,36 @@ def build_unet(preset: str = "standard", seed: int = 0, **changes: Any) -> keras
     """
     if preset not in PRESETS:
         raise HeadrestError(f"no network {preset!r}: choose from {', '.join(PRESETS)}")
-    return _unet(**{**PRESETS[preset], **changes}, seed=seed, name=preset)
+    return _unet(preset, seed, **PRESETS[preset] | changes)
 
 
-def _unet(
-    widths, convolutions=CONVOLUTIONS, padding="same", stride=1, classes=3, seed=0, name=None
-):
-    if len(widths) != len(convolutions) or padding not in ("same", "valid"):
-        levels = f"{len(widths)} widths and {len(convolutions)} convolutions"
-        raise HeadrestError(f"{levels} for the levels of a network with padding {padding!r}")
-    seeds = count(1000 * seed)
+def _unet(name, seed, widths, convolutions=CONVOLUTIONS, padding="same", stride=1, classes=3):
+    seeds, lost_by_one = count(1000 * seed), 2 * (padding == "valid")
 
     def options(name):
         initial = keras.initializers.HeNormal(seed=next(seeds))
         return {"activation": "relu", "kernel_initializer": initial, "name": name}
 
-    def convolve(x, width, name, stride=1):
-        return layers.Conv2D(width, 3 * stride, stride, padding, **options(name))(x)
+    def convolve(x, level, block, stride=1):
+        for i in range(convolutions[level]):
+            step = 1 if i else stride
+            of_layer = options(f"{block}{level}_{i}")
+            x = layers.Conv2D(widths[level], 3 * step, step, padding, **of_layer)(x)
+        return x
 
-    x = inputs = layers.Input((None, None, 1), name="slice")
-    skips = []
-    for level, (width, n) in enumerate(zip(widths, convolutions)):
-        if level:
-            x = layers.MaxPooling2D(name=f"down{level}_pool")(x)
-        for i in range(n):
-            x = convolve(x, width, f"down{level}_{i}", stride if level == i == 0 else 1)
-        skips.append(x)
-    lost = 0  # pixels lost to VALID convolutions since the skip connection, on its grid
-    for level in reversed(range(len(widths) - 1)):
-        lost = 2 * (lost + 2 * convolutions[level + 1]) if padding == "valid" else 0
+    inputs = layers.Input((None, None, 1), name="slice")
+    skips = [convolve(inputs, 0, "down", stride)]
+    for level in range(1, len(widths)):
+        x = layers.MaxPooling2D(name=f"down{level}_pool")(skips[-1])
+        skips.append(convolve(x, level, "down"))
+    x, lost = skips.pop(), 0  # pixels lost since the skip connection, on its grid
+    for level in reversed(range(len(skips))):
+        lost = 2 * (lost + lost_by_one * convolutions[level + 1])
         x = PixelShuffle(widths[level], 2, 2, **options(f"up{level}_double"))(x)
         skip = layers.Cropping2D(lost // 2)(skips[level]) if lost else skips[level]
         x = layers.Concatenate(name=f"up{level}_concatenate")([skip, x])
-        for i in range(convolutions[level]):
-            x = convolve(x, widths[level], f"up{level}_{i}")
-        lost += 2 * convolutions[level] if padding == "valid" else 0
+        x = convolve(x, level, "up")
+        lost += lost_by_one * convolutions[level]
     initial = keras.initializers.GlorotUniform(seed=next(seeds))
     logits = PixelShuffle(classes, stride, stride, kernel_initializer=initial, name="logits")(x)
     return keras.Model(inputs, logits, name=name)
@@ -113,35 +106,29 @@ def layer_sizes(model: keras.Model, size: int) -> dict[str, int]:
         stride = getattr(layer, "strides", (1,))[0]
         if isinstance(layer, PixelShuffle):
             size *= stride
+        elif size % stride:
+            return {}
         else:
-            fits, size = size % stride == 0, size // stride
+            size //= stride
             size -= 2 * (isinstance(layer, layers.Conv2D) and layer.padding == "valid")
-            if not fits or size < 1:
-                return {}
         sizes[layer.name] = size
-    return sizes
+    return sizes if min(sizes.values()) > 0 else {}
 
 
 def output_size(model: keras.Model, size: int) -> int:
-    """Rows that a network returns for slices of `size` rows, such as 472 for 512 by "valid3".
-
-    Raises a HeadrestError if they cannot be pooled so often; it names the nearest sizes that can.
-    """
-    sizes = layer_sizes(model, size)
-    if sizes:
+    """Rows that a network returns for slices of `size` rows, such as 472 for 512 by "valid3"; a
+    HeadrestError, with the next larger size, if they cannot be pooled so often."""
+    if sizes := layer_sizes(model, size):
         return sizes["logits"]
-    works = [n for n in range(1, 2 * abs(size) + 2048) if layer_sizes(model, n)]
-    nearest = [n for n in works if n < size][-1:] + [n for n in works if n > size][:1]
+    larger = next(n for n in count(size) if layer_sizes(model, n))
     raise HeadrestError(
         f"the network {model.name!r} cannot downsample slices of {size} x {size} as often as it "
-        f"has to; the nearest sizes: {' and '.join(map(str, nearest))}"
+        f"has to; the next larger size that it can: {larger}"
     )
 
 
 def keras_probability(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Wrap a U-Net as `headrest.segment.pretrained.load_pretrained` returns a network: float32
-    (n, rows, columns), scaled -> probabilities of support and patient; it refuses sizes as
-    `output_size`."""
+    """Wrap a U-Net as a `headrest.segment.predict.Network`; it refuses sizes as `output_size`."""
 
     def probability(scaled: np.ndarray) -> np.ndarray:
         for size in scaled.shape[1:]:
@@ -158,15 +145,11 @@ def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def set_weights(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
-    """Set weights as `get_weights` reads them.
-
-    Raises a HeadrestError if they belong to another network or are not finite.
-    """
-    expected = {variable.path: tuple(variable.shape) for variable in model.weights}
-    given = {name: np.shape(value) for name, value in weights.items()}
-    if expected != given:
-        odd = sorted(set(expected.items()) ^ set(given.items()))[0][0]
-        raise HeadrestError(f"weights of another network than {model.name!r}: {odd} differs")
+    """Set weights as `get_weights` reads them; HeadrestError for those of another network, or that
+    are not finite."""
+    expected = {(variable.path, tuple(variable.shape)) for variable in model.weights}
+    if odd := expected ^ {(name, np.shape(value)) for name, value in weights.items()}:
+        raise HeadrestError(f"weights of another network than {model.name!r}: {min(odd)[0]}")
     check_finite(weights, "weights")
     for variable in model.weights:
         variable.assign(weights[variable.path])
