@@ -192,7 +192,7 @@ def test_a_run_is_exported_and_cleans_a_series(tmp_path, capsys):
     [
         (["--weights", "text.onnx"], "text.onnx: no ONNX file"),
         (["--weights", "missing.onnx"], "missing.onnx: cannot be read"),
-        (["--weights", "."], "a folder; of a run, `headrest export` makes"),
+        (["--weights", "."], "expected an .onnx file, as `headrest export` makes it"),
         (["--weights", "text.onnx", "--method", "kmeans"], "'kmeans' has no weights"),
         (["--provider", "coreml"], "no execution provider 'coreml'.*cpu"),
     ],
@@ -227,20 +227,20 @@ def test_uses_the_cpu_where_cuda_cannot_start(exported, monkeypatch, raises):
     monkeypatch.setattr(ort, "InferenceSession", without_gpu)
     assert np.array_equal(load_pretrained(exported)(noise()), expected)
     assert tried == [installed, installed[1:]]
-    refused("'cuda' cannot be started", load_pretrained, exported, "cuda")
+    refused("'cuda'", load_pretrained, exported, "cuda")
     exported.write_bytes(b"damaged")
     refused("no ONNX file", load_pretrained, exported, "cuda")
 
 
 def test_an_empty_name_is_not_the_default():
     """As an unset variable of a script gives it."""
-    refused("a folder", load_pretrained, "")
+    refused("cannot be read", load_pretrained, "")
     refused("no execution provider ''", load_pretrained, provider="")
     for options in ({"weights": ""}, {"provider": ""}):
         refused("no weights and no provider", check_method, "kmeans", **options)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"sha256": "0"}'])
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", "0"])
 def test_refuses_a_damaged_card(tmp_path, content):
     if content is not None:
         (tmp_path / "headrest.json").write_text(content)

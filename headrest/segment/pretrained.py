@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -16,8 +19,6 @@ from headrest.util import HeadrestError
 from headrest.util.files import sha256
 
 WEIGHTS = Path(__file__).with_name("weights")
-
-CARD_KEYS = {"architecture", "parameters", "sha256"}
 
 INPUT, OUTPUT, SCALING = "slices", "probability", "input_hu"
 """Names in an ONNX file of headrest: input, output, and the metadata "lowest highest" HU that the
@@ -32,13 +33,12 @@ PROVIDERS: dict[str, tuple[str, dict]] = {
 """Execution providers of ONNX Runtime, and options: the mantissa of TF32 has 10 bits only."""
 
 MAX_AT_ONCE = 4
-"""Slices that are predicted at once on a CPU, each in a thread of its own: a slice of 512 x 512
-takes about 60 MB. They share the cores, so that one slice alone takes a quarter of many cores."""
-
-LOADING = Lock()
+"""Slices that are predicted at once on a CPU: a slice of 512 x 512 takes about 60 MB."""
 
 MAX_BYTES = 2**31
 """Protocol Buffers, the format of ONNX, hold no larger file."""
+
+LOADING = Lock()
 
 
 def model_card(folder: Path = WEIGHTS) -> dict[str, Any]:
@@ -46,11 +46,9 @@ def model_card(folder: Path = WEIGHTS) -> dict[str, Any]:
     path = folder / "headrest.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        card = None
-    if not isinstance(card, dict) or not set(card) >= CARD_KEYS:
-        raise HeadrestError(f"{path}: missing or damaged; reinstall headrest")
-    return card
+        return {"sha256": card["sha256"], **card}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise HeadrestError(f"{path}: missing or damaged; reinstall headrest") from error
 
 
 def load_pretrained(
@@ -61,13 +59,11 @@ def load_pretrained(
     Parameters
     ----------
     path : path of an .onnx file, optional; the pretrained network if None.
-    provider : key of `PROVIDERS`, optional; "cuda" if None and ONNX Runtime has it, or "cpu".
+    provider : key of `PROVIDERS`, optional; "cuda" if None and it can be started, or "cpu".
 
     Returns
     -------
-    callable, float32 (n, rows, columns), scaled as by `headrest.hounsfield.scale` -> float32 (n,
-    2, rows, columns), the probabilities of support and patient; (n, 1, rows, columns), that of
-    support alone, for a network of two classes.
+    callable, see `headrest.segment.predict.Network`; of support alone for a network of two classes.
 
     Raises
     ------
@@ -95,73 +91,66 @@ def weights_hash(path: str | Path | None = None) -> str:
 
 
 def _digest(path):
-    if path.is_dir():
-        raise HeadrestError(f"{path}: a folder; of a run, `headrest export` makes an .onnx file")
     try:
         if path.stat().st_size < MAX_BYTES:
             return sha256(path)
     except OSError as error:
-        raise HeadrestError(f"{path}: cannot be read ({error.strerror})") from error
+        wanted = "expected an .onnx file, as `headrest export` makes it of a run"
+        raise HeadrestError(f"{path}: cannot be read ({error.strerror}); {wanted}") from error
     raise HeadrestError(f"{path}: too large for an ONNX file")
 
 
+@dataclass(frozen=True)
 class _Network:
     """A session of ONNX Runtime as a function of scaled slices."""
 
-    def __init__(self, path: Path, session: Any, at_once: int) -> None:
-        self._path, self._session, self.at_once = path, session, at_once
+    path: Path
+    session: Any
+    at_once: int
 
     def __call__(self, scaled: np.ndarray) -> np.ndarray:
         slices = np.ascontiguousarray(scaled, np.float32)
         try:
-            return self._session.run([OUTPUT], {INPUT: slices})[0]
+            return self.session.run([OUTPUT], {INPUT: slices})[0]
         except Exception as error:  # ONNX Runtime has no class of its own for them
-            raise HeadrestError(f"{self._path}: fails on slices of {scaled.shape}") from error
+            raise HeadrestError(f"{self.path}: fails on slices of {scaled.shape}") from error
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _load(path: Path, digest: str, provider: str | None) -> _Network:
     """Start the network of a file, again when its digest has changed."""
     import onnxruntime as ort  # loaded only where the network is used
 
-    available = ort.get_available_providers()
-    default = "cuda" if PROVIDERS["cuda"][0] in available else "cpu"
-    wanted = default if provider is None else provider
-    if wanted not in PROVIDERS or PROVIDERS[wanted][0] not in available:
-        names = ", ".join(key for key, (name, _) in PROVIDERS.items() if name in available)
-        raise HeadrestError(f"no execution provider {wanted!r} is installed; there is: {names}")
+    if provider is None:
+        with suppress(HeadrestError):
+            return _load(path, digest, "cuda")
+        return _load(path, digest, "cpu")
+    installed = {k: v for k, v in PROVIDERS.items() if v[0] in ort.get_available_providers()}
+    if provider not in installed:
+        names = ", ".join(installed)
+        raise HeadrestError(f"no execution provider {provider!r} is installed; there is: {names}")
     options = ort.SessionOptions()
-    at_once = min(_threads(), MAX_AT_ONCE) if wanted == "cpu" else 1
+    at_once = min(_threads(), MAX_AT_ONCE) if provider == "cpu" else 1
     options.intra_op_num_threads = _threads() // at_once
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_mem_pattern = wanted != "directml"  # which does not support it
-    chosen = [PROVIDERS[name] for name in dict.fromkeys((wanted, "cpu"))]
+    chosen = [PROVIDERS[name] for name in dict.fromkeys((provider, "cpu"))]
     try:
         session = ort.InferenceSession(path.read_bytes(), options, chosen)
     except Exception as error:  # ONNX Runtime has no class of its own for them
-        if wanted == "cpu":
-            raise HeadrestError(f"{path}: no ONNX file that can be run") from error
-        session = None
-    if session is None or session.get_providers()[0] != PROVIDERS[wanted][0]:
-        on_cpu = _load(path, digest, "cpu")  # refuses a file that no provider can run
-        if provider is None:
-            return on_cpu
+        raise HeadrestError(f"{path}: no ONNX file that {provider!r} can run") from error
+    if session.get_providers()[0] != chosen[0][0]:  # ONNX Runtime took the CPU
         raise HeadrestError(f"the execution provider {provider!r} cannot be started")
-    found = [[v.name for v in values] for values in (session.get_inputs(), session.get_outputs())]
-    scaling = session.get_modelmeta().custom_metadata_map.get(SCALING)
-    expected = f"{INPUT_LOW_HU:g} {INPUT_HIGH_HU:g}"
-    if found != [[INPUT], [OUTPUT]] or scaling != expected:
-        raise HeadrestError(
-            f"{path}: not a network of `headrest export`: it needs the input {INPUT!r}, the output "
-            f"{OUTPUT!r} and the metadata {SCALING!r} {expected!r}, not {found} and {scaling!r}"
-        )
+    found = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
+    found.append(session.get_modelmeta().custom_metadata_map.get(SCALING))
+    expected = [INPUT, OUTPUT, f"{INPUT_LOW_HU:g} {INPUT_HIGH_HU:g}"]
+    if found != expected:
+        raise HeadrestError(f"{path}: no network of `headrest export`: {found}, not {expected}")
     return _Network(path, session, at_once)
 
 
 def _threads() -> int:
     """Threads as OMP_NUM_THREADS says, as in a worker, or the cores of this process."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if first.isdecimal() and int(first):
-        return int(first)
+    if first := re.match(r"\s*0*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", "")):
+        return int(first[1])
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
