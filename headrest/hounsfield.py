@@ -1,5 +1,7 @@
 """Hounsfield units (HU): rescale, pixels outside the field of view, windows, input of networks."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -153,8 +155,8 @@ def fit_to_matrix(images: np.ndarray, matrix: int, fill: float) -> np.ndarray:
     return out
 
 
-def crop(masks: np.ndarray, size: int) -> np.ndarray:
-    """Crop the last two axes around their centre to (size, size): a view.
+def crop(masks: np.ndarray, size: int | Sequence[int]) -> np.ndarray:
+    """Crop the last two axes around their centre to (size, size), or to a shape: a view.
 
     Examples
     --------
@@ -162,7 +164,7 @@ def crop(masks: np.ndarray, size: int) -> np.ndarray:
     array([[ 5,  6],
            [ 9, 10]])
     """
-    return masks[_centre(masks, (size, size))]
+    return masks[_centre(masks, np.broadcast_to(size, 2))]
 
 
 def _centre(images, size):

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from headrest.dicom.series import Series
 from headrest.evaluate.metrics import slice_probability
-from headrest.hounsfield import DENSE_HU, FLOOR, fit_to_matrix
+from headrest.hounsfield import DENSE_HU, FLOOR, crop, fit_to_matrix
 from headrest.segment.components import find_components
 from headrest.segment.morphology import EIGHT, fill_holes, largest_component
 from headrest.segment.predict import series_probability
@@ -185,9 +185,7 @@ def by_network(model: Any) -> Method:
         shape = series.hu.shape[1:]
         size = next(n for n in count(max(shape)) if layer_sizes(model, n))
         seen = slice_probability(model, fit_to_matrix(series.hu, size, FLOOR))
-        lead = [(size - n) // 2 for n in shape]
-        rows, columns = (slice(start, start + n) for start, n in zip(lead, shape))
-        return fit_to_matrix(seen, size, 0)[:, rows, columns] >= 0.5
+        return crop(fit_to_matrix(seen, size, 0), shape) >= 0.5
 
     return find
 

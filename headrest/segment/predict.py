@@ -6,24 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import ndimage
 
-from headrest.hounsfield import DENSE_HU, FLOOR, VISIBLE_HU, scale
+from headrest.hounsfield import DENSE_HU, FLOOR, VISIBLE_HU, crop, fit_to_matrix, scale
 from headrest.util import HeadrestError, progress
 
 Network = Callable[[np.ndarray], np.ndarray]
 """Scaled slices, float32 (n, rows, columns) -> probabilities of support and patient, float32 (n, 2,
 rows, columns), or of support alone, (n, 1, rows, columns)."""
 
-NETWORK_SIZE = 512
-"""Rows and columns that slices are resampled to, unless that takes pixels beyond `PIXEL_MM`."""
-
 PIXEL_MM = (0.35, 1.0)
 """Pixels of the synthetic patients that networks are trained on."""
 
-SIZE_STEP = 256
-"""The pretrained network takes multiples of this: a first stride of 4 and six poolings."""
-
-MAX_SIZE = 1024
-"""Larger slices are resampled to coarser pixels than `PIXEL_MM`, to bound the memory."""
+SIZES = range(256, 1025, 256)
+"""Rows and columns that slices are resampled to: multiples of 256 for a first stride of 4 and six
+poolings. Larger slices than the last, which bounds the memory, get coarser pixels."""
 
 MIN_PROBABILITY = 1.3e-4
 """Lower ones are stored as 0. Below half of it float16 is subnormal, and NumPy 30 times slower."""
@@ -44,16 +39,14 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
     hu : float array (slices, rows, columns), in HU, of any matrix.
     spacing_mm : (z, y, x) in mm.
     network : callable
-        Of `headrest.segment.pretrained.load_pretrained` or
-        `headrest.segment.unet.keras_probability`. It gets one slice, (1, rows, columns), in another
-        thread than the caller's; its attribute `at_once` says how many slices it can take at the
-        same time, 1 if it has none.
+        Gets one slice, (1, rows, columns), in another thread than the caller's. Its attribute
+        `at_once` says how many slices it can take at the same time, 1 if it has none.
 
     Returns
     -------
     float16 array (slices, rows, columns), 0 to 1. Above `DENSE_HU`, where no background is, support
-    and patient are scaled to a sum of 1: a network takes edges for background. What a network of
-    support alone takes for support is none up to `VISIBLE_HU`.
+    and patient are scaled to a sum of 1: a network takes edges for background. A network of support
+    alone finds none up to `VISIBLE_HU`.
 
     Raises
     ------
@@ -84,35 +77,28 @@ def series_probability(hu: np.ndarray, spacing_mm: Sequence[float], network: Net
 
 
 def network_size(shape: Sequence[int], spacing_mm: Sequence[float]) -> int:
-    """Rows and columns to which slices are resampled.
+    """Choose the rows and columns to which slices are resampled, of `SIZES`: as near to 512 as
+    pixels within `PIXEL_MM` allow.
 
-    As near to `NETWORK_SIZE` as pixels within `PIXEL_MM` allow, a multiple of `SIZE_STEP`.
-
-    Examples
-    --------
     >>> network_size((512, 512), (0.5, 0.5)), network_size((512, 512), (1.37, 1.37))
     (512, 768)
     """
     field_mm = max(n * mm for n, mm in zip(shape, spacing_mm))
-    low, high = (field_mm / mm / SIZE_STEP for mm in PIXEL_MM[::-1])
-    steps = min(max(NETWORK_SIZE / SIZE_STEP, np.ceil(low)), max(np.floor(high), 1))
-    return min(int(steps) * SIZE_STEP, MAX_SIZE)
+    finest, coarsest = PIXEL_MM
+    low, high = np.ceil(field_mm / coarsest / 256) * 256, field_mm / finest // 256 * 256
+    return int(np.clip(min(max(512, low), high), SIZES[0], SIZES[-1]))
 
 
 def _slice_probability(hu, spacing_mm, network):
     """Probability of support in a slice, float32 (rows, columns)."""
     mm, size = min(spacing_mm), network_size(hu.shape, spacing_mm)
     isotropic = [round(n * own / mm) for n, own in zip(hu.shape, spacing_mm)]
-    square = np.full((max(isotropic),) * 2, FLOOR, hu.dtype)
-    lead = [(len(square) - n) // 2 for n in isotropic]
-    middle = tuple(slice(a, a + n) for a, n in zip(lead, isotropic))
-    square[middle] = _resample(hu, isotropic)
+    square = fit_to_matrix(_resample(hu, isotropic), max(isotropic), FLOOR)
     x = scale(_resample(square, (size, size)))[np.newaxis]
     predicted = np.asarray(network(x), np.float32)
-    expected = [(1, n, size, size) for n in (1, 2)]
-    if predicted.shape not in expected:
+    if predicted.shape not in [(1, n, size, size) for n in (1, 2)]:
         raise HeadrestError(
-            f"the network returns {predicted.shape} for {x.shape}, not {expected[1]}: "
+            f"the network returns {predicted.shape}, not {(1, 2, size, size)}: "
             "wrap a Keras model with SAME padding by headrest.segment.unet.keras_probability"
         )
     if not np.isfinite(predicted).all():
@@ -121,7 +107,7 @@ def _slice_probability(hu, spacing_mm, network):
         visible = x[:, None] > scale(VISIBLE_HU)
         predicted = np.concatenate([predicted * visible, 1 - predicted], axis=1)
     support, patient = (
-        _resample(_resample(p, square.shape)[middle], hu.shape) for p in predicted[0]
+        _resample(crop(_resample(p, square.shape), isotropic), hu.shape) for p in predicted[0]
     )
     total = np.maximum(support + patient, MIN_PROBABILITY)
     support = np.where(hu > DENSE_HU, support / total, support)
