@@ -9,11 +9,16 @@ import os
 import signal
 import struct
 import sys
+import time
 import zlib
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from conftest import head_hu, make_slice, write_slice
+from conftest import head_hu, make_slice, process_mb, write_slice
 from makers import DEFLATED, IMPLICIT, J2K, JLS, JPEG, RLE, encoded, frame_of, item, parts
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
@@ -41,24 +46,24 @@ def header_of(path, syntax):
     return parts(write_slice(path, make_slice(TransferSyntaxUID=syntax)))[0]
 
 
-def raw(**sizes):
+def raw(syntax=None, **sizes):
     """As many pixels, it says."""
-    return lambda path: write_slice(path, make_slice(**sizes))
+
+    def make(path):
+        ds = encoded(make_slice(), syntax)
+        for keyword, size in sizes.items():
+            setattr(ds, keyword, size)
+        return write_slice(path, ds)
+
+    return make
 
 
 def sparse(path):
     """Pixel data of 3 GB, which take no room on the disk."""
-    data = write_slice(path, make_slice(Rows=40000, Columns=40000)).read_bytes()
+    data = raw(Rows=40000, Columns=40000)(path).read_bytes()
     size = 40000 * 40000 * 2
     path.write_bytes(data[: -64 * 64 * 2 - 4] + size.to_bytes(4, "little"))
     os.truncate(path, path.stat().st_size + size)
-
-
-def rle(path):
-    """60000 x 60000 pixels, it says."""
-    ds = encoded(make_slice(), RLE)
-    ds.Rows = ds.Columns = 60000
-    write_slice(path, ds)
 
 
 def stream(syntax, change, hu=None):
@@ -105,7 +110,7 @@ BOMBS = {
     "31-raw": raw(Rows=65535, Columns=65535, NumberOfFrames=2**31 - 1),
     "31-wide": raw(Rows=65535, Columns=65535),
     "31-sparse": sparse,
-    "32-rle": rle,
+    "32-rle": raw(RLE, Rows=60000, Columns=60000),
     "32-rle-runs": stream(RLE, lambda _: runs(5 << 19)),  # 640 MB
     "32-rle-of-nothing": stream(RLE, lambda _: runs(0) + b"\x80" * (31 << 20)),
     "33-jpeg-markers": stream(JPEG, lambda _: b"\xff\xd8" + b"\xff\xff\xe0\x00\x02" * (6 << 20)),
@@ -134,24 +139,10 @@ READERS = {"ours": read_series, "usual": usual}
 
 
 def measured(read, path):
-    """Read in a child; return how it ended, the text, its CPU seconds and its peak in MB."""
-    there, here = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(there)
-        os.write(here, json.dumps(_limited(read, path)).encode())
-        os._exit(0)
-    os.close(here)
-    with open(there, "rb") as end:
-        said = end.read()
-    _, status, used = os.wait4(child, 0)
-    ended, text = json.loads(said) if said else (f"died of {os.waitstatus_to_exitcode(status)}", "")
-    return {
-        "ended": ended,
-        "text": text,
-        "seconds": round(used.ru_utime + used.ru_stime, 2),
-        "mb": round(used.ru_maxrss / 1024),
-    }
+    """Read in a process of its own: how it ended, the text, its CPU seconds and its peak in MB."""
+    with ProcessPoolExecutor(1, get_context("fork")) as pool, suppress(BrokenProcessPool):
+        return pool.submit(_limited, read, path).result()
+    return {"ended": "died", "text": "", "seconds": PATIENCE, "mb": 0}
 
 
 def _limited(read, path):
@@ -159,13 +150,15 @@ def _limited(read, path):
 
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     signal.setitimer(signal.ITIMER_PROF, PATIENCE)
+    before, ended, text = time.process_time(), "read", ""
     try:
         read(path)
     except HeadrestError as error:
-        return "refused", str(error)[:500]
+        ended, text = "refused", str(error)[:500]
     except Exception as error:
-        return type(error).__name__, ""
-    return "read", ""
+        ended = type(error).__name__
+    seconds = time.process_time() - before
+    return {"ended": ended, "text": text, "seconds": seconds, "mb": process_mb()}
 
 
 def main(folder, *names):
@@ -173,8 +166,7 @@ def main(folder, *names):
         path = Path(folder, name)
         BOMBS[name](path)
         for who, read in READERS.items() if name in LARGE else [("ours", read_series)]:
-            print(json.dumps({"bomb": name, "read": who, **measured(read, path)}))
-            sys.stdout.flush()
+            print(json.dumps({"bomb": name, "read": who, **measured(read, path)}), flush=True)
         path.unlink()
 
 

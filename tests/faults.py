@@ -5,6 +5,7 @@ Careless is a control: files are written straight into their place, and series a
 """
 
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -13,7 +14,6 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -39,62 +39,53 @@ def quick(series):
     return Support(mask, np.zeros_like(mask), ~mask, ("free",) * len(series))
 
 
+def slow(series):
+    time.sleep(3)
+    return quick(series)
+
+
 @contextmanager
 def carelessly(folder):
     Path(folder).mkdir(parents=True, exist_ok=True)
     yield Path(folder)
 
 
-def make_source(folder):
-    for name in ("a", "b"):
-        make_series(folder / name, SLICES, **other_series(name))
-
-
-def clean(source, out):
-    """Clean everything; return what went wrong."""
-    try:
-        reports = clean_tree(source, out, method="kmeans")
-    except HeadrestError as error:
-        return [str(error)]
-    return [report.error for report in reports if report.error]
-
-
-def failed(source, out):
-    return len(clean(source, out))
-
-
-def child(work):
-    """Fork, do the work there, and return its process number."""
-    number = os.fork()
-    if not number:
-        os.setsid()
-        code = 1
+def clean(source, out, reason="", limit=resource.RLIM_INFINITY, method=quick):
+    """Clean everything; return the errors. In a child: end with 2 for this reason alone, else 1."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    with patch.dict(METHODS, kmeans=method):
         try:
-            code = work() or 0
-        finally:
-            os._exit(code)
-    return number
+            errors = [report.error for report in clean_tree(source, out, method="kmeans")]
+        except HeadrestError as error:
+            errors = [str(error)]
+    errors = [error for error in errors if error]
+    if errors and multiprocessing.parent_process():
+        os._exit(2 if all(reason in one for one in errors) else 1)
+    return errors
+
+
+def started(*given, **options):
+    """A child that cleans."""
+    child = multiprocessing.get_context("fork").Process(target=clean, args=given, kwargs=options)
+    child.start()
+    return child
 
 
 def sound(out):
     """What each complete series is made of: dict of folder to names and slices."""
     found = {}
     for folder in out.glob("ct-*"):
-        slices = sorted(folder.glob("*.dcm"))
         names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-        found[folder.name] = names, [timeless(path) for path in slices]
+        found[folder.name] = names, [timeless(path) for path in sorted(folder.glob("*.dcm"))]
     return found
 
 
-def damaged(out, wanted):
-    """Series that bear their name and are not what they should be."""
-    count = 0
-    for folder in out.glob("ct-*"):
-        try:
-            count += sound(folder.parent)[folder.name] != wanted[folder.name]
-        except Exception:  # a slice that cannot be read at all
-            count += 1
-    return count
+def is_damaged(out, wanted):
+    """Whether a series bears its name and is not what it should be."""
+    try:
+        return not sound(out).items() <= wanted.items()
+    except Exception:  # a slice that cannot be read at all
+        return True
 
 
 def kills(folder, source, wanted):
@@ -102,27 +93,22 @@ def kills(folder, source, wanted):
     out, before, rng = folder / "killed", contents(source), random.Random(0)
     killed = corrupt = complete = 0
     began = time.monotonic()
-    os.waitpid(child(partial(failed, source, folder / "first")), 0)
+    started(source, folder / "first").join()
     seconds = time.monotonic() - began
     while killed < KILLS and not corrupt:
-        number = child(partial(failed, source, out))
+        child = started(source, out)
         time.sleep(rng.uniform(0, seconds))
-        os.kill(number, signal.SIGKILL)
-        killed += os.WIFSIGNALED(os.waitpid(number, 0)[1])
-        corrupt += damaged(out, wanted)
+        child.kill()
+        child.join()
+        killed += child.exitcode == -signal.SIGKILL
+        corrupt += is_damaged(out, wanted)
         if len(list(out.glob("ct-*"))) == len(wanted):
             complete += 1
             out = folder / f"killed-{complete}"
     errors = clean(source, out)
-    return {
-        "killed": killed,
-        "corrupt": corrupt,
-        "complete": complete,
-        "errors": errors,
-        "identical": sound(out) == wanted,
-        "left": [name for name in os.listdir(out) if not name.startswith(("ct-", "manifest."))],
-        "untouched": contents(source) == before,
-    }
+    left = [name for name in os.listdir(out) if not name.startswith(("ct-", "manifest."))]
+    same = {"identical": sound(out) == wanted, "untouched": contents(source) == before}
+    return {"killed": killed, "corrupt": corrupt, "errors": errors, "left": left, **same}
 
 
 def is_whole_table(path):
@@ -136,40 +122,24 @@ def disk(folder, source, wanted):
     """Let files grow to so many bytes and no further, as on a disk that is full."""
     whole = max(path.stat().st_size for path in (folder / "wanted").rglob("*.dcm"))
     outcomes = []
-    for offset in np.linspace(0, whole - 1, OFFSETS).astype(int):
+    for offset in np.linspace(0, whole - 1, OFFSETS).astype(int).tolist():
         out = folder / f"full-{offset}"
-
-        def work(out=out, limit=int(offset)):
-            out.mkdir()
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            errors = clean(source, out)
-            return 0 if errors and all("cannot be written" in one for one in errors) else 1
-
-        _, status = os.waitpid(child(work), 0)
+        out.mkdir()
+        child = started(source, out, "cannot be written", limit=offset)
+        child.join()
         left = [path for path in out.rglob("*") if path.is_file() and not is_whole_table(path)]
-        outcomes.append((int(offset), os.waitstatus_to_exitcode(status), len(left)))
+        outcomes.append((child.exitcode, len(left)))
     return {"outcomes": outcomes, "room": clean(source, folder / f"full-{whole - 1}")}
 
 
 def crowd(folder, source, wanted):
     """Let several runs work into one folder at a time."""
-
-    def slow(series):
-        time.sleep(3)
-        return quick(series)
-
-    def work():
-        with patch.dict(METHODS, kmeans=slow):
-            errors = clean(source, folder / "crowd")
-        return 0 if not errors else 2 if all("another process" in one for one in errors) else 1
-
-    ends = [os.waitpid(number, 0)[1] for number in [child(work) for _ in range(CROWD)]]
-    codes = [os.waitstatus_to_exitcode(end) for end in ends]
-    return {
-        "complete": codes.count(0),
-        "refused": codes.count(2),
-        "identical": sound(folder / "crowd") == wanted,
-    }
+    out = folder / "crowd"
+    children = [started(source, out, "another process", method=slow) for _ in range(CROWD)]
+    for child in children:
+        child.join()
+    codes = [child.exitcode for child in children]
+    return {"codes": sorted(codes), "identical": sound(out) == wanted}
 
 
 def endurance(folder, keep):
@@ -190,16 +160,16 @@ def main(what, folder, careless=""):
     if what == "endurance":
         print(json.dumps(endurance(folder, careless)))
         return
-    make_source(folder / "source")
-    with patch.dict(METHODS, kmeans=quick):
-        clean(folder / "source", folder / "wanted")
-        wanted = sound(folder / "wanted")
-        with ExitStack() as stack:
-            if careless:
-                stack.enter_context(patch("headrest.dicom.write.atomic_folder", carelessly))
-                stack.enter_context(patch("headrest.util.files._lock", lambda handle: None))
-            work = {"kills": kills, "disk": disk, "crowd": crowd}[what]
-            print(json.dumps(work(folder, folder / "source", wanted)))
+    source = folder / "source"
+    for name in ("a", "b"):
+        make_series(source / name, SLICES, **other_series(name))
+    clean(source, folder / "wanted")
+    with ExitStack() as stack:
+        if careless:
+            stack.enter_context(patch("headrest.dicom.write.atomic_folder", carelessly))
+            stack.enter_context(patch("headrest.util.files._lock", lambda handle: None))
+        work = {"kills": kills, "disk": disk, "crowd": crowd}[what]
+        print(json.dumps(work(folder, source, sound(folder / "wanted"))))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Damage small CT files in a million ways and read them: python tests/fuzz.py --mutations 1000000.
 
-Each mutation follows from its number alone. Reading runs in child processes, so that a
-crash is found, named by its number, and passed over. `--first NUMBER` goes on after a stopped run,
+Each mutation follows from its number alone. Reading runs in child processes, so that a crash is
+found, named by its number, and passed over. `--first NUMBER` goes on after a stopped run,
 `--replay NUMBER` reads one mutation again in plain sight.
 """
 
@@ -13,16 +13,12 @@ import resource
 import signal
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
-from conftest import CANARY
-from conftest import process_mb as peak_mb
+from conftest import CANARY, process_mb
 from makers import ENCODERS, NATIVE, TWELVE, in_syntax
 from pydicom.filebase import DicomBytesIO
-from tqdm import tqdm
 
 from headrest import HeadrestError, read_series, write_derived_series
 
@@ -39,10 +35,6 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 EXTREME = [0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF]
 
 
-tqdm.set_lock(threading.RLock())  # its own is shared with children, who may be ended with it
-tqdm.monitor_interval = 0  # nor any thread that may hold it while this process forks
-
-
 def seed_files():
     """One small good file in each transfer syntax, with what often goes wrong in it."""
     y, x = np.mgrid[:SIDE, :SIDE]
@@ -56,50 +48,53 @@ def seed_files():
     return files
 
 
+def _flipped(piece, rng):
+    return bytes(byte ^ 1 << rng.randrange(8) for byte in piece[:1]) + piece[1:]
+
+
+def _set(piece, rng):
+    return bytes(rng.choices(EXTREME, k=len(piece[:4]))) + piece[4:]
+
+
+DAMAGES = [_flipped] * 3 + [_set] * 2
+DAMAGES += [
+    lambda piece, rng: rng.randbytes(len(piece)),
+    lambda piece, rng: piece * rng.choice((0, 2, 3, 51)),
+    lambda piece, rng: b"",
+]
+"""Each returns other bytes for a piece of a file."""
+
+
 def mutate(files, number):
     """Damage one of the files in one to four places: bytes, the same for the same number."""
     rng = random.Random(number)
-    data = bytearray(files[number % len(files)])
+    data = files[number % len(files)]
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
-        at = rng.randrange(132, max(len(data), 134))
-        end = max(at, min(at + rng.choice((1, 2, 4, 8, 30, 200)), len(data)))  # it may be cut
-        _damage(rng.choice(DAMAGES), data, at, end, rng)
-    return bytes(data)
-
-
-DAMAGES = ["flip"] * 3 + ["set"] * 2 + ["noise", "cut", "remove", "repeat", "move", "frame"]
-
-
-def _damage(kind, data, at, end, rng):
-    piece = data[at:end]
-    if kind == "flip" and at < len(data):
-        data[at] ^= 1 << rng.randrange(8)
-    elif kind == "set":
-        for place in range(at, min(end, at + 4)):
-            data[place] = rng.choice(EXTREME)
-    elif kind == "noise":
-        data[at:end] = rng.randbytes(end - at)
-    elif kind == "cut":
-        del data[at if rng.random() < 0.3 else end :]
-    elif kind == "repeat":
-        data[at:at] = piece * rng.choice((1, 2, 50))
-    elif kind in ("remove", "move"):
-        del data[at:end]
-        if kind == "move":
+        start = rng.randrange(132, max(len(data), 134))
+        end = start + rng.choice((1, 2, 4, 8, 30, 200))
+        piece, kind = data[start:end], rng.random()
+        if kind < 0.1:
+            data = _with_cut_frame(data, rng)
+        elif kind < 0.2:
+            data = data[:start]
+        elif kind < 0.3:
             to = rng.randrange(132, max(len(data), 134))
-            data[to:to] = piece
-    elif kind == "frame":
-        _cut_frame(data, rng)
+            data = data[:start] + data[end:]
+            data = data[:to] + piece + data[to:]
+        else:
+            data = data[:start] + rng.choice(DAMAGES)(piece, rng) + data[end:]
+    return data
 
 
-def _cut_frame(data, rng):
+def _with_cut_frame(data, rng):
     """Shorten the last item of compressed pixels, and say so; with an end of image, at times."""
     start = data.rfind(b"\xfe\xff\x00\xe0") + 8
     size = int.from_bytes(data[start - 4 : start], "little")
-    if start > 8 and 4 < size <= len(data) - start:
-        left = data[start : start + rng.randrange(2, size)] + rng.choice((b"", b"\xff\xd9"))
-        left += b"\0" * (len(left) % 2)
-        data[start - 4 : start + size] = len(left).to_bytes(4, "little") + left
+    if start == 7 or not 4 < size <= len(data) - start:
+        return data
+    left = data[start : start + rng.randrange(2, size)] + rng.choice((b"", b"\xff\xd9"))
+    left += b"\0" * (len(left) % 2)
+    return data[: start - 4] + len(left).to_bytes(4, "little") + left + data[start + size :]
 
 
 def probe(path, number):
@@ -119,67 +114,53 @@ def probe(path, number):
     return None if sound and text.isprintable() and CANARY not in text else f"{series!r} {text!r}"
 
 
-def _print_fault(number, fault):
-    print(f"mutation {number}: {fault}", flush=True)  # a fork would print what is not flushed again
-
-
-def _work(numbers, files, folder, state):
-    """In a child: probe each number; `state` is the number at work and the count of faults."""
+def _work(numbers, files, folder):
+    """In a child: probe each number, whose file stays where the process dies; exit with a count."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    path = Path(folder, f"{os.getpid()}.dcm")
-    before = peak_mb()
+    before, faults = process_mb(), 0
     for number in numbers:
-        state[0] = number
+        path = folder / f"{number}.dcm"
         path.write_bytes(mutate(files, number))
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal ends the process
         fault = probe(path, number)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        if fault is None and peak_mb() - before > MEGABYTES:
-            fault = f"took {peak_mb() - before:.0f} MB"
-            before = peak_mb()
+        path.unlink()
+        if fault is None and process_mb() - before > MEGABYTES:
+            fault = f"took {process_mb() - before:.0f} MB"
+            before = process_mb()
         if fault:
-            state[1] += 1
-            _print_fault(number, fault)
-    path.unlink()
-
-
-class Child:
-    """A process that probes some numbers."""
-
-    def __init__(self, numbers, files, folder):
-        context = multiprocessing.get_context("fork")
-        self.numbers, self.state = numbers, context.Array("q", [numbers[0], 0], lock=False)
-        self.process = context.Process(target=_work, args=(numbers, files, folder, self.state))
-        self.process.start()
-
-    def outcome(self):
-        """Count of faults, and the numbers that are left; the death of the process is a fault."""
-        self.process.join()
-        (number, faults), code = self.state, self.process.exitcode
-        if not code:
-            return faults, range(0)
-        how = f"ended the process ({signal.Signals(-code).name if code < 0 else code})"
-        slow = code == -signal.SIGPROF
-        _print_fault(number, f"took more than {SECONDS} s" if slow else how)
-        return faults + 1, range(number + 1, self.numbers[-1] + 1)
+            faults += 1
+            print(f"mutation {number}: {fault}", flush=True)
+    sys.exit(min(faults, 100))
 
 
 def fuzz(mutations, jobs=2, first=0):
     """Probe mutations `first` to `first` + `mutations`; print each fault, return their count."""
-    end, files, faults, running = first + mutations, seed_files(), 0, []
-    chunks = [range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)][::-1]
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, tqdm(total=mutations) as bar:
-        while chunks or running:
-            while chunks and len(running) < jobs:
-                running.append(Child(chunks.pop(), files, folder))
-            time.sleep(0.02)
-            for child in [one for one in running if not one.process.is_alive()]:
-                running.remove(child)
-                found, rest = child.outcome()
-                chunks += [rest] if rest else []
-                bar.update(len(child.numbers) - len(rest))
-                faults += found
+    end, files, faults, fork = (
+        first + mutations,
+        seed_files(),
+        0,
+        multiprocessing.get_context("fork"),
+    )
+    chunks = [range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)]
+    while chunks:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+            running = [(numbers, Path(tempfile.mkdtemp(dir=folder))) for numbers in chunks[:jobs]]
+            children = [fork.Process(target=_work, args=(n, files, own)) for n, own in running]
+            del chunks[:jobs]
+            for child in children:
+                child.start()
+            for child, (numbers, own) in zip(children, running):
+                child.join()
+                faults += abs(child.exitcode) if child.exitcode >= 0 else 1
+                for path in own.glob("*.dcm"):
+                    number, by = int(path.stem), signal.Signals(-child.exitcode)
+                    slow = f"took more than {SECONDS} s"
+                    how = slow if by == signal.SIGPROF else f"ended the process ({by.name})"
+                    print(f"mutation {number}: {how}", flush=True)
+                    chunks += [range(number + 1, numbers.stop)][: number + 1 < numbers.stop]
+        print(end - sum(map(len, chunks)), file=sys.stderr, end="\r")
     return faults
 
 
@@ -193,8 +174,7 @@ def main():
     if options.replay is not None:
         path = Path(tempfile.mkdtemp(), f"{options.replay}.dcm")
         path.write_bytes(mutate(seed_files(), options.replay))
-        print(path)
-        print(read_series(path))
+        print(path, read_series(path))
         return 0
     faults = fuzz(options.mutations, options.jobs, options.first)
     print(f"{options.mutations} mutations, {faults} faults")

@@ -117,6 +117,14 @@ def encapsulated(ds, syntax, frame):
     return ds
 
 
+@maker
+def predicted(folder, predictor, **changes):
+    """One slice in JPEG Lossless with this predictor."""
+    syntax = JPEG if predictor == 1 else uids.JPEGLossless
+    ds = jpeg(make_slice(**TWELVE, **changes), syntax, lossless=True, predictor=predictor)
+    write_slice(folder / "01.dcm", ds)
+
+
 def frame_of(ds):
     """The compressed frame of a slice."""
     return get_frame(ds.PixelData, 0, number_of_frames=1)
@@ -138,6 +146,11 @@ def item(content, tag=0xE000):
 
 def items(*parts, offsets=b""):
     return item(offsets) + b"".join(map(item, parts))
+
+
+def listed_twice(frame):
+    """The same frame twice, both in the offset table."""
+    return items(frame, frame, offsets=bytes(4) + (len(frame) + 8).to_bytes(4, "little"))
 
 
 def filled(frame):
@@ -293,9 +306,9 @@ def resized(by):
 
 
 @maker
-def other_vr(folder, vr, **changes):
+def other_vr(folder, vr, shape=(), **changes):
     """One slice in which attributes are written as another kind of value."""
-    ds = make_slice()
+    ds = make_slice(**dict(shape))
     for keyword, value in changes.items():
         ds[keyword] = DataElement(keyword, vr, value)
     write_slice(folder / "01.dcm", ds)
@@ -309,6 +322,22 @@ def without(start):
         return data[:at] + data[at + 8 + int.from_bytes(data[at + 6 : at + 8], "little") :]
 
     return spoilt(spoil)
+
+
+CORNER = np.pad(np.ones((5, 5), bool), ((0, 59), (0, 59)))
+
+
+def cornered(value):
+    """The head with a corner of another value."""
+    return np.where(CORNER, value, head_hu())
+
+
+def padded(value, *tags, vr="SS"):
+    """A corner of this stored value, intercept 0, and padding attributes of these values."""
+    tags = {
+        keyword: tag for keyword, tag in zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), tags)
+    }
+    return other_vr(vr, {"stored": cornered(value), **SIGNED}, **tags)
 
 
 def lying_sequence(length):

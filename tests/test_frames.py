@@ -26,13 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 FRAMES = 5
 MOVED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 MOVED += ("RescaleSlope", "RescaleIntercept", "RescaleType", "AcquisitionNumber")
-
-
-def groups(**sequences):
-    """Functional groups: name of the sequence (without Sequence) to the attributes of its item."""
-    return item(**{f"{name}Sequence": [item(**one)] for name, one in sequences.items()})
-
-
 SHARED = {
     "PixelMeasures": {"PixelSpacing": [3.5, 3.5], "SliceThickness": 5},
     "PlaneOrientation": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
@@ -41,46 +34,54 @@ SHARED = {
 }
 
 
+def groups(**sequences):
+    """Functional groups: name of the sequence (without Sequence) to the attributes of its item."""
+    return item(**{f"{name}Sequence": [item(**one)] for name, one in sequences.items()})
+
+
 def height(n):
     return {"PlanePosition": {"ImagePositionPatient": [-112, -112, 5.0 * n]}}
 
 
-def stored(n):
-    return with_peak(n) + 1024
+def plain(n=FRAMES, pixels=with_peak, **changes):
+    """A CT Image of several frames without functional groups."""
+    words = np.concatenate([pixels(i) + 1024 for i in range(1, n + 1)])
+    return make_slice(stored=words, **{"Rows": 64, "NumberOfFrames": n, **changes})
 
 
-def enhanced(of_frame=lambda n: {}, pixels=stored, n=FRAMES, shared=SHARED, **changes):
+def enhanced(of_frame=lambda n: {}, n=FRAMES, shared=SHARED, **changes):
     """An enhanced CT image, its first frame highest; `of_frame` gives groups of each frame."""
-    words = np.concatenate([pixels(i) for i in range(1, n + 1)])
-    about = {"SOPClassUID": EnhancedCTImageStorage, "SOPInstanceUID": uid("enhanced"), "Rows": 64}
+    about = {"SOPClassUID": EnhancedCTImageStorage, "SOPInstanceUID": uid("enhanced")}
     about["ImageType"] = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
-    ds = make_slice(stored=words, **dict.fromkeys(MOVED) | about | {"NumberOfFrames": n} | changes)
+    ds = plain(n, **dict.fromkeys(MOVED), **about | changes)
     ds.SharedFunctionalGroupsSequence = [groups(**shared)]
     each = [groups(**{**height(FRAMES - i), **of_frame(i)}) for i in range(1, n + 1)]
     ds.PerFrameFunctionalGroupsSequence = each
     return ds
 
 
-def plain(n=FRAMES, **changes):
-    """A CT Image of several frames without functional groups."""
-    words = np.concatenate([stored(i) for i in range(1, n + 1)])
-    return make_slice(stored=words, Rows=64, NumberOfFrames=n, **changes)
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "in" / "multi.dcm"
+
+
+def read(path, ds):
+    return read_series(write_slice(path, ds))
 
 
 DESCENDING = [5, 4, 3, 2, 1]
 """Peaks of `enhanced`, from feet to head."""
 
 
-def test_reads_hu_and_geometry_of_each_frame(tmp_path):
-    series = read_series(write_slice(tmp_path / "multi.dcm", enhanced()))
+def test_reads_hu_and_geometry_of_each_frame(path):
+    series = read(path, enhanced())
     assert peaks(series) == DESCENDING
     assert np.array_equal(series.hu[:, 1:], [head_hu()[1:]] * FRAMES)
     assert np.array_equal(series.positions, [[-112, -112, 5 * i] for i in range(FRAMES)])
     assert (series.spacing_mm, series.warnings) == ((5, 3.5, 3.5), ())
     assert series.frames == (5, 4, 3, 2, 1)
     highdicom = pytest.importorskip("highdicom")
-    path = write_slice(tmp_path / "multi.dcm", enhanced(height))  # SimpleITK does not sort frames
-    series = read_series(path)
+    series = read(path, enhanced(height))  # SimpleITK does not sort frames
     assert np.array_equal(series.hu, sitk_hu(path))
     assert np.allclose(sitk_image(path).GetOrigin(), series.positions[0])
     volume = highdicom.imread(path).get_volume(apply_real_world_transform=False)
@@ -93,9 +94,9 @@ TILTED = {"PlaneOrientation": {"ImageOrientationPatient": TILT}}
 
 
 @pytest.mark.parametrize("shared", [SHARED, SHARED | TILTED], ids=["axial", "tilted"])
-def test_hu_and_geometry_are_those_of_dcm2niix(tmp_path, shared):
-    series = read_series(write_slice(tmp_path / "in" / "multi.dcm", enhanced(shared=shared)))
-    image = converted(tmp_path / "in", tmp_path / "out")
+def test_hu_and_geometry_are_those_of_dcm2niix(path, tmp_path, shared):
+    series = read(path, enhanced(shared=shared))
+    image = converted(path.parent, tmp_path / "out")
     to_ours = np.linalg.inv(affine_of(series)) @ image.affine  # rows run the other way
     ends = to_ours @ [[0, 63], [0, 63], [0, FRAMES - 1], [1, 1]]
     assert np.allclose(ends.T[:, :3], [[0, 63, 0], [63, 0, FRAMES - 1]], atol=1e-3)
@@ -106,15 +107,15 @@ SYNTAXES = [makers.IMPLICIT, makers.BIG, makers.RLE, makers.JLS, makers.J2K]
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
-def test_reads_every_syntax_and_an_extended_offset_table(tmp_path, syntax):
+def test_reads_every_syntax_and_an_extended_offset_table(path, syntax):
     packed = syntax in ENCODERS
     ds = makers.encoded(enhanced(), syntax) if packed else enhanced(TransferSyntaxUID=syntax)
-    assert peaks(read_series(write_slice(tmp_path / "multi.dcm", ds))) == DESCENDING
+    assert peaks(read(path, ds)) == DESCENDING
     if packed:
         frames = list(generate_frames(ds.PixelData, number_of_frames=FRAMES))
         table = encapsulate_extended(frames)
         ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = table
-        assert peaks(read_series(write_slice(tmp_path / "multi.dcm", ds))) == DESCENDING
+        assert peaks(read(path, ds)) == DESCENDING
 
 
 CHANGES = {
@@ -133,11 +134,8 @@ def test_reads_a_legacy_converted_series_as_its_source(tmp_path, changes):
     assert ds.SOPClassUID == LegacyConvertedEnhancedCTImageStorage
     ds.save_as(tmp_path / "legacy.dcm")
     single, multi = (read_series(tmp_path / name) for name in ("single", "legacy.dcm"))
-    assert np.array_equal(single.hu, multi.hu)
-    assert np.array_equal(single.positions, multi.positions)
-    assert np.array_equal(single.orientation, multi.orientation)
-    assert (single.spacing_mm, single.warnings) == (multi.spacing_mm, multi.warnings)
-    assert np.array_equal(single.extent_mm, multi.extent_mm)
+    for name in ("hu", "positions", "orientation", "spacing_mm", "extent_mm", "warnings"):
+        assert np.array_equal(getattr(single, name), getattr(multi, name)), name
 
 
 def by_phase(n):
@@ -148,26 +146,22 @@ def by_phase(n):
     return height((n - 1) % FRAMES) | {"FrameContent": content, "CTExposure": exposure}
 
 
-def test_phases_of_one_file_are_stacks_with_folders_of_their_own(tmp_path):
-    write_slice(tmp_path / "in" / "multi.dcm", enhanced(by_phase, n=2 * FRAMES))
-    found = find_series(tmp_path / "in").series
-    assert [peaks(load_series(files)) for files in found] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+def test_phases_of_one_file_are_stacks_with_folders_of_their_own(path, tmp_path):
+    write_slice(path, enhanced(by_phase, n=2 * FRAMES))
+    found, phases = find_series(path).series, [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+    assert [peaks(load_series(files)) for files in found] == phases
     assert len({files.fingerprint() for files in found}) == 2
     for header in load_series(found[0]).headers:  # the offset from UTC is no part of a time
         assert (header.AcquisitionDate, header.AcquisitionTime) == ("20200102", "030405.5")
-    reports = clean_tree(tmp_path / "in", tmp_path / "out")
-    folders = [tmp_path / "out" / report.folder for report in reports]
-    assert [peaks(read_series(folder)) for folder in folders] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+    reports = clean_tree(path, tmp_path / "out")
+    assert [peaks(read_series(tmp_path / "out" / one.folder)) for one in reports] == phases
 
 
 def test_frames_of_several_files_are_one_stack_and_copies_are_dropped(tmp_path):
     for part in (0, 1):
-        ds = enhanced(
-            lambda n, part=part: height(n + FRAMES * part),
-            lambda n, part=part: stored(n + 10 * part),
-            SOPInstanceUID=uid("part", part),
-        )
-        write_slice(tmp_path / f"{part}.dcm", ds)
+        here = {"of_frame": lambda n, part=part: height(n + FRAMES * part)}
+        here["pixels"] = lambda n, part=part: with_peak(n + 10 * part)
+        write_slice(tmp_path / f"{part}.dcm", enhanced(SOPInstanceUID=uid("part", part), **here))
     assert peaks(read_series(tmp_path)) == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
     shutil.copy(tmp_path / "0.dcm", tmp_path / "copy.dcm")
     (files,) = find_series(tmp_path).series
@@ -177,31 +171,26 @@ def test_frames_of_several_files_are_one_stack_and_copies_are_dropped(tmp_path):
     assert series.warnings == ("5 copies of the same image dropped",)
 
 
-def test_leaves_out_localizers_other_orientations_and_captures_without_positions(tmp_path):
-    def kinds(n):
-        scout = {"CTImageFrameType": {"FrameType": ["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"]}}
-        sagittal = {"PlaneOrientation": {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}}
-        return scout if n == 1 else sagittal if n == 2 else {}
-
-    series = read_series(write_slice(tmp_path / "multi.dcm", enhanced(kinds)))
+def test_leaves_out_localizers_other_orientations_and_captures_without_positions(path):
+    scout = {"CTImageFrameType": {"FrameType": ["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"]}}
+    sagittal = {"PlaneOrientation": {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}}
+    series = read(path, enhanced(lambda n: {1: scout, 2: sagittal}.get(n, {})))
     assert peaks(series) == [5, 4, 3]
     found = "localizer, not a slice", "not axial"
     assert series.warnings == tuple(f"skipped multi.dcm (Head): {reason}" for reason in found)
-    series = read_series(write_slice(tmp_path / "multi.dcm", enhanced(SOPClassUID=CAPTURE)))
+    series = read(path, enhanced(SOPClassUID=CAPTURE))
     assert peaks(series) == DESCENDING
     assert "multi-frame capture" in " ".join(series.warnings)
     ds = plain(SeriesInstanceUID=uid("capture"), SOPClassUID=CAPTURE)
-    write_slice(tmp_path / "screens.dcm", ds)
-    assert "skipped screens.dcm (Head): " in " ".join(read_series(tmp_path).warnings)
+    write_slice(path.with_name("screens.dcm"), ds)
+    assert "skipped screens.dcm (Head): " in " ".join(read_series(path.parent).warnings)
 
 
 @pytest.mark.parametrize(
     "changes", [{"SpacingBetweenSlices": 2.5}, {"GridFrameOffsetVector": [0, 2.5, 5, 7.5, 10]}]
 )
-def test_places_frames_by_their_distances_and_warns(tmp_path, changes):
-    series = read_series(
-        write_slice(tmp_path / "multi.dcm", plain(SOPClassUID="1.2.826.0.1.77", **changes))
-    )
+def test_places_frames_by_their_distances_and_warns(path, changes):
+    series = read(path, plain(SOPClassUID="1.2.826.0.1.77", **changes))
     assert peaks(series) == [1, 2, 3, 4, 5]
     assert np.array_equal(series.positions[:, 2], [5, 7.5, 10, 12.5, 15])
     for remark in ("head and feet may be swapped", "not a class of the Standard"):
@@ -216,7 +205,6 @@ def without_last_group():
 
 COLOUR = {"CTImageFrameType": {"PixelPresentation": "COLOR", **SHARED["CTImageFrameType"]}}
 REFUSED = {
-    "no-positions": (plain, "without positions"),
     "no-uid": (lambda: enhanced(SOPInstanceUID=None), "SOPInstanceUID is missing"),
     "too-many": (lambda: enhanced(NumberOfFrames=5000), "5000 frames"),
     "groups-of-fewer": (lambda: enhanced(NumberOfFrames=7), "5 functional groups"),
@@ -228,18 +216,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED)
-def test_refuses_frames_that_are_no_volume(tmp_path, make, words):
-    assert words in refusal(write_slice(tmp_path / "multi.dcm", make()))
+def test_refuses_frames_that_are_no_volume(path, make, words):
+    assert words in refusal(write_slice(path, make()))
 
 
 @pytest.mark.slow
-def test_bounds_the_time_for_a_file_of_tiny_elements(tmp_path):
+def test_bounds_the_time_for_a_file_of_tiny_elements(path):
     """4096 frames are declared, and a million elements follow."""
     header = enhanced(NumberOfFrames=4096)
-    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        del header[keyword]
+    for keyword in ("SharedFunctionalGroups", "PerFrameFunctionalGroups"):
+        del header[f"{keyword}Sequence"]
     del header.PixelData
-    path = write_slice(tmp_path / "multi.dcm", header)
+    write_slice(path, header)
     start = b"\xfe\xff\x00\xe0" + b"\xff" * 4
     element = b"\x20\x00\x13\x91SQ\0\0" + b"\xff" * 4
     with path.open("ab") as file:
@@ -250,9 +238,8 @@ def test_bounds_the_time_for_a_file_of_tiny_elements(tmp_path):
     assert time.process_time() - before < 10
 
 
-def test_derived_slices_and_the_segmentation_refer_to_their_frames(tmp_path):
-    path = write_slice(tmp_path / "in" / "multi.dcm", enhanced())
-    series = read_series(path)
+def test_derived_slices_and_the_segmentation_refer_to_their_frames(path, tmp_path):
+    series = read(path, enhanced())
     write_derived_series(series, series.hu == 120, tmp_path / "out", "method=test")
     slices = sorted((tmp_path / "out").iterdir())
     derived = read_series(tmp_path / "out")
@@ -290,12 +277,11 @@ def test_a_slice_that_names_another_conversion_refers_to_itself(tmp_path):
     assert "ReferencedFrameNumber" not in source
 
 
-def test_a_file_that_was_cut_is_refused_and_may_be_left_out(tmp_path):
-    make_series(tmp_path, 3)
-    path = write_slice(tmp_path / "multi.dcm", enhanced(lambda n: height(n + FRAMES)))
-    data = path.read_bytes()
+def test_a_file_that_was_cut_is_refused_and_may_be_left_out(path):
+    make_series(path.parent, 3)
+    data = write_slice(path, enhanced(lambda n: height(n + FRAMES))).read_bytes()
     for share in (0.1, 0.3, 0.6, 0.99):
         path.write_bytes(data[: int(share * len(data))])
-        assert "multi.dcm" in refusal(tmp_path)
-        assert len(read_series(tmp_path, allow_missing=True)) == 3
-    refused(r"multi\.dcm", load_series, find_series(tmp_path).series[0])
+        assert "multi.dcm" in refusal(path.parent)
+        assert len(read_series(path.parent, allow_missing=True)) == 3
+    refused(r"multi\.dcm", load_series, find_series(path.parent).series[0])

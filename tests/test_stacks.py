@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 from conftest import make_series, make_slice, refused, uid, write_slice
-from factories import clean_tree, run_clean, sitk_hu
+from factories import clean_tree, other_series, run_clean, sitk_hu
 from makers import TILT, dicomdir, of_size, peaks, refusal, with_peak
 from pydicom import dcmread
 from pydicom import uid as uids
@@ -70,6 +70,10 @@ SEPARATED = {
         "KVP": lambda one, n: 80 + 60 * (one % 2),
         "AcquisitionNumber": lambda one, n: one // 2,
     },
+    "acquisition-whose-slices-alternate": {
+        "AcquisitionNumber": lambda one, n: one,
+        "ImagePositionPatient": lambda one, n: [-112, -112, 5.0 * n + 0.3 * one],
+    },
 }
 
 
@@ -124,12 +128,11 @@ def test_refuses_images_at_one_position_that_no_attribute_separates(tmp_path, ch
     assert "no attribute separates them" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("by", ["time", "private"])
-def test_refuses_passes_of_which_a_slice_has_a_damaged_position(tmp_path, by):
+@pytest.mark.parametrize("time", [{}, {"ContentTime": lambda one, n: f"12{one:02d}{n:02d}"}])
+def test_refuses_passes_of_which_a_slice_has_a_damaged_position(tmp_path, time):
     """Without the guard the slice would be missing from both."""
     place = {"ImagePositionPatient": lambda one, n: [0, 0, 5.0 * n] if n != 2 else b"a\\b\\c "}
-    time = {"ContentTime": lambda one, n: f"12{one:02d}{n:02d}"}
-    repeated(tmp_path, **place, **(time if by == "time" else {}))
+    repeated(tmp_path, **place, **time)
     with_private(tmp_path, **ENERGY)
     assert "ImagePositionPatient is missing" in refusal(tmp_path)
 
@@ -157,53 +160,17 @@ def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
     assert "Acquisition Number 7" in refusal(tmp_path / "in", acquisition=7)
 
 
-def two_ranges(folder, overlap):
-    """Two acquisitions, the second one above the first, with so many shared positions."""
-    step = 5.0 * (SLICES - overlap)
-    place = {"ImagePositionPatient": lambda one, n: [-112, -112, 5.0 * n + step * one]}
-    repeated(folder, 2, AcquisitionNumber=lambda one, n: one + 1, **place)
-
-
 def test_joins_two_acquisitions_that_share_a_boundary_slice(tmp_path):
-    two_ranges(tmp_path / "1", 1)
+    for overlap in (0, 1, 2):
+        step = 5.0 * (SLICES - overlap)
+        place = {"ImagePositionPatient": lambda one, n, s=step: [-112, -112, 5.0 * n + s * one]}
+        repeated(tmp_path / str(overlap), 2, AcquisitionNumber=lambda one, n: one + 1, **place)
+    (series,) = loaded(tmp_path / "0")
+    assert (len(series), series.warnings) == (8, ())
     (series,) = loaded(tmp_path / "1")
     assert peaks(series) == [1, 2, 3, 4, 102, 103, 104]
     assert series.warnings == ("skipped 005.dcm: acquisitions 1 and 2 share its position",)
-    two_ranges(tmp_path / "none", 0)
-    series = read_series(tmp_path / "none")
-    assert (len(series), series.warnings) == (8, ())
-    two_ranges(tmp_path / "further", 2)
-    assert list(map(peaks, loaded(tmp_path / "further"))) == of_passes(2)
-
-
-NO_PLACE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
-SCOUTS = {
-    "no-position": {"ImagePositionPatient": None},
-    "no-place": NO_PLACE,
-    "another-matrix": {"hu": of_size(64, 80)},
-    "another-matrix-and-no-place": {"hu": of_size(96, 80)} | NO_PLACE,
-    "another-pixel-spacing": {"PixelSpacing": [1, 1]},
-}
-
-
-@pytest.mark.parametrize("changes", SCOUTS.values(), ids=SCOUTS)
-def test_leaves_out_a_scout_among_the_slices(tmp_path, changes):
-    make_series(tmp_path, 5)
-    scout = {"SOPInstanceUID": uid("scout"), "InstanceNumber": 99, **changes}
-    write_slice(tmp_path / "scout.dcm", make_slice(6, **scout))
-    (series,) = loaded(tmp_path)
-    assert [path.name for path in series.files] == [f"{n:02d}.dcm" for n in range(1, 6)]
-    assert "skipped scout.dcm: " in " ".join(series.warnings)
-
-
-@pytest.mark.parametrize("changes", SCOUTS.values(), ids=SCOUTS)
-def test_refuses_an_odd_image_that_may_fill_a_gap(tmp_path, changes):
-    make_series(tmp_path, 5)
-    write_slice(tmp_path / "03.dcm", make_slice(3, **changes))
-    if changes is SCOUTS["another-matrix-and-no-place"]:
-        assert "skipped 03.dcm" in " ".join(read_series(tmp_path).warnings)  # of another matrix
-    else:
-        assert "03.dcm" in refusal(tmp_path)
+    assert list(map(peaks, loaded(tmp_path / "2"))) == of_passes(2)
 
 
 @pytest.mark.parametrize(
@@ -219,44 +186,40 @@ def test_separates_stacks_of_another_grid(tmp_path, changes):
     assert [(report.slices, report.error) for report in reports] == [(5, ""), (3, "")]
 
 
-def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, capsys):
-    def series(name, **changes):
-        about = {"SeriesInstanceUID": uid(name), "SeriesDescription": name}
-        about["SOPInstanceUID"] = lambda n: uid(name, n)
-        make_series(tmp_path / "in" / name, **about, **changes)
+LOCALIZER = {"n": 1, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+DOSE = {"SOPClassUID": uids.XRayRadiationDoseSRStorage, "PixelData": None, "Modality": "SR"}
+SEG = {"SOPClassUID": uids.SegmentationStorage, "Modality": "SEG"}
+SCREEN = {"SOPClassUID": uids.SecondaryCaptureImageStorage}
+EXAM = {
+    "thin": ({"n": 6, "ImagePositionPatient": lambda n: [-112, -112, 2.5 * n]}, ""),
+    "thick": ({}, ""),
+    "localizer": (LOCALIZER, "localizer, not a slice"),
+    "coronal": ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "not axial"),
+    "sagittal": ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "not axial"),
+    "dose screen": (SCREEN, "Secondary Capture Image Storage, not a CT image"),
+    "dose report": (DOSE, "X-Ray Radiation Dose SR Storage, not a CT image"),
+    "segmentation": (SEG, "Segmentation Storage, not a CT image"),
+}
 
-    series("thin", n=6, ImagePositionPatient=lambda n: [-112, -112, 2.5 * n])
-    series("thick", n=3)
-    series("localizer", n=1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    series("coronal", ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
-    series("sagittal", ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
-    series("dose screen", n=1, SOPClassUID=uids.SecondaryCaptureImageStorage)
-    report = {"SOPClassUID": uids.XRayRadiationDoseSRStorage, "PixelData": None, "Modality": "SR"}
-    series("dose report", n=1, **report)
-    series("segmentation", n=1, SOPClassUID=uids.SegmentationStorage, Modality="SEG")
+
+def test_cleans_the_axial_series_of_a_whole_exam_and_names_the_rest(tmp_path, capsys):
+    for name, (changes, _) in EXAM.items():
+        about = {"SeriesDescription": name, **other_series(name)}
+        make_series(tmp_path / "in" / name, **about, **changes)
     where = {"ImagePositionPatient": [-112, -112, 100.0], "SeriesInstanceUID": uid("bolus")}
     times = {"AcquisitionNumber": lambda one, n: one + 1, "SeriesDescription": "Monitoring"}
     repeated(tmp_path / "in" / "bolus", 12, 1, **where, **times)
     assert run_clean(tmp_path / "in", tmp_path / "out") == 0
     shown = "".join(capsys.readouterr())
-    reasons = {
-        "localizer": "localizer, not a slice",
-        "coronal": "not axial",
-        "sagittal": "not axial",
-        "dose screen": "Secondary Capture Image Storage, not a CT image",
-        "dose report": "X-Ray Radiation Dose SR Storage, not a CT image",
-        "segmentation": "Segmentation Storage, not a CT image",
-        "Monitoring": "12 images at one position, no volume",
-    }
-    for description, reason in reasons.items():
-        assert shown.count(f"({description}): {reason}") == 1, description
-    assert f"skipped bolus{os.sep}001.dcm and 11 more (Monitoring): " in shown
-    assert "12 images at one position" in refusal(tmp_path / "in" / "bolus")
+    for name, (_, reason) in EXAM.items():
+        assert shown.count(f"({name}): {reason}") == bool(reason), name
+    bolus = "12 images at one position, no volume"
+    assert f"skipped bolus{os.sep}001.dcm and 11 more (Monitoring): {bolus}" in shown
+    assert bolus in refusal(tmp_path / "in" / "bolus")
     assert "6 slices" in shown
     assert "3 slices" in shown
 
 
-OTHER = {"SeriesInstanceUID": uid("other"), "SOPInstanceUID": lambda n: uid("other", n)}
 DAMAGES = {
     "header-cut": lambda data: data[:500],
     "header-cut-behind-the-series": lambda data: data[: data.index(b"\x20\x00\x13\x00") + 4],
@@ -274,7 +237,7 @@ def damage_file(path, how="header-cut"):
 @pytest.mark.parametrize("member", [2, 5])
 def test_refuses_a_series_with_a_damaged_member_unless_it_may_be_missing(tmp_path, how, member):
     path = damage_file(make_series(tmp_path / "in", 5)[member - 1], how)
-    make_series(tmp_path / "in" / "other", 3, **OTHER)
+    make_series(tmp_path / "in" / "other", 3, **other_series("other"))
     text = refusal(tmp_path / "in", series_uid=uid("series"))
     assert path.name in text
     assert "--allow-missing" in text
@@ -289,43 +252,41 @@ def test_refuses_a_series_with_a_damaged_member_unless_it_may_be_missing(tmp_pat
 
 def test_too_little_memory_is_no_damaged_member(tmp_path, monkeypatch):
     make_series(tmp_path, 4)
-    decode, count = pixels.decode, iter(range(4))
+    decode = pixels.decode
 
-    def failing(*args):
-        if next(count) == 1:
+    def failing(header):
+        if header.InstanceNumber == 2:
             raise MemoryError
-        return decode(*args)
+        return decode(header)
 
     monkeypatch.setattr(pixels, "decode", failing)
     refused("too large for this machine", read_series, tmp_path, allow_missing=True)
 
 
-def two_series_in_one_folder(folder, member, names="{:02d}.dcm"):
-    """Two series of five slices, 01 to 05 and 06 to 10; the header of one file is cut."""
-    paths = make_series(folder, 5)
-    for number, path in enumerate(make_series(folder.with_name("others"), 5, **OTHER), 6):
-        paths.append(path.rename(folder / names.format(number)))
-    return damage_file(paths[member - 1])
-
-
-@pytest.mark.parametrize(("member", "names"), [(3, "{:02d}.dcm"), (8, "{:02d}.dcm"), (10, "x{}")])
+@pytest.mark.parametrize(
+    ("member", "names"),
+    [(3, "{:02d}.dcm"), (8, "{:02d}.dcm"), (10, "x{}"), (5, "{:02d}.dcm")],
+    ids=["first", "second", "by-its-name", "beside-complete-series"],
+)
 def test_a_damaged_header_refuses_only_the_series_that_it_may_belong_to(tmp_path, member, names):
-    path = two_series_in_one_folder(tmp_path / "in", member, names)
-    damaged, whole = ("series", "other") if member < 6 else ("other", "series")
-    assert path.name in refusal(tmp_path / "in", series_uid=uid(damaged))
-    assert len(read_series(tmp_path / "in", uid(whole))) == 5
-    reports = clean_tree(tmp_path / "in", tmp_path / "out")
-    assert sorted(bool(report.error) for report in reports) == [False, True]
-
-
-def test_a_damaged_header_beside_complete_series_is_a_warning(tmp_path):
-    path = two_series_in_one_folder(tmp_path / "in", 5)
-    for name, count in (("series", 4), ("other", 5)):
-        series = read_series(tmp_path / "in", uid(name))
+    """Two series of five slices in one folder, 01 to 05 and 06 to 10; without 05 none has a gap."""
+    folder = tmp_path / "in"
+    paths = make_series(folder, 5)
+    for number, path in enumerate(make_series(tmp_path / "others", 5, **other_series("other")), 6):
+        paths.append(path.rename(folder / names.format(number)))
+    path = damage_file(paths[member - 1])
+    damaged = {3: "series", 8: "other", 10: "other"}.get(member)
+    for name, count in (("series", 5 - (member == 5)), ("other", 5)):
+        if name == damaged:
+            assert path.name in refusal(folder, series_uid=uid(name))
+            continue
+        series = read_series(folder, uid(name))
         assert len(series) == count
-        assert f"skipped {path.name}: " in " ".join(series.warnings)
-        assert "no series beside it lacks a slice" in " ".join(series.warnings)
-    assert run_clean(tmp_path / "in", tmp_path / "out") == 0
+        if not damaged:
+            assert f"skipped {path.name}: " in " ".join(series.warnings)
+            assert "no series beside it lacks a slice" in " ".join(series.warnings)
+    errors = [bool(report.error) for report in clean_tree(folder, tmp_path / "out")]
+    assert sorted(errors) == [False, bool(damaged)]
 
 
 def test_a_damaged_header_among_few_slices_and_a_broken_link_refuse_the_series(tmp_path):
@@ -353,16 +314,14 @@ def test_names_what_to_give_instead_of_a_dicomdir_or_an_archive(tmp_path):
 
 
 CHOICES = {
-    "ImagePositionPatient": [None, b"", b"a\\b\\c ", [0, 0, 5], [-112, -112, 12.5], [1e6, 0, 0]],
-    "ImageOrientationPatient": [None, b"", b"1\\0 ", [0] * 6, TILT],
+    "ImagePositionPatient": [None, b"a\\b\\c ", [0, 0, 5], [-112, -112, 12.5], [1e6, 0, 0]],
+    "ImageOrientationPatient": [None, b"1\\0 ", [0] * 6, TILT],
     "PixelSpacing": [None, b"x ", [1, 1], [3.5, 3.4]],
     "Rows": [None, 32],
     "AcquisitionNumber": [None, b"abc ", 1, 2, 3],
-    "ContentTime": [b"zz", "120000", "120001", "120002"],
-    "KVP": [None, 80, 140],
-    "ImageType": [None, ["DERIVED", "PRIMARY", "X"], ["ORIGINAL", "PRIMARY", "LOCALIZER"]],
+    "ContentTime": [b"zz", "120000", "120001"],
+    "ImageType": [None, ["DERIVED", "PRIMARY", "X"], LOCALIZER["ImageType"]],
     "SOPInstanceUID": [None, uid("other"), uid("slice", 2)],
-    "InstanceNumber": [None, 1, 9],
     "SeriesInstanceUID": [None, uid("other")],
     "hu": [np.zeros((64, 64), int), np.zeros((64, 80), int)],
 }
