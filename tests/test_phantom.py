@@ -12,6 +12,7 @@ from factories import contents, sitk_hu
 from makers import validator_errors
 from scipy import ndimage
 
+from headrest.hounsfield import PATIENT, SUPPORT
 from headrest.phantom import chest_limbs, ears_neck, head, plastic, synthesize_patients, write_dicom
 from headrest.phantom.chest_limbs import paint_limbs
 from headrest.phantom.positioning import Layout
@@ -442,3 +443,15 @@ def test_arms_of_a_chest_are_beside_above_or_on_the_trunk(arms):
     assert in_front.any() == (arms == "belly")
     neck = levels[170][:, abs(along) < 120].any(0).sum()
     assert 0 < neck < 0.5 * levels[0][:, abs(along) < 170].any(0).sum()
+
+
+@pytest.mark.parametrize(
+    ("seed", "slices"), [(920045, 4), (8200019, None), (8200026, 6)], ids=["arc", "clamp", "couch"]
+)
+def test_no_support_cuts_through_a_patient(seed, slices):
+    """The arc at the border, a skull clamp, a couch below shoulders: 1 to 4 % were cut off."""
+    labels = synthesize(seed, slices=slices, matrix=128).labels
+    patient, support = labels == PATIENT, labels == SUPPORT
+    below_patient = support & np.maximum.accumulate(patient, axis=1)
+    cut_off = patient & np.maximum.accumulate(below_patient, axis=1)
+    assert cut_off.sum() < 0.001 * patient.sum()

@@ -158,8 +158,9 @@ def neck_distance(points: Points, head: Parameters) -> Array:
     stem = np.maximum(stem, z + 55)
     if float(z.min()) > neck["shoulder_z"] + 50:
         return stem
-    center, wide = (0, 42, neck["shoulder_z"] - 62), neck["shoulder_mm"] + 25
-    return smooth_union(stem, ellipsoid(points, center, (wide, 82, 70)), 35)
+    middle, wide = neck["shoulder_z"] - 62, neck["shoulder_mm"] + 25
+    trunk = ellipsoid((x, y, np.maximum(z, middle)), (0, 42, middle), (wide, 82, 70))
+    return smooth_union(stem, trunk, 35)
 
 
 def shoulder_tips(points: Points, head: Parameters) -> Array:
@@ -189,7 +190,8 @@ def paint_neck(whole: Window, head: Parameters) -> None:
     bones = np.maximum(bones, skin + 5)
     window.fill(bones, hu["cortical"] * 0.7)
     window.fill(bones + 3, hu["marrow"] + 120)
-    lung = ellipsoid(half, (52, 40, top - 95), (38, 45, 55))
+    below = (*half[:2], np.maximum(half[2], top - 95))
+    lung = ellipsoid(below, (52, 40, top - 95), (38, 45, 55))
     window.fill(np.maximum(lung, skin + 18), LUNG_TIP_HU)
 
 

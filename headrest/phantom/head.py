@@ -161,8 +161,8 @@ def bounding_box(head: Parameters, z: float) -> tuple[Sequence[float], Sequence[
     return (-wide, -128, -420), (wide, 140 if wide < 99 else 170, 112)
 
 
-def skin_points(head: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3) on the skin of head and neck, and (m, 3) on the ears, in head frame.
+def skin_points(head: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (n, 3) on the skin of head and neck, of the ears, and of the back, in head frame.
 
     A head lies on its support with shoulders raised or not: their tips are left out.
     """
@@ -180,7 +180,8 @@ def skin_points(head: Parameters) -> tuple[np.ndarray, np.ndarray]:
             return ears_neck.ear_distance([side * x, y, z], head["ears"][name])
 
         ears.append(surface_points(ear, (60, -56, -84), (112, 64, 4), 2.5) * (side, 1, 1))
-    return surface_points(skin, (-95, -125, -110), (95, 115, 105), 4.5), np.concatenate(ears)
+    back = surface_points(skin, (-240, 20, -330), (240, 170, -110), 10.0)
+    return surface_points(skin, (-95, -125, -110), (95, 115, 105), 4.5), np.concatenate(ears), back
 
 
 def surface_points(

@@ -51,15 +51,17 @@ class Layout:
         self.middle = np.array([self.protocol["x_mm"], self.protocol["y_mm"], 0.0])
         to_table = np.linalg.inv(self.to_patient)
         if self.anatomy is head:
-            skin, ears = head.skin_points(self.patient)
+            skin, ears, back = head.skin_points(self.patient)
         else:
             skin_distance, ears = self.anatomy.skin_distance, np.zeros((0, 3))
+            back = ears
             box = BOXES[self.anatomy][1]
             skin = head.surface_points(
                 lambda points: skin_distance(points, self.patient), *box, 6.0
             )
-        skin, ears = skin @ to_table.T, ears @ to_table.T
-        self.supports = _place_supports(parameters["support_parameters"], skin, ears)
+        skin, ears, back = (points @ to_table.T for points in (skin, ears, back))
+        back = back[back[:, 2] > min(self.protocol["z_mm"])]  # what is in view lies on the couch
+        self.supports = _place_supports(parameters["support_parameters"], skin, ears, back)
         for p in self.supports:
             if CATALOGUE[p["name"]].position == "border":
                 field = self.protocol["pixel_mm"] * self.protocol["matrix"]
@@ -115,7 +117,7 @@ class Layout:
         return {name: getattr(scene, name).mean(0) for name in shares}
 
 
-def _place_supports(supports, head_points, ear_points):
+def _place_supports(supports, head_points, ear_points, back_points):
     """Sampled supports with their positions; points (n, 3) of the skin are in the table frame."""
     under = 0.0  # height in mm of the pads between head and head holder
     for p in supports["list"]:
@@ -133,6 +135,8 @@ def _place_supports(supports, head_points, ear_points):
         meets = head_points if presses else both
         if presses and "couch" not in p["name"] and "foot" in p:
             meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
+        if "couch" in p["name"]:
+            meets = np.concatenate([meets, back_points])
         p["x"] = 0.0 if support["into_ear_mm"] else support["shift_mm"]
         if CATALOGUE[p["name"]].position == "below":
             gap = p["gap_mm"] + (under if p["name"] not in PAD_WEIGHTS else 0)

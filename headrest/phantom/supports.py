@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     shape: Callable[..., list[shapes.Piece]]  # of (x, y, z, parameters), or (x, y, z, skin, ...)
     ranges: dict[str, Any]  # see `ranges.sample`
     position: str
-    is_rigid: bool = False  # ears yield to it; otherwise it yields to the patient
+    is_rigid: bool = False  # skin and ears yield to it; otherwise it yields to the patient
     main: float = 0.0  # weight among the head holders and couches
     pad: float = 0.0  # weight among the pads
     extra: float = 0.0  # probability that a patient gets it besides
@@ -67,9 +67,9 @@ CATALOGUE = {
     "bolts": Kind(shapes.bolts, RANGES["small_parts"], "fixed", extra=0.08),
     "clamps": Kind(shapes.clamps, RANGES["small_parts"], "fixed", extra=0.06),
     "drip_line": Kind(shapes.drip_line, RANGES["small_parts"], "fixed", extra=0.07),
-    "skull_clamp": Kind(shapes.skull_clamp, RANGES["clamp"], "fixed", True, extra=0.05),
+    "skull_clamp": Kind(shapes.skull_clamp, RANGES["clamp"], "fixed", extra=0.05),
     "neck_plate": Kind(shapes.neck_plate, RANGES["plate"], "below", True, extra=0.06),
-    "border_arc": Kind(shapes.border_arc, RANGES["arc"], "border", True, extra=0.1),
+    "border_arc": Kind(shapes.border_arc, RANGES["arc"], "border", extra=0.1),
     "couch_rails": Kind(shapes.couch_rails, RANGES["profile"], "under", True, extra=0.1),
     "curved_couch": Kind(
         shapes.curved_couch, RANGES["couch"], "below", True, main=0.09, extra=0.16
