@@ -16,70 +16,57 @@ from headrest.util import files
 from headrest.util.files import read_arrays, sha256
 
 NAME = "down0_0/kernel"
-VALID = {NAME: np.ones((3, 3), np.float16)}
 
 
 class Program:
-    """An object that creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
+    """An object that creates the file "ran" when it is unpickled."""
 
     def __reduce__(self):
-        return Path.touch, (self.path,)
+        return Path.touch, (Path("ran"),)
 
 
-def member(path, content):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{NAME}.npy", content)
+def zipped(**members):
+    with zipfile.ZipFile(file := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
 
 
-def header(shape, descr="<f2"):
-    head = io.BytesIO()
+def array(shape, descr="<f2", content=b""):
+    """An archive of one array with any header."""
     fields = {"descr": descr, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(head, fields)
-    return head.getvalue()
+    np.lib.format.write_array_header_1_0(head := io.BytesIO(), fields)
+    return zipped(**{f"{NAME}.npy": head.getvalue() + content})
 
 
-def keras_archive(path):
-    """A Keras archive with a layer that holds code."""
-    layer = {"class_name": "Lambda", "config": {"function": ["4wEAAA==", None, None]}}
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("config.json", json.dumps({"layers": [layer]}))
-        archive.writestr("model.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(100))
+def saved(values):
+    np.savez_compressed(file := io.BytesIO(), **{NAME: values})
+    return file.getvalue()
 
 
-def later_changed(path):
-    """A valid file with one byte of its numbers changed."""
-    np.savez_compressed(path, **VALID)
-    data = bytearray(path.read_bytes())
-    data[80] ^= 1
-    path.write_bytes(data)
-
-
+VALID, HDF5 = saved(np.ones((3, 3), np.float16)), b"\x89HDF\r\n\x1a\n" + bytes(500)
+LAYER = {"class_name": "Lambda", "config": {"function": ["4wEAAA==", None, None]}}
+KERAS = {"config.json": json.dumps({"layers": [LAYER]}), "model.weights.h5": HDF5}
 HOSTILE = {
-    "pickle": lambda path, ran: path.write_bytes(pickle.dumps(Program(ran))),
-    "objects": lambda path, ran: np.savez(path, **{NAME: np.array([Program(ran)], object)}),
-    "keras": lambda path, ran: keras_archive(path),
-    "hdf5": lambda path, ran: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500)),
-    "claims-a-terabyte": lambda path, ran: member(path, header((1 << 39,))),
-    "claims-negative": lambda path, ran: member(path, header((-3, 3)) + bytes(18)),
-    "bomb": lambda path, ran: member(path, header((1 << 24,)) + bytes(1 << 25)),
-    "no-array": lambda path, ran: member(path, b"import os"),
-    "cut": lambda path, ran: path.write_bytes(b"PK\3\4" + bytes(50)),
-    "changed": lambda path, ran: later_changed(path),
-    "program-as-type": lambda path, ran: member(path, header((1,), "|O") + bytes(8)),
+    "pickle": pickle.dumps(Program()),
+    "objects": saved(np.array([Program()], object)),
+    "keras": zipped(**KERAS),
+    "hdf5": HDF5,
+    "claims-a-terabyte": array((1 << 39,)),
+    "claims-negative": array((-3, 3), content=bytes(18)),
+    "bomb": array((1 << 24,), content=bytes(1 << 25)),
+    "no-array": zipped(**{f"{NAME}.npy": b"import os"}),
+    "cut": b"PK\3\4" + bytes(50),
+    "changed": VALID[:80] + bytes([VALID[80] ^ 1]) + VALID[81:],
+    "program-as-type": array((1,), "|O", bytes(8)),
 }
 
 
-def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):
+def checkpoint(place, weights=VALID, state=b'{"history": [], "settings": {}}'):
     """A checkpoint with any contents and a correct manifest."""
     place.mkdir()
-    for name in CHECKPOINT_FILES[:2]:
-        np.savez_compressed(place / name, **VALID)
-    if weights:
-        (place / "weights.npz").write_bytes(weights)
-    (place / "state.json").write_bytes(state)
+    for name, content in zip(CHECKPOINT_FILES, (weights, VALID, state)):
+        (place / name).write_bytes(content)
     manifest = {name: sha256(place / name) for name in CHECKPOINT_FILES}
     (place / "manifest.json").write_text(json.dumps(manifest))
     return place
@@ -88,12 +75,21 @@ def checkpoint(place, weights=None, state=b'{"history": [], "settings": {}}'):
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_weights_are_refused(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1 << 20)
-    path, ran = tmp_path / "model.npz", tmp_path / "ran"
-    HOSTILE[kind](path, ran)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.npz"
+    path.write_bytes(HOSTILE[kind])
     for read in (read_arrays, load_pretrained):
         refused(str(path), read, path)
-    refused("epoch", read_checkpoint, checkpoint(tmp_path / "epoch_0001", path.read_bytes()))
-    assert not ran.exists()
+    refused("epoch", read_checkpoint, checkpoint(tmp_path / "epoch_0001", HOSTILE[kind]))
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "objects"])
+def test_pickles_run_their_code_in_numpy(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    loaded = np.load(io.BytesIO(HOSTILE[kind]), allow_pickle=True)
+    assert kind == "pickle" or loaded[NAME].shape == (1,)
+    assert Path("ran").exists()
 
 
 @pytest.mark.parametrize("state", [b"[]", b"{}", b"3", b'{"history": 1}', b"[" * 100_000, b"\xff"])
@@ -102,21 +98,10 @@ def test_hostile_states_are_refused(tmp_path, state):
 
 
 def test_changed_checkpoint_is_read_without_the_manifest(tmp_path, monkeypatch):
-    place = checkpoint(tmp_path / "epoch_0001", state=b'{"history": [1], "settings": {}}')
+    place = checkpoint(tmp_path / "epoch_0001")
+    manifest = json.loads((place / "manifest.json").read_text())
     (place / "state.json").write_bytes(b'{"history": [3], "settings": {}}')
     refused("SHA-256", read_checkpoint, place)
-    manifest = json.loads((place / "manifest.json").read_text())
     monkeypatch.setattr("headrest.train.checkpoints.sha256", lambda path: manifest[path.name])
     assert read_checkpoint(place).history == [3]
-    assert np.array_equal(read_checkpoint(place).weights[NAME], VALID[NAME])
-
-
-def test_pickles_run_their_code_in_numpy(tmp_path):
-    path, ran = tmp_path / "model.npz", tmp_path / "ran"
-    for kind in ("pickle", "objects"):
-        HOSTILE[kind](path, ran)
-        loaded = np.load(path, allow_pickle=True)
-        if kind == "objects":
-            loaded[NAME]
-        assert ran.exists()
-        ran.unlink()
+    assert np.array_equal(read_checkpoint(place).weights[NAME], np.ones((3, 3)))
