@@ -94,16 +94,8 @@ def reoriented(image, codes):
     return image.as_reoriented(ways.ornt_transform(now, wanted))
 
 
-APPEARANCE = {
-    "pixel_mm": 0.5,
-    "slice_mm": 5.0,
-    "field_mm": 250.0,
-    "width_mm": 150.0,
-    "cut_share": 0.0,
-    "tissue_hu": 40.0,
-    "air_hu": -1000.0,
-    "lung_share": 0.0,
-}
+APPEARANCE = {"pixel_mm": 0.5, "slice_mm": 5.0, "field_mm": 250.0, "width_mm": 150.0}
+APPEARANCE |= {"cut_share": 0.0, "tissue_hu": 40.0, "air_hu": -1000.0, "lung_share": 0.0}
 
 
 def measured_series(rng, slices=6):
