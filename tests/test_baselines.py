@@ -69,13 +69,9 @@ def test_erosion_separates_a_touching_rail_and_keeps_a_head_too_thin_for_it():
     far = RAIL & ~HEAD & (ndimage.distance_transform_edt(~HEAD, SPACING) > 3)
     assert taken[far].all()
     assert not taken[np.hypot(Y, X) * 0.9 < 78].any()
-    thin = np.hypot(Y, X) * 0.9 < EROSION_MM - 1
-    hu = slice_with((BOARD, 200), head=thin)
+    hu = slice_with((BOARD, 200), head=np.hypot(Y, X) * 0.9 < EROSION_MM - 1)
     board_is_larger = BASELINES["largest component"](hu, SPACING)
     assert np.array_equal(BASELINES["erode, keep, dilate"](hu, SPACING), board_is_larger)
-
-
-def test_hull_keeps_objects_in_a_dent():
     dent = HEAD & (np.hypot(Y * 0.9 - 85, X * 0.9) > 25)
     speck = np.hypot(Y * 0.9 - 70, X * 0.9) < 2
     hu = slice_with((speck, 200), head=dent)
