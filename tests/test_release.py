@@ -1,12 +1,8 @@
 """make-weights: a training set of synthetic patients, a network and its model card, from seeds."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -44,56 +40,23 @@ def test_an_interrupted_set_holds_the_slices_of_the_phantom_each_rendered_once(f
         patched.setattr(synthetic, "run_unordered", die_at_the_last)
         words = "synthetic-8402: two processes died"
         refused(words, write_synthetic_set, folder, PATIENTS, 1, MATRIX)
-    assert not (folder / "set").exists()
-    rendered = []
-    monkeypatch.setattr(
-        synthetic, "synthesize", lambda seed, **o: rendered.append(seed) or synthesize(seed, **o)
-    )
+    assert {p.name for p in folder.iterdir()} == {".lock", "patients.json", "patients"}
+    render = Mock(side_effect=synthesize)
+    monkeypatch.setattr(synthetic, "synthesize", render)
     for _ in range(2):
         data = read_training_set(write_synthetic_set(folder, PATIENTS, 1, MATRIX))
-        assert rendered == [8402]
-    truth, unknown = data.labels["truth"], 0
+        assert [call.kwargs["seed"] for call in render.call_args_list] == [8402]
+    assert {p.name for p in folder.iterdir()} == {".lock", "patients.json", "set"}
+    truth = data.labels["truth"]
     for i, one in enumerate(PATIENTS):
         study = synthesize(**one._asdict(), matrix=MATRIX, slices=1)
         assert np.array_equal(data.hu[i], np.maximum(study.hu[0], -1024))
         assert np.array_equal(truth[i], study.labels[0])
         touching = "touching" if study.contact[0] else "free"
         assert data.states["truth"][i] == (touching if study.support.any() else "absent")
-        unknown += (truth[i] == IGNORE_LABEL).sum()
-    assert unknown > 50
+    assert (truth == IGNORE_LABEL).sum() > 50
     assert list(data.patient) == ["synthetic-8400", "synthetic-8401", "synthetic-8402"]
     refused("choose from truth", data.target, "kmeans")
-
-
-@pytest.mark.slow
-def test_a_killed_synthetic_set_continues(tmp_path):
-    """Killed at any moment, the same call ends with the same set, and leaves no other file."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys; from headrest.train import synthetic as s\n"
-        "if __name__ == '__main__':\n"
-        "    s.write_synthetic_set(sys.argv[1], s.choose_patients(12, 8500), 2, 64)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-
-    def start(folder):
-        command = [sys.executable, str(script), str(folder)]
-        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-
-    assert start(whole).wait() == 0
-    for n in (1, 7):
-        child = start(killed)
-        while len(list(killed.glob("patients/synthetic-*"))) < n:
-            assert child.poll() is None
-            time.sleep(0.005)
-        child.kill()
-        child.wait()
-    assert start(killed).wait() == 0
-    one, two = (read_training_set(folder / "set") for folder in (whole, killed))
-    assert np.array_equal(one.hu, two.hu)
-    assert np.array_equal(one.labels["truth"], two.labels["truth"])
-    assert {p.name for p in killed.iterdir()} == {".lock", "patients.json", "set"}
 
 
 def test_refuses_other_patients_and_damaged_lists(folder):
@@ -149,15 +112,14 @@ def test_chooses_patients_of_every_kind_in_turn_with_both_labels():
     assert len({one.seed for one in patients}) == 60
     assert synthetic.choose_patients(30, 500) == patients[:30]
     assert [n for n, one in enumerate(patients) if one.with_limbs] == [23, 48]
-    for seed, _, with_limbs in (patients[23], patients[48]):
-        sampled = sample_parameters(seed, with_limbs=with_limbs, matrix=512, slices=1)
-        assert sampled["limbs"]
-        assert sampled["protocol"]["pixel_mm"] * 512 >= synthetic.WIDE_FIELD_MM
-    for seed, contact, _ in patients[4::5]:
-        sampled = sample_parameters(seed, contact=contact, matrix=512, slices=1)
+    for seed, contact, with_limbs in patients[3::5] + patients[4::5]:
+        kinds = {"contact": contact, "with_limbs": with_limbs}
+        sampled = sample_parameters(seed, **kinds, matrix=512, slices=1)
+        field_mm = sampled["protocol"]["pixel_mm"] * 512
+        assert not with_limbs or (sampled["limbs"] and field_mm >= synthetic.WIDE_FIELD_MM)
         low, high = synthetic.EARS_Z_MM
-        assert low <= sampled["protocol"]["z_mm"][0] <= high
-        assert sampled["kind"] in ("adult", "old", "child")
+        assert not contact or low <= sampled["protocol"]["z_mm"][0] <= high
+        assert not contact or sampled["kind"] in ("adult", "old", "child")
     (study,) = synthetic_studies(1, seed=8400, matrix=MATRIX, slices=2)
     truth = synthesize(8400, matrix=MATRIX, slices=2).labels
     assert np.array_equal(study.labels["truth"], truth)
@@ -173,5 +135,4 @@ def test_limbs_lie_in_the_field_of_view():
         shown, hidden = render(sampled), render(sampled | {"limbs": []})
         more = shown.patient & ~hidden.patient
         gained_mm2.append(more.sum() * shown.spacing_mm[1] ** 2)
-    assert len(gained_mm2) == 10
     assert sum(area > 300 for area in gained_mm2) >= 8
