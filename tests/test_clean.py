@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -16,12 +17,11 @@ from makers import ENCODERS, NATIVE, SIGNED, TWELVE, drawing, encoded, overlaid
 from makers import validator_errors as errors_of
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
-from pydicom.data import get_testdata_file
 
 from headrest import HeadrestError, find_support, read_series, write_derived_series
 from headrest.clean.report import Report
 from headrest.dicom import find_series, load_series
-from headrest.dicom.write import SERIES_NUMBER_OFFSET
+from headrest.dicom.write import SERIES_NUMBER_OFFSET, item
 from headrest.segment.support import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -94,7 +94,6 @@ def test_reports_the_fill_value_where_air_cannot_be_stored(tmp_path):
     assert "reads as -500 HU: -1000 cannot be stored" in " ".join(report.warnings)
     derived = dcmread(tmp_path / "out" / report.folder / "0001.dcm")
     assert "filled with -500 HU" in derived.DerivationDescription
-    assert "()" not in derived.DerivationDescription
 
 
 LOSSY = {
@@ -124,7 +123,9 @@ def test_writes_every_syntax_uncompressed_or_losslessly_compressed(tmp_path, syn
     assert more_errors(before, after) <= 0
 
 
-def test_warns_of_a_syntax_that_cannot_be_written(source, tmp_path):
+def test_compression_warns_of_a_syntax_without_encoder_and_never_changes_pixels(
+    source, tmp_path, monkeypatch
+):
     series = read_series(source)
     for header in series.headers:  # nothing at hand writes uids.HTJ2K
         header.file_meta.TransferSyntaxUID = uids.HTJ2K
@@ -132,25 +133,12 @@ def test_warns_of_a_syntax_that_cannot_be_written(source, tmp_path):
     assert [w for w in report.warnings if "uncompressed" in w and uids.HTJ2K.name in w]
     after = dcmread(tmp_path / "out" / report.folder / "0001.dcm")
     assert after.file_meta.TransferSyntaxUID == uids.ExplicitVRLittleEndian
-
-
-def test_refuses_compression_that_changes_pixels(tmp_path, monkeypatch):
-    write_slice(tmp_path / "scan" / "1.dcm", encoded(make_slice(), uids.RLELossless))
-    compress = Dataset.compress
-
-    def careless(self, syntax, words, **options):
-        compress(self, syntax, words ^ 1, **options)
-
+    write_slice(tmp_path / "rle" / "1.dcm", encoded(make_slice(), uids.RLELossless))
+    whole = Dataset.compress
+    careless = lambda ds, syntax, words, **options: whole(ds, syntax, words ^ 1, **options)  # noqa: E731
     monkeypatch.setattr(Dataset, "compress", careless)
-    refused("changed its pixels", derive, tmp_path / "scan", compress=True)
-    assert os.listdir(tmp_path) == ["scan"]
-
-
-def test_forms_of_the_output_have_folders_of_their_own(source, tmp_path):
-    forms = [{}, {"compress": True}, {"drop_private": True}, {"patient_only": True}]
-    folders = {clean_series(source, tmp_path / "out", **form).folder for form in forms}
-    assert sorted(os.listdir(tmp_path / "out")) == sorted(folders)
-    assert len(folders) == 4
+    refused("changed its pixels", derive, tmp_path / "rle", compress=True)
+    assert set(os.listdir(tmp_path)) == {"scan", "out", "rle"}
 
 
 def test_moves_an_overlay_from_the_pixels_to_overlay_data(tmp_path):
@@ -163,58 +151,51 @@ def test_moves_an_overlay_from_the_pixels_to_overlay_data(tmp_path):
 
 
 RENEWED = {"SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType"}
-RENEWED |= {"PixelData", "ContentDate", "ContentTime"}
+RENEWED |= {"ContentDate", "ContentTime"}
 
 
 def code(item):
-    return item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning
+    return item.CodeValue, item.CodingSchemeDesignator
 
 
 def test_derived_slices_renew_their_identity_and_name_their_source(source):
+    for path in source.iterdir():  # a preamble that holds a program
+        path.write_bytes(b"MZ" * 64 + path.read_bytes()[128:])
     series, slices = derive(source, parameters="by hand")
     for before, after in zip(series.headers, slices):
-        for element in before:
-            kept = after[element.tag].value == element.value
-            assert kept != (element.keyword in RENEWED), element.keyword
+        kept = {one.keyword: after[one.tag].value == one.value for one in before}
+        assert {keyword for keyword in kept if not kept[keyword]} == RENEWED
+        assert after.preamble == bytes(128)
         assert after.SOPInstanceUID == after.file_meta.MediaStorageSOPInstanceUID
-        for what in ("InstanceCreation", "Content"):
-            assert after[f"{what}Date"].value > "20200101"
-            assert re.fullmatch(r"\d{6}", after[f"{what}Time"].value)
+        assert min(after.InstanceCreationDate, after.ContentDate) > "20200101"
         assert list(after.ImageType) == ["DERIVED", "PRIMARY", "AXIAL"]
         assert "by hand" in after.DerivationDescription
-        assert code(after.DerivationCodeSequence[-1]) == ("113047", "DCM", "Pixel by pixel mask")
+        assert code(after.DerivationCodeSequence[-1]) == ("113047", "DCM")
         (origin,) = after.SourceImageSequence
         assert origin.ReferencedSOPInstanceUID == before.SOPInstanceUID
         assert origin.ReferencedSOPClassUID == before.SOPClassUID
-        assert code(origin.PurposeOfReferenceCodeSequence[0])[:2] == ("121322", "DCM")
+        assert code(origin.PurposeOfReferenceCodeSequence[0]) == ("121322", "DCM")
         assert origin.SpatialLocationsPreserved == "YES"
         equipment = after.ContributingEquipmentSequence[-1]
-        assert code(equipment.PurposeOfReferenceCodeSequence[0])[:2] == ("109103", "DCM")
+        assert code(equipment.PurposeOfReferenceCodeSequence[0]) == ("109103", "DCM")
     assert len({after.SeriesInstanceUID for after in slices}) == 1
     assert len({after.SOPInstanceUID for after in slices}) == 3
 
 
 def test_keeps_earlier_derivations_and_deletes_what_describes_the_source_file(tmp_path):
-    item, equipment = Dataset(), Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "113043", "DCM", "Enhanced"
-    equipment.Manufacturer = "Before"
-    earlier = {"DerivationCodeSequence": [item], "ContributingEquipmentSequence": [equipment]}
-    of_the_file = {
-        **{"IconImageSequence": [Dataset()], "DigitalSignaturesSequence": [Dataset()]},
-        **{"ExtendedOffsetTable": bytes(8), "ExtendedOffsetTableLengths": bytes(8)},
-        "InstanceCreatorUID": uid("scanner"),
-    }
+    earlier = {"DerivationCodeSequence": [item(CodeValue="113043")]}
+    earlier["ContributingEquipmentSequence"] = [item(Manufacturer="Before")]
+    of_the_file = {"IconImageSequence": [Dataset()], "DigitalSignaturesSequence": [Dataset()]}
+    of_the_file |= {"ExtendedOffsetTable": bytes(8), "ExtendedOffsetTableLengths": bytes(8)}
+    of_the_file["InstanceCreatorUID"] = uid("scanner")
     ds = make_slice(DerivationDescription="smoothed", **earlier, **of_the_file)
     for extreme in ("SmallestImagePixelValue", "LargestImagePixelValue"):
         ds.add_new(extreme, "US", 7)
-        of_the_file[extreme] = 7
     after = derive_one(tmp_path, ds)
     assert after.DerivationDescription.startswith("smoothed")
-    assert [code(one)[0] for one in after.DerivationCodeSequence] == ["113043", "113047"]
+    assert [one.CodeValue for one in after.DerivationCodeSequence] == ["113043", "113047"]
     assert after.ContributingEquipmentSequence[0].Manufacturer == "Before"
-    before = dcmread(tmp_path / "scan" / "1.dcm")
-    assert [keyword for keyword in of_the_file if keyword in before] == list(of_the_file)
-    assert [keyword for keyword in of_the_file if keyword in after] == []
+    assert not any(keyword in after for keyword in (*of_the_file, extreme))
     text = derive_one(tmp_path / "long", DerivationDescription="y" * 1024).DerivationDescription
     assert re.fullmatch(r"y+; Support removed by .*\(test\).*HU", text)
     assert len(text) == 1024
@@ -226,13 +207,12 @@ def private_elements(ds):
 
 @pytest.mark.parametrize("syntax", [uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian])
 def test_drops_private_elements_on_request_from_the_copy_only(tmp_path, syntax):
-    inner, own, equipment = Dataset(), Dataset(), Dataset()
-    own.PatientID, equipment.Manufacturer = CANARY, "earlier"
+    inner, equipment = Dataset(), item(Manufacturer="earlier")
     sequences = {"ContributingEquipmentSequence": [equipment], "ReferencedImageSequence": [inner]}
     before = make_slice(TransferSyntaxUID=syntax, PatientWeight=b"72,5", **sequences)
     for ds, group in ((before, 0x0009), (equipment, 0x0011), (inner, 0x0029)):
         ds.private_block(group, "MAKER", create=True).add_new(1, "LO", CANARY)
-    before.private_block(0x0009, "MAKER").add_new(2, "SQ", [own])
+    before.private_block(0x0009, "MAKER").add_new(2, "SQ", [item(PatientID=CANARY)])
     kept = derive_one(tmp_path, before)
     series, (dropped,) = derive(tmp_path / "scan", drop_private=True)
     before = dcmread(tmp_path / "scan" / "1.dcm")
@@ -243,37 +223,34 @@ def test_drops_private_elements_on_request_from_the_copy_only(tmp_path, syntax):
     assert private_elements(dropped) == []
     assert dropped.SOPInstanceUID != kept.SOPInstanceUID
     assert "private elements dropped" in dropped.DerivationDescription
-    public = [element.tag for element in kept if not element.tag.is_private]
-    assert list(dropped.keys()) == public
+    assert list(dropped.keys()) == [one.tag for one in kept if not one.tag.is_private]
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"BurnedInAnnotation": "YES"}, "YES"),
-        ({"BurnedInAnnotation": "NO"}, "NO"),
-        ({"BurnedInAnnotation": None}, None),
-        ({"LossyImageCompression": "01"}, "01"),
-        ({"HighBit": 15, "BitsStored": 12}, 11),
-        ({"SeriesNumber": 2**31 - 2}, 2**31 - 1),
-        ({"SeriesNumber": b"two "}, SERIES_NUMBER_OFFSET),
-        ({"SeriesDescription": "A\\C-/C+"}, "A C-/C+ headrest removed"),
-        ({"SeriesDescription": "x" * 64}, "x" * 47 + " headrest removed"),
-    ],
-)
+LEGAL = [
+    ({"BurnedInAnnotation": "YES"}, "YES"),
+    ({"BurnedInAnnotation": None}, None),
+    ({"HighBit": 15, "BitsStored": 12}, 11),
+    ({"SeriesNumber": 2**31 - 2}, 2**31 - 1),
+    ({"SeriesNumber": b"two "}, SERIES_NUMBER_OFFSET),
+    ({"SeriesDescription": "A\\C-/C+"}, "A C-/C+ headrest removed"),
+    ({"SeriesDescription": "x" * 64}, "x" * 47 + " headrest removed"),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), LEGAL)
 def test_copies_declarations_and_keeps_values_legal(tmp_path, changes, expected):
     assert derive_one(tmp_path, **changes).get(next(iter(changes))) == expected
 
 
-@pytest.mark.parametrize(
-    ("vr", "value", "kind", "expected"),
-    [
-        ("SS", -2000, {"PixelRepresentation": 1}, -2000),
-        ("US", 65536 - 2000, {"PixelRepresentation": 1}, -2000),
-        ("US", 65536 - 2000, TWELVE, None),
-        ("SS", -32768, TWELVE | SIGNED, None),
-    ],
-)
+PADDING = [
+    ("SS", -2000, {"PixelRepresentation": 1}, -2000),
+    ("US", 65536 - 2000, {"PixelRepresentation": 1}, -2000),
+    ("US", 65536 - 2000, TWELVE, None),
+    ("SS", -32768, TWELVE | SIGNED, None),
+]
+
+
+@pytest.mark.parametrize(("vr", "value", "kind", "expected"), PADDING)
 def test_padding_has_the_vr_and_the_range_of_the_pixels(tmp_path, vr, value, kind, expected):
     ds = make_slice(hu=np.clip(head_hu(), -1024, 2000), **kind)
     ds.add_new("PixelPaddingValue", vr, value)
@@ -293,12 +270,6 @@ def test_times_are_in_the_declared_time_zone(tmp_path, zone):
     assert before <= shown <= datetime.now(timezone.utc)
 
 
-def test_empties_a_preamble_that_holds_a_program(source):
-    for path in source.iterdir():
-        path.write_bytes(b"MZ" * 64 + path.read_bytes()[128:])
-    assert [ds.preamble for ds in derive(source)[1]] == [bytes(128)] * 3
-
-
 def test_uids_depend_on_mask_and_parameters_and_bytes_on_nothing_else(source, tmp_path):
     series, found, texts = read_series(source), {}, {}
     runs = {"a": (MASK, ""), "again": (MASK.astype(np.uint8), "")}
@@ -311,16 +282,9 @@ def test_uids_depend_on_mask_and_parameters_and_bytes_on_nothing_else(source, tm
         assert len(found[name]) == 4
         assert len(slices[0].DerivationDescription) <= 1024
     assert texts["a"] == texts["again"]
-    assert not found["a"] & found["mask"]
-    assert not found["a"] & found["words"]
-
-
-def test_a_damaged_report_fails_its_series_only(source, tmp_path):
-    (report,) = clean_tree(source, tmp_path / "out")
-    for damage in ("", "[]", "{}", '{"headrest": "0"}'):
-        (tmp_path / "out" / report.folder / "cleaning.json").write_text(damage)
-        (again,) = clean_tree(source, tmp_path / "out")
-        assert "damaged" in again.error
+    assert not found["a"] & (found["mask"] | found["words"])
+    forms = [{}, {"compress": True}, {"drop_private": True}, {"patient_only": True}]
+    assert len({clean_series(source, tmp_path / "out", **form).folder for form in forms}) == 4
 
 
 def test_a_cleaned_series_is_valid_and_its_report_holds_slices_and_volume(cleaned):
@@ -342,12 +306,11 @@ def test_report_lists_flagged_slices():
     states = ("free", "touching", "touching", "absent", "touching")
     sure = (0.99, 0.95, 0.5, 1.0, 0.2)
     report = Report("scan", slices=5, support_ml=8.0, states=states, confidence=sure)
-    bounded = replace(report, boundary_ml=2.04)
-    assert "8.0 ml of support and 2.0 ml of its boundary removed, support" in str(bounded)
     line = "5 slices, 8.0 ml of support removed, support touches in 3: 2-3, 5"
     assert str(report).endswith(f"{line}, uncertain in 2: 3, 5, nothing found in 1: 4")
-    left = str(replace(report, method="kmeans", confidence=()))
-    assert left.endswith("touches and is left in 3: 2-3, 5, nothing found in 1: 4")
+    left = str(replace(report, method="kmeans", boundary_ml=2.04))
+    assert "8.0 ml of support and 2.0 ml of its boundary removed" in left
+    assert "touches and is left in 3: 2-3, 5" in left
 
 
 PLACES = ("scan", "scan/out", "scan/deep/er", "scan/../scan/out", "link", "file", "file/deeper")
@@ -362,12 +325,6 @@ def test_refuses_a_file_as_destination_before_computing(source, tmp_path, monkey
     refused("file" if place.startswith("file") else "inside", clean_tree, source, tmp_path / place)
     assert (tmp_path / "file").read_text() == "a file"
     assert sorted(os.listdir(source)) == ["01.dcm", "02.dcm", "03.dcm"]
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
-def test_refuses_a_folder_without_write_permission(source, tmp_path):
-    (tmp_path / "out").mkdir(mode=0o555)
-    refused("written", clean_tree, source, tmp_path / "out")
 
 
 def test_refuses_other_masks_folders_and_deleted_sources(source, tmp_path):
@@ -415,18 +372,12 @@ def by_simpleitk(folder, _):
     return (image.GetOrigin(), image.GetSpacing(), image.GetDirection()), sitk_hu(folder)
 
 
-def by_highdicom(folder, _):
-    slices = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
-    volume = pytest.importorskip("highdicom").get_volume_from_series(slices)
-    return volume.affine.tolist(), volume.array
-
-
 def by_dcm2niix(folder, out):
     image = converted(folder, out / folder.name)
     return image.affine.tolist(), np.asarray(image.dataobj).T[:, ::-1]
 
 
-@pytest.mark.parametrize("reader", [by_simpleitk, by_highdicom, by_dcm2niix])
+@pytest.mark.parametrize("reader", [by_simpleitk, by_dcm2niix])
 def test_other_readers_find_the_geometry_and_pixels_of_the_source(cleaned, reader, tmp_path):
     (where, before), (place, after) = (reader(folder, tmp_path) for folder in cleaned[::2])
     assert place == where
@@ -439,16 +390,13 @@ def derive_all(folder, out):
     """Derive every series below a folder, a tenth of it filled; yield source and output files."""
     rng = np.random.default_rng(0)
     for number, found in enumerate(find_series(folder).series):
-        try:
+        with suppress(HeadrestError):
             series = load_series(found)
-        except HeadrestError:
-            continue
-        removed = rng.random(series.stored.shape) < 0.1
-        write_derived_series(series, removed, out / str(number), "test")
-        sources = {str(dcmread(path).SOPInstanceUID): path for path in found.files}
-        outputs = sorted((out / str(number)).glob("*.dcm"))
-        origins = [sources[str(header.SOPInstanceUID)] for header in series.headers]
-        yield list(zip(origins, outputs, removed))
+            removed = rng.random(series.stored.shape) < 0.1
+            write_derived_series(series, removed, out / str(number), "test")
+            sources = {str(dcmread(path).SOPInstanceUID): path for path in found.files}
+            origins = [sources[str(header.SOPInstanceUID)] for header in series.headers]
+            yield list(zip(origins, sorted((out / str(number)).glob("*.dcm")), removed))
 
 
 def differences(source, output, removed):
@@ -467,15 +415,6 @@ def conflicts(files):
     return [line for line in errors_of("dcentvfy", *files) if "that was referenced" not in line]
 
 
-@pytest.mark.parametrize(
-    "name", ["CT_small.dcm", "693_J2KI.dcm", "693_UNCR.dcm", "J2K_pixelrep_mismatch.dcm"]
-)
-def test_derived_sample_files_are_valid_and_filled(tmp_path, name):
-    path = get_testdata_file(name, download=False) or pytest.skip(f"no {name}; get pydicom-data")
-    ((slice_of_path,),) = derive_all(path, tmp_path)
-    assert differences(*slice_of_path) == []
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_100_derived_slices_of_real_scanners_are_valid_and_filled(scans, tmp_path):
@@ -492,11 +431,9 @@ def test_100_derived_slices_of_real_scanners_are_valid_and_filled(scans, tmp_pat
 
 def test_detects_a_wrong_derived_slice(tmp_path):
     for ((source, output, removed),) in derive_all(PYDICOM / "CT_small.dcm", tmp_path):
+        assert differences(source, output, removed) == []
         ds = dcmread(output)
-        pixels = ds.pixel_array.copy()
-        pixels[~removed] += 1
-        pixels[removed] = 0
-        ds.PixelData = pixels.tobytes()
+        ds.PixelData = np.where(removed, 0, ds.pixel_array + 1).astype("<i2").tobytes()
         del ds.DerivationDescription, ds.PixelSpacing
         ds.save_as(output)
         assert len(differences(source, output, removed)) == 3
