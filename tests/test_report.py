@@ -38,22 +38,20 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.source, self.open, self.tags, self.text = path.read_text("utf-8"), [], [], {}
+        self.source, self.open, self.tags, self.text = path.read_text("utf-8"), [""], [], {}
         self.feed(self.source)
         self.close()
-        assert self.open == []
+        assert self.open == [""]
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
+        self.open += [tag] * (tag not in VOID)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        where = self.open[-1] if self.open else ""
-        self.text[where] = self.text.get(where, "") + data
+        self.text[self.open[-1]] = self.text.get(self.open[-1], "") + data
 
     def every(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
@@ -85,18 +83,15 @@ OURS = "ct-0123456789ab"
 
 
 def picture(side=outputs.LARGE, noise=0):
-    """A picture of so many pixels, and its bytes as WebP."""
+    """A picture of so many pixels."""
     hu = np.random.default_rng(0).normal(0, noise, (side, side))
     return outputs.triptych(hu, hu > 9e9, hu > 9e9, (1, 1), side)
 
 
-ONE_PLACE = {
-    "ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 2)],
-    "hu": lambda n: np.full((64, 64), n),
-}
 FAILING = {
     "RescaleSlope or RescaleIntercept is missing": {"RescaleSlope": None},
-    "two files lie at one position": ONE_PLACE,
+    "two files lie at one position": {"ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 2)]}
+    | {"hu": lambda n: np.full((64, 64), n)},
     "two files share a SOP Instance UID": {"SOPInstanceUID": uid("twice")},
     "Rows is missing": {"PixelData": bytes(100)},
     "ImageOrientationPatient is missing": {"ImageOrientationPatient": None},
@@ -126,22 +121,14 @@ def page(run):
 def test_page_has_one_row_per_series_and_labels_for_everything(run, page):
     reports = run[1]
     assert len(reports) == 2 + len(FAILING)
-    assert len(page.every("table")) == len(page.every("caption")) == 1
     flags = [body["data-flags"].split(",") for body in page.every("tbody")]
     assert ["failed" in one for one in flags] == [bool(report.error) for report in reports]
-    assert sum(th["scope"] == "row" for th in page.every("th")) == len(reports)
-    for report_ in reports:
-        assert (report_.folder or "nothing written") in page.text["th"]
+    assert all((one.folder or "nothing written") in page.text["th"] for one in reports)
     assert not [reason for reason in FAILING if reason not in page.words]
-    columns = sum(th["scope"] == "col" for th in page.every("th"))
-    assert sum("class" not in one for one in page.every("button")) == columns == 9
-    assert page.every("html") == [{"lang": "en"}]
-    assert len(page.every("legend")) == len(page.every("fieldset")) == 3  # the filter, two series
     assert page.source.count("<label") == len(page.every("input"))
     assert len(page.every("img")) == 3
     for image in page.every("img"):
         assert re.fullmatch(r"Slice \d before, with the removed voxels .*", image["alt"])
-        assert image["loading"] == "lazy"
         coded = base64.b64decode(image["src"].removeprefix("data:image/webp;base64,"))
         assert Image.open(io.BytesIO(coded)).size == (int(image["width"]), int(image["height"]))
 
@@ -225,18 +212,16 @@ def test_page_names_no_skipped_file_renamed_folder_or_name_with_a_colon(tmp_path
     assert "DOE JOHN" not in page_of(tmp_path / "failed", reports).source
 
 
-def test_flags_a_series_with_a_warning_about_its_result(tmp_path):
+def test_flags_a_series_with_a_warning_about_its_result_but_no_words_of_a_file_name(tmp_path):
     make_series(tmp_path / "scan", BodyPartExamined="CHEST")
     patient = np.stack([head_hu()] * 3) > 30
     reports = clean_tree(tmp_path / "scan", tmp_path / "out", mask=patient)
     for given in (reports, None):
         (body,) = page_of(tmp_path / "out", given).every("tbody")
         assert {"other body part", "mask of the patient"} <= set(body["data-flags"].split(","))
-
-
-def test_words_of_a_file_name_are_no_flag(tmp_path):
-    finished(tmp_path / "ct-1", warnings=["skipped the mask holds.txt (another body part than): -"])
-    (body,) = page_of(tmp_path).every("tbody")
+    name = "skipped the mask holds.txt (another body part than): -"
+    finished(tmp_path / "named" / "ct-1", warnings=[name])
+    (body,) = page_of(tmp_path / "named").every("tbody")
     assert body["data-flags"] == ""
 
 
@@ -252,11 +237,10 @@ def test_reads_the_reports_of_a_destination(run, page):
     assert found == cleaned
 
 
-BAD_FIELDS = [{"slices": "many"}, {"seconds": float("nan")}, {"confidence": ["high"]}]
-BAD_FIELDS += [{"warnings": [3]}, {"states": 3}]
+DAMAGES = ["", "[]", "{}", {"slices": "many"}, {"seconds": float("nan")}, {"confidence": ["high"]}]
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{}", *BAD_FIELDS])
+@pytest.mark.parametrize("damage", [*DAMAGES, {"warnings": [3]}, {"states": 3}])
 def test_shows_a_damaged_report_as_failed(tmp_path, damage):
     finished(tmp_path / "good")
     if isinstance(damage, dict):
@@ -273,14 +257,13 @@ def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
     finished(tmp_path / "elsewhere" / "ct-1", {1: coded})
     folder = finished(tmp_path / "out" / "ct-2", {1: b"RIFF", 2: coded}, folder="../elsewhere/ct-1")
     (folder / outputs.PREVIEW_FOLDER / "face.webp").write_bytes(coded)
-    assert [image["alt"][:7] for image in page_of(tmp_path / "out").every("img")] == ["Slice 2"]
-    with ZipFile(folder / outputs.SLICE_PICTURES, "w") as file:
-        file.writestr("0001.jpg", coded)
     path = folder / outputs.SLICE_PICTURES
+    with ZipFile(path, "w") as file:
+        file.writestr("0001.jpg", coded)
     path.write_bytes(path.read_bytes().replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1"))
     with ZipFile(path) as file, pytest.raises(RuntimeError, match="encrypted"):
         file.read("0001.jpg")
-    assert len(page_of(tmp_path / "out").every("img")) == 1
+    assert [image["alt"][:7] for image in page_of(tmp_path / "out").every("img")] == ["Slice 2"]
     away = [Report(source="scan", folder="../elsewhere/ct-1")]
     assert page_of(tmp_path / "out", away).every("img") == []
 
@@ -288,23 +271,24 @@ def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
 def test_refuses_an_unusable_page_name_before_the_run(tmp_path, capsys):
     make_series(tmp_path / "scan")
     (tmp_path / "page.txt").touch()
+    scan, out = tmp_path / "scan", tmp_path / "out"
     for place in ("page.txt", "page.txt/page.html", "scan"):
-        assert run_clean(tmp_path / "scan", tmp_path / "out", "--report", tmp_path / place) == 1
+        assert run_clean(scan, out, "--report", tmp_path / place) == 1
         assert capsys.readouterr().err.startswith("headrest: ")
-        assert not (tmp_path / "out").exists()
-    assert run_clean(tmp_path / "scan", tmp_path / "out", "--identifiers") == 1
+    assert run_clean(scan, out, "--identifiers") == 1
     assert "add --report" in capsys.readouterr().err
+    assert not out.exists()
     refused("holds no cleaned series", write_page, tmp_path, tmp_path / "page.html")
 
 
 def test_command_writes_the_page_again_for_complete_series(tmp_path):
     make_series(tmp_path / "scan", PatientName=f"{CANARY}^NAME")
-    paths = [tmp_path / name for name in ("scan", "out", "out/pages/page.html")]
-    assert run_clean(*paths[:2], "--report", paths[2]) == 0
-    first = Page(paths[2])
-    assert run_clean(*paths[:2], "--report", paths[2], "--identifiers") == 0
-    assert Page(paths[2]).every("img") == first.every("img") != []
-    assert CANARY in Page(paths[2]).words
+    scan, out, path = (tmp_path / name for name in ("scan", "out", "out/pages/page.html"))
+    assert run_clean(scan, out, "--report", path) == 0
+    first = Page(path)
+    assert run_clean(scan, out, "--report", path, "--identifiers") == 0
+    assert Page(path).every("img") == first.every("img") != []
+    assert CANARY in Page(path).words
     assert CANARY not in first.source
 
 
@@ -312,37 +296,28 @@ LARGEST = outputs.encode_preview(picture()).ljust(outputs.PREVIEW_BYTES, b"\0")
 """The bytes of a picture as large as a picture can be."""
 
 
-@pytest.mark.slow
-def test_a_page_of_200_series_stays_under_20_mb(tmp_path):
-    fields = {"slices": 60, "states": ["touching", "free"] * 30, "warnings": ["w" * 200]}
-    for n in range(200):
-        finished(tmp_path / "out" / f"ct-{n}", dict.fromkeys(range(1, 7), LARGEST), **fields)
-    page = page_of(tmp_path / "out")
-    assert 10e6 < (tmp_path / "out.html").stat().st_size < 20e6
-    assert len(page.every("img")) == 1200
-    assert "left out" not in page.words
-
-
 def test_more_series_show_fewer_pictures_flagged_ones_first(tmp_path, monkeypatch):
     for n in range(4):
         states = {"states": ["free", "free", "touching"]}
         finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), LARGEST), **states)
+    page = page_of(tmp_path)
+    assert len(page.every("img")) == 12
+    assert "left out" not in page.words
     monkeypatch.setattr("headrest.clean.page.PICTURE_BYTES", 3 * outputs.PREVIEW_BYTES)
     page = page_of(tmp_path)
     assert [image["alt"][:7] for image in page.every("img")] == ["Slice 3"] * 4
     assert "8 pictures are left out" in page.words
 
 
-@pytest.mark.parametrize(
-    ("count", "flagged", "absent", "chosen"),
-    [
-        (1, [], [], [1]),
-        (6, [], [], [1, 2, 3, 4, 5, 6]),
-        (30, [[4, 5]], [], [4, 5, 6, 13, 20, 27]),
-        (30, [], range(1, 31), [3, 8, 13, 18, 23, 28]),
-        (30, [[2]], range(20, 31), [2, 5, 11, 17, 22, 28]),
-    ],
-)
+CHOICES = [
+    (1, [], [], [1]),
+    (30, [[4, 5]], [], [4, 5, 6, 13, 20, 27]),
+    (30, [], range(1, 31), [3, 8, 13, 18, 23, 28]),
+    (30, [[2]], range(20, 31), [2, 5, 11, 17, 22, 28]),
+]
+
+
+@pytest.mark.parametrize(("count", "flagged", "absent", "chosen"), CHOICES)
 def test_chooses_flagged_slices_first(count, flagged, absent, chosen):
     assert outputs.choose_slices(count, flagged, absent) == chosen
 
@@ -350,11 +325,9 @@ def test_chooses_flagged_slices_first(count, flagged, absent, chosen):
 def test_picture_shows_before_removed_and_after():
     hu = np.full((80, 80), -1000.0)
     hu[10:40, 10:70], hu[60:70, 10:70] = 40, 200
-    removed = hu == 200
-    drawn = np.asarray(outputs.triptych(hu, removed, hu == 40, (1, 1), 80)).astype(int)
+    drawn = np.asarray(outputs.triptych(hu, hu == 200, hu == 40, (1, 1), 80)).astype(int)
     before, marked, after = (drawn[:, i * (80 + outputs.GAP) :][:, :80] for i in range(3))
-    grey = round(255 * ((40 + 1000) / 1400))
-    assert np.abs(before[20, 20] - grey).max() <= 1
+    assert np.abs(before[20, 20] - round(255 * ((40 + 1000) / 1400))).max() <= 1
     assert before[65, 40].min() > 200
     assert after[65, 40].max() == 0
     assert marked[65, 40, 0] > marked[65, 40, 1] + 50 > marked[65, 40, 2] + 100
@@ -367,43 +340,27 @@ def test_picture_shows_before_removed_and_after():
 
 def test_picture_keeps_the_aspect_of_pixels_and_stays_below_its_limit():
     flat = np.zeros((40, 80))
-    for row_mm, rows in ((2.0, 128), (1.0, 64)):
-        drawn = outputs.triptych(flat, flat > 0, flat > 0, (row_mm, 1.0), 128)
-        assert drawn.size == (3 * 128 + 2 * outputs.GAP, rows)
+    drawn = outputs.triptych(flat, flat > 0, flat > 0, (1.0, 1.0), 128)
+    assert drawn.size == (3 * 128 + 2 * outputs.GAP, 64)
     noisy, coded = picture(noise=400), io.BytesIO()
     noisy.save(coded, "WEBP", quality=80)
     assert coded.tell() > outputs.PREVIEW_BYTES  # as it comes it would be
     assert len(outputs.encode_preview(noisy)) <= outputs.PREVIEW_BYTES
 
 
-@pytest.fixture(scope="module")
-def browse(tmp_path_factory):
-    """Open a page in headless Chromium at a width; return the page as its script left it."""
+def browse(path, profile):
+    """Open a page in headless Chromium; return the page as its script left it."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
         pytest.skip(f"no browser here: none of {', '.join(names)}")
-    profile = tmp_path_factory.mktemp("profile")
-    quiet = ("disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
-
-    def open_page(path, width=1280):
-        command = [program, "--headless", "--no-sandbox", *(f"--{one}" for one in quiet)]
-        command += [f"--user-data-dir={profile}", f"--window-size={width},900"]
-        command += ["--virtual-time-budget=5000", "--dump-dom", path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return open_page
-
-
-@pytest.mark.slow
-def test_browser_runs_only_the_script_of_the_page(browse, page, tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text(page.source)
-    assert f"{2 + len(FAILING)} of {2 + len(FAILING)} series shown" in browse(path)
-    path.write_text(page.source.replace("const table", "const  table"))  # another script
-    assert "series shown</output>" not in browse(path)
+    options = "headless no-sandbox disable-gpu disable-quic no-first-run dump-dom "
+    options += "disable-background-networking virtual-time-budget=5000 window-size=1280,900"
+    command = [program, *(f"--{option}" for option in options.split())]
+    command += [f"--user-data-dir={profile}", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 STEPS = """<script>
@@ -414,58 +371,39 @@ const press = (name) => { const button = [...document.querySelectorAll("thead bu
   (one) => one.textContent === name); button.click();
   return [button.parentElement.getAttribute("aria-sort"), ...shown()]; };
 said.failed = choose("failed"); said.touching = choose("touching"); choose("");
-said.sorted = [press("Support, ml"), press("Support, ml"),
-  (press("Series"), press("Series"))];
+said.down = press("Support, ml"); said.up = press("Support, ml");
 words.value = "tilted CT-0123"; words.dispatchEvent(new Event("input", {bubbles: true}));
 said.found = shown(); said.count = count.textContent; words.value = ""; filter();
-pictures.click(); said.bare = getComputedStyle(document.querySelector(".strip")).display;
-pictures.click();
 document.querySelector("tbody .tick [value=accept]").click(); said.csv = table_of_ticks();
 document.querySelector("tbody .more button").click();
 const panes = [...dialog.querySelectorAll(".panes img")].map((image) => image.src.slice(5, 15));
 said.dialog = [dialog.open, slider.max, panes, dialog.querySelector("output").textContent];
 slider.value = 0; slider.dispatchEvent(new Event("input"));
 said.first = dialog.querySelector("output").textContent; dialog.close();
-const frame = document.createElement("iframe"); frame.style.width = "390px";
-frame.srcdoc = document.documentElement.outerHTML.replace(/<script[^]*<.script>/, "");
-frame.onload = () => { const inner = frame.contentDocument.documentElement;
-  said.width = [inner.clientWidth, inner.scrollWidth];
-  said.clipped = [...inner.querySelectorAll("tbody")].filter(
-    (one) => one.scrollWidth > one.clientWidth).length; document.title = JSON.stringify(said); };
-document.body.append(frame);
+document.title = JSON.stringify(said);
 </script></body>"""
 
 
 @pytest.mark.slow
-def test_browser_filters_and_sorts_and_fits_a_phone(browse, tmp_path):
+def test_browser_filters_sorts_finds_ticks_and_shows_slices(tmp_path):
     coded = outputs.encode_preview(picture())
     fields = {"states": ["touching", "free", "free"], "support_ml": 5.5}
     finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
     series = read_series(make_series(tmp_path / "scan")[0].parent)
-    path = tmp_path / "ct-a" / outputs.SLICE_PICTURES
     support = SimpleNamespace(patient=series.hu > 0)
-    outputs.write_slices(outputs.Result(series, support, series.hu > 100, ""), path)
-    finished(tmp_path / OURS, support_ml=40, warnings=["slices tilted", "w" * 300])
-    finished(tmp_path / ("ct-c" + "c" * 200), support_ml=7, error="x: damaged")
-    source = page_of(tmp_path, identifiers=True).source
+    result = outputs.Result(series, support, series.hu > 100, "")
+    outputs.write_slices(result, tmp_path / "ct-a" / outputs.SLICE_PICTURES)
+    finished(tmp_path / OURS, support_ml=40, warnings=["slices tilted"])
+    finished(tmp_path / "ct-c", support_ml=7, error="x: damaged")
+    source = re.sub(r"<meta http-equiv.*?>", "", page_of(tmp_path, identifiers=True).source)
     path = tmp_path / "page.html"
-    path.write_text(re.sub(r"<meta http-equiv.*?>", "", source).replace("</body>", STEPS))
-    said = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", browse(path))[1]))
+    path.write_text(source.replace("</body>", STEPS))
+    title = re.search(r"<title>(.*?)</title>", browse(path, tmp_path / "profile"))[1]
+    said = json.loads(html.unescape(title))
     rows = said.pop("csv").replace('"', "").split("\r\n")
     assert rows[0] == "folder,state,tick"
     assert sorted(row.split(",")[2] for row in rows[1:-1]) == ["", "accept"]
-    width, whole = said.pop("width")
-    assert 360 < width == whole <= 390
-    layers = ["image/jpeg", "image/png;", "image/jpeg", "image/png;"]
-    down, up = ["descending", "1", "2", "3"], ["ascending", "3", "2", "1"]
-    assert said == {
-        "failed": ["3"],
-        "touching": ["2"],
-        "sorted": [down, up, ["descending", "3", "2", "1"]],
-        "found": ["1"],
-        "count": "1 of 3 series shown",
-        "bare": "none",
-        "clipped": 0,
-        "dialog": [True, "2", layers, "2"],
-        "first": "1, touching",
-    }
+    assert said.pop("dialog") == [True, "2", ["image/jpeg", "image/png;"] * 2, "2"]
+    assert (said.pop("first"), said.pop("count")) == ("1, touching", "1 of 3 series shown")
+    orders = {"down": ["descending", "1", "2", "3"], "up": ["ascending", "3", "2", "1"]}
+    assert said == orders | {"failed": ["3"], "touching": ["2"], "found": ["1"]}
