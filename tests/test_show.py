@@ -17,7 +17,7 @@ from headrest.phantom import synthesize
 from headrest.segment.support import Support
 from headrest.show import browse, scans
 from headrest.show.figures import image_sides, montage, overlay, plt, save, show_slices
-from headrest.show.methods import TRUTH_COLORS, draw_clusters, draw_components, measure_components
+from headrest.show.methods import draw_clusters, draw_components, measure_components
 from headrest.show.video import FRAME_SIZE, LEGEND, compose, write_video
 from headrest.train import checkpoints as frames
 
@@ -35,19 +35,13 @@ def test_six_panels_show_the_steps_in_order(tmp_path):
     series = read_series(tmp_path)
     mask = series.hu == 120
     support = Support(mask, np.roll(mask, 1, axis=1) & ~mask, series.hu > 120, ("free",) * 3)
-    figure = scans.draw_pipeline(series, mask.astype(np.float16), support)
-    axes = figure.axes[:6]
-    steps = ["Read", "Rescale", "Predict", "Refine", "Write", "Check"]
-    titles = [axis.get_title(loc="left") for axis in axes]
-    assert titles == [f"{i}  {step}" for i, step in enumerate(steps, 1)]
-    stored, hu, probability, _, cleaned = (axis.images[0].get_array() for axis in axes[:5])
-    assert np.array_equal(stored, series.stored[1])
-    assert np.array_equal(hu, series.hu[1])
-    assert np.array_equal(probability, mask[1])
-    assert np.array_equal(cleaned, np.where(support.removed[1], -1000, hu))
-    bars = [axis.child_axes[0].get_xlabel() for axis in axes[:5]]
-    assert bars == ["stored value", "HU", "probability of support", "HU", "HU"]
-    assert axes[5].get_xlabel() == "HU"
+    axes = scans.draw_pipeline(series, mask.astype(np.float16), support).axes[:6]
+    titles = [axis.get_title(loc="left").split()[1] for axis in axes]
+    assert titles == ["Read", "Rescale", "Predict", "Refine", "Write", "Check"]
+    cleaned = np.where(support.removed[1], -1000, series.hu[1])
+    steps = {0: series.stored[1], 1: series.hu[1], 2: mask[1], 4: cleaned}
+    for i, wanted in steps.items():
+        assert np.array_equal(axes[i].images[0].get_array(), wanted)
 
 
 @pytest.mark.parametrize("draw", [show_slices, montage])
@@ -62,7 +56,7 @@ def test_masks_and_classes_are_coloured(draw):
     assert len(np.unique(colours, axis=0)) == 4
 
 
-def test_montage_averages_pixels_separates_tiles_and_fits_labels_into_them():
+def test_montage_averages_pixels_and_separates_tiles():
     hu = np.zeros((2, 4, 4))
     hu[:, ::2] = -600
     grid = montage(hu, columns=2, step=2).axes[0].images[0].get_array()
@@ -70,9 +64,8 @@ def test_montage_averages_pixels_separates_tiles_and_fits_labels_into_them():
     assert (grid[:, 2:6] == 1).all()
     figure = montage(np.zeros((4, 64, 64)), columns=4, labels=["pretrained, no refinement"] * 4)
     figure.canvas.draw()
-    (axis,) = figure.axes
-    widths = [text.get_window_extent().width for text in axis.texts]
-    assert max(widths) < axis.get_window_extent().width / 4
+    widths = [text.get_window_extent().width for text in figure.axes[0].texts]
+    assert max(widths) < figure.axes[0].get_window_extent().width / 4  # labels fit into tiles
 
 
 def test_left_of_the_patient_is_marked():
@@ -93,7 +86,6 @@ def test_saved_pictures_are_small(tmp_path):
     for name in ("one.png", "one.jpeg", "one.svg"):
         save(figure, tmp_path / name)
     save(figure, tmp_path / "one.jpg", close=True)
-    assert (tmp_path / "one.jpeg").read_bytes() == (tmp_path / "one.jpg").read_bytes()
     assert figure.number not in plt.get_fignums()
     with Image.open(tmp_path / "one.png") as png, Image.open(tmp_path / "one.jpg") as jpg:
         assert (png.mode, jpg.format, jpg.size) == ("P", "JPEG", png.size)
@@ -103,7 +95,7 @@ def test_saved_pictures_are_small(tmp_path):
 def shell():
     """A ball in front of a plate, 40 slices of 1 mm, and the plate as support."""
     z, y, x = np.mgrid[:40, :60, :60]
-    ball = np.hypot(np.hypot(z - 20, y - 25), x - 30) < 15
+    ball = (z - 20) ** 2 + (y - 25) ** 2 + (x - 30) ** 2 < 15**2
     plate = (y > 50) & (y < 55)
     series = series_from_array(np.where(ball | plate, 100, -1000), (1, 1, 1))
     return series, Support(plate, plate & False, ball, ("free",) * 40)
@@ -112,24 +104,21 @@ def shell():
 def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeypatch):
     with monkeypatch.context() as imported:
         imported.setitem(sys.modules, "ipykernel", sys)  # as by a test of notebooks
-        figure = browse(*shell, index=19, window="air")
-    (axis,) = figure.axes
+        (axis,) = browse(*shell, index=19, window="air").axes
     assert axis.get_title(loc="left") == "slice 20 of 40, air window"
     assert len(axis.collections) == 2  # outlines of support and patient
     for show in (browse, partial(scans.draw_cleaned, masks={"one": shell[1].mask}, slices=[1])):
         refused("no window 'lung': choose from wide", show, shell[0], window="lung")
-    widgets = pytest.importorskip("ipywidgets")
+    pytest.importorskip("ipywidgets")
     monkeypatch.setattr(scans, "_has_widgets", lambda: True)
     plt.close("all")
     slider, choice, picture = browse(*shell).children
-    assert isinstance(slider, widgets.IntSlider)
-    assert (slider.value, slider.max) == (20, 39)
-    assert list(choice.options) == list(scans.WINDOWS)
-    pictures = [picture.value]
+    assert (slider.value, slider.max, list(choice.options)) == (20, 39, list(scans.WINDOWS))
+    pictures = {picture.value}
     for control, value in ((slider, 0), (choice, "air")):
         control.value = value
-        pictures.append(picture.value)
-    assert len(set(pictures)) == 3
+        pictures.add(picture.value)
+    assert len(pictures) == 3
     assert not plt.get_fignums()
 
 
@@ -145,12 +134,10 @@ def test_cleaned_slices_and_surfaces_show_no_support(shell):
     air = series_from_array(np.full((2, 40, 40), -1000), (5, 3, 3))
     (axis,) = scans.draw_cleaned(air, {"one": air.hu > 0}, [0, 1]).axes
     assert axis.images[0].get_array().shape == (2 * 44, 3 * 44, 3)
-    figure = scans.draw_surface(series, support.mask, (0.0, 180.0))
-    pictures = [axis.images[0].get_array() for axis in figure.axes]
-    coloured = [(np.ptp(picture, axis=2) > 0.1).mean() for picture in pictures]
+    axes = scans.draw_surface(series, support.mask, (0.0, 180.0)).axes
+    coloured = [(np.ptp(axis.images[0].get_array(), axis=2) > 0.1).mean() for axis in axes]
     assert coloured[1] > coloured[0] > 0  # the plate is behind the ball, and before it at 180
     assert coloured[2:] == [0, 0]
-    assert (pictures[3] < 1).any(2).mean() == pytest.approx(np.pi * 15**2 / (40 * 60), rel=0.05)
 
 
 def test_components_have_colours_by_class_and_by_truth():
@@ -159,12 +146,9 @@ def test_components_have_colours_by_class_and_by_truth():
     axis = draw_clusters(hu, (2.0, 2.0)).axes[2]
     assert axis.get_title(loc="left") == "2 components"
     head, shell = (axis.images[0].get_array()[row, 60] for row in (60, 110))
-    assert head.argmax() == 2  # blue
-    assert shell.argmax() == 0  # orange
+    assert (head.argmax(), shell.argmax()) == (2, 0)  # blue, orange
     found = measure_components([synthesize(101, matrix=128, slices=3)])
-    assert set(found["truth"]) <= set(TRUTH_COLORS)
-    largest = found["area_mm2"].argmax()
-    assert found["truth"][largest] != "support"
+    assert found["truth"][found["area_mm2"].argmax()] != "support"
     figure = draw_components(found)
     assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == len(found["truth"])
 
@@ -183,7 +167,7 @@ def kept(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_mp4_has_one_h264_frame_per_epoch(kept, tmp_path):
+def test_video_and_animation_have_one_frame_per_epoch(kept, tmp_path):
     path = tmp_path / "epochs.mp4"
     assert write_video(kept, path, fps=2) == 3
     about, *pictures = imageio_ffmpeg.read_frames(str(path))
@@ -192,14 +176,10 @@ def test_mp4_has_one_h264_frame_per_epoch(kept, tmp_path):
         shown = np.frombuffer(picture, np.uint8).reshape(wanted.shape)
         assert abs(shown.astype(int) - wanted).mean() < 6
     assert path.read_bytes().find(b"moov") < path.read_bytes().find(b"mdat")
-
-
-@pytest.mark.parametrize("suffix", ["webp", "gif"])
-def test_animation_has_one_small_frame_per_epoch(kept, tmp_path, suffix):
-    path = tmp_path / f"epochs.{suffix}"
-    write_video(kept, path)
-    with Image.open(path) as animation:
-        assert (animation.n_frames, animation.size) == (3, (960, 540))
+    for name in ("epochs.webp", "epochs.gif"):
+        write_video(kept, tmp_path / name)
+        with Image.open(tmp_path / name) as animation:
+            assert (animation.n_frames, animation.size) == (3, (960, 540))
 
 
 def test_colours_show_found_missed_and_false_pixels(kept):
@@ -209,15 +189,14 @@ def test_colours_show_found_missed_and_false_pixels(kept):
         off = picture[64:1064, :1240].astype(int) - ImageColor.getrgb(LEGEND[name])
         return (abs(off).max(2) < 60).sum()
 
-    assert shows(first, "missed") > 1000
-    assert shows(first, "false") > 1000
+    assert min(shows(first, "missed"), shows(first, "false")) > 1000
     assert shows(last, "found") > shows(first, "found")
     assert shows(last, "missed") == shows(last, "false") == 0
 
 
 def test_chosen_slices_show_a_support_and_are_spread_living_heads_first():
     labels = np.zeros((40, 4, 4))
-    labels[10:40] = 1
+    labels[10:] = 1
     chosen = frames.choose_slices(np.arange(40), labels, labels)
     assert (len(chosen), chosen[0], chosen[-1]) == (10, 10, 39)
     assert list(frames.choose_slices(np.arange(4), labels, labels)) == [0, 1, 2, 3]
@@ -227,16 +206,7 @@ def test_chosen_slices_show_a_support_and_are_spread_living_heads_first():
     assert living.tolist() == [True] * 5 + [False] * 5
 
 
-def test_one_slice_and_an_untrained_network_without_loss(tmp_path, capsys):
-    run = tmp_path / "run"
-    frames.keep_slices(run, np.zeros((1, 40, 40)), np.zeros((1, 40, 40)))
-    for epoch, loss in ((0, np.nan), (1, 0.5)):
-        frames.keep_epoch(run, np.zeros((1, 40, 40)), epoch, loss, 0.1)
-    assert main(["video", str(run), str(tmp_path / "one.mp4")]) == 0
-    assert "2 epochs" in capsys.readouterr().out
-
-
-def test_error_names_the_missing_encoder_and_wrong_names_runs_and_places(
+def test_command_and_errors_name_the_missing_encoder_and_wrong_names_runs_and_places(
     kept, tmp_path, capsys, monkeypatch
 ):
     run, path = tmp_path / "run", tmp_path / "epochs.mp4"
@@ -248,5 +218,10 @@ def test_error_names_the_missing_encoder_and_wrong_names_runs_and_places(
     assert main(["video", str(run), str(path)]) == 1
     assert "epoch_0002" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [run]
+    frames.keep_slices(tmp_path, np.zeros((1, 40, 40)), np.zeros((1, 40, 40)))
+    for epoch, loss in ((0, np.nan), (1, 0.5)):  # one slice, and an untrained network
+        frames.keep_epoch(tmp_path, np.zeros((1, 40, 40)), epoch, loss, 0.1)
+    assert main(["video", str(tmp_path), str(path)]) == 0
+    assert "2 epochs" in capsys.readouterr().out
     hide(monkeypatch, "imageio_ffmpeg")
     refused("pip install imageio_ffmpeg", write_video, kept, path)
