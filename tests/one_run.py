@@ -40,10 +40,6 @@ SETTINGS = {
 }
 
 
-def double(task):
-    return 2 * task
-
-
 def upper(task):
     """Return the task in capitals; die on "always", and the first time on a path."""
     once = task.startswith("/") and not Path(task).exists()

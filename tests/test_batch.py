@@ -1,7 +1,6 @@
 """Many studies: complete series are skipped, failures listed, and killed runs continued."""
 
 import csv
-import errno
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from conftest import CANARY, head_hu, make_series, make_slice, refused, uid, write_slice
 from factories import clean_tree, contents, other_series, run_clean, timeless
-from one_run import double, slowest_first, upper
-from pydicom import dcmread
+from makers import TILT
+from one_run import slowest_first, upper
 
 from headrest import HeadrestError, read_series
 from headrest.clean import tree as batch
@@ -56,15 +56,15 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.glob("ct-*/*")}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({}, id="as-it-comes"),
-        pytest.param({"ImagePositionPatient": lambda n: [0, 0, -5.0 * n]}, id="feet-first"),
-        pytest.param({"InstanceNumber": None}, id="no-instance-number"),
-        pytest.param({"ImageOrientationPatient": [1, 0, 0, 0, 0.94, -0.342]}, id="tilted"),
-    ],
-)
+ORDERS = {
+    "as-it-comes": {},
+    "feet-first": {"ImagePositionPatient": lambda n: [0, 0, -5.0 * n]},
+    "no-instance-number": {"InstanceNumber": None},
+    "tilted": {"ImageOrientationPatient": TILT},
+}
+
+
+@pytest.mark.parametrize("changes", ORDERS.values(), ids=ORDERS)
 def test_fingerprint_of_files_with_or_without_a_copy_is_that_of_the_series(tmp_path, changes):
     paths = make_series(tmp_path, 4, **changes)
     (files,) = find_series(tmp_path).series
@@ -90,12 +90,12 @@ def test_cleans_other_files_under_the_same_uids_separately(tmp_path):
     assert len(folders) == 4
 
 
-LOST_PLACE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
 LOST_RESCALE = {"RescaleSlope": None, "RescaleIntercept": None}
 RESCALE_OF_SOME = {
     "RescaleSlope": lambda n: 1 if n % 2 else None,
     "RescaleIntercept": lambda n: -1000 if n % 2 else None,
 }
+LOST_PLACE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
 
 
 @pytest.mark.parametrize("lost", [LOST_PLACE, LOST_RESCALE, RESCALE_OF_SOME])
@@ -118,19 +118,11 @@ def test_the_option_that_a_refusal_names_cleans_the_series(tmp_path, monkeypatch
     assert run_clean(tmp_path / "in", tmp_path / "out", *switches) == 0
     assert report.folder in capsys.readouterr().out
     assert times(tmp_path / "out") == before
+    other = files.fingerprint((1, -1000))  # another rescale is another series
+    assert (other == series.fingerprint) == (lost is LOST_PLACE)
 
 
-def test_another_default_rescale_gives_another_output(tmp_path):
-    make_series(tmp_path / "in", 2, **LOST_RESCALE)
-    for pair in [(1, -1024), (1, -1000)]:
-        clean_tree(tmp_path / "in", tmp_path / "out", default_rescale=pair)
-    slices = (tmp_path / "out").glob("ct-*/*.dcm")
-    assert len({str(dcmread(path).SOPInstanceUID) for path in slices}) == 4
-
-
-def test_lists_a_failure_until_the_series_is_repaired_or_the_file_deleted(
-    studies, tmp_path, monkeypatch
-):
+def test_lists_a_failure_until_it_is_repaired_or_deleted(studies, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_study(studies, "bad", RescaleSlope=None)
     clean_tree("in", "out")
@@ -145,19 +137,13 @@ def test_lists_a_failure_until_the_series_is_repaired_or_the_file_deleted(
     reports = clean_tree(studies, tmp_path / "out")
     (row,) = failures(tmp_path / "out")
     assert (row["series"], row["file"]) == ("", str(path))
-    assert [bool(report.error) for report in reports] == [True] + 4 * [False]
-    assert str(path) in reports[0].error
+    assert [str(path) in report.error for report in reports] == [True] + 4 * [False]
     path.unlink()
     clean_tree("in", "out")
     assert not (tmp_path / "out" / "failures.csv").exists()
-
-
-def test_refuses_to_delete_a_table_of_failures_that_is_open(tmp_path, monkeypatch):
-    """As in a spreadsheet under Windows; a run goes on and deletes it later."""
-    in_use = Mock(side_effect=PermissionError(errno.EACCES, "in use"))
-    monkeypatch.setattr(Path, "unlink", in_use)
-    table = Failures(tmp_path / "failures.csv")
-    refused(r"failures\.csv: cannot be deleted \(in use\)", table.write)
+    # A table that is open, as in a spreadsheet under Windows, is deleted by a later run.
+    monkeypatch.setattr(Path, "unlink", Mock(side_effect=PermissionError(13, "in use")))
+    refused(r"failures\.csv: cannot be deleted \(in use\)", Failures("failures.csv").write)
 
 
 def test_an_unexpected_exception_fails_its_series_only(studies, tmp_path, monkeypatch):
@@ -167,33 +153,31 @@ def test_an_unexpected_exception_fails_its_series_only(studies, tmp_path, monkey
         return load_series(files, **reading)
 
     monkeypatch.setattr(batch, "load_series", stumble)
-    reports = clean_tree(studies, tmp_path / "out")
-    assert [bool(report.error) for report in reports] == [False, True, False]
-    assert "ValueError at test_batch.py" in reports[1].error
-    assert CANARY not in reports[1].error
+    errors = [report.error for report in clean_tree(studies, tmp_path / "out")]
+    assert (errors[0], errors[2]) == ("", "")
+    assert "ValueError at test_batch.py" in errors[1]
+    assert CANARY not in errors[1]
     assert len(series_hash(SeriesFiles("1.2.3\udcff", "", "", ()))) == 12  # of any UID
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"jobs": 0}, "0 jobs: choose one or more"),
-        ({"jobs": 2, "scheduler": "tcp://nowhere:1"}, "2 jobs: choose one or more"),
-        ({"colour": "red"}, "unexpected keyword argument 'colour'"),
-        ({"method": "magic"}, "no method 'magic'"),
-        ({"scheduler": "missing.json"}, "missing.json: neither a scheduler file|pip install"),
-        *(({"default_rescale": it}, "not a slope") for it in ((1, np.nan), (0, 1), (1,), 5, "ab")),
-    ],
-)
+WRONG = [
+    ({"jobs": 0}, "0 jobs: choose one or more"),
+    ({"jobs": 2, "scheduler": "tcp://nowhere:1"}, "2 jobs: choose one or more"),
+    ({"colour": "red"}, "unexpected keyword argument 'colour'"),
+    ({"method": "magic"}, "no method 'magic'"),
+    ({"scheduler": "missing.json"}, "missing.json: neither a scheduler file|pip install"),
+    *(({"default_rescale": it}, "not a slope") for it in ((1, np.nan), (0, 1), (1,), 5, "ab")),
+]
+
+
+@pytest.mark.parametrize(("wrong", "words"), WRONG)
 def test_refuses_wrong_options_at_once(studies, tmp_path, wrong, words):
     with pytest.raises((HeadrestError, TypeError), match=words):
         clean_tree(studies, tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
 
 
-def test_refuses_another_table_named_failures_csv_and_a_scheduler_without_its_package(
-    studies, tmp_path, monkeypatch
-):
+def test_refuses_another_failures_csv_and_an_absent_package(studies, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     address = "tcp://127.0.0.1:9"
     refused("pip install distributed", clean_tree, studies, tmp_path / "out", scheduler=address)
@@ -204,14 +188,14 @@ def test_refuses_another_table_named_failures_csv_and_a_scheduler_without_its_pa
     assert table.read_text() == "name,mark\nA,5\n"
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (OSError(28, "No space left"), r"\S+: cannot be written \(No space left\)"),
-        (ValueError("odd tag"), r"\S+: slice 2: makes no DICOM \(ValueError\)"),
-        (HeadrestError("too large"), r"\S+: slice 2: too large"),
-    ],
-)
+FAULTS = [
+    (OSError(28, "No space left"), r"\S+: cannot be written \(No space left\)"),
+    (ValueError("odd tag"), r"\S+: slice 2: makes no DICOM \(ValueError\)"),
+    (HeadrestError("too large"), r"\S+: slice 2: too large"),
+]
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
 def test_reports_a_full_disk_in_one_sentence(studies, tmp_path, monkeypatch, fault, words):
     written = Path.write_bytes
 
@@ -235,15 +219,12 @@ def test_removes_only_stale_files_of_killed_runs(studies, tmp_path):
     os.waitid(os.P_PID, unburied.pid, os.WEXITED | os.WNOWAIT)
     gone = {f".ct-0123456789ab.{pid}.partial" for pid in (dead.pid, unburied.pid, os.getpid())}
     gone |= {f".ct-0123456789ab.{dead.pid}.partial.stale", f".failures.{dead.pid}.partial.csv"}
-    kept = {f".ct-0123456789ab.{os.getppid()}.partial"}
-    kept |= {".mine.1.partial", "ct-mine.1.partial", ".ct-x.partial"}
+    kept = {f".ct-0123456789ab.{os.getppid()}.partial", ".mine.1.partial", "ct-mine.1.partial"}
     for name in gone | kept:
         (tmp_path / "out" / name).mkdir(parents=True)
         (tmp_path / "out" / name / "0001.dcm").write_text("half")
     clean_tree(studies, tmp_path / "out")
-    left = set(os.listdir(tmp_path / "out"))
-    assert kept <= left
-    assert not gone & left
+    assert set(os.listdir(tmp_path / "out")) & (gone | kept) == kept
     unburied.wait()
     (tmp_path / f".new.{os.getpid()}.partial" / "left").mkdir(parents=True)
     with atomic_folder(tmp_path / "new") as folder:
@@ -255,7 +236,9 @@ def test_removes_only_stale_files_of_killed_runs(studies, tmp_path):
 
 @pytest.mark.slow
 def test_each_task_runs_once_in_order_and_a_dead_process_fails_only_its_task(tmp_path):
-    assert sorted(workers.run_unordered(double, range(7), jobs=3)) == [(n, 2 * n) for n in range(7)]
+    assert sorted(workers.run_unordered(abs, range(-7, 0), jobs=3)) == [
+        (n, -n) for n in range(-7, 0)
+    ]
     for jobs in (1, 2):
         assert list(workers.run_ordered(slowest_first, range(6), jobs)) == [0, -1, -2, -3, -4, -5]
     once = str(tmp_path / "once")
@@ -267,63 +250,56 @@ def test_each_task_runs_once_in_order_and_a_dead_process_fails_only_its_task(tmp
 
 def start(source, destination, jobs):
     command = [sys.executable, "-m", "headrest", "clean", source, destination, "--jobs", jobs]
-    command += ["--method", "kmeans"]
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     # Children of a background process ignore Ctrl-C by default.
     heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    return subprocess.Popen(command, **pipes, text=True, start_new_session=True, preexec_fn=heed)
+    options = {**pipes, "text": True, "start_new_session": True, "preexec_fn": heed}
+    return subprocess.Popen([*command, "--method", "kmeans"], **options)
 
 
 def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
+    while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return condition()
+    return found
 
 
 def group_is_gone(number):
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(number, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def partial_results(out):
-    return [name for name in os.listdir(out) if not name.startswith(("ct-", "manifest."))]
-
-
-@pytest.fixture
-def many(tmp_path):
-    for n in range(12):
-        make_study(tmp_path / "in", f"{n:02d}")
-    return tmp_path / "in"
+        return False
+    return True
 
 
 @pytest.mark.slow
 @posix
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_leaves_no_partial_result_and_names_the_remedy(many, tmp_path, jobs):
-    run = start(many, tmp_path / "out", jobs)
-    assert wait_for(lambda: list((tmp_path / "out").glob("ct-*")))
-    os.killpg(run.pid, signal.SIGINT)
+@pytest.mark.parametrize(("jobs", "number"), [("1", "SIGINT"), ("2", "SIGINT"), ("2", "SIGKILL")])
+def test_a_stopped_run_ends_its_processes_and_completes_later(tmp_path, jobs, number):
+    """Ctrl-C, which also names the remedy and leaves no partial result, or kill -9."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    for n in range(12):
+        make_study(source, f"{n:02d}")
+    before = contents(source)
+    run = start(source, out, jobs)
+    assert wait_for(lambda: list(out.glob("ct-*")))
+    os.killpg(run.pid, signal.SIGINT) if number == "SIGINT" else run.kill()
     stderr = run.communicate(timeout=60)[1]
-    assert run.returncode == 130
-    assert "the same command goes on" in stderr
-    assert not {"Traceback", "leaked"} & set(stderr.replace("_", " ").split())
-    assert wait_for(lambda: group_is_gone(run.pid))
-    assert partial_results(tmp_path / "out") == []
+    assert wait_for(partial(group_is_gone, run.pid))
+    if number == "SIGINT":
+        assert run.returncode == 130
+        assert "the same command goes on" in stderr
+        assert not {"Traceback", "leaked"} & set(stderr.replace("_", " ").split())
+        assert not [name for name in os.listdir(out) if not name.startswith(("ct-", "manifest."))]
+    seen = times(out)
+    reports = clean_tree(source, out)
+    assert [report.error for report in reports] == [""] * 12
+    assert seen.items() <= times(out).items()
+    assert all(len(read_series(out / report.folder)) == 2 for report in reports)
+    assert not [name for name in os.listdir(out) if not name.startswith(("ct-", "manifest."))]
+    assert contents(source) == before
 
 
-@pytest.fixture
-def interruptible():
-    """A command in the background of a shell ignores Ctrl-C, and so do its tests."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_ctrl_c_while_a_process_starts_is_not_lost(monkeypatch, interruptible):
+def test_ctrl_c_while_a_process_starts_is_not_lost(monkeypatch):
     submit = ProcessPoolExecutor.submit
 
     def interrupted(self, *task):
@@ -331,36 +307,20 @@ def test_ctrl_c_while_a_process_starts_is_not_lost(monkeypatch, interruptible):
         return submit(self, *task)
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        list(workers.run_unordered(abs, [-1, -2], jobs=2))
-
-
-@pytest.mark.slow
-@posix
-def test_a_run_that_is_killed_twice_completes(many, tmp_path):
-    out, before, seen = tmp_path / "out", contents(many), {}
-    for enough in (1, 5):
-        run = start(many, out, "2")
-        assert wait_for(lambda: len(list(out.glob("ct-*"))) >= enough)  # noqa: B023
-        run.kill()
-        run.communicate()
-        assert wait_for(partial(group_is_gone, run.pid))
-        seen |= times(out)
-    reports = clean_tree(many, out)
-    assert [report.error for report in reports] == [""] * 12
-    assert seen.items() <= times(out).items()
-    assert all(len(read_series(out / report.folder)) == 2 for report in reports)
-    assert partial_results(out) == []
-    assert contents(many) == before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(workers.run_unordered(abs, [-1, -2], jobs=2))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
 def scheduler():
     """The address of a cluster of two workers."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as cluster:
+    quiet = {"dashboard_address": None, "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **quiet) as cluster:
         yield cluster.scheduler_address
 
 
@@ -382,28 +342,20 @@ def test_workers_write_the_same_as_one_process(studies, tmp_path, request, kind)
 
 
 @pytest.mark.slow
-def test_a_cluster_repeats_tasks_of_dead_workers_and_refuses_another_version(
-    tmp_path, scheduler, monkeypatch
-):
+def test_a_cluster_repeats_tasks_and_refuses_another_version(tmp_path, scheduler, monkeypatch):
     once, file = str(tmp_path / "once"), tmp_path / "scheduler.json"
     file.write_text(json.dumps({"address": scheduler}))
     done = dict(workers.run_on_cluster(upper, ["a", "b", once, "c"], str(file)))
     assert done == {"a": "A", "b": "B", once: once.upper(), "c": "C"}
     assert dict(workers.run_on_cluster(upper, ["always", "a"], scheduler))["always"] is None
     monkeypatch.setattr(workers, "__version__", "0.0.0")
-    refused(r"headrest \S+, and not 0\.0\.0", list, workers.run_on_cluster(double, [1], scheduler))
-
-
-@pytest.mark.slow
-def test_reports_that_no_scheduler_answers(studies, tmp_path):
-    dask = pytest.importorskip("dask")
-    pytest.importorskip("distributed")
-    soon = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
-    with soon, pytest.raises(HeadrestError, match="no scheduler answers"):
-        clean_tree(studies, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+    with pytest.importorskip("dask").config.set({"distributed.comm.timeouts.connect": "1s"}):
+        refused("no scheduler answers", list, workers.run_on_cluster(abs, [1], "tcp://127.0.0.1:9"))
+    refused(r"headrest \S+, and not 0\.0\.0", list, workers.run_on_cluster(abs, [1], scheduler))
 
 
 def test_makes_a_result_that_lost_or_emptied_slices_again(studies, tmp_path):
+    """But none that holds another file, or has a damaged report."""
     reports = clean_tree(studies, tmp_path / "out")
     folder = tmp_path / "out" / reports[0].folder
     before = contents(tmp_path / "out").keys()
@@ -414,10 +366,14 @@ def test_makes_a_result_that_lost_or_emptied_slices_again(studies, tmp_path):
         assert len(read_series(folder)) == 2
     (folder / "0002.dcm").unlink()
     (folder / "notes.txt").write_text("mine")
-    report = clean_tree(studies, tmp_path / "out")[0]
-    assert "slices are missing" in report.error
-    assert "notes.txt" in report.error
+    words = "slices are missing, but it holds notes.txt"
+    assert words in clean_tree(studies, tmp_path / "out")[0].error
     assert (folder / "notes.txt").read_text() == "mine"
+    for damage in ("", "[]", "{}", '{"headrest": "0"}'):
+        (folder / "cleaning.json").write_text(damage)
+        errors = [report.error for report in clean_tree(studies, tmp_path / "out")]
+        assert "damaged" in errors[0]
+        assert errors[1:] == ["", ""]
 
 
 def test_skips_series_that_headrest_derived(studies, tmp_path):
