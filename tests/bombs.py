@@ -105,6 +105,14 @@ def elements(start, content=b"", times=1, end=b"", size=None):
     return make
 
 
+def frames(path):
+    """100 frames are declared, and two million tiny elements follow."""
+    ds = make_slice(NumberOfFrames=100, SpacingBetweenSlices=1, TransferSyntaxUID=IMPLICIT)
+    data = write_slice(path, ds).read_bytes()[: -64 * 64 * 2 - 8]
+    start = b"\x00\x52\x30\x92" + b"\xff" * 4 + ITEM
+    path.write_bytes(data + start + b"\x20\x00\x13\x00\0\0\0\0" * (1 << 21))
+
+
 BOMBS = {
     "30-deflate": deflate,
     "31-raw": raw(Rows=65535, Columns=65535, NumberOfFrames=2**31 - 1),
@@ -122,6 +130,7 @@ BOMBS = {
     "34-nested": elements(b"", SEQUENCE + ITEM, 3000, END),  # sequences in sequences
     "34-elements": elements(SEQUENCE + ITEM, b"\x08\x00\x50\x11\0\0\0\0", 1 << 21),  # no value
     "34-items": elements(SEQUENCE, item(b""), 1 << 20),
+    "34-frames": frames,
     "35-claims": elements(b"\x08\x00\x08\x00\xfe\xff\xff\xff", size=377),  # 4 GB in 377 bytes
     "35-no-end": elements(b"\x09\x00\x01\x10\xff\xff\xff\xff", size=1 << 30),  # no end, no pixels
 }

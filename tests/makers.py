@@ -10,7 +10,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from conftest import head_hu, make_series, make_slice, refused, uid, write_slice
+from conftest import head_hu, make_series, make_slice, refused, write_slice
 from pydicom import Dataset
 from pydicom import uid as uids
 from pydicom.dataelem import DataElement
@@ -63,9 +63,10 @@ def again(**changes):
 
 
 @maker
-def spoilt(folder, spoil, syntax=None, **changes):
-    """Write a good file, then change its bytes."""
-    path = write_slice(folder / "01.dcm", encoded(make_slice(**changes), syntax))
+def spoilt(folder, spoil, syntax=None, n=0, **changes):
+    """Write a good file, then change its bytes; beside n good slices."""
+    make_series(folder, n)
+    path = write_slice(folder / f"{n + 1:02d}.dcm", encoded(make_slice(n + 1, **changes), syntax))
     path.write_bytes(spoil(path.read_bytes()))
 
 
@@ -195,12 +196,6 @@ def file_beside(folder, name, content, n=3):
 
 
 @maker
-def without_preamble(folder, n):
-    beside(n)(folder)
-    (folder / "09.dcm").write_bytes((folder / "09.dcm").read_bytes()[132:])
-
-
-@maker
 def without_class(folder, declared):
     """A series without SOP Class UID in its data sets, and this one in its meta information."""
     folder.mkdir(exist_ok=True)
@@ -243,8 +238,8 @@ def replaced(old, new, syntax=None, **changes):
 @maker
 def named(folder, *names):
     """A good series under other file names."""
-    for number, name in enumerate(names, 1):
-        write_slice(folder / name, make_slice(number))
+    for path, name in zip(make_series(folder, len(names)), names):
+        path.rename(folder / name)
 
 
 def dicomdir(folder):
@@ -254,12 +249,6 @@ def dicomdir(folder):
     record.ReferencedFileID = ["..", f"{folder.name}-outside", "01.dcm"]
     ds.DirectoryRecordSequence = [record]
     write_slice(folder / "DICOMDIR", ds)
-
-
-def two_stacks(folder):
-    make_series(folder / "a", 2)
-    new = {"SOPInstanceUID": lambda n: uid("tilted", n)}
-    make_series(folder / "b", 3, ImageOrientationPatient=TILT, **new)
 
 
 def in_many_syntaxes(folder):
@@ -294,15 +283,9 @@ def at(*heights):
     return whole(len(heights), ImagePositionPatient=lambda n: [-112, -112, heights[n - 1]])
 
 
-def resized(by):
-    """Make the pixel data, the last element of the file, longer or shorter by some bytes."""
-    length = 64 * 64 * 2
-
-    def spoil(data):
-        pixels = (data[-length:] + bytes(max(by, 0)))[: length + by]
-        return data[: -length - 4] + len(pixels).to_bytes(4, "little") + pixels
-
-    return spoilt(spoil)
+def one_byte_more(data):
+    """Make the pixel data, the last element of the file, longer by a byte."""
+    return data[:-8196] + (8193).to_bytes(4, "little") + data[-8192:] + b"\0"
 
 
 @maker
@@ -314,40 +297,16 @@ def other_vr(folder, vr, shape=(), **changes):
     write_slice(folder / "01.dcm", ds)
 
 
-def without(start):
-    """Take the first element out whose tag and kind of value are these bytes."""
-
-    def spoil(data):
-        at = data.index(start)
-        return data[:at] + data[at + 8 + int.from_bytes(data[at + 6 : at + 8], "little") :]
-
-    return spoilt(spoil)
-
-
-CORNER = np.pad(np.ones((5, 5), bool), ((0, 59), (0, 59)))
-
-
 def cornered(value):
     """The head with a corner of another value."""
-    return np.where(CORNER, value, head_hu())
+    corner = np.pad(np.ones((5, 5), bool), ((0, 59), (0, 59)))
+    return np.where(corner, value, head_hu())
 
 
 def padded(value, *tags, vr="SS"):
     """A corner of this stored value, intercept 0, and padding attributes of these values."""
-    tags = {
-        keyword: tag for keyword, tag in zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), tags)
-    }
-    return other_vr(vr, {"stored": cornered(value), **SIGNED}, **tags)
-
-
-def lying_sequence(length):
-    """A sequence of explicit length that is longer or shorter than its items."""
-
-    def spoil(data):
-        at = data.index(b"\x08\x00\x40\x11SQ") + 8
-        return data[:at] + length.to_bytes(4, "little") + data[at + 4 :]
-
-    return spoilt(spoil, ReferencedImageSequence=[Dataset()])
+    names = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+    return other_vr(vr, {"stored": cornered(value), **SIGNED}, **dict(zip(names, tags)))
 
 
 @maker

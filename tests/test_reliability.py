@@ -99,7 +99,7 @@ GUARDS = {
     "codecs.check_frame": (nothing, "two-images jpeg-2000-called-unsigned 21-rows-too-few-rle"),
     "find.NOT_SLICES": (set(), "39-scout 47-dose 47-screen"),
     "geometry.is_axial": (lambda _: True, "39-sagittal-scout"),
-    "stacks.sort_into_stacks": (one_stack, "38-two-at-one-position two-stacks one-oblique"),
+    "stacks.sort_into_stacks": (one_stack, "38-two-at-one-position one-oblique"),
     "geometry.refuse_shared_positions": (nothing, "66-resent-with-other-pixels"),
     "geometry.slice_spacing": (lambda *_: (5.0, []), "36-slice-missing 44-spacing-changes"),
     "geometry.common_value": (lambda images, _: images[0], "46-odd-pixel-spacing"),
