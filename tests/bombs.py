@@ -58,14 +58,6 @@ def raw(syntax=None, **sizes):
     return make
 
 
-def sparse(path):
-    """Pixel data of 3 GB, which take no room on the disk."""
-    data = raw(Rows=40000, Columns=40000)(path).read_bytes()
-    size = 40000 * 40000 * 2
-    path.write_bytes(data[: -64 * 64 * 2 - 4] + size.to_bytes(4, "little"))
-    os.truncate(path, path.stat().st_size + size)
-
-
 def stream(syntax, change, hu=None):
     """A small image, its compressed frame changed."""
 
@@ -117,7 +109,6 @@ BOMBS = {
     "30-deflate": deflate,
     "31-raw": raw(Rows=65535, Columns=65535, NumberOfFrames=2**31 - 1),
     "31-wide": raw(Rows=65535, Columns=65535),
-    "31-sparse": sparse,
     "32-rle": raw(RLE, Rows=60000, Columns=60000),
     "32-rle-runs": stream(RLE, lambda _: runs(5 << 19)),  # 640 MB
     "32-rle-of-nothing": stream(RLE, lambda _: runs(0) + b"\x80" * (31 << 20)),
