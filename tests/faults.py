@@ -1,6 +1,6 @@
 """Kills, full disks, crowds and long runs while series are cleaned, in a process of their own.
 
-`python tests/faults.py kills|disk|crowd|endurance FOLDER [careless]` prints one line of JSON.
+`python tests/faults.py FOLDER kills|disk|crowd|endurance [careless]` prints one line of JSON.
 Careless is a control: files are written straight into their place, and series are kept in memory.
 """
 
@@ -155,7 +155,7 @@ def endurance(folder, keep):
     return {"peak": process_mb(), "growth": sizes[-1] - sizes[2]}
 
 
-def main(what, folder, careless=""):
+def main(folder, what, careless=""):
     folder = Path(folder)
     if what == "endurance":
         print(json.dumps(endurance(folder, careless)))

@@ -32,9 +32,7 @@ def output_of(tmp_path):
     """Output of faults.py in its own process, without the threads of this one."""
 
     def run(*arguments):
-        (found,) = lines_of(
-            "faults.py", arguments[0], tmp_path / "".join(arguments), *arguments[1:]
-        )
+        (found,) = lines_of("faults.py", tmp_path / "".join(arguments), *arguments)
         return found
 
     return run

@@ -143,14 +143,11 @@ NO_VOLUME = {
 
 
 @pytest.mark.parametrize("name", NO_VOLUME)
-def test_nifti_that_is_no_volume_of_axial_hu_is_refused(tmp_path, name):
+def test_nifti_that_is_no_volume_of_axial_hu_is_refused(name):
     values, axes, message = NO_VOLUME[name]
     image = nibabel.Nifti1Image(values, np.eye(4))
     image.affine[:3, :3] = axes
     refused(message, read_nifti, image)
-    image.set_sform(image.affine)
-    image.to_filename(path := tmp_path / "head.nii.gz")
-    refused(rf"head\.nii\.gz: .*{message}", read_series, path)
 
 
 def test_a_file_that_is_no_nifti_is_refused_by_its_name(tmp_path):
@@ -161,6 +158,8 @@ def test_a_file_that_is_no_nifti_is_refused_by_its_name(tmp_path):
         refused(r"head\.nii\.gz: .*damaged, or no NIfTI", read_series, path)
     nibabel.save(nibabel.Nifti1Image(head(64, 64, 4), None), path)
     refused(r"head\.nii\.gz: no orientation", read_series, path)
+    nibabel.save(nibabel.Nifti1Image(head(64, 64, 4) + 1024, np.eye(4)), path)
+    refused(r"head\.nii\.gz: .*hu = values - 1024", read_series, path)
 
 
 def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_path):
