@@ -7,11 +7,19 @@ import pytest
 from conftest import refused
 from scipy import ndimage
 
-from headrest.hounsfield import outside_field_of_view
+from headrest.hounsfield import outside_field_of_view, rescale, window
 from headrest.segment.components import PATIENT, SUPPORT, classify, find_components, measure
 from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
 from headrest.segment.labels import label_series, label_slice
 from headrest.segment.morphology import dilate, open_mask, partial_volume_boundary
+
+
+def test_rescale_is_slice_by_slice_and_keeps_fractions_and_large_values():
+    stored = np.array([[[100]], [[65535]]], np.uint16)
+    both = rescale(stored, np.array([1.0, 0.5]), np.array([-1000.0, 0.0]))
+    assert both.ravel().tolist() == [-900, 32767.5]
+    assert rescale(stored, 1, -8192).ravel().tolist() == [-8092, 57343]
+    assert window(np.array([0.0, 40.0, 80.0, 500.0]), 40, 80).tolist() == [0, 0.5, 1, 1]
 
 
 def test_padding_is_what_is_declared_its_rings_a_range_and_what_is_far_below_air():
