@@ -58,7 +58,7 @@ def _write_mp4(path, pictures, fps):
     require("imageio_ffmpeg")
     import imageio
 
-    encoding = ["-crf", "23", "-preset", "medium", "-movflags", "+faststart"]
+    encoding = ["-crf", "26", "-preset", "medium", "-movflags", "+faststart"]
     options = {"codec": "libx264", "quality": None, "macro_block_size": 2, "fps": fps}
     writer: Any
     with imageio.get_writer(path, "ffmpeg", output_params=encoding, **options) as writer:
