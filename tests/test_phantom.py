@@ -246,6 +246,7 @@ def test_complete_patients_are_kept_missing_ones_written_and_others_refused(tmp_
 
 def test_refuses_a_folder_with_another_patient_and_unknown_options(tmp_path):
     (folder,) = synthesize_patients(tmp_path, 1, 7, **TINY)
+    assert synthesize_patients(tmp_path, 1, 7, **TINY) == [folder]
     for other in ({"slices": 3}, {"matrix": 128}, {"contact": "pressed"}, {"region": "chest"}):
         refused("another folder", synthesize_patients, tmp_path, 1, 7, **TINY | other)
     (folder / "parameters.json").write_text("[")
