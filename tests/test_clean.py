@@ -308,8 +308,9 @@ def test_report_lists_flagged_slices():
     report = Report("scan", slices=5, support_ml=8.0, states=states, confidence=sure)
     line = "5 slices, 8.0 ml of support removed, support touches in 3: 2-3, 5"
     assert str(report).endswith(f"{line}, uncertain in 2: 3, 5, nothing found in 1: 4")
-    left = str(replace(report, method="kmeans", boundary_ml=2.04))
-    assert "8.0 ml of support and 2.0 ml of its boundary removed" in left
+    left = str(replace(report, method="kmeans", boundary_ml=2.04, bound_ml=0.25))
+    words = "8.0 ml of support and 2.0 ml of its boundary removed, of the patient at most 0.25 ml"
+    assert words in left
     assert "touches and is left in 3: 2-3, 5" in left
 
 
