@@ -99,6 +99,7 @@ def foam(hu):
 
 def test_foam_and_its_cover_are_support_if_foam_has_a_probability(hu, support, probability, foam):
     probability[:, 56:61, 12:48] = 0.6  # not that of the cover
+    probability[CAVITY] = 0.9
     found, patient = both_of(probability, hu)
     assert found[foam].mean() > 0.95
     assert patient[CAVITY].all()
@@ -120,6 +121,8 @@ def test_foam_alone_is_support_if_it_is_larger_than_hair_or_cut_by_the_image(hu,
     far = support_of(0.9 * foam, hu, (5.0, 8.0, 8.0))
     assert far[foam].mean() > 0.9
     assert not far[:, 3:5].any()
+    few = 0.9 * foam * (np.arange(64) < 14)  # the cover beside it has no probability
+    assert not support_of(few, hu, (5.0, 8.0, 8.0)).any()
     hu, foam = hu[:, :62], foam[:, :62]  # its last row is that of the image
     assert support_of(0.9 * foam, hu)[foam].mean() > 0.9
     assert not support_of(0.7 * foam, hu).any()

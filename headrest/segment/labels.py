@@ -96,19 +96,17 @@ def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Labe
     return _label(hu, _analyse(hu, spacing_mm, k))
 
 
-def label_series(
-    hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3, use_neighbours: bool = True
-) -> list[Label]:
-    """Segment the support of every slice of a series.
+def label_series(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> list[Label]:
+    """Segment the support of every slice of a series, and compare neighbouring slices.
+
+    An ambiguous component that continues a support is support, one that continues the patient is
+    not, and a support that continues inside the patient touches.
 
     Parameters
     ----------
     hu : float array (slices, rows, columns), in HU.
     spacing_mm : (z, y, x) in mm.
     k : int, clusters of K-Means.
-    use_neighbours : bool, compare neighbouring slices: an ambiguous component that continues a
-        support is support, one that continues the patient is not, and a support that continues
-        inside the patient touches.
 
     Returns
     -------
@@ -133,7 +131,7 @@ def label_series(
             f"with {tuple(spacing_mm)}; label_slice(hu, (y, x)) takes a slice"
         )
     found = [_analyse(one, spacing_mm[1:], k) for one in progress(hu, "labelling", brief=True)]
-    if use_neighbours and len(found) > 1:
+    if len(found) > 1:
         found = _compare_neighbours(found, spacing_mm[1:])
     return [_label(one, analysis) for one, analysis in zip(hu, found)]
 

@@ -159,11 +159,12 @@ def segmentation(options):
 def network(options):
     """P3: the pretrained network, beside matrix products of as many operations."""
     from headrest.hounsfield import scale
-    from headrest.segment.pretrained import load_pretrained
+    from headrest.segment.pretrained import load_pretrained, model_card
     from headrest.segment.unet import build_unet
     from headrest.show.methods import operations
 
-    predict, per_slice = load_pretrained(), operations(build_unet("standard"), 512)
+    model = build_unet(model_card()["architecture"]["preset"])
+    predict, per_slice = load_pretrained(), operations(model, 512)
     with head() as folder:
         scaled = scale(read_series(folder).hu[:8])
     square = np.ones((MATRIX_PRODUCT, MATRIX_PRODUCT), np.float32)
