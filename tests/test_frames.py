@@ -20,6 +20,7 @@ from headrest import read_series
 from headrest.dicom import find_series, load_series, write_derived_series, write_segmentation
 from headrest.dicom.write import item
 
+highdicom = pytest.importorskip("highdicom")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 FRAMES = 5
 MOVED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
@@ -78,7 +79,6 @@ def test_reads_hu_and_geometry_of_each_frame(path):
     assert np.array_equal(series.positions, [[-112, -112, 5 * i] for i in range(FRAMES)])
     assert (series.spacing_mm, series.warnings) == ((5, 3.5, 3.5), ())
     assert series.frames == (5, 4, 3, 2, 1)
-    highdicom = pytest.importorskip("highdicom")
     series = read(path, enhanced(height))  # SimpleITK does not sort frames
     assert np.array_equal(series.hu, sitk_hu(path))
     assert np.allclose(sitk_image(path).GetOrigin(), series.positions[0])
@@ -113,7 +113,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
 def test_reads_a_legacy_converted_series_as_its_source(tmp_path, changes):
-    converter = pytest.importorskip("highdicom.legacy").LegacyConvertedEnhancedCTImage
+    converter = highdicom.legacy.LegacyConvertedEnhancedCTImage
     paths = make_series(tmp_path / "single", FRAMES, **changes)
     ds = converter([dcmread(path) for path in paths], uid("legacy"), 7, uid("legacy", 1), 1)
     assert ds.SOPClassUID == LegacyConvertedEnhancedCTImageStorage
@@ -222,7 +222,6 @@ def test_derived_slices_and_the_segmentation_refer_to_their_frames(path, tmp_pat
         assert "PerFrameFunctionalGroupsSequence" not in one
     assert validator_errors("dciodvfy", *slices) == []
     assert validator_errors("dcentvfy", path, *slices) == []
-    highdicom = pytest.importorskip("highdicom")
     mask = np.random.default_rng(0).random(series.stored.shape) > 0.5
     write_segmentation(series, mask, tmp_path / "seg.dcm")
     seg = highdicom.seg.segread(tmp_path / "seg.dcm")

@@ -24,10 +24,11 @@ TIMES = 3
 SLICES = 4
 
 
-def repeated(folder, passes=TIMES, slices=SLICES, **changes):
+def repeated(folder, passes=TIMES, slices=SLICES, private=(), **changes):
     """Several passes over one range; a change that is a function gets the pass and the slice.
 
-    The first pixel of each image is 100 HU times the pass plus the slice.
+    The first pixel of each image is 100 HU times the pass plus the slice. `private` has functions
+    by the number of a private element.
     """
     for one in range(passes):
         for n in range(1, slices + 1):
@@ -36,6 +37,9 @@ def repeated(folder, passes=TIMES, slices=SLICES, **changes):
             made.setdefault("ImagePositionPatient", [-112, -112, 5.0 * n])
             made.setdefault("hu", with_peak(100 * one + n))
             ds = make_slice(number, SOPInstanceUID=uid(folder, number), **made)
+            for element, value in dict(private).items():
+                block = ds.private_block(0x01F1, "SPECTRAL", create=True)
+                block.add_new(element, "LO", value(one, n))
             write_slice(folder / f"{number:03d}.dcm", ds)
 
 
@@ -56,6 +60,7 @@ def loaded(folder):
 
 
 KVP = {"KVP": lambda one, n: 80 + 20 * one}
+ENERGY = {38: lambda one, n: f"{40 + 30 * one} keV"}
 SEPARATED = {
     "acquisition": {"AcquisitionNumber": lambda one, n: 2**31 - 9 + one},  # nearly the largest IS
     "temporal-position": {"TemporalPositionIdentifier": lambda one, n: one + 1},
@@ -63,6 +68,7 @@ SEPARATED = {
     "content-time-of-the-slice": {"ContentTime": lambda one, n: f"12{one:02d}{n:02d}"},
     "image-type": {"ImageType": lambda one, n: ["DERIVED", "PRIMARY", f"ENERGY_{one}"]},
     "kvp": KVP,
+    "private-energy": {"private": ENERGY | {39: lambda one, n: f"slice {n}"}},
     "each-slice-its-time-but-kvp-apart": KVP | {"ContentTime": lambda one, n: f"1200{n:02d}"},
     "two-attributes": {
         "passes": 4,
@@ -83,57 +89,35 @@ def of_passes(passes=TIMES):
 @pytest.mark.parametrize("changes", SEPARATED.values(), ids=SEPARATED)
 def test_separates_images_that_share_positions(tmp_path, changes):
     repeated(tmp_path, **changes)
-    assert sorted(map(peaks, loaded(tmp_path))) == of_passes(changes.get("passes", TIMES))
+    stacks = loaded(tmp_path)
+    assert sorted(map(peaks, stacks)) == of_passes(changes.get("passes", TIMES))
+    named = "(01f1,1026), value 1" in " ".join(stacks[0].warnings).lower()
+    assert named == ("private" in changes)
     assert "choose one stack of the series by stack=..., or acquisition=..." in refusal(tmp_path)
     assert "no stack 0" in refusal(tmp_path, stack=0)
     assert len(read_series(tmp_path, stack=TIMES)) == SLICES
 
 
-def with_private(folder, **values):
-    """Give each image of `repeated` private elements, by its pass and its slice."""
-    for number, path in enumerate(sorted(folder.iterdir())):
-        ds = dcmread(path)
-        block = ds.private_block(0x01F1, "SPECTRAL", create=True)
-        for element, value in values.items():
-            block.add_new(int(element[1:]), "LO", value(number // SLICES, number % SLICES))
-        write_slice(path, ds)
-
-
-ENERGY = {"e38": lambda one, n: f"{40 + 30 * one} keV"}
-
-
-def test_separates_energies_by_a_private_attribute(tmp_path):
-    repeated(tmp_path)
-    with_private(tmp_path, **ENERGY, e39=lambda one, n: f"slice {n}")
-    stacks = loaded(tmp_path)
-    assert sorted(map(peaks, stacks)) == of_passes()
-    assert "(01f1,1026), value 1" in " ".join(stacks[0].warnings).lower()
-
-
+UNPLACED = {"ImagePositionPatient": lambda one, n: [0, 0, 5.0 * n] if n != 2 else b"a\\b\\c "}
+UNPLACED["private"] = ENERGY
+TIMED = {"ContentTime": lambda one, n: f"12{one:02d}{n:02d}"}
+APART, PLACE = "no attribute separates them", "ImagePositionPatient is missing"
 AMBIGUOUS = {
-    "nothing": ({}, {}),
-    "public": ({"AcquisitionNumber": lambda one, n: 10 * one + n}, {}),
-    "another-way": ({}, {"e39": lambda one, n: str((one + n) % TIMES)}),
-    "one-value-too-many": ({}, {"e38": lambda one, n: f"{one + (one == n == 1) * 9}"}),
-    "twice-at-one-position": ({}, {"e38": lambda one, n: f"{one if n else min(one, 1)}"}),
+    "nothing": ({}, APART),
+    "public": ({"AcquisitionNumber": lambda one, n: 10 * one + n}, APART),
+    "another-way": ({"private": ENERGY | {39: lambda one, n: str((one + n) % TIMES)}}, APART),
+    "value-too-many": ({"private": {38: lambda one, n: f"{one + (one == n == 1) * 9}"}}, APART),
+    "twice-at-one": ({"private": {38: lambda one, n: f"{min(one, n)}"}}, APART),
+    "damaged-position": (UNPLACED, PLACE),  # without the guard missing from each pass
+    "damaged-position-of-timed-slices": (UNPLACED | TIMED, PLACE),
 }
 
 
-@pytest.mark.parametrize(("changes", "private"), AMBIGUOUS.values(), ids=AMBIGUOUS)
-def test_refuses_images_at_one_position_that_no_attribute_separates(tmp_path, changes, private):
+@pytest.mark.parametrize(("changes", "words"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_refuses_images_at_one_position_that_no_attribute_separates(tmp_path, changes, words):
+    """So are passes of which a slice has a damaged position."""
     repeated(tmp_path, **changes)
-    if private:
-        with_private(tmp_path, **{**ENERGY, **private})
-    assert "no attribute separates them" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("time", [{}, {"ContentTime": lambda one, n: f"12{one:02d}{n:02d}"}])
-def test_refuses_passes_of_which_a_slice_has_a_damaged_position(tmp_path, time):
-    """Without the guard the slice would be missing from both."""
-    place = {"ImagePositionPatient": lambda one, n: [0, 0, 5.0 * n] if n != 2 else b"a\\b\\c "}
-    repeated(tmp_path, **place, **time)
-    with_private(tmp_path, **ENERGY)
-    assert "ImagePositionPatient is missing" in refusal(tmp_path)
+    assert words in refusal(tmp_path)
 
 
 def test_damaged_images_of_another_acquisition_are_a_stack_that_is_refused(tmp_path):
@@ -188,14 +172,12 @@ def test_separates_stacks_of_another_grid(tmp_path, changes):
 LOCALIZER = {"n": 1, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
 DOSE = {"SOPClassUID": uids.XRayRadiationDoseSRStorage, "PixelData": None, "Modality": "SR"}
 SEG = {"SOPClassUID": uids.SegmentationStorage, "Modality": "SEG"}
-SCREEN = {"SOPClassUID": uids.SecondaryCaptureImageStorage}
 EXAM = {
     "thin": ({"n": 6, "ImagePositionPatient": lambda n: [-112, -112, 2.5 * n]}, ""),
     "thick": ({}, ""),
     "localizer": (LOCALIZER, "localizer, not a slice"),
     "coronal": ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "not axial"),
     "sagittal": ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "not axial"),
-    "dose screen": (SCREEN, "Secondary Capture Image Storage, not a CT image"),
     "dose report": (DOSE, "X-Ray Radiation Dose SR Storage, not a CT image"),
     "segmentation": (SEG, "Segmentation Storage, not a CT image"),
 }
