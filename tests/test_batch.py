@@ -56,21 +56,15 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.glob("ct-*/*")}
 
 
-ORDERS = {
-    "as-it-comes": {},
-    "feet-first": {"ImagePositionPatient": lambda n: [0, 0, -5.0 * n]},
-    "no-instance-number": {"InstanceNumber": None},
-    "tilted": {"ImageOrientationPatient": TILT},
-}
-
-
-@pytest.mark.parametrize("changes", ORDERS.values(), ids=ORDERS)
-def test_fingerprint_of_files_with_or_without_a_copy_is_that_of_the_series(tmp_path, changes):
-    paths = make_series(tmp_path, 4, **changes)
-    (files,) = find_series(tmp_path).series
-    shutil.copy(paths[2], tmp_path / "copy.dcm")
-    (more,) = find_series(tmp_path).series
-    assert files.fingerprint() == more.fingerprint() == load_series(more).fingerprint
+def test_fingerprint_of_files_with_or_without_a_copy_is_that_of_the_series(tmp_path):
+    feet_first = {"ImagePositionPatient": lambda n: [0, 0, -5.0 * n]}
+    changed = feet_first, {"InstanceNumber": None}, {"ImageOrientationPatient": TILT}
+    for n, changes in enumerate(({}, *changed)):
+        paths = make_series(tmp_path / str(n), 4, **changes)
+        (files,) = find_series(tmp_path / str(n)).series
+        shutil.copy(paths[2], paths[2].with_name("copy.dcm"))
+        (more,) = find_series(tmp_path / str(n)).series
+        assert files.fingerprint() == more.fingerprint() == load_series(more).fingerprint
 
 
 def test_cleans_other_files_under_the_same_uids_separately(tmp_path):
@@ -90,19 +84,21 @@ def test_cleans_other_files_under_the_same_uids_separately(tmp_path):
     assert len(folders) == 4
 
 
-LOST_RESCALE = {"RescaleSlope": None, "RescaleIntercept": None}
-RESCALE_OF_SOME = {
-    "RescaleSlope": lambda n: 1 if n % 2 else None,
-    "RescaleIntercept": lambda n: -1000 if n % 2 else None,
-}
+RESCALE = ({"default_rescale": (1, -1024)}, ["--default-rescale", "1", "-1024"])
 LOST_PLACE = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+LOST_OF_SOME = {"RescaleSlope": lambda n: 1 if n % 2 else None}
+LOST_OF_SOME["RescaleIntercept"] = lambda n: -1000 if n % 2 else None
+LOST = {
+    "place": (LOST_PLACE, {"by_instance_number": True}, ["--by-instance-number"]),
+    "rescale": ({"RescaleSlope": None, "RescaleIntercept": None}, *RESCALE),
+    "rescale-of-some": (LOST_OF_SOME, *RESCALE),
+}
 
 
-@pytest.mark.parametrize("lost", [LOST_PLACE, LOST_RESCALE, RESCALE_OF_SOME])
-def test_the_option_that_a_refusal_names_cleans_the_series(tmp_path, monkeypatch, capsys, lost):
-    reading, switches = {"default_rescale": (1, -1024)}, ["--default-rescale", "1", "-1024"]
-    if lost is LOST_PLACE:
-        reading, switches = {"by_instance_number": True}, ["--by-instance-number"]
+@pytest.mark.parametrize(("lost", "reading", "switches"), LOST.values(), ids=LOST)
+def test_the_option_that_a_refusal_names_cleans_the_series(
+    tmp_path, monkeypatch, capsys, lost, reading, switches
+):
     make_series(tmp_path / "in", 6, **lost)
     (refused,) = clean_tree(tmp_path / "in", tmp_path / "out")
     assert switches[0] in refused.error
@@ -170,17 +166,16 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("wrong", "words"), WRONG)
-def test_refuses_wrong_options_at_once(studies, tmp_path, wrong, words):
-    with pytest.raises((HeadrestError, TypeError), match=words):
-        clean_tree(studies, tmp_path / "out", **wrong)
-    assert not (tmp_path / "out").exists()
-
-
-def test_refuses_another_failures_csv_and_an_absent_package(studies, tmp_path, monkeypatch):
+def test_refuses_wrong_options_another_failures_csv_and_an_absent_package(
+    studies, tmp_path, monkeypatch
+):
+    for wrong, words in WRONG:
+        with pytest.raises((HeadrestError, TypeError), match=words):
+            clean_tree(studies, tmp_path / "out", **wrong)
     monkeypatch.setitem(sys.modules, "distributed", None)
     address = "tcp://127.0.0.1:9"
     refused("pip install distributed", clean_tree, studies, tmp_path / "out", scheduler=address)
+    assert not (tmp_path / "out").exists()
     table = tmp_path / "out" / "failures.csv"
     table.parent.mkdir()
     table.write_text("name,mark\nA,5\n")
@@ -248,15 +243,6 @@ def test_each_task_runs_once_in_order_and_a_dead_process_fails_only_its_task(tmp
     refused("memory", list, workers.run_ordered(upper, ["a", "always"], 2))
 
 
-def start(source, destination, jobs):
-    command = [sys.executable, "-m", "headrest", "clean", source, destination, "--jobs", jobs]
-    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    # Children of a background process ignore Ctrl-C by default.
-    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    options = {**pipes, "text": True, "start_new_session": True, "preexec_fn": heed}
-    return subprocess.Popen([*command, "--method", "kmeans"], **options)
-
-
 def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
@@ -280,7 +266,12 @@ def test_a_stopped_run_ends_its_processes_and_completes_later(tmp_path, jobs, nu
     for n in range(12):
         make_study(source, f"{n:02d}")
     before = contents(source)
-    run = start(source, out, jobs)
+    command = [sys.executable, "-m", "headrest", "clean", source, out, "--jobs", jobs]
+    # Children of a background process ignore Ctrl-C by default.
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    options |= {"start_new_session": True, "preexec_fn": heed}
+    run = subprocess.Popen([*command, "--method", "kmeans"], **options)
     assert wait_for(lambda: list(out.glob("ct-*")))
     os.killpg(run.pid, signal.SIGINT) if number == "SIGINT" else run.kill()
     stderr = run.communicate(timeout=60)[1]

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 from conftest import CANARY, PYDICOM, head_hu, make_series, make_slice, refused, uid, write_slice
-from factories import clean_series, clean_tree, converted, run_clean, sitk_hu, sitk_image, timeless
+from factories import clean_series, clean_tree, run_clean, sitk_hu, sitk_image, timeless
 from makers import ENCODERS, NATIVE, SIGNED, TWELVE, drawing, encoded, overlaid
 from makers import validator_errors as errors_of
 from pydicom import Dataset, dcmread
@@ -34,15 +34,6 @@ BOTH = pytest.param(TWELVE | SIGNED, marks=pytest.mark.slow)
 def source(tmp_path):
     """A folder with one good series of three slices."""
     return make_series(tmp_path / "scan")[0].parent
-
-
-@pytest.fixture(scope="module")
-def cleaned(tmp_path_factory):
-    """A good series, the report, and the folder of the cleaned series."""
-    top = tmp_path_factory.mktemp("cleaned")
-    source = make_series(top / "scan")[0].parent
-    (report,) = clean_tree(source, top / "out")
-    return source, report, top / "out" / report.folder
 
 
 def derive(folder, mask=MASK, parameters="test", **form):
@@ -67,7 +58,6 @@ def derive_one(tmp_path, ds=None, **changes):
 
 FILLS = {
     "unsigned": (24, {}),
-    "12-bit": (24, TWELVE),
     "signed": (-1000, SIGNED),
     "half-slope": (48, {"RescaleSlope": 0.5}),
     "slope-3": (8, {"RescaleSlope": 3, "stored": head_hu() + 1024}),
@@ -287,8 +277,11 @@ def test_uids_depend_on_mask_and_parameters_and_bytes_on_nothing_else(source, tm
     assert len({clean_series(source, tmp_path / "out", **form).folder for form in forms}) == 4
 
 
-def test_a_cleaned_series_is_valid_and_its_report_holds_slices_and_volume(cleaned):
-    source, report, folder = cleaned
+def test_a_cleaned_series_is_valid_for_other_readers_and_its_report_holds_the_volume(
+    source, tmp_path
+):
+    (report,) = clean_tree(source, tmp_path / "out")
+    folder = tmp_path / "out" / report.folder
     assert (report.slices, report.error, report.method) == (3, "", "kmeans")
     assert report.support_ml == pytest.approx(3 * 88 * 3.5 * 3.5 * 5 / 1000, rel=0.01)
     filled = find_support(source, "kmeans").removed.sum() * 3.5 * 3.5 * 5 / 1000
@@ -300,18 +293,20 @@ def test_a_cleaned_series_is_valid_and_its_report_holds_slices_and_volume(cleane
     files = sorted(folder.glob("*.dcm"))
     assert [errors_of("dciodvfy", path) for path in (source / "01.dcm", *files)] == [[]] * 4
     assert errors_of("dcentvfy", *files, *source.iterdir()) == []
+    images = [sitk_image(place) for place in (source, folder)]
+    for name in ("GetOrigin", "GetSpacing", "GetDirection", "GetSize"):
+        assert len({getattr(image, name)() for image in images}) == 1
+    assert np.array_equal(sitk_hu(folder), hu)
 
 
 def test_report_lists_flagged_slices():
-    states = ("free", "touching", "touching", "absent", "touching")
-    sure = (0.99, 0.95, 0.5, 1.0, 0.2)
+    states, sure = ("free", "touching", "touching", "absent", "touching"), (0.99, 0.95, 0.5, 1, 0.2)
     report = Report("scan", slices=5, support_ml=8.0, states=states, confidence=sure)
-    line = "5 slices, 8.0 ml of support removed, support touches in 3: 2-3, 5"
-    assert str(report).endswith(f"{line}, uncertain in 2: 3, 5, nothing found in 1: 4")
+    for words in ("touches in 3: 2-3, 5", "uncertain in 2: 3, 5", "nothing found in 1: 4"):
+        assert words in str(report)
     left = str(replace(report, method="kmeans", boundary_ml=2.04, bound_ml=0.25))
-    words = "8.0 ml of support and 2.0 ml of its boundary removed, of the patient at most 0.25 ml"
-    assert words in left
-    assert "touches and is left in 3: 2-3, 5" in left
+    for words in ("8.0 ml", "2.0 ml of its boundary", "at most 0.25 ml", "is left in 3: 2-3, 5"):
+        assert words in left
 
 
 PLACES = ("scan", "scan/out", "scan/deep/er", "scan/../scan/out", "link", "file", "file/deeper")
@@ -341,14 +336,10 @@ def test_refuses_other_masks_folders_and_deleted_sources(source, tmp_path):
     assert sorted(tmp_path.rglob("*")) == [taken, taken / "mine"]
 
 
-def test_exit_status_is_zero_only_if_every_series_is_cleaned(source, tmp_path, capsys):
-    assert run_clean(source, tmp_path / "out") == 0
-    make_series(source / "bad", SeriesInstanceUID="1.2.3", RescaleSlope=None)
-    assert run_clean(source, tmp_path / "out") == 1
-    assert "NOT CLEANED" in capsys.readouterr().out
+def test_refuses_an_absent_or_empty_source_in_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for names in (("absent", "out"), ("empty", "out"), ("scan", "scan/out")):
-        assert run_clean(*(tmp_path / name for name in names)) == 1
+    for name in ("absent", "empty"):
+        assert run_clean(tmp_path / name, tmp_path / "out") == 1
         assert re.fullmatch("headrest: .*\n", capsys.readouterr().err)
 
 
@@ -366,25 +357,6 @@ def test_module_loads_no_heavy_package_and_names_no_patient(source, tmp_path):
     assert not HEAVY & set(imported)
     assert CANARY not in done.stdout + done.stderr
     assert CANARY not in next((tmp_path / "out").rglob("*.json")).read_text()
-
-
-def by_simpleitk(folder, _):
-    image = sitk_image(folder)
-    return (image.GetOrigin(), image.GetSpacing(), image.GetDirection()), sitk_hu(folder)
-
-
-def by_dcm2niix(folder, out):
-    image = converted(folder, out / folder.name)
-    return image.affine.tolist(), np.asarray(image.dataobj).T[:, ::-1]
-
-
-@pytest.mark.parametrize("reader", [by_simpleitk, by_dcm2niix])
-def test_other_readers_find_the_geometry_and_pixels_of_the_source(cleaned, reader, tmp_path):
-    (where, before), (place, after) = (reader(folder, tmp_path) for folder in cleaned[::2])
-    assert place == where
-    assert after.shape == before.shape == (3, 64, 64)
-    assert np.array_equal(after[:, :50], before[:, :50])
-    assert not np.array_equal(after, before)
 
 
 def derive_all(folder, out):

@@ -101,27 +101,32 @@ def test_registry_has_the_hashes_of_the_real_scans(scans):
         assert {p.relative_to(scans / name).as_posix(): sha256(p) for p in files} == listed
 
 
-class Client:
-    """Replaces idc_index.IDCClient: it writes the slices of `files` without an error."""
-
-    files = ()
-
-    def download_dicom_series(self, seriesInstanceUID, downloadDir, **_):
-        make_series(downloadDir, SeriesInstanceUID=seriesInstanceUID, **self.files)
-
-
 @pytest.fixture
 def idc(tmp_path, monkeypatch):
-    """Make the table one small series, and replace idc-index by `Client`."""
-    size = sum(path.stat().st_size for path in make_series(tmp_path / "once", 3))
+    """Make the table one small series; return the changes of the slices that idc-index writes."""
+    size, files = sum(path.stat().st_size for path in make_series(tmp_path / "once", 3)), {}
     row = {"name": "idc-head-99", "series_uid": uid("series"), "slices": "3", "bytes": str(size)}
     monkeypatch.setattr(datasets, "idc_series", lambda: [row])
-    monkeypatch.setitem(sys.modules, "idc_index", SimpleNamespace(IDCClient=Client))
+    client = Mock()
+    client.return_value.download_dicom_series = lambda seriesInstanceUID, downloadDir, **_: (
+        make_series(downloadDir, **{"SeriesInstanceUID": seriesInstanceUID, **files})
+    )
+    monkeypatch.setitem(sys.modules, "idc_index", SimpleNamespace(IDCClient=client))
     monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "cache"))
+    return files
 
 
-def test_fetches_an_idc_series_once_and_needs_idc_index(idc, monkeypatch):
-    monkeypatch.setattr(Client, "files", {"n": 3})
+def test_fetches_an_idc_series_once_and_whole_and_needs_idc_index(idc, tmp_path, monkeypatch):
+    for files, message in (
+        ({"n": 2}, "2 of 3 files,"),
+        ({"n": 3, "StudyID": "12345678"}, "3 of 3 files,"),
+        ({"n": 3, "StudyID": "1", "Modality": "MR"}, "another series"),
+        ({"n": None}, "idc-index could not fetch it"),
+    ):
+        idc.update(files)
+        refused(message, fetch_idc, "idc-head-99")
+        assert not (tmp_path / "cache" / "idc-head-99").exists()
+    idc.update(n=3, Modality="CT")
     folder = fetch_idc("idc-head-99")
     assert len(read_series(folder)) == 3
     monkeypatch.setitem(sys.modules, "idc_index", None)  # a second fetch does not import it
@@ -131,21 +136,6 @@ def test_fetches_an_idc_series_once_and_needs_idc_index(idc, monkeypatch):
     refused("2 of 3 files, .* remove .*idc-head-99 and fetch again", fetch_idc, "idc-head-99")
     shutil.rmtree(folder)
     refused("pip install idc-index", fetch_idc, "idc-head-99")
-
-
-WRONG = [
-    ({"n": 2}, "2 of 3 files,"),
-    ({"n": 3, "StudyID": "12345678"}, "3 of 3 files,"),
-    ({"n": 3, "Modality": "MR"}, "another series"),
-    ({"n": None}, "idc-index could not fetch it"),
-]
-
-
-@pytest.mark.parametrize(("files", "message"), WRONG)
-def test_refuses_an_incomplete_or_other_idc_series(idc, tmp_path, monkeypatch, files, message):
-    monkeypatch.setattr(Client, "files", files)
-    refused(message, fetch_idc, "idc-head-99")
-    assert not (tmp_path / "cache" / "idc-head-99").exists()
 
 
 def test_idc_table_has_free_licences_and_the_command_lists_all_scans(capfd, monkeypatch):

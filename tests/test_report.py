@@ -229,27 +229,23 @@ def test_reads_the_reports_of_a_destination(run, page):
     out, reports = run
     alone = page_of(out)
     for tag in ("tbody", "img"):
-        given, found = (sorted(map(str, one.every(tag))) for one in (page, alone))
-        assert found == given
+        assert sorted(map(str, alone.every(tag))) == sorted(map(str, page.every(tag)))
     assert not [reason for reason in FAILING if reason not in alone.words]
     assert CANARY not in alone.source
     cleaned, found = ({r for r in rows if not r.error} for rows in (reports, read_results(out)))
     assert found == cleaned
 
 
-DAMAGES = ["", "[]", "{}", {"slices": "many"}, {"seconds": float("nan")}, {"confidence": ["high"]}]
-
-
-@pytest.mark.parametrize("damage", [*DAMAGES, {"warnings": [3]}, {"states": 3}])
-def test_shows_a_damaged_report_as_failed(tmp_path, damage):
+def test_shows_a_damaged_report_as_failed(tmp_path):
     finished(tmp_path / "good")
-    if isinstance(damage, dict):
-        finished(tmp_path / "bad", **damage)
-    else:
-        (finished(tmp_path / "bad") / "cleaning.json").write_text(damage)
+    wrong = {"slices": "many", "seconds": np.nan, "confidence": ["high"], "warnings": [3]}
+    for name, value in (wrong | {"states": 3}).items():
+        finished(tmp_path / name, **{name: value})
+    for n, damage in enumerate(("", "[]", "{}")):
+        (finished(tmp_path / f"{n}") / "cleaning.json").write_text(damage)
     page = page_of(tmp_path)
-    assert sorted(body["data-flags"] for body in page.every("tbody")) == ["", "failed"]
-    assert "damaged" in page.words
+    assert sorted(body["data-flags"] for body in page.every("tbody")) == ["", *["failed"] * 8]
+    assert page.words.count("damaged") == 8
 
 
 def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
@@ -268,22 +264,17 @@ def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
     assert page_of(tmp_path / "out", away).every("img") == []
 
 
-def test_refuses_an_unusable_page_name_before_the_run(tmp_path, capsys):
-    make_series(tmp_path / "scan")
+def test_command_refuses_an_unusable_page_name_and_writes_the_page_again(tmp_path, capsys):
+    """Refuses before the run; writes it also for complete series."""
+    make_series(tmp_path / "scan", PatientName=f"{CANARY}^NAME")
     (tmp_path / "page.txt").touch()
-    scan, out = tmp_path / "scan", tmp_path / "out"
-    for place in ("page.txt", "page.txt/page.html", "scan"):
-        assert run_clean(scan, out, "--report", tmp_path / place) == 1
+    scan, out, path = (tmp_path / name for name in ("scan", "out", "out/pages/page.html"))
+    wrong = [["--report", tmp_path / name] for name in ("page.txt", "page.txt/page.html", "scan")]
+    for options in (*wrong, ["--identifiers"]):
+        assert run_clean(scan, out, *options) == 1
         assert capsys.readouterr().err.startswith("headrest: ")
-    assert run_clean(scan, out, "--identifiers") == 1
-    assert "add --report" in capsys.readouterr().err
     assert not out.exists()
     refused("holds no cleaned series", write_page, tmp_path, tmp_path / "page.html")
-
-
-def test_command_writes_the_page_again_for_complete_series(tmp_path):
-    make_series(tmp_path / "scan", PatientName=f"{CANARY}^NAME")
-    scan, out, path = (tmp_path / name for name in ("scan", "out", "out/pages/page.html"))
     assert run_clean(scan, out, "--report", path) == 0
     first = Page(path)
     assert run_clean(scan, out, "--report", path, "--identifiers") == 0
@@ -292,14 +283,11 @@ def test_command_writes_the_page_again_for_complete_series(tmp_path):
     assert CANARY not in first.source
 
 
-LARGEST = outputs.encode_preview(picture()).ljust(outputs.PREVIEW_BYTES, b"\0")
-"""The bytes of a picture as large as a picture can be."""
-
-
 def test_more_series_show_fewer_pictures_flagged_ones_first(tmp_path, monkeypatch):
+    largest = outputs.encode_preview(picture()).ljust(outputs.PREVIEW_BYTES, b"\0")
+    pictures, states = dict.fromkeys((1, 2, 3), largest), ["free", "free", "touching"]
     for n in range(4):
-        states = {"states": ["free", "free", "touching"]}
-        finished(tmp_path / f"ct-{n}", dict.fromkeys((1, 2, 3), LARGEST), **states)
+        finished(tmp_path / f"ct-{n}", pictures, states=states)
     page = page_of(tmp_path)
     assert len(page.every("img")) == 12
     assert "left out" not in page.words
@@ -309,43 +297,31 @@ def test_more_series_show_fewer_pictures_flagged_ones_first(tmp_path, monkeypatc
     assert "8 pictures are left out" in page.words
 
 
-CHOICES = [
-    (1, [], [], [1]),
-    (30, [[4, 5]], [], [4, 5, 6, 13, 20, 27]),
-    (30, [], range(1, 31), [3, 8, 13, 18, 23, 28]),
-    (30, [[2]], range(20, 31), [2, 5, 11, 17, 22, 28]),
-]
+def test_chooses_flagged_slices_first():
+    choose = outputs.choose_slices
+    assert choose(1, [], []) == [1]
+    assert choose(30, [[4, 5]], []) == [4, 5, 6, 13, 20, 27]
+    assert choose(30, [], range(1, 31)) == [3, 8, 13, 18, 23, 28]
+    assert choose(30, [[2]], range(20, 31)) == [2, 5, 11, 17, 22, 28]
 
 
-@pytest.mark.parametrize(("count", "flagged", "absent", "chosen"), CHOICES)
-def test_chooses_flagged_slices_first(count, flagged, absent, chosen):
-    assert outputs.choose_slices(count, flagged, absent) == chosen
-
-
-def test_picture_shows_before_removed_and_after():
+def test_picture_shows_before_removed_and_after_and_stays_below_its_limit():
     hu = np.full((80, 80), -1000.0)
     hu[10:40, 10:70], hu[60:70, 10:70] = 40, 200
     drawn = np.asarray(outputs.triptych(hu, hu == 200, hu == 40, (1, 1), 80)).astype(int)
     before, marked, after = (drawn[:, i * (80 + outputs.GAP) :][:, :80] for i in range(3))
-    assert np.abs(before[20, 20] - round(255 * ((40 + 1000) / 1400))).max() <= 1
-    assert before[65, 40].min() > 200
-    assert after[65, 40].max() == 0
+    assert before[65, 40].min() > 200 > after[65, 40].max() == 0
     assert marked[65, 40, 0] > marked[65, 40, 1] + 50 > marked[65, 40, 2] + 100
     assert np.array_equal(before[:50], after[:50])
-    outline = hu[:50] == 40
-    outline[11:39, 11:69] = False
-    assert (marked[:50][outline] @ [-1, 1, 0] > 50).all()  # green
+    outline = marked[:50] @ [-1, 1, 0] > 50  # green
+    assert outline.sum() == 2 * (30 + 60) - 4
     assert np.array_equal(before[:50][~outline], marked[:50][~outline])
-
-
-def test_picture_keeps_the_aspect_of_pixels_and_stays_below_its_limit():
     flat = np.zeros((40, 80))
     drawn = outputs.triptych(flat, flat > 0, flat > 0, (1.0, 1.0), 128)
     assert drawn.size == (3 * 128 + 2 * outputs.GAP, 64)
     noisy, coded = picture(noise=400), io.BytesIO()
     noisy.save(coded, "WEBP", quality=80)
-    assert coded.tell() > outputs.PREVIEW_BYTES  # as it comes it would be
-    assert len(outputs.encode_preview(noisy)) <= outputs.PREVIEW_BYTES
+    assert coded.tell() > outputs.PREVIEW_BYTES >= len(outputs.encode_preview(noisy))
 
 
 def browse(path, profile):
@@ -355,9 +331,8 @@ def browse(path, profile):
     if program is None:
         pytest.skip(f"no browser here: none of {', '.join(names)}")
     options = "headless no-sandbox disable-gpu disable-quic no-first-run dump-dom "
-    options += "disable-background-networking virtual-time-budget=5000 window-size=1280,900"
-    command = [program, *(f"--{option}" for option in options.split())]
-    command += [f"--user-data-dir={profile}", path.as_uri()]
+    options += f"disable-background-networking virtual-time-budget=5000 user-data-dir={profile}"
+    command = [program, *(f"--{option}" for option in options.split()), path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout

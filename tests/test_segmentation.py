@@ -184,16 +184,15 @@ def test_odd_headers_make_a_valid_segmentation(tmp_path, name):
 
 @pytest.mark.parametrize("write", [write_segmentation, write_structures])
 def test_a_rerun_writes_the_same_and_other_parameters_make_other_uids(tmp_path, write):
-    series, methods = made(tmp_path / "scan"), {"one": "test", "again": "test", "other": "other"}
+    series, names = made(tmp_path / "scan"), ("one", "one again", "other")
     before = [str(header) for header in series.headers]
-    for name, method in methods.items():
-        write(series, some_labels(series), tmp_path / f"{name}.dcm", f"method={method}")
+    for name in names:
+        write(series, some_labels(series), tmp_path / name, f"method={name[:3]}")
     assert [str(header) for header in series.headers] == before
-    one, again, other = (dcmread(tmp_path / f"{name}.dcm") for name in methods)
+    one, again, other = (dcmread(tmp_path / name) for name in names)
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
         assert one[keyword].value == again[keyword].value != other[keyword].value
-    if write is write_segmentation:
-        assert timeless(tmp_path / "one.dcm") == timeless(tmp_path / "again.dcm")
+    assert write is write_structures or timeless(tmp_path / "one") == timeless(tmp_path / names[1])
 
 
 @pytest.mark.parametrize(
@@ -207,12 +206,9 @@ def test_refuses_what_it_cannot_write_and_leaves_no_file(tmp_path, write, monkey
     refused("have no position", write, series, some_labels(series), path)
     refused("a mask of", write, good, some_labels(good)[:2], path)
     if write is write_segmentation:
-        for fault, words in (
-            (OSError(28, "disk full"), "disk full"),
-            (ValueError(CANARY), "Value"),
-        ):
+        for fault in (OSError(28, "Value"), ValueError(CANARY)):
             monkeypatch.setattr(Dataset, "save_as", Mock(side_effect=fault))
-            refused(words, write, good, some_labels(good), path)
+            refused("Value", write, good, some_labels(good), path)
     if write is write_nifti:
         near = {"ImagePositionPatient": lambda n: [0.1 * (n == 2), 0, 5 * n]}
         series, words = made(tmp_path / "scan", 4, **near), "up to 0.10 mm from an even grid"
@@ -261,8 +257,8 @@ def test_contours_enclose_exactly_the_labelled_pixels_of_named_structures(tmp_pa
     assert validator_errors("dciodvfy", path) == []
 
 
-UPRIGHT = {
-    **{name: SHAPES[name] for name in ("one-slice", "oblong", "feet-first")},
+PLACED = {
+    **{name: SHAPES[name] for name in ("one-slice", "oblong", "feet-first", "tilted")},
     "thin-and-off-centre": {"ImagePositionPatient": lambda n: [7.5, -31.25, -3 + 0.625 * n]},
     "roughly-rounded-axes": {"n": 1, "ImageOrientationPatient": [1, 0, 0, 0, 0.9272, -0.3746]},
     "rounded-positions": {"n": 7, "ImagePositionPatient": lambda n: [0, 0, round(n / 0.3, 2)]},
@@ -292,23 +288,21 @@ def farthest_mm(affine, series):
     return np.abs(away).max()
 
 
-@pytest.mark.parametrize("changes", UPRIGHT.values(), ids=UPRIGHT)
-def test_a_mask_lies_where_its_scan_does_and_is_read_by_simpleitk(tmp_path, changes):
+@pytest.mark.parametrize("changes", PLACED.values(), ids=PLACED)
+def test_a_mask_lies_where_its_scan_does_and_is_read_by_simpleitk_unless_tilted(tmp_path, changes):
+    """A tilted gantry gives a sheared sform only."""
     series, mask, path = save(tmp_path, **changes)
-    near_mm = 0.01 if changes is UPRIGHT["rounded-positions"] else 1e-3
-    assert farthest_mm(nibabel.load(path).affine, series) < near_mm
-    assert np.array_equal(sitk_hu(path), mask)
-
-
-def test_a_tilted_gantry_gives_a_sheared_sform_only(tmp_path):
-    series, mask, path = save(tmp_path, **TILT_15)
     image = nibabel.load(path)
-    assert farthest_mm(image.affine, series) < 1e-3
+    near_mm = 0.01 if changes is PLACED["rounded-positions"] else 1e-3
+    assert farthest_mm(image.affine, series) < near_mm
     assert np.array_equal(image.get_fdata().T, mask)
-    assert is_sheared(series)
-    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
-    with pytest.raises(RuntimeError, match="orthonormal"):
-        sitk_image(path)
+    assert is_sheared(series) == (changes is TILT_15)
+    if is_sheared(series):
+        assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
+        with pytest.raises(RuntimeError, match="orthonormal"):
+            sitk_image(path)
+    else:
+        assert np.array_equal(sitk_hu(path), mask)
 
 
 def test_the_description_names_no_patient_and_a_rerun_writes_the_same_bytes(tmp_path):
