@@ -132,7 +132,6 @@ def test_compression_warns_of_a_syntax_without_encoder_and_never_changes_pixels(
 
 
 def test_moves_an_overlay_from_the_pixels_to_overlay_data(tmp_path):
-    (tmp_path / "scan").mkdir()
     overlaid()(tmp_path / "scan")
     (after,) = derive(tmp_path / "scan", MASK[1:2])[1]
     assert np.array_equal(after.pixel_array, np.where(MASK[1], 24, head_hu() + 1024))

@@ -206,6 +206,14 @@ def test_refuses_frames_that_are_no_volume(path, make, words):
 
 
 def test_derived_slices_and_the_segmentation_refer_to_their_frames(path, tmp_path):
+    """But a slice that names another conversion refers to itself."""
+    origin = item(ReferencedSOPClassUID=EnhancedCTImageStorage, ReferencedFrameNumber=3)
+    origin.ReferencedSOPInstanceUID = uid("x")
+    single = made(tmp_path / "single", 1, ConversionSourceAttributesSequence=[origin])
+    write_derived_series(single, single.hu == 120, tmp_path / "one")
+    (source,) = dcmread(tmp_path / "one" / "0001.dcm").SourceImageSequence
+    assert source.ReferencedSOPInstanceUID == uid("slice", 1)
+    assert "ReferencedFrameNumber" not in source
     series = read(path, enhanced())
     write_derived_series(series, series.hu == 120, tmp_path / "out", "method=test")
     slices = sorted((tmp_path / "out").iterdir())
@@ -230,17 +238,6 @@ def test_derived_slices_and_the_segmentation_refer_to_their_frames(path, tmp_pat
     (referred,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert referred.ReferencedSOPClassUID == EnhancedCTImageStorage
     assert validator_errors("dciodvfy", tmp_path / "seg.dcm") == []
-
-
-def test_a_slice_that_names_another_conversion_refers_to_itself(tmp_path):
-    """Only headers that this package expanded refer to a frame."""
-    source = item(ReferencedSOPClassUID=EnhancedCTImageStorage, ReferencedFrameNumber=3)
-    source.ReferencedSOPInstanceUID = uid("x")
-    series = made(tmp_path / "in", 1, ConversionSourceAttributesSequence=[source])
-    write_derived_series(series, series.hu == 120, tmp_path / "out")
-    (source,) = dcmread(tmp_path / "out" / "0001.dcm").SourceImageSequence
-    assert source.ReferencedSOPInstanceUID == uid("slice", 1)
-    assert "ReferencedFrameNumber" not in source
 
 
 def test_a_file_that_was_cut_is_refused_and_may_be_left_out(path):

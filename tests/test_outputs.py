@@ -58,12 +58,16 @@ def files_in(folder):
     return names
 
 
-def test_writes_the_mask_only_on_request_and_other_readers_find_one_series(series, tmp_path):
+def test_writes_the_mask_on_request_and_again_where_lost_and_computes_once(
+    series, tmp_path, monkeypatch
+):
+    """Other readers find one series."""
     support = find_support(series, "kmeans")
     plain = clean_series(series, tmp_path / "out").folder
     assert not FILES & files_in(tmp_path / "out" / plain)
     for name, options in (("whole", ALL), ("outer", ALL | {"patient_only": True})):
-        folder = tmp_path / name / clean_series(series, tmp_path / name, **options).folder
+        first = clean_series(series, tmp_path / name, **options)
+        folder = tmp_path / name / first.folder
         assert files_in(folder) > FILES
         labels, image = (nibabel.load(one.path(folder)) for one in OUTPUTS["nifti"][:2])
         assert np.array_equal(labels.get_fdata().T == 1, support.removed)
@@ -76,19 +80,14 @@ def test_writes_the_mask_only_on_request_and_other_readers_find_one_series(serie
         np.testing.assert_allclose(image.affine, affine_of(series), atol=1e-5)
     before, after = converted(tmp_path / "scan", tmp_path / "1"), converted(folder, tmp_path / "2")
     assert np.array_equal(before.affine, after.affine)
-
-
-def test_makes_lost_outputs_again_and_does_not_compute_existing_ones(series, tmp_path, monkeypatch):
-    first = clean_series(series, tmp_path / "out", **ALL)
-    folder = tmp_path / "out" / first.folder
     shutil.rmtree(folder.parent / "masks")
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.*")}
-    clean_series(series, tmp_path / "out", **ALL)
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.*")}
+    clean_series(series, folder.parent, **options)
     assert files_in(folder) > FILES
-    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*.*")}
+    assert times == {path: path.stat().st_mtime_ns for path in folder.glob("*.*")}
     forbid_computing(monkeypatch)
     for asked in ({}, {"nifti": True}, ALL):
-        assert clean_series(series, tmp_path / "out", **asked) == first
+        assert clean_series(series, folder.parent, **{"patient_only": True} | asked) == first
 
 
 def test_warns_of_an_impossible_and_of_a_sheared_output(tmp_path, monkeypatch):

@@ -120,13 +120,6 @@ def test_refuses_images_at_one_position_that_no_attribute_separates(tmp_path, ch
     assert words in refusal(tmp_path)
 
 
-def test_damaged_images_of_another_acquisition_are_a_stack_that_is_refused(tmp_path):
-    repeated(tmp_path, 2, AcquisitionNumber=lambda one, n: one + 1)
-    repeated(tmp_path / "x", 1, 2, AcquisitionNumber=3, PixelSpacing=None)
-    assert [len(read_series(tmp_path, stack=n)) for n in (1, 2)] == [SLICES, SLICES]
-    assert "PixelSpacing is missing" in refusal(tmp_path, stack=3)
-
-
 def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
     repeated(tmp_path / "in", 2, **SEPARATED["acquisition"])
     reports = clean_tree(tmp_path / "in", tmp_path / "out")
@@ -141,6 +134,9 @@ def test_the_stacks_of_a_series_are_cleaned_into_folders_of_their_own(tmp_path):
     assert peaks(read_series(tmp_path / "one" / report.folder)) == [101, 102, 103, 104]
     assert "4 images of other acquisitions left out" in report.warnings
     assert "Acquisition Number 7" in refusal(tmp_path / "in", acquisition=7)
+    repeated(tmp_path / "in" / "damaged", 1, 2, AcquisitionNumber=3, PixelSpacing=None)
+    assert "PixelSpacing is missing" in refusal(tmp_path / "in", acquisition=3)
+    assert len(read_series(tmp_path / "in", acquisition=2**31 - 8)) == SLICES
 
 
 def test_joins_two_acquisitions_that_share_a_boundary_slice(tmp_path):
