@@ -48,15 +48,8 @@ def seed_files():
     return files
 
 
-def _flipped(piece, rng):
-    return bytes(byte ^ 1 << rng.randrange(8) for byte in piece[:1]) + piece[1:]
-
-
-def _set(piece, rng):
-    return bytes(rng.choices(EXTREME, k=len(piece[:4]))) + piece[4:]
-
-
-DAMAGES = [_flipped] * 3 + [_set] * 2
+DAMAGES = [lambda piece, rng: bytes(b ^ 1 << rng.randrange(8) for b in piece[:1]) + piece[1:]] * 3
+DAMAGES += [lambda piece, rng: bytes(rng.choices(EXTREME, k=len(piece[:4]))) + piece[4:]] * 2
 DAMAGES += [
     lambda piece, rng: rng.randbytes(len(piece)),
     lambda piece, rng: piece * rng.choice((0, 2, 3, 51)),
@@ -137,12 +130,8 @@ def _work(numbers, files, folder):
 
 def fuzz(mutations, jobs=2, first=0):
     """Probe mutations `first` to `first` + `mutations`; print each fault, return their count."""
-    end, files, faults, fork = (
-        first + mutations,
-        seed_files(),
-        0,
-        multiprocessing.get_context("fork"),
-    )
+    end, files, faults = first + mutations, seed_files(), 0
+    fork = multiprocessing.get_context("fork")
     chunks = [range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)]
     while chunks:
         with tempfile.TemporaryDirectory(dir=MEMORY) as folder:

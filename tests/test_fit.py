@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -82,9 +83,9 @@ def test_unknown_pixels_are_neither_evaluated_nor_support(tmp_path):
     assert (found & unknown[indices]).any()
     assert (truth[indices][unknown[indices]] == 1).any()
     known = (~unknown & (truth != IGNORE_LABEL))[indices]
-    masks = {"true": (truth[indices] == 1) & known, "found": found & known, "pixels": known}
-    for name, mask in masks.items():
-        assert getattr(counts, name).tolist() == mask.sum((1, 2)).tolist()
+    masks = (truth[indices] == 1) & known, found & known, known
+    for count, mask in zip((counts.true, counts.found, counts.pixels), masks):
+        assert count.tolist() == mask.sum((1, 2)).tolist()
     labels = np.where(truth == 1, IGNORE_LABEL, 0)
     both = np.stack([labels[0], truth[1]])
     assert list(checkpoints.choose_slices([0, 1], both, truth, 1)) == [1]
@@ -177,8 +178,8 @@ def damage(checkpoint, rng):
         path.write_bytes(damaged)
 
 
-def starting_from(place):
-    return checkpoints.Settings(preset="standard", start_from=str(place), seed=5)
+def started(place):
+    return loop.start_network(checkpoints.Settings("standard", start_from=str(place), seed=5))
 
 
 @pytest.mark.slow
@@ -188,22 +189,20 @@ def test_starts_from_the_weights_of_a_run_or_an_exported_network(whole, tmp_path
     scaled = np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)
     expected = keras_probability(loop.load_network(whole[0]))(scaled)
     for start, exact in ((whole[0], 0.0), (tmp_path / "network.onnx", 1e-3)):
-        model = loop.start_network(starting_from(start))
+        model = started(start)
         assert model.name == "small"
         assert np.allclose(keras_probability(model)(scaled), expected, atol=exact)
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "x", [], [])), tmp_path / "x.onnx")
     (tmp_path / "damaged.onnx").write_bytes(b"no network")
     for name in ("x.onnx", "damaged.onnx", "missing.onnx"):
-        refused(name, loop.start_network, starting_from(tmp_path / name))
+        refused(name, started, tmp_path / name)
     (tmp_path / "empty").mkdir()
-    refused("holds no checkpoint", loop.start_network, starting_from(tmp_path / "empty"))
+    refused("holds no checkpoint", started, tmp_path / "empty")
 
 
 @pytest.mark.slow
 def test_fine_tuning_has_a_tenth_of_the_rate_and_an_average_that_continues(whole, tmp_path):
-    def stop(_):
-        raise KeyboardInterrupt
-
+    stop = Mock(side_effect=KeyboardInterrupt)
     settings = SETTINGS | {"start_from": whole[0], "learning_rate": None, "epochs": 2}
     loop.train(easy_set(), tmp_path / "one", **settings)
     with pytest.raises(KeyboardInterrupt):
@@ -218,14 +217,8 @@ def test_fine_tuning_has_a_tenth_of_the_rate_and_an_average_that_continues(whole
     assert (untuned.settings["average"], untuned.training) == (0.0, {})
     for average in (0.5, None):  # goes on with the average it began with
         loop.train(easy_set(), tmp_path / "other", **settings | {"average": average})
-
-
-def test_the_average_has_its_window_in_steps():
-    model = build_unet("small")
-    for average, momentum in ((0.0, None), (0.5, 0.8)):  # 1 - 1 / (0.5 * 10 steps)
-        loop.compile_network(model, steps=5, epochs=2, optimizer="adam", average=average)
-        assert model.optimizer.use_ema == bool(average)
-        assert momentum is None or model.optimizer.ema_momentum == pytest.approx(momentum)
+    loop.compile_network(model := build_unet("small"), 5, 2, optimizer="adam", average=0.5)
+    assert model.optimizer.ema_momentum == pytest.approx(0.8)  # 1 - 1 / (0.5 * 10 steps)
 
 
 @pytest.mark.slow
@@ -282,10 +275,7 @@ def test_refuses_unusable_data_and_settings_before_training(tmp_path):
 
 
 def test_reports_too_little_memory_with_a_remedy(tmp_path, monkeypatch):
-    def fail(*_):
-        raise MemoryError
-
-    monkeypatch.setattr("keras.Model.train_on_batch", fail)
+    monkeypatch.setattr("keras.Model.train_on_batch", Mock(side_effect=MemoryError))
     refused("smaller batch size", loop.train, easy_set(), tmp_path, epochs=2, **SETTINGS)
 
 
@@ -301,9 +291,7 @@ def test_never_saves_weights_that_are_not_finite(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("loss", "epochs"), [(2e3, 1), (np.nan, 1), (5e2, 2)])
-def test_stops_a_diverging_training_and_keeps_the_last_good_epoch(
-    loss, epochs, tmp_path, monkeypatch
-):
+def test_keeps_the_last_good_epoch_of_a_diverging_training(loss, epochs, tmp_path, monkeypatch):
     losses = iter([1.0] * 5 + [loss, 1.0, 1.0])
     monkeypatch.setattr("keras.Model.train_on_batch", lambda *_: next(losses))
     refusal = pytest.raises(HeadrestError, match=r"diverged in epoch 2 .*lower learning rate")
@@ -326,14 +314,10 @@ def test_trains_as_in_2018(tmp_path, preset):
 
 
 def test_an_interrupted_training_says_how_to_resume(monkeypatch, capsys):
-    def interrupt(**_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("headrest.__main__._train", interrupt)
-    assert main(["train", "DATA", "RUN"]) == 130
-    assert "--resume goes on" in capsys.readouterr().err
-    assert main(["train", "DATA", "RUN", "--resume"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    monkeypatch.setattr("headrest.__main__._train", Mock(side_effect=KeyboardInterrupt))
+    for more, words in (([], "--resume goes on"), (["--resume"], "the same command goes on")):
+        assert main(["train", "DATA", "RUN", *more]) == 130
+        assert words in capsys.readouterr().err
 
 
 @pytest.mark.slow

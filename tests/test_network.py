@@ -12,23 +12,24 @@ from conftest import refused
 
 pytest.importorskip("headrest.segment.unet", reason="needs Keras and a backend")
 from headrest.segment import unet
+from headrest.show.methods import architecture, draw_architecture, operations
 from headrest.train.losses import RMS, Muon, cross_entropy, cross_entropy_and_dice, dense_loss, muon
 from headrest.util.backend import keras, layers
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("preset", "changes", "parameters", "size", "out", "bottom"),
+    ("preset", "changes", "parameters", "size", "out", "bottom", "refused_size", "larger"),
     [
-        ("original", {}, 100_128_866, 512, 512, 8),
-        ("valid3", {}, 116_770, 512, 472, 121),
-        ("standard", {}, 1_520_331, 512, 512, 2),
-        ("original", {"widths": (1,) * 5, "convolutions": (2,) * 5}, None, 512, 512, 32),
-        ("small", {"padding": "valid"}, None, 120, 40, 8),
+        ("original", {}, 100_128_866, 512, 512, 8, 500, 512),
+        ("valid3", {}, 116_770, 512, 472, 121, 510, 512),
+        ("standard", {}, 1_520_331, 512, 512, 2, 513, 768),
+        ("original", {"widths": (1,) * 5, "convolutions": (2,) * 5}, None, 512, 512, 32, 0, 16),
+        ("small", {"padding": "valid"}, None, 120, 40, 8, 0, 88),
     ],
 )
-def test_parameters_and_sizes_are_those_of_the_layers(
-    preset, changes, parameters, size, out, bottom
+def test_parameters_and_sizes_are_those_of_the_layers_and_other_sizes_refused(
+    preset, changes, parameters, size, out, bottom, refused_size, larger
 ):
     model = unet.build_unet(preset, **changes)
     assert model.count_params() == parameters or parameters is None
@@ -36,20 +37,9 @@ def test_parameters_and_sizes_are_those_of_the_layers(
     assert model.compute_output_shape((1, size, size, 1)) == (1, out, out, model.output_shape[-1])
     down = [layer.name for layer in model.layers if layer.name.startswith("down")]
     assert unet.layer_sizes(model, size)[down[-1]] == bottom
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("preset", "size", "larger"),
-    [
-        *(("original", 500, ": 512$"), ("standard", 513, ": 768$")),
-        *(("valid3", 510, ": 512$"), ("original", 0, ": 64$")),
-    ],
-)
-def test_refuses_sizes_that_cannot_be_pooled_and_names_the_next_larger(preset, size, larger):
-    model = unet.build_unet(preset, widths=(4,) * len(unet.PRESETS[preset]["widths"]))
-    refused(larger, unet.output_size, model, size)
-    refused(larger, unet.keras_probability(model), np.zeros((1, size, size), np.float32))
+    image = np.zeros((1, refused_size, refused_size), np.float32)
+    refused(f": {larger}$", unet.output_size, model, refused_size)
+    refused(f": {larger}$", unet.keras_probability(model), image)
 
 
 def test_refuses_unknown_architectures_and_weights_of_another_network():
@@ -63,28 +53,6 @@ def test_refuses_unknown_architectures_and_weights_of_another_network():
     ):
         refused(text, unet.set_weights, model, bad)
     np.testing.assert_equal(unet.get_weights(model), weights)
-
-
-def test_initial_weights_differ_by_layer_and_seed():
-    one, again, other = (unet.get_weights(unet.build_unet("small", seed)) for seed in (1, 1, 2))
-    kernels = [name for name in one if name.endswith("kernel")]
-    np.testing.assert_equal(again, one)
-    assert not any(np.array_equal(one[k], other[k]) for k in kernels if "logits" not in k)
-    assert not np.array_equal(one["down1_1/kernel"], one["down2_1/kernel"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("padding", "lost"), [("same", 0), ("valid", 40)])
-def test_a_window_of_a_slice_gives_the_same_probability_far_from_its_border(padding, lost):
-    """One model serves every size: only pixels near the border depend on it."""
-    model = unet.build_unet("small", seed=3, padding=padding)
-    x = np.random.default_rng(1).standard_normal((2, 200, 184)).astype(np.float32)
-    whole, window = map(unet.keras_probability(model), (x, x[:, 40:176, 32:168]))
-    assert whole.shape[2:] == (unet.output_size(model, 200), unet.output_size(model, 184))
-    inner = window[:, :, 48 - lost : 88 - lost, 48 - lost : 88 - lost]
-    assert inner.std() > 0.01
-    same = whole[:, :, 88 - lost : 128 - lost, 80 - lost : 120 - lost]
-    assert np.allclose(same, inner, atol=1e-5)
 
 
 @pytest.mark.parametrize("step", [2, 4])
@@ -107,16 +75,12 @@ def test_pixel_shuffle_is_a_transposed_convolution(step):
 
 
 def test_drawing_shows_every_level():
-    from headrest.show.methods import architecture, draw_architecture, operations
-
-    model = unet.build_unet("valid3")
-    figure, blocks = draw_architecture(model), architecture(model)
+    figure, blocks = draw_architecture(model := unet.build_unet("valid3")), architecture(model)
     words = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert all(f"{size} x {size}" in words for size in (512, 508, 250, 121, 238, 472))
     logits = model.get_layer("logits").count_params()
     assert sum(blocks["parameters"]) + logits == model.count_params()
-    for function in (architecture, operations):
-        refused(": 512$", function, model, 510)
+    refused(": 512$", operations, model, 510)
 
 
 STEP = """
@@ -190,7 +154,7 @@ def orthogonalize(matrix):
     return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 
-def test_five_steps_equal_those_of_numpy():
+def test_five_steps_equal_those_of_numpy_and_a_long_training_has_a_lower_rate():
     rng, optimizer = np.random.default_rng(3), Muon(0.02)
     shapes = ((3, 3, 4, 8), (8,), (1, 1, 16, 6), (1, 7), (7, 1), (6, 6))
     expected = [rng.standard_normal(shape) for shape in shapes]
@@ -206,9 +170,6 @@ def test_five_steps_equal_those_of_numpy():
             expected[n] = expected[n] - step.reshape(g.shape)
     for variable, value in zip(variables, expected):
         assert np.allclose(keras.ops.convert_to_numpy(variable), value, atol=1e-5)
-
-
-def test_a_long_training_has_a_lower_rate():
     schedules = (50, 10, None), (10, 2, None), (200, 0, None), (200, 10, None), (200, 10, 3e-3)
     rates = [muon(*one)._learning_rate.get_config()["warmup_target"] for one in schedules]
     assert rates == pytest.approx([4e-3, 4e-3, 4e-3, 2e-3, 3e-3])

@@ -42,11 +42,6 @@ SMALL = {
 REAL_SCANS = {"02": ["02_ge_head.jpg"], "07": ["ge_head.jpg", "philips_phantom.jpg"]}
 """Pictures of real scans, which notebooks show as stored where HEADREST_SCANS is not set."""
 
-BOX = Image.Resampling.BOX
-
-PARAMETER_LINES, CELL_LINES = 10, 6
-"""Most lines of the cell of parameters, and of every other."""
-
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -94,7 +89,7 @@ def test_committed_outputs_are_complete_and_in_order_and_cells_short(path):
     assert 15 <= len(nbformat.read(path, 4).cells) <= 30
     for cell in cells:
         lines = [line for line in cell.source.splitlines() if line.strip()]
-        assert len(lines) <= (PARAMETER_LINES if is_parameters(cell) else CELL_LINES), cell.source
+        assert len(lines) <= (10 if is_parameters(cell) else 6), cell.source
         assert not re.search(r"^\s*(def|class) ", cell.source, re.M)
 
 
@@ -112,9 +107,7 @@ def test_links_exist_here_or_are_complete_https_addresses(page):
 
 def test_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks, names = re.findall(r"```python\n(.*?)```", README, re.S), {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+    exec("".join(re.findall(r"```python\n(.*?)```", README, re.S)), names := {})
     assert names["support"].mask.any()
 
 
@@ -135,11 +128,10 @@ def test_commands_options_notebooks_and_citation_are_valid():
 
 
 def test_scans_that_notebooks_offer_can_be_fetched():
-    cells = [cell for path in NOTEBOOKS for cell in code_cells(path) if is_parameters(cell)]
-    for cell in cells:
-        for line in re.findall(r"^# (from headrest import fetch; .*)$", cell.source, re.M):
-            assert re.search(r'fetch\("(\S+)"\)', line)[1] in datasets.PLACES
-            compile(line, "", "exec")
+    cells = [cell.source for path in NOTEBOOKS for cell in code_cells(path) if is_parameters(cell)]
+    for line in re.findall(r"^# (from headrest import fetch; .*)$", "\n".join(cells), re.M):
+        assert re.search(r'fetch\("(\S+)"\)', line)[1] in datasets.PLACES
+        compile(line, "", "exec")
 
 
 def writers(picture):
@@ -162,7 +154,7 @@ def test_image_is_that_of_its_notebook(picture):
     # The file has a higher resolution than the output: small copies agree.
     file, ((name, cell),) = Image.open(ROOT / "images" / picture), writers(picture)
     assert f"notebooks/{name}" in README
-    small = [one.convert("RGB").resize((48, 48), BOX) for one in (file, *shown(cell))]
+    small = (one.convert("RGB").resize((48, 48), reducing_gap=2) for one in (file, *shown(cell)))
     assert np.corrcoef([np.ravel(one) for one in small])[0, 1:].max() > 0.94
 
 

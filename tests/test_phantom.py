@@ -12,7 +12,7 @@ from factories import contents, sitk_hu
 from makers import validator_errors
 from scipy import ndimage
 
-from headrest.phantom import chest_limbs, ears_neck, head, plastic, synthesize_patients, write_dicom
+from headrest.phantom import chest_limbs, head, plastic, synthesize_patients, write_dicom
 from headrest.phantom.chest_limbs import paint_limbs
 from headrest.phantom.positioning import Layout
 from headrest.phantom.ranges import RANGES, sample
@@ -157,14 +157,14 @@ def test_no_support_cuts_through_a_patient(seed, slices):
     assert cut_off.sum() < 0.001 * study.patient.sum()
 
 
-def scanned_disc(radius, hu, size=128, pixel_mm=1.8, thickness_mm=5.0, insert=None, **changed):
+def scanned_disc(radius, hu, size=128, pixel_mm=1.8, insert=None, **changed):
     """A disc in air as scanned with some settings, and the distance of pixels from its centre."""
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     truth = np.where(np.hypot(rows, columns) < radius, hu, -1000).astype(np.float32)
     for side in (-1, 1) if insert else ():
         truth[np.hypot(rows, columns - side * 30) < 3] = insert
     scanner = sample_parameters(1)["scanner"] | changed
-    return scan(truth, scanner, pixel_mm, thickness_mm, 0), abs(rows), abs(columns)
+    return scan(truth, scanner, pixel_mm, 5.0, 0), abs(rows), abs(columns)
 
 
 def test_scanner_keeps_the_hu_of_water_and_air_and_metal_casts_streaks():
@@ -178,15 +178,6 @@ def test_scanner_keeps_the_hu_of_water_and_air_and_metal_casts_streaks():
     streaks = scanned_disc(70, 40, insert=8000, **exact)[0] - clean
     between = streaks[(rows < 2) & (columns < 20)].mean()
     assert between < min(-20, streaks[(columns < 2) & (rows > 30) & (rows < 60)].mean())
-
-
-def test_noise_of_a_very_sharp_kernel_is_strong_in_thin_slices():
-    sharp = {"sharp_noise_hu": 100.0, "low_dose": False, "rings": False, "bone_noise": 2.0}
-    sharp |= {"noisy_sharp": True, "kernel": "bone"}
-    discs = (scanned_disc(45, 0, thickness_mm=mm, **sharp) for mm in (0.625, 1.25, 5.0))
-    very_thin, thin, thick = (hu[np.hypot(rows, columns) < 30].std() for hu, rows, columns in discs)
-    assert 70 < thin < 130
-    assert very_thin > 0.9 * thin > 1.5 * thick
 
 
 def test_padding_is_outside_the_field_of_view_and_rings_if_it_is_lossy(studies, tmp_path):
@@ -260,49 +251,10 @@ def test_refuses_a_folder_with_another_patient_and_unknown_options(tmp_path):
     assert len(sample_parameters(0, slices=500)["protocol"]["z_mm"]) == 500
 
 
-def inside_skin(module, parameters, z, along):
-    """The inside of a patient's skin in an axial section, rows and columns at these mm."""
-    points = along[None, None, :], along[None, :, None], np.full((1, 1, 1), z, np.float32)
-    return module.skin_distance(points, parameters)[0] < 0
-
-
-def window(z, pixel_mm=2.0):
-    """An empty window of 256 mm in a slab 4 mm thick."""
-    n = round(256 / pixel_mm)
-    steps = np.diag([4.0, pixel_mm, pixel_mm])[:, ::-1]
-    return Window(Scene((1, n, n)), Frame((-128.0, -128.0, z - 2.0), steps, (2, n, n)))
-
-
-@pytest.mark.parametrize("at", [-0.8, 0.8])
-def test_ear_folded_forward_is_a_thin_long_leaf_darker_inside(at):
-    ears, drawn = head.sample_patient(np.random.default_rng(5), "adult")["ears"], window(-38.0, 0.5)
-    ear = ears["left"] | {"shape": "forward", "leaf_mm": 50.0, "leaf_at": at, "inner_hu": -280.0}
-    ear |= {"leaf_bend": 0.0, "leaf_lean": 0.0, "twist_mm": 0.0, "gap_mm": 6.0, "thickness_mm": 5.0}
-    ears_neck.paint_ears(drawn, ears | {"left": ear}, 50.0)
-    x, y = np.mgrid[-128:128:0.5, -128:128:0.5][::-1]
-    patient = drawn.scene.patient[0]
-    leaf = (patient > 0.5) & (x > 76)
-    rows = leaf.any(1)
-    assert np.ptp(np.flatnonzero(rows)) * 0.5 == pytest.approx(50, abs=3)
-    away_from_stalk = abs(y[:, 0] - 6) > 14
-    assert 1.0 <= np.median(leaf.sum(1)[away_from_stalk & rows] * 0.5) <= 4.5
-    assert drawn.scene.hu[0][patient > 0.99].min() < -120
-
-
-def test_shoulder_tips_are_islands_that_grow_towards_the_feet():
-    adult = head.sample_patient(np.random.default_rng(5), "adult")
-    adult["neck"] |= {"tip_z": -90.0, "tip_x": 120.0, "tip_shift_mm": 0.0, "has_tips": False}
-    adult["neck"] |= {"tip_axes_mm": {"x": 30.0, "y": 30.0, "z": 40.0}}
-    raised, along = adult | {"neck": adult["neck"] | {"has_tips": True}}, np.arange(-260, 260, 2.0)
-    areas, pieces = [], []
-    for z in (-80.0, -95.0, -105.0, -120.0):
-        tips, plain = (inside_skin(head, one, z, along) for one in (raised, adult))
-        areas.append(int((tips & ~plain).sum()))
-        pieces.append(ndimage.label(tips)[1])
-    assert areas[0] == 0 < areas[1] < areas[2] < areas[3]
-    assert pieces[:2] == [1, 3]
-    for one, two in zip(head.skin_points(adult), head.skin_points(raised)):
-        assert np.array_equal(one, two)  # supports are placed as if they were not raised
+def window(z):
+    """An empty window of 256 mm, in pixels of 2 mm and a slab 4 mm thick."""
+    steps = np.diag([4.0, 2.0, 2.0])[:, ::-1]
+    return Window(Scene((1, 128, 128)), Frame((-128.0, -128.0, z - 2.0), steps, (2, 128, 128)))
 
 
 @pytest.mark.parametrize("is_rigid", [True, False])
@@ -331,32 +283,41 @@ def test_hair_and_bandages_are_neither_support_nor_patient(name, z):
     foreign = sample(np.random.default_rng(0), RANGES["foreign_objects"])
     foreign |= {"z": z, "side": 1, "layer_mm": 12.0, "bandage_mm": 6.0, "present": [name]}
     plastic.paint_foreign_objects(whole, skin, foreign)
-    assert scene.kept.sum() > 20
-    assert not scene.ignore.any()
+    assert scene.kept.sum() > 20 > scene.ignore.sum() == 0
     assert np.allclose(scene.support, before * (1 - scene.kept), atol=1e-5)
     assert scene.support[scene.kept > 0.9].max() < 0.11
     assert not (scene.kept * (scene.patient > 0.999)).any()
 
 
-def test_stand_of_a_plastic_skull_belongs_to_the_phantom():
-    p, areas = plastic.sample_patient(np.random.default_rng(2), "plastic"), []
-    p["phantom"] |= {"count": 0, "neck_mm": 0.0, "tubes": 0, "block": "no"}
-    for stand in ("none", "plate"):
-        whole = window(-100.0)
-        p["phantom"] |= {"stand": stand, "stand_z": -100.0, "stand_mm": 60.0}
-        plastic.paint(whole, plastic.skin_distance(whole.points, p), p)
+LEAF = {"shape": "forward", "leaf_bend": 0.0, "leaf_lean": 0.0, "twist_mm": 0.0, "gap_mm": 6.0}
+LEAF |= {"thickness_mm": 5.0, "leaf_mm": 25.0}
+TIPS = {"tip_z": -90.0, "tip_x": 105.0, "tip_y": 0.0, "tip_shift_mm": 0.0, "has_tips": False}
+TIPS |= {"tip_axes_mm": {"x": 20.0, "y": 20.0, "z": 40.0}}
+BARE = {"count": 0, "neck_mm": 0.0, "tubes": 0, "block": "no", "stand": "none", "stand_mm": 60.0}
+ARMS = {"shoulder_z": 90.0, "arm_x": 100.0, "arm_y": -90.0, "arm_mm": 20.0, "arms": "down"}
+
+
+@pytest.mark.parametrize(
+    ("module", "parts", "z", "before", "after", "mm2"),
+    [
+        (head, ["ears", "left"], -38, LEAF | {"leaf_at": -0.8}, {"leaf_mm": 50.0}, 25 * 3),
+        (head, ["ears", "left"], -38, LEAF | {"leaf_at": 0.8}, {"leaf_mm": 50.0}, 25 * 3),
+        (head, ["neck"], -80, TIPS, {"has_tips": True}, 0),
+        (head, ["neck"], -105, TIPS, {"has_tips": True}, 1530),
+        (head, ["neck"], -120, TIPS, {"has_tips": True}, 2350),
+        (plastic, ["phantom"], -100, BARE | {"stand_z": -100.0}, {"stand": "plate"}, 120 * 120),
+        (chest_limbs, [], -130, ARMS, {"arms": "belly"}, 2980),
+        (chest_limbs, [], 170, ARMS, {"arms": "up"}, 1220),
+    ],
+)
+def test_a_part_of_a_patient_adds_its_area(module, parts, z, before, after, mm2):
+    areas = []
+    for changes in (before, before | after):
+        patient = part = module.sample_patient(np.random.default_rng(2), "adult")
+        for name in parts:
+            part = part[name]
+        part |= changes
+        whole = window(z)
+        module.paint(whole, module.skin_distance(whole.points, patient), patient)
         areas.append(whole.scene.patient.sum() * 4)
-    assert areas[1] - areas[0] == pytest.approx(120 * 120, rel=0.1)
-
-
-@pytest.mark.parametrize("arms", ["up", "down", "belly"])
-def test_arms_of_a_chest_are_beside_above_or_on_the_trunk(arms):
-    chest = chest_limbs.sample_patient(np.random.default_rng(1), "chest")
-    chest |= {"arms": arms, "shoulder_z": 90.0, "arm_x": 220.0, "arm_y": 0.0, "arm_mm": 40.0}
-    along = np.arange(-300, 300, 2.0)
-    low, middle, high = (inside_skin(chest_limbs, chest, z, along) for z in (-130, 0, 170))
-    beside = [level[:, along > 200].any() for level in (low, middle, high)]
-    assert beside == [arms != "up", arms != "up", arms == "up"]
-    assert low[along < -118].any() == (arms == "belly")  # in front
-    neck, trunk = high[:, abs(along) < 120].any(0).sum(), middle[:, abs(along) < 170].any(0).sum()
-    assert 0 < neck < 0.5 * trunk
+    assert areas[1] - areas[0] == pytest.approx(mm2, rel=0.1, abs=1)

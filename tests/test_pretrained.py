@@ -26,8 +26,8 @@ export = pytest.importorskip("headrest.segment.export")
 from headrest.train.loop import load_network, train  # noqa: E402
 
 
-def noise(n=2, size=128, seed=0):
-    hu = np.random.default_rng(seed).normal(0, 500, (n, size, size))
+def noise(n=2, size=128):
+    hu = np.random.default_rng(0).normal(0, 500, (n, size, size))
     return scale(np.cumsum(hu, axis=1) / 5)
 
 
@@ -48,12 +48,11 @@ def exported(trained, tmp_path):
     return tmp_path / "network.onnx"
 
 
-@pytest.mark.parametrize(("n", "size"), [(1, 64), (3, 128)])
-def test_an_exported_network_gives_the_probabilities_of_keras(trained, exported, n, size):
-    x = noise(n, size)
-    expected = unet.keras_probability(trained)(x)
-    assert expected.std() > 0.01
-    assert load_pretrained(exported)(x) == pytest.approx(expected, abs=1e-5)
+def test_an_exported_network_gives_the_probabilities_of_keras(trained, exported):
+    for x in (noise(1, 64), noise(3, 128)):
+        expected = unet.keras_probability(trained)(x)
+        assert expected.std() > 0.01
+        assert load_pretrained(exported)(x) == pytest.approx(expected, abs=1e-5)
 
 
 ROWS, COLUMNS = [149, 165, 182, 200, 201, 204, 206, 216], [28, 212, 204, 123, 114, 52, 183, 181]
@@ -109,12 +108,10 @@ def test_refuses_a_changed_byte_a_damaged_card_and_an_empty_name(tmp_path, monke
     (tmp_path / "headrest.json").write_bytes((WEIGHTS / "headrest.json").read_bytes())
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
     refused("SHA-256", load_pretrained)
-    for content in ("{", "[]", "{}", "0", None):
-        if content is None:
-            (tmp_path / "headrest.json").unlink()
-        else:
-            (tmp_path / "headrest.json").write_text(content)
+    for content in ("{", "[]", "{}", "0"):
+        (tmp_path / "headrest.json").write_text(content)
         refused(r"headrest\.json", model_card, tmp_path)
+    refused(r"headrest\.json", model_card, tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +244,5 @@ model = build_unet("small")
 print(keras.backend.backend(), keras.config.image_data_format(), model.compute_dtype)"""
     environment = os.environ | {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path / ".keras")}
     environment.pop("KERAS_BACKEND", None)
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.split() == ["tensorflow", "channels_last", "float32"]
+    found = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment)
+    assert found.split() == ["tensorflow", "channels_last", "float32"]

@@ -129,10 +129,9 @@ def test_chooses_patients_of_every_kind_in_turn_with_both_labels():
 
 @pytest.mark.slow
 def test_limbs_lie_in_the_field_of_view():
-    gained_mm2 = []
+    visible = 0
     for one in synthetic.choose_patients(250, 10_000)[23::25]:
         sampled = sample_parameters(one.seed, with_limbs=True, matrix=64, slices=1)
         shown, hidden = render(sampled), render(sampled | {"limbs": []})
-        more = shown.patient & ~hidden.patient
-        gained_mm2.append(more.sum() * shown.spacing_mm[1] ** 2)
-    assert sum(area > 300 for area in gained_mm2) >= 8
+        visible += (shown.patient & ~hidden.patient).sum() * shown.spacing_mm[1] ** 2 > 300
+    assert visible >= 8

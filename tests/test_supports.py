@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrest.phantom import SUPPORTS, sample_parameters, supports
+from headrest.phantom import sample_parameters, supports
 from headrest.phantom.positioning import Layout, _paint_piece
 from headrest.phantom.scene import Frame, Scene, Window, sheet
 from headrest.phantom.support_shapes import Piece
@@ -85,23 +85,7 @@ def test_sheet_thinner_than_a_pixel_keeps_its_volume():
     assert amount(0.0) > 0.3  # control: the share of a solid is too large for a thin sheet
 
 
-def test_net_mask_is_dashes_and_solid_mask_one_line():
-    sizes = []
-    for hole in (0.44, 0.0):
-        mask = {"mask_mm": 2.0, "mask_top": 80.0, "mesh_mm": 9.0, "gap_mm": 3.0, "hole": hole}
-        share = painted("thermoplastic_mask", **mask)["support"]
-        labels, _ = ndimage.label(share > 0.3, np.ones((3, 3)))
-        sizes.append(np.bincount(labels.ravel())[1:])
-    assert len(sizes[0]) >= max(10, 3 * len(sizes[1]) + 1)
-    assert 3 <= np.median(sizes[0]) <= 25
-
-
-def test_folded_cloth_has_layers_and_border_arc_and_neck_plate_lie_in_their_places():
-    place = {"cloth_z": 150.0, "beside": 0.0, "from_y": -20.0, "cotton_hu": -600.0}
-    cloth = painted("folded_cloth", **place, cloth_mm=2.6, layer_gap_mm=2.5, layers=5)
-    layers = (np.diff(cloth["support"] > 0.5, axis=0)).sum(0) / 2
-    assert np.percentile(layers[(cloth["support"] > 0.5).any(0)], 75) >= 3
-    assert -750 < np.median(cloth["hu"][cloth["support"] > 0.95]) < -550
+def test_border_arc_and_neck_plate_lie_in_their_places():
     arc = painted("border_arc", foam_hu=-700.0, inside_mm=15.0, thick_mm=12.0)["support"] > 0.5
     assert arc.sum() > 100
     assert (np.hypot(*(np.nonzero(arc) - np.float64(127.5))) > 0.4 * 256).all()
@@ -112,14 +96,10 @@ def test_folded_cloth_has_layers_and_border_arc_and_neck_plate_lie_in_their_plac
     assert np.median(columns[columns > 0]) < 15  # the plate
 
 
-def test_foam_lies_within_5_mm_of_half_of_the_heads_and_chests_have_cushions_cloth_and_lines():
-    near, found = 0, set()
+def test_foam_lies_within_5_mm_of_half_of_the_heads():
+    near = 0
     for seed in range(400):
         chosen = supports.sample_supports(np.random.default_rng(seed))["list"]
         pads = [p for p in chosen if supports.CATALOGUE[p["name"]].pad and p["name"] != "gel_pad"]
         near += any(p["gap_mm"] < 5 for p in pads)
     assert 0.4 * 400 < near < 0.8 * 400
-    for seed in range(60):
-        chosen = supports.sample_chest_supports(np.random.default_rng(seed))["list"]
-        found |= {p["name"] for p in chosen}
-    assert set(supports.CHEST_EXTRA) <= found <= set(SUPPORTS)

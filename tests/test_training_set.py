@@ -292,14 +292,7 @@ def test_an_epoch_has_every_slice_equally_often(slices):
     assert np.ptp(times) <= (slices is not None)
 
 
-def test_half_resolution_shows_four_times_the_slices_of_half_the_size():
-    full, half = epochs(2, 20), epochs(2, 10, half_resolution=True)
-    assert len(half) == len(full)
-    shapes = [array.shape for one in (full, half) for array in next(one.epoch(0))]
-    assert shapes == [(2, SIDE, SIDE, 1), (2, 20, 20), (8, SIDE // 2, SIDE // 2, 1), (8, 10, 10)]
-
-
-def test_the_same_seed_gives_the_same_epoch_and_closing_it_ends_its_threads():
+def test_the_seed_decides_on_an_epoch_closing_ends_its_threads_and_half_has_other_sizes():
     one, two, other = (list(epochs(5).epoch(seed)) for seed in (1, 1, 2))
     assert len(one) == len(epochs(5)) == 2
     np.testing.assert_equal(one, two)
@@ -308,6 +301,10 @@ def test_the_same_seed_gives_the_same_epoch_and_closing_it_ends_its_threads():
     next(epoch)
     epoch.close()
     assert threading.active_count() == before
+    full, half = epochs(2, 20), epochs(2, 10, half_resolution=True)  # four times the slices
+    assert len(half) == len(full)
+    shapes = [array.shape for one in (full, half) for array in next(one.epoch(0))]
+    assert shapes == [(2, SIDE, SIDE, 1), (2, 20, 20), (8, SIDE // 2, SIDE // 2, 1), (8, 10, 10)]
 
 
 def test_refuses_epochs_that_cannot_be():
@@ -324,7 +321,7 @@ def test_refuses_epochs_that_cannot_be():
 def test_labels_change_with_their_slice():
     hu = np.full((64, 64), -1000, np.int16)
     hu[40:50, 10:30] = 300
-    rng, places = np.random.default_rng(0), set()
+    rng = np.random.default_rng(0)
     noise, middle = batches.sample_noise(rng, 64), scale(np.array(-350.0))
     for half in [False] * 50 + [True] * 30:
         change = batches.sample_augmentation(rng, 64, half)
@@ -336,23 +333,6 @@ def test_labels_change_with_their_slice():
         assert not (differs & ~boundary).any()
         assert change.rotation or not differs.any()
         assert image.shape == moved.shape == (change.size,) * 2
-        if not half:  # a window need not show the whole object
-            places.add(tuple(np.argwhere(support).mean(0)))
-    assert len(places) > 25
-
-
-def test_sampled_changes_stay_within_their_ranges():
-    rng = np.random.default_rng(1)
-    sampled = [batches.sample_augmentation(rng, 512) for _ in range(4000)]
-    assert abs(np.array([c.shift for c in sampled])).max() == batches.MAX_SHIFT
-    angles, zooms = np.array([c.rotation for c in sampled if c.rotation]).T
-    assert batches.MAX_DEGREES * 0.99 < abs(angles).max() <= batches.MAX_DEGREES
-    assert 1 / batches.MAX_ZOOM <= zooms.min() < 1 < zooms.max() <= batches.MAX_ZOOM
-    assert len(angles) / len(sampled) == pytest.approx(batches.ROTATED_SHARE, abs=0.03)
-    assert np.std([c.offset_hu for c in sampled]) == pytest.approx(batches.OFFSET_HU, rel=0.1)
-    assert max(c.noise_hu for c in sampled) <= batches.MAX_NOISE_HU
-    for name, share in (("transpose", 1 / 12), ("flip_rows", 0.2), ("flip_columns", 0.5)):
-        assert np.mean([getattr(c, name) for c in sampled]) == pytest.approx(share, abs=0.03)
 
 
 def test_rotates_and_shows_windows_as_scipy_does():

@@ -69,10 +69,8 @@ def run(*command, cwd=ROOT):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
     with tempfile.TemporaryFile("w+") as output:
         start = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            **{"cwd": cwd, "env": environment, "stdout": output, "stderr": subprocess.STDOUT},
-        )
+        options = {"cwd": cwd, "env": environment, "stdout": output, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen([sys.executable, *map(str, command)], **options)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -98,6 +96,13 @@ def cpu_seconds(repeats, *calls):
             if turn:
                 times.append(time.process_time() - start)
     return [statistics.median(times) for times in spent]
+
+
+def beside_products(options, call, product=np.matmul):
+    """CPU seconds of a call, and those of an operation at the rate of matrix products."""
+    square = np.ones((MATRIX_PRODUCT, MATRIX_PRODUCT), np.float32)
+    spent, whole = cpu_seconds(4 * options.repeats, call, lambda: product(square, square))
+    return spent, whole / (2 * MATRIX_PRODUCT**3)
 
 
 @contextmanager
@@ -167,12 +172,8 @@ def network(options):
     predict, per_slice = load_pretrained(), operations(model, 512)
     with head() as folder:
         scaled = scale(read_series(folder).hu[:8])
-    square = np.ones((MATRIX_PRODUCT, MATRIX_PRODUCT), np.float32)
-    spent, product = cpu_seconds(
-        4 * options.repeats, lambda: predict(scaled), lambda: square @ square
-    )
-    per_slice_ms = 1000 * spent / len(scaled)
-    limit_ms = 1000 * per_slice * product / (2 * MATRIX_PRODUCT**3)
+    spent, operation = beside_products(options, lambda: predict(scaled))
+    per_slice_ms, limit_ms = 1000 * spent / len(scaled), 1000 * per_slice * operation
     yield ("network", per_slice_ms, "CPU-ms/slice")
     yield ("  the same operations as matrix products", limit_ms, "CPU-ms/slice")
     yield ("  network / matrix products", per_slice_ms / limit_ms, "", 1.6)
@@ -198,9 +199,8 @@ def steps(options):
             lambda: find_support(series),
             clean,
         )
-    parts = {"reading": (read, 0.7), "refinement": (found - predicted, 9.5)}
-    parts["writing"] = (cleaned - found, 7.5)
-    for name, (spent, aim) in parts.items():
+    parts = ("reading", read, 0.7), ("refinement", found - predicted, 9.5)
+    for name, spent, aim in (*parts, ("writing", cleaned - found, 7.5)):
         yield (name, 1000 * spent / len(series), "CPU-ms/slice", aim)
 
 
@@ -252,9 +252,8 @@ def kmeans(options):
     with head() as folder:
         hu = read_series(folder).hu[14]
     pixels, model = hu.reshape(-1, 1), KMeans(3, n_init=10, random_state=0)
-    here, there = cpu_seconds(
-        options.repeats, lambda: kmeans_threshold(hu), lambda: model.fit(pixels)
-    )
+    ways = (lambda: kmeans_threshold(hu)), (lambda: model.fit(pixels))
+    here, there = cpu_seconds(options.repeats, *ways)
     yield ("K-Means threshold", 1000 * here, "CPU-ms/slice")
     yield ("  scikit-learn / here", there / here, "", 50, True)
 
@@ -272,15 +271,10 @@ def training(options):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, 512, 512, 1)).astype(np.float32)
     y = (x[..., 0] > 1).astype(np.uint8)
-    square = np.ones((MATRIX_PRODUCT, MATRIX_PRODUCT), np.float32)
-    step, product = cpu_seconds(
-        4 * options.repeats,
-        lambda: model.train_on_batch(x, y),
-        lambda: ops.convert_to_numpy(ops.matmul(square, square)),
-    )
-    rate = 3 * batch * operations(model, 512) / step
+    matmul = lambda *pair: ops.convert_to_numpy(ops.matmul(*pair))  # noqa: E731
+    step, operation = beside_products(options, lambda: model.train_on_batch(x, y), matmul)
     yield ("training step, batch of 4", step, "CPU-s")
-    share = rate / (2 * MATRIX_PRODUCT**3 / product)
+    share = 3 * batch * operations(model, 512) * operation / step
     yield ("  its rate / that of matrix products", share, "", 0.5, True)
 
 
