@@ -282,9 +282,8 @@ def test_keeps_the_slices_of_a_patient_on_one_side_and_holds_out_real_patients_f
 def test_an_epoch_has_every_slice_equally_often(slices):
     chosen, times = epochs(4, augment=False, slices_per_epoch=slices), np.zeros(N, int)
     for x, y in chosen.epoch(0):
-        assert (x.shape, x.dtype) == ((4, SIDE, SIDE, 1), np.float32)
-        assert (y.shape, y.dtype) == ((4, SIDE, SIDE), np.uint8)
-        for image, label in zip(x[..., 0], y):
+        assert [x.shape, x.dtype, y.dtype] == [(4, SIDE, SIDE, 1), np.float32, np.uint8]
+        for image, label in zip(x[..., 0], y, strict=True):
             i = next(i for i in range(N) if np.array_equal(image, scale(HU[i])))
             assert np.array_equal(label, LABELS[i])
             times[i] += 1
