@@ -173,3 +173,25 @@ def test_five_steps_equal_those_of_numpy_and_a_long_training_has_a_lower_rate():
     schedules = (50, 10, None), (10, 2, None), (200, 0, None), (200, 10, None), (200, 10, 3e-3)
     rates = [muon(*one)._learning_rate.get_config()["warmup_target"] for one in schedules]
     assert rates == pytest.approx([4e-3, 4e-3, 4e-3, 2e-3, 3e-3])
+
+
+def test_initial_weights_differ_by_layer_and_seed():
+    one, again, other = (unet.get_weights(unet.build_unet("small", seed)) for seed in (1, 1, 2))
+    kernels = [name for name in one if name.endswith("kernel")]
+    np.testing.assert_equal(again, one)
+    assert not any(np.array_equal(one[k], other[k]) for k in kernels if "logits" not in k)
+    assert not np.array_equal(one["down1_1/kernel"], one["down2_1/kernel"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("padding", "lost"), [("same", 0), ("valid", 40)])
+def test_a_window_of_a_slice_gives_the_same_probability_far_from_its_border(padding, lost):
+    """One model serves every size: only pixels near the border depend on it."""
+    model = unet.build_unet("small", seed=3, padding=padding)
+    x = np.random.default_rng(1).standard_normal((2, 200, 184)).astype(np.float32)
+    whole, window = map(unet.keras_probability(model), (x, x[:, 40:176, 32:168]))
+    assert whole.shape[2:] == (unet.output_size(model, 200), unet.output_size(model, 184))
+    inner = window[:, :, 48 - lost : 88 - lost, 48 - lost : 88 - lost]
+    assert inner.std() > 0.01
+    same = whole[:, :, 88 - lost : 128 - lost, 80 - lost : 120 - lost]
+    assert np.allclose(same, inner, atol=1e-5)

@@ -200,7 +200,9 @@ def test_series_above_the_accepted_bound_lie_in_review(archive, tmp_path, monkey
     """Another accepted bound moves the result without computing."""
     find = Mock(return_value=find_support(read_series(archive / "a"), "kmeans"))
     monkeypatch.setattr(cleaning.segment, "find_support", find)
-    assert clean_tree(archive / "a", tmp_path / "unbounded", accept_ml=9)[0].status == "review"
+    (unbounded,) = clean_tree(archive / "a", tmp_path / "unbounded", accept_ml=9)
+    assert unbounded.status == "review"
+    assert any("no bound" in warning for warning in unbounded.warnings)
     find.return_value, out = replace(find.return_value, bound_ml=0.5), tmp_path / "out"
     for accept_ml, place in ((0.3, "review/"), (0.5, ""), (0.49, "review/"), (None, "")):
         (report,) = clean_tree(archive / "a", out, accept_ml=accept_ml, segmentation=True)

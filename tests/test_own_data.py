@@ -350,7 +350,7 @@ def test_mask_of_another_geometry_or_of_the_patient_is_refused_or_warned_of(tmp_
     refused("patient_only fills more", clean_series, series, out, mask=mask, patient_only=True)
     assert clean_series(series, out, mask=image(mask.T, forward_mm=0.1)).support_ml
     assert np.array_equal(as_mask(mask * np.float32(1.0000001), series), mask)  # scaled by SPM
-    refused("the mask: its rows differ in length", as_mask, [[[1, 0], [1]]], series)
+    refused("the mask: its rows differ in length", clean_series, series, out, mask=[[[1, 0], [1]]])
     make_series(tmp_path / "scan" / "other", n=2, SeriesInstanceUID="1.2.3")
     refused("2 series, a mask is of one", clean_tree, tmp_path / "scan", out, mask=mask)
 

@@ -68,11 +68,11 @@ MM2 = 3.5 * 3.5
 ML = MM2 * 5 / 1000
 
 
-def reference(folder, shape):
+def reference(folder, shape, **more):
     """Write a reference of a patient in the upper 50 rows."""
     label = np.zeros(shape, np.uint8)
     label[:, :50] = 1
-    np.savez(folder / "reference.npz", label=label, label_tight=label)
+    np.savez(folder / "reference.npz", label=label, label_tight=label, **more)
 
 
 @pytest.fixture
@@ -148,6 +148,11 @@ def test_refuses_what_cannot_be_compared(case, changes, shape, words):
     make_series(case / "cleaned", **changes)
     reference(case, shape) if shape else (case / "reference.npz").write_bytes(b"PK")
     refused(words, score, *arguments(case))
+
+
+def test_refuses_the_reference_of_another_scan(case):
+    reference(case, (3, 64, 64), hu_sha256=np.array("0" * 64))
+    refused("reference of another scan", score, *arguments(case))
 
 
 def test_a_synthetic_patient_is_scored_by_its_truth(tmp_path):

@@ -357,3 +357,17 @@ def test_rotates_and_shows_windows_as_scipy_does():
             assert inside[8:-8, 8:-8].all()  # within the slice but for a small shift
             zooms.append(zoom)
     assert 0.5 <= min(zooms) < 0.52 < 0.97 < max(zooms) <= 1
+
+
+def test_sampled_changes_stay_within_their_ranges():
+    rng = np.random.default_rng(1)
+    sampled = [batches.sample_augmentation(rng, 512) for _ in range(4000)]
+    assert abs(np.array([c.shift for c in sampled])).max() == batches.MAX_SHIFT
+    angles, zooms = np.array([c.rotation for c in sampled if c.rotation]).T
+    assert batches.MAX_DEGREES * 0.99 < abs(angles).max() <= batches.MAX_DEGREES
+    assert 1 / batches.MAX_ZOOM <= zooms.min() < 1 < zooms.max() <= batches.MAX_ZOOM
+    assert len(angles) / len(sampled) == pytest.approx(batches.ROTATED_SHARE, abs=0.03)
+    assert np.std([c.offset_hu for c in sampled]) == pytest.approx(batches.OFFSET_HU, rel=0.1)
+    assert max(c.noise_hu for c in sampled) <= batches.MAX_NOISE_HU
+    for name, share in (("transpose", 1 / 12), ("flip_rows", 0.2), ("flip_columns", 0.5)):
+        assert np.mean([getattr(c, name) for c in sampled]) == pytest.approx(share, abs=0.03)

@@ -17,7 +17,7 @@ from headrest.clean.report import REVIEW, Report, complete_report, existing_resu
 from headrest.dicom import Series, as_series, write_derived_series
 from headrest.dicom.codecs import left_uncompressed
 from headrest.dicom.header import text
-from headrest.dicom.mask import MANUALLY_CORRECTED, as_mask, mask_warnings, one_label
+from headrest.dicom.mask import MANUALLY_CORRECTED, as_array, as_mask, mask_warnings, one_label
 from headrest.dicom.pixels import check_default_rescale
 from headrest.dicom.write import fill_hu, mask_digest, refuse_array
 from headrest.hounsfield import AIR
@@ -111,7 +111,7 @@ class CleanOptions:
         if self.patient_only:
             raise HeadrestError("patient_only fills more than a mask: leave one of them out")
         if not isinstance(self.mask, (str, os.PathLike)):
-            return self.mask if hasattr(self.mask, "affine") else one_label(np.asarray(self.mask))
+            return self.mask if hasattr(self.mask, "affine") else one_label(as_array(self.mask))
         if not Path(self.mask).is_file():
             raise HeadrestError(f"{self.mask}: there is no such file; expected a mask")
         return str(Path(self.mask).absolute())
@@ -225,6 +225,8 @@ def clean_with_options(
     kinds: dict[str, Any] = {"other body part": other, "mask of the patient": of_patient}
     kinds["burned in"] = outputs.why_no_pictures(series)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
+    if not options.accept(bound_ml) and bound_ml is None:
+        warnings.append("no bound on the patient removed: to be reviewed")
     folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
     report = Report(

@@ -49,10 +49,10 @@ def fetch(name: str) -> Path:
     --------
     >>> fetch("unknown")
     Traceback (most recent call last):
-    headrest.util.HeadrestError: no scan 'unknown'; there is: ge-head, philips-phantom
+    headrest.util.HeadrestError: no scan 'unknown'; see `python -m headrest fetch --list`
     """
     if name not in PLACES:
-        raise HeadrestError(f"no scan {name!r}; there is: {', '.join(PLACES)}")
+        raise HeadrestError(f"no scan {name!r}; see `python -m headrest fetch --list`")
     import pooch  # imported here: only downloads need it
 
     folder = data_folder() / name

@@ -125,7 +125,8 @@ def _choose(folder, contents, series_uid, stack):
     found = [s for s in contents.series if series_uid in (None, s.uid)]
     listed = "\n  ".join(map(str, found or contents.series))
     if len({s.uid for s in found}) != 1:
-        raise HeadrestError(f"{folder}: choose one series by its UID, series_uid=...:\n  {listed}")
+        how = "read_series(folder, series_uid=...)"
+        raise HeadrestError(f"{folder}: choose one series by its UID, {how}:\n  {listed}")
     if stack is None and len(found) > 1:
         how = "stack=..., or acquisition=... (--acquisition)"
         raise HeadrestError(f"{folder}: choose one stack of the series by {how}:\n  {listed}")

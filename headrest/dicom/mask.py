@@ -101,10 +101,15 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
     if hasattr(mask, "affine"):
         with named_errors("the mask", "its affine is missing or singular"):
             return one_label(_from_image(mask, series))
-    with named_errors("the mask", "its rows differ in length"):
-        values = np.asarray(mask)
+    values = as_array(mask)
     check_shape(values, series)
     return one_label(values)
+
+
+def as_array(mask: Any) -> np.ndarray:
+    """A mask as an array; HeadrestError where its rows differ in length."""
+    with named_errors("the mask", "its rows differ in length"):
+        return np.asarray(mask)
 
 
 def mask_warnings(mask: np.ndarray, series: Series) -> list[str]:

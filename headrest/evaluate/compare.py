@@ -17,13 +17,12 @@ from headrest.dicom import find_series, load_series, read_series
 from headrest.dicom.series import Series, check_shape
 from headrest.evaluate import metrics
 from headrest.evaluate.methods import Method
-from headrest.evaluate.score import MIN_SUPPORT_PIXELS, REFERENCE_ARRAYS, reference_labels
+from headrest.evaluate.score import MIN_SUPPORT_PIXELS, read_reference, reference_labels
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT, VISIBLE_HU
 from headrest.phantom import read_truth
 from headrest.segment.morphology import ABSENT, FREE, TOUCHING
 from headrest.segment.support import Support
 from headrest.util import HeadrestError
-from headrest.util.files import read_arrays
 
 SOLVED_DICE = 0.95
 """A slice is solved with this Dice or more and no patient voxel removed."""
@@ -75,7 +74,7 @@ def read_scan(folder: str | Path, reference: str | Path) -> Case:
     -------
     Case. Its slices are "free" or "absent": a reference does not say where the support touches.
     """
-    arrays = read_arrays(reference, REFERENCE_ARRAYS)
+    arrays = read_reference(reference)
     n = len(arrays["label"])
     fitting = [found for found in find_series(folder).series if len(found.files) == n]
     if len(fitting) != 1:

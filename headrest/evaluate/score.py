@@ -1,5 +1,6 @@
 """Score a cleaned series against a reference; measure noise, sharpness and HU without one."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -31,18 +32,27 @@ MIN_PIXELS = 200
 """Statistics of fewer pixels are noise."""
 
 
+def read_reference(path: str | Path) -> dict[str, np.ndarray]:
+    """Read the `REFERENCE_ARRAYS` of a file of data/reference, and "hu_sha256" where it has it."""
+    names = set(read_arrays(path)) & {"hu_sha256"}
+    return read_arrays(path, (*REFERENCE_ARRAYS, *names))
+
+
 def reference_labels(
     series: Series, reference: Mapping[str, np.ndarray], where: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels of a real scan, by the `REFERENCE_ARRAYS` of its reference; HeadrestError for those of
-    another shape, whose text begins with `where`.
+    another shape, or of other HU than its `hu_sha256`, whose text begins with `where`.
 
     Outside the patient, all above `VISIBLE_HU` is support; the rest, foam or air, is ignored. The
     second array is the patient above `DENSE_HU`, bool: skin included, which the labels ignore.
     """
-    for array in reference.values():
+    label, tight = (reference[name] for name in REFERENCE_ARRAYS)
+    for array in (label, tight):
         check_shape(array, series, where)
-    label, tight = reference.values()
+    hu_sha256 = hashlib.sha256(series.hu.astype(np.int16).tobytes()).hexdigest()
+    if reference.get("hu_sha256", hu_sha256) != hu_sha256:
+        raise HeadrestError(f"{where}labels of other HU: it is the reference of another scan")
     labels = np.full(label.shape, IGNORE_LABEL, np.uint8)
     labels[label == LABEL_PATIENT] = PATIENT
     labels[(label == LABEL_OUTSIDE) & (series.hu > VISIBLE_HU)] = SUPPORT
@@ -102,7 +112,7 @@ def score(
 def _read_reference(series, path, where):
     """Labels and patient as of `reference_labels`, of a real scan or a synthetic patient."""
     if path.name != TRUTH_FILE:
-        return reference_labels(series, read_arrays(path, REFERENCE_ARRAYS), where)
+        return reference_labels(series, read_reference(path), where)
     labels = read_truth(path.parent)["labels"]
     check_shape(labels, series, where)
     labels[(labels == SUPPORT) & (series.hu <= VISIBLE_HU)] = IGNORE_LABEL
