@@ -225,9 +225,10 @@ def clean_with_options(
     kinds: dict[str, Any] = {"other body part": other, "mask of the patient": of_patient}
     kinds["burned in"] = outputs.why_no_pictures(series)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
-    if not options.accept(bound_ml) and bound_ml is None:
+    place = "" if options.accept(bound_ml) else REVIEW
+    if place and bound_ml is None:
         warnings.append("no bound on the patient removed: to be reviewed")
-    folder = Path(destination, "" if options.accept(bound_ml) else REVIEW, name)
+    folder = Path(destination, place, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
     report = Report(
         source=str(source),
@@ -273,9 +274,8 @@ def _result(series, options):
         support = replace(support, probability=None)
     filled = support.removed
     if options.patient_only:
-        filled = filled | (
-            segment.outside_patient(support.patient, series.spacing_mm) & ~series.padding
-        )
+        outside = segment.outside_patient(support.patient, series.spacing_mm)
+        filled = filled | outside & ~series.padding
     notes = tuple(str(warning.message) for warning in caught)
     return outputs.Result(series, support, filled, options.description, notes)
 
@@ -284,8 +284,7 @@ def _delete_incomplete(folder):
     """Delete an earlier result that has lost slices; refuse if it holds other files."""
     if complete_report(folder):  # another process was faster
         return
-    others = [path.name for path in folder.glob("*") if not OWN_NAMES.fullmatch(path.name)]
-    if others:
+    if others := [path.name for path in folder.glob("*") if not OWN_NAMES.fullmatch(path.name)]:
         what = f"slices are missing, but it holds {plain(others[0])}"
         raise HeadrestError(f"{folder}: {what}; move the folder away to clean again")
     shutil.rmtree(folder, ignore_errors=True)

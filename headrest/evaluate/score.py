@@ -34,8 +34,7 @@ MIN_PIXELS = 200
 
 def read_reference(path: str | Path) -> dict[str, np.ndarray]:
     """Read the `REFERENCE_ARRAYS` of a file of data/reference, and "hu_sha256" where it has it."""
-    names = set(read_arrays(path)) & {"hu_sha256"}
-    return read_arrays(path, (*REFERENCE_ARRAYS, *names))
+    return read_arrays(path, REFERENCE_ARRAYS, optional=["hu_sha256"])
 
 
 def reference_labels(
@@ -93,7 +92,7 @@ def score(
         refuses a folder: several series, HU that cannot be trusted.
     """
     before, after = read_series(original), read_series(cleaned)
-    labels, patient = _read_reference(before, Path(reference), f"{original}: {reference} has ")
+    labels, patient = _read_labels(before, Path(reference), f"{original}: {reference} has ")
     depths, found = _depths(before), _depths(after)
     missing = len(set(depths) - set(found))
     if missing:
@@ -109,7 +108,7 @@ def score(
     return _scores(counts, (float(distance), *before.spacing_mm[1:]))
 
 
-def _read_reference(series, path, where):
+def _read_labels(series, path, where):
     """Labels and patient as of `reference_labels`, of a real scan or a synthetic patient."""
     if path.name != TRUTH_FILE:
         return reference_labels(series, read_reference(path), where)

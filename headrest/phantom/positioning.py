@@ -53,8 +53,8 @@ class Layout:
         if self.anatomy is head:
             skin, ears, back = head.skin_points(self.patient)
         else:
-            skin_distance, ears = self.anatomy.skin_distance, np.zeros((0, 3))
-            back = ears
+            skin_distance = self.anatomy.skin_distance
+            ears = back = np.zeros((0, 3))
             box = BOXES[self.anatomy][1]
             skin = head.surface_points(
                 lambda points: skin_distance(points, self.patient), *box, 6.0
@@ -133,10 +133,10 @@ def _place_supports(supports, head_points, ear_points, back_points):
         p = dict(support) | {"y": 0.0, "half_width": _half_width(support, head_points, ear_points)}
         p["low_y"] = low
         meets = head_points if presses else both
-        if presses and "couch" not in p["name"] and "foot" in p:
-            meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
         if "couch" in p["name"]:
             meets = np.concatenate([meets, back_points])
+        elif presses and "foot" in p:
+            meets, p["foot"] = meets[meets[:, 2] > NECK_Z], max(p["foot"], NECK_Z - 15)
         p["x"] = 0.0 if support["into_ear_mm"] else support["shift_mm"]
         if CATALOGUE[p["name"]].position == "below":
             gap = p["gap_mm"] + (under if p["name"] not in PAD_WEIGHTS else 0)

@@ -210,8 +210,10 @@ def _fsync(path):
         os.close(handle)
 
 
-def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read arrays of an .npz file, all or those of some names.
+def read_arrays(
+    path: str | Path, names: Sequence[str] = (), optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Read arrays of an .npz file: all, or those of some names and the optional ones that it has.
 
     Raises a HeadrestError if the file is damaged, lacks a name, unpacks to more than
     `MAX_UNPACKED_BYTES`, or holds anything but arrays of numbers or text: pickled objects can run
@@ -222,9 +224,10 @@ def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
             members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
             if sum(one.file_size for one in members.values()) > MAX_UNPACKED_BYTES:
                 raise HeadrestError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB")
-            if missing := sorted(set(names or ()) - set(members)):
+            if missing := sorted(set(names) - set(members)):
                 raise HeadrestError(f"{path}: has no {missing[0]!r}; write the file again")
-            return {name: _read_array(archive, members[name]) for name in names or members}
+            chosen = [*names, *(name for name in optional if name in members)] if names else members
+            return {name: _read_array(archive, members[name]) for name in chosen}
     except READ_ERRORS as error:
         raise HeadrestError(f"{path}: damaged or missing ({type(error).__name__})") from error
 
