@@ -6,8 +6,8 @@ from scipy import ndimage
 
 from headrest.phantom import sample_parameters, supports
 from headrest.phantom.positioning import Layout, _paint_piece
-from headrest.phantom.scene import Frame, Scene, Window, sheet
-from headrest.phantom.support_shapes import Piece
+from headrest.phantom.scene import Frame, Scene, Window
+from headrest.phantom.support_shapes import Piece, sheet
 
 PLAIN = {"cover_mm": 0.0, "loose_mm": 0.0, "grain_hu": 0.0, "teeth_mm": 0.0, "wings": "none"}
 

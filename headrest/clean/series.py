@@ -292,9 +292,8 @@ def _delete_incomplete(folder):
 
 def _compromises(series, compress):
     """Warnings of syntaxes that cannot be written, and of a fill value that is not air."""
-    syntaxes = [header.file_meta.TransferSyntaxUID for header in series.headers if compress]
-    names = sorted(left_uncompressed(syntaxes))
-    warnings = [f"left uncompressed: {name} cannot be written" for name in names]
+    names = left_uncompressed(h.file_meta.TransferSyntaxUID for h in series.headers if compress)
+    warnings = [f"left uncompressed: {name} cannot be written" for name in sorted(names)]
     for i, slope in enumerate(series.slopes):
         if abs((hu := fill_hu(series, i)) - AIR) > abs(slope):
             return [*warnings, f"the fill value reads as {hu:.0f} HU: -1000 cannot be stored"]

@@ -74,13 +74,6 @@ def cylinder(
     return np.maximum(side, abs(points[axis] - center[axis]) - half_length)
 
 
-def channel(x: Array, y: Array, half_width: float, depth: float, power: float) -> Array:
-    """Distance to the inside of a U-shaped channel open to the top, its floor at y = 0."""
-    low = np.maximum(y + depth, 0) / depth
-    radius = ((abs(x) / half_width) ** power + low**power) ** (1 / power)
-    return (radius - 1) * min(half_width, depth)
-
-
 def union(*distances: Any) -> Any:
     """Distance to the union of solids."""
     return functools.reduce(np.minimum, distances)
@@ -100,11 +93,6 @@ def smooth_union(a: Array, b: Array, blend_mm: float) -> Array:
 def smooth_intersection(a: Array, b: Array, blend_mm: float) -> Array:
     """Distance to the intersection of two solids, rounded over `blend_mm`."""
     return -smooth_union(-a, -b, blend_mm)
-
-
-def sheet(inside: Array, thickness_mm: float) -> Array:
-    """Distance to a layer of `thickness_mm` on the outside of a solid."""
-    return abs(inside - thickness_mm / 2) - thickness_mm / 2
 
 
 def waves(
@@ -143,9 +131,8 @@ def within(
         @functools.wraps(paint)
         def paint_in_box(window, *arguments):
             for side in (-1, 1) if sided else (1,):
-                x = sorted((side * low[0], side * high[0])) if sided else (low[0], high[0])
-                part = window.crop((x[0], *low[1:]), (x[1], *high[1:]))
-                if part is not None:
+                x = sorted((side * low[0], side * high[0]))
+                if part := window.crop((x[0], *low[1:]), (x[1], *high[1:])):
                     cropped = (part.take(a) if isinstance(a, np.ndarray) else a for a in arguments)
                     paint(part, *((side,) if sided else ()), *cropped)
 
@@ -168,11 +155,8 @@ class Frame(NamedTuple):
         indices = k[:, None, None], r[rows][None, :, None], c[columns][None, None, :]
         made = []
         for start, steps in zip(self.origin, self.steps.T):
-            value = np.full((1, 1, 1), start, np.float32)
-            for index, step in zip(indices, steps):
-                if abs(step) > 1e-7:
-                    value = value + index * np.float32(step)
-            made.append(value)
+            terms = (i * np.float32(mm) for i, mm in zip(indices, steps) if abs(mm) > 1e-7)
+            made.append(sum(terms, np.full((1, 1, 1), start, np.float32)))
         return made if self.warp is None else self.warp(made)
 
 
@@ -236,8 +220,7 @@ class Window:
 
     def crop_to(self, mask: Any) -> "Window | None":
         """The part of this window around the True pixels of a mask (rows, columns), or None."""
-        found = ndimage.find_objects(mask.astype(np.uint8))
-        if not found:
+        if not (found := ndimage.find_objects(mask.astype(np.uint8))):
             return None
         rows, columns = (
             slice(own.start + part.start, own.start + part.stop)

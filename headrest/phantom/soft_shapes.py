@@ -7,8 +7,8 @@ the skin in mm.
 import numpy as np
 
 from headrest.phantom.ranges import Parameters
-from headrest.phantom.scene import Array, box, channel, ellipsoid, intersection, sheet, waves
-from headrest.phantom.support_shapes import Piece, ends
+from headrest.phantom.scene import Array, box, ellipsoid, intersection, waves
+from headrest.phantom.support_shapes import Piece, channel, ends, sheet
 
 
 def _covered(body, points, p):

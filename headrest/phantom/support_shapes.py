@@ -10,18 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrest.phantom.ranges import Parameters
-from headrest.phantom.scene import (
-    Array,
-    box,
-    capsule,
-    chain,
-    channel,
-    cylinder,
-    intersection,
-    sheet,
-    sphere,
-    union,
-)
+from headrest.phantom.scene import Array, box, capsule, chain, cylinder, intersection, sphere, union
 
 PEDESTAL_AIR_HU = -985.0  # inside its box frame
 
@@ -36,6 +25,18 @@ class Piece(NamedTuple):
     grain_mm: float = 0.0  # size and standard deviation of its granular texture
     grain_hu: float = 0.0
     thin_mm: float | Array = 0.0  # of a sheet: its volume is exact where thinner than a pixel
+
+
+def channel(x: Array, y: Array, half_width: float, depth: float, power: float) -> Array:
+    """Distance to the inside of a U-shaped channel open to the top, its floor at y = 0."""
+    low = np.maximum(y + depth, 0) / depth
+    radius = ((abs(x) / half_width) ** power + low**power) ** (1 / power)
+    return (radius - 1) * min(half_width, depth)
+
+
+def sheet(inside: Array, thickness_mm: float) -> Array:
+    """Distance to a layer of `thickness_mm` on the outside of a solid."""
+    return abs(inside - thickness_mm / 2) - thickness_mm / 2
 
 
 def ends(z: Array, p: Parameters) -> Array:
