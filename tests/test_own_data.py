@@ -199,7 +199,7 @@ def test_scaled_nifti_is_cleaned_in_the_removed_voxels_alone(
 
 
 def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path, capsys):
-    """Colours are skipped in a folder, and refused alone."""
+    """Colours are skipped in a folder, and refused alone; a localizer is skipped."""
     image, source, out = image_of(made(tmp_path / "scan", 4)), tmp_path / "images", tmp_path / "out"
     (source / "deep").mkdir(parents=True)
     nibabel.save(image, source / "one.nii.gz")
@@ -211,6 +211,8 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
         alone = source / f"{colours}.nii.gz"
         refused(rf"an image of colours \({colours}\): expected HU", read_series, alone)
         refused(f"skipped {alone.name}: NIfTI of colours", clean_tree, alone, out)
+    scout = nibabel.Nifti1Image(np.zeros((9, 1, 9), np.int16), np.eye(4))
+    nibabel.save(scout, source / "scout.nii.gz")
     page = ("--report", tmp_path / "page.html", "--identifiers")
     assert run_clean(source / "one.nii.gz", out, *page) == 0
     (first,) = out.glob("ct-*/cleaned.nii.gz")
@@ -219,6 +221,7 @@ def test_command_cleans_a_file_or_a_folder_of_nifti_and_does_not_repeat(tmp_path
     shown = "".join(capsys.readouterr())
     assert "2 series cleaned, 1 not" in shown
     assert "RGB.nii.gz: NIfTI of colours, no HU" in shown
+    assert "scout.nii.gz: NIfTI of one slice, not axial" in shown
     assert "mask.nii.gz" in (out / "failures.csv").read_text()
     assert len(list(out.glob("ct-*/headrest.nii.gz"))) == 2
     assert first.stat().st_mtime_ns == written

@@ -6,6 +6,7 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
@@ -61,27 +62,34 @@ def find_nifti(
 ) -> tuple[tuple[SeriesFiles, ...], tuple[str, ...]]:
     """Find NIfTI files below a folder, but beside a `result_file`, or the one that a path names.
 
-    The second part of the result has a warning for each that was skipped: it holds colours.
+    The second part of the result has a warning for each that was skipped: it holds colours, or one
+    slice that is not axial, such as a localizer.
     """
     source, series, skipped = Path(source), [], []
     for path in [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*")):
         if not (is_nifti(path) and path.is_file()) or (path.parent / result_file).exists():
             continue
-        if _is_colour(path):
+        if reason := _reason_to_skip_nifti(path):
             name = path.name if path == source else os.path.relpath(path, source)
-            skipped.append(f"skipped {plain(name)}: NIfTI of colours, no HU")
+            skipped.append(f"skipped {plain(name)}: NIfTI of {reason}")
         else:
             series.append(SeriesFiles(str(path.absolute()), "", "", (path,)))
     return tuple(series), tuple(skipped)
 
 
-def _is_colour(path):
-    """Whether a NIfTI file is of RGB; not where its header cannot be read: its reader says why."""
+def _reason_to_skip_nifti(path):
+    """None also where the header cannot be read: the reader of the file says why."""
     with suppress(Exception):  # of any kind
         import nibabel
 
-        return nibabel.load(path).get_data_dtype().names is not None  # type: ignore[attr-defined]
-    return False
+        image: Any = nibabel.load(path)
+        if image.get_data_dtype().names is not None:
+            return "colours, no HU"
+        axes = nibabel.io_orientation(image.affine)[:, 0]
+        flat = [axis for axis, size in zip(axes, (*image.shape, 1)) if size == 1]
+        if flat in ([0], [1]):
+            return "one slice, not axial"
+    return None
 
 
 def find_series(folder: str | Path, acquisition: int | None = None) -> FolderContents:
