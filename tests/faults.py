@@ -13,16 +13,17 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 from conftest import head_hu, make_series, process_mb
-from factories import clean_series, contents, other_series, timeless
+from factories import clean_series, clean_tree, contents, other_series, timeless
 from tqdm import tqdm
 
-from headrest import HeadrestError, clean_tree, read_series
+from headrest import HeadrestError, read_series
 from headrest.segment.support import METHODS, Support
 
 KILLS, OFFSETS, CROWD = 100, 20, 8
@@ -33,29 +34,24 @@ tqdm.set_lock(threading.RLock())  # its own is shared with children, who may be 
 tqdm.monitor_interval = 0  # nor any thread that may hold it while this process forks
 
 
-def quick(series):
+def quick(series, seconds=0):
     """A method that costs nothing: what is tested is what comes after it."""
+    time.sleep(seconds)
     mask = series.hu > 110
     return Support(mask, np.zeros_like(mask), ~mask, ("free",) * len(series))
 
 
-def slow(series):
-    time.sleep(3)
-    return quick(series)
-
-
-@contextmanager
 def carelessly(folder):
     Path(folder).mkdir(parents=True, exist_ok=True)
-    yield Path(folder)
+    return nullcontext(Path(folder))
 
 
-def clean(source, out, reason="", limit=resource.RLIM_INFINITY, method=quick):
+def clean(source, out, reason="", limit=resource.RLIM_INFINITY, seconds=0):
     """Clean everything; return the errors. In a child: end with 2 for this reason alone, else 1."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    with patch.dict(METHODS, kmeans=method):
+    with patch.dict(METHODS, kmeans=partial(quick, seconds=seconds)):
         try:
-            errors = [report.error for report in clean_tree(source, out, method="kmeans")]
+            errors = [report.error for report in clean_tree(source, out)]
         except HeadrestError as error:
             errors = [str(error)]
     errors = [error for error in errors if error]
@@ -135,7 +131,7 @@ def disk(folder, source, wanted):
 def crowd(folder, source, wanted):
     """Let several runs work into one folder at a time."""
     out = folder / "crowd"
-    children = [started(source, out, "another process", method=slow) for _ in range(CROWD)]
+    children = [started(source, out, "another process", seconds=3) for _ in range(CROWD)]
     for child in children:
         child.join()
     codes = [child.exitcode for child in children]

@@ -83,9 +83,7 @@ LOST = [
 
 
 @pytest.mark.parametrize(("lost", "reading", "switches"), LOST, ids=["place", "rescale-of-some"])
-def test_the_option_that_a_refusal_names_cleans_the_series(
-    tmp_path, monkeypatch, capsys, lost, reading, switches
-):
+def test_the_option_that_a_refusal_names_helps(tmp_path, monkeypatch, lost, reading, switches):
     make_series(tmp_path / "in", 6, **lost)
     (refused,) = clean_tree(tmp_path / "in", tmp_path / "out")
     assert switches[0] in refused.error
@@ -99,7 +97,6 @@ def test_the_option_that_a_refusal_names_cleans_the_series(
     before = times(tmp_path / "out")
     monkeypatch.setattr(batch, "load_series", lambda *_, **__: pytest.fail("decoded again"))
     assert run_clean(tmp_path / "in", tmp_path / "out", *switches) == 0
-    assert report.folder in capsys.readouterr().out
     assert times(tmp_path / "out") == before
     other = files.fingerprint((1, -1000))  # another rescale is another series
     assert (other == series.fingerprint) == (lost is NO_PLACE)
@@ -150,9 +147,8 @@ WRONG = [
 ]
 
 
-def test_refuses_wrong_options_and_sources_another_failures_csv_and_an_absent_package(
-    studies, tmp_path, monkeypatch
-):
+def test_refuses_wrong_options_sources_and_destinations(studies, tmp_path, monkeypatch):
+    """And a scheduler without its package."""
     for wrong, words in WRONG:
         with pytest.raises((HeadrestError, TypeError), match=words):
             clean_tree(studies, tmp_path / "out", **wrong)
@@ -189,7 +185,6 @@ def test_reports_a_full_disk_in_one_sentence(studies, tmp_path, monkeypatch, fau
     for report in clean_tree(studies, tmp_path / "out"):
         assert re.fullmatch(words, report.error)
         assert not report.folder
-    assert all(row["reason"].count("\n") == 0 for row in failures(tmp_path / "out"))
     assert set(os.listdir(tmp_path / "out")) == {"failures.csv", "manifest.csv", "manifest.json"}
 
 
@@ -217,9 +212,7 @@ def test_removes_only_stale_files_of_killed_runs(studies, tmp_path):
 
 @pytest.mark.slow
 def test_each_task_runs_once_in_order_and_a_dead_process_fails_only_its_task(tmp_path):
-    assert sorted(workers.run_unordered(abs, range(-7, 0), jobs=3)) == [
-        (n, -n) for n in range(-7, 0)
-    ]
+    assert sorted(workers.run_unordered(abs, range(-3, 0), jobs=2)) == [(-3, 3), (-2, 2), (-1, 1)]
     for jobs in (1, 2):
         assert list(workers.run_ordered(slowest_first, range(6), jobs)) == [0, -1, -2, -3, -4, -5]
     once = str(tmp_path / "once")
@@ -227,20 +220,6 @@ def test_each_task_runs_once_in_order_and_a_dead_process_fails_only_its_task(tmp
         done = dict(workers.run_unordered(upper, tasks, 2))
         assert done == {task: None if task == "always" else task.upper() for task in tasks}
     refused("memory", list, workers.run_ordered(upper, ["a", "always"], 2))
-
-
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return found
-
-
-def group_is_gone(number):
-    with suppress(ProcessLookupError):
-        os.killpg(number, 0)
-        return False
-    return True
 
 
 @pytest.mark.slow
@@ -258,17 +237,21 @@ def test_a_stopped_run_ends_its_processes_and_completes_later(tmp_path, jobs, nu
     options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
     options |= {"start_new_session": True, "preexec_fn": heed}
     run = subprocess.Popen([*command, "--method", "kmeans"], **options)
-    assert wait_for(lambda: list(out.glob("ct-*")))
+    while not list(out.glob("ct-*")) and run.poll() is None:
+        time.sleep(0.02)
     os.killpg(run.pid, signal.SIGINT) if number == "SIGINT" else run.kill()
     stderr = run.communicate(timeout=60)[1]
-    assert wait_for(partial(group_is_gone, run.pid))
+    with suppress(ProcessLookupError):
+        for _ in range(6000):
+            os.killpg(run.pid, 0)
+            time.sleep(0.02)
+        pytest.fail("a process of the group is left")
     if number == "SIGINT":
         assert run.returncode == 130
         assert "the same command goes on" in stderr
         assert not {"Traceback", "leaked"} & set(stderr.replace("_", " ").split())
-        assert not [name for name in os.listdir(out) if not name.startswith(("ct-", "manifest."))]
-    seen = times(out)
-    reports = clean_tree(source, out)
+        assert not list(out.glob(".*"))
+    seen, reports = times(out), clean_tree(source, out)
     assert [report.error for report in reports] == [""] * 12
     assert seen.items() <= times(out).items()
     assert all(len(read_series(out / report.folder)) == 2 for report in reports)
@@ -302,12 +285,10 @@ def scheduler():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["processes", "cluster"])
+@pytest.mark.parametrize("kind", ["jobs", "scheduler"])
 def test_workers_write_the_same_as_one_process(studies, tmp_path, request, kind):
     make_study(studies, "bad", RescaleSlope=None)
-    options = {"jobs": 2}
-    if kind == "cluster":
-        options = {"scheduler": request.getfixturevalue("scheduler")}
+    options = {kind: 2 if kind == "jobs" else request.getfixturevalue(kind)}
     one, more = tmp_path / "one", tmp_path / "more"
     reports = clean_tree(studies, more, **options)
     for report, other in zip(clean_tree(studies, one), reports, strict=True):
@@ -315,7 +296,6 @@ def test_workers_write_the_same_as_one_process(studies, tmp_path, request, kind)
     assert contents(one).keys() == contents(more).keys()
     for path in one.glob("ct-*/*.dcm"):
         assert timeless(path) == timeless(more / path.relative_to(one))
-    assert failures(one) == failures(more)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import CANARY, PYDICOM, head_hu, make_series, make_slice, refused, uid, write_slice
 from factories import clean_series, clean_tree, sitk_hu, timeless
-from makers import ENCODERS, NATIVE, SIGNED, TWELVE, drawing, encoded, overlaid
+from makers import ENCODERS, NATIVE, SIGNED, TWELVE, drawing, encoded, in_syntax, overlaid
 from makers import validator_errors as errors_of
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
@@ -58,8 +58,6 @@ def derive_one(tmp_path, ds=None, **changes):
 
 FILLS = {
     "unsigned": (24, {}),
-    "signed": (-1000, SIGNED),
-    "half-slope": (48, {"RescaleSlope": 0.5}),
     "slope-3": (8, {"RescaleSlope": 3, "stored": head_hu() + 1024}),
     "negative-slope": (3000, {"RescaleSlope": -1, "RescaleIntercept": 2000}),
     "own-slope-of-each-slice": ([[[48]], [[96]], [[192]]], {"RescaleSlope": lambda n: 0.5**n}),
@@ -97,9 +95,8 @@ LOSSY = {
 @pytest.mark.parametrize("kind", [TWELVE, SIGNED, BOTH], ids=str)
 def test_writes_every_syntax_uncompressed_or_losslessly_compressed(tmp_path, syntax, kind):
     lossless, options = LOSSY.get(syntax, (syntax, {}))
-    native = syntax in NATIVE
-    ds = make_slice(**kind, **({"TransferSyntaxUID": syntax} if native else {}))
-    plain = derive_one(tmp_path, ds if native else encoded(ds, syntax, **options))
+    lossy = options and encoded(make_slice(**kind), syntax, **options)
+    plain = derive_one(tmp_path, lossy or in_syntax(syntax, **kind))
     series, (packed,) = derive(tmp_path / "scan", MASK[1:2], compress=True)
     assert not plain.file_meta.TransferSyntaxUID.is_compressed
     assert packed.file_meta.TransferSyntaxUID == lossless
@@ -113,9 +110,7 @@ def test_writes_every_syntax_uncompressed_or_losslessly_compressed(tmp_path, syn
     assert more_errors(before, after) <= 0
 
 
-def test_compression_warns_of_a_syntax_without_encoder_and_never_changes_pixels(
-    source, tmp_path, monkeypatch
-):
+def test_compression_warns_where_it_cannot_and_changes_no_pixels(source, tmp_path, monkeypatch):
     series = read_series(source)
     for header in series.headers:  # nothing at hand writes uids.HTJ2K
         header.file_meta.TransferSyntaxUID = uids.HTJ2K
@@ -143,10 +138,6 @@ RENEWED = {"SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescrip
 RENEWED |= {"ContentDate", "ContentTime"}
 
 
-def code(item):
-    return item.CodeValue, item.CodingSchemeDesignator
-
-
 def test_derived_slices_renew_their_identity_and_name_their_source(source):
     for path in source.iterdir():  # a preamble that holds a program
         path.write_bytes(b"MZ" * 64 + path.read_bytes()[128:])
@@ -156,19 +147,14 @@ def test_derived_slices_renew_their_identity_and_name_their_source(source):
         assert {keyword for keyword in kept if not kept[keyword]} == RENEWED
         assert after.preamble == bytes(128)
         assert after.SOPInstanceUID == after.file_meta.MediaStorageSOPInstanceUID
-        assert min(after.InstanceCreationDate, after.ContentDate) > "20200101"
         assert list(after.ImageType) == ["DERIVED", "PRIMARY", "AXIAL"]
         assert "by hand" in after.DerivationDescription
-        assert code(after.DerivationCodeSequence[-1]) == ("113047", "DCM")
-        (origin,) = after.SourceImageSequence
+        (origin,), (equipment,) = after.SourceImageSequence, after.ContributingEquipmentSequence
         assert origin.ReferencedSOPInstanceUID == before.SOPInstanceUID
-        assert origin.ReferencedSOPClassUID == before.SOPClassUID
-        assert code(origin.PurposeOfReferenceCodeSequence[0]) == ("121322", "DCM")
         assert origin.SpatialLocationsPreserved == "YES"
-        equipment = after.ContributingEquipmentSequence[-1]
-        assert code(equipment.PurposeOfReferenceCodeSequence[0]) == ("109103", "DCM")
-    assert len({after.SeriesInstanceUID for after in slices}) == 1
-    assert len({after.SOPInstanceUID for after in slices}) == 3
+        purposes = [one.PurposeOfReferenceCodeSequence[0] for one in (origin, equipment)]
+        codes = [one.CodeValue for one in (*after.DerivationCodeSequence, *purposes)]
+        assert codes == ["113047", "121322", "109103"]
 
 
 def test_keeps_earlier_derivations_and_deletes_what_describes_the_source_file(tmp_path):
@@ -208,7 +194,6 @@ def test_drops_private_elements_on_request_from_the_copy_only(tmp_path, syntax):
     assert len(private_elements(before)) == 7
     for one in (kept, series.headers[0]):
         assert private_elements(one) == private_elements(before)
-    assert kept[0x0009, 0x1001].value == before[0x0009, 0x1001].value
     assert private_elements(dropped) == []
     assert dropped.SOPInstanceUID != kept.SOPInstanceUID
     assert "private elements dropped" in dropped.DerivationDescription
@@ -347,9 +332,7 @@ def derive_all(folder, out):
             series = load_series(found)
             removed = rng.random(series.stored.shape) < 0.1
             write_derived_series(series, removed, out / str(number), "test")
-            sources = {str(dcmread(path).SOPInstanceUID): path for path in found.files}
-            origins = [sources[str(header.SOPInstanceUID)] for header in series.headers]
-            yield list(zip(origins, sorted((out / str(number)).glob("*.dcm")), removed))
+            yield list(zip(series.files, sorted((out / str(number)).glob("*.dcm")), removed))
 
 
 def differences(source, output, removed):

@@ -41,19 +41,14 @@ def output_of(tmp_path):
 
 @pytest.mark.slow
 def test_100_kills_leave_no_damaged_output(output_of):
-    found = output_of("kills")
-    assert (found["killed"], found["corrupt"]) == (100, 0)
-    assert (found["errors"], found["left"]) == ([], [])
-    assert found["identical"]
-    assert found["untouched"]
+    expected = {"killed": 100, "corrupt": 0, "errors": [], "left": []}
+    assert output_of("kills") == expected | {"identical": True, "untouched": True}
     assert output_of("kills", "careless")["corrupt"] > 0  # without atomic writes
 
 
 @pytest.mark.slow
 def test_a_full_disk_leaves_no_partial_file(output_of):
-    found = output_of("disk")
-    assert found["outcomes"] == [[2, 0]] * 20  # the error, and no file
-    assert found["room"] == []
+    assert output_of("disk") == {"outcomes": [[2, 0]] * 20, "room": []}  # the error, and no file
     outcomes = output_of("disk", "careless")["outcomes"]  # without atomic writes
     assert any(left for _, left in outcomes)
 
@@ -73,14 +68,11 @@ def test_memory_stays_constant_over_many_series(output_of):
 
 
 def test_works_on_shares_without_locks_and_folder_flushes(tmp_path, monkeypatch):
-    no_lock, fsync = Mock(side_effect=OSError(errno.ENOLCK, "No locks available")), os.fsync
-
     def files_only(handle):
         if stat.S_ISDIR(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "Invalid argument")
-        fsync(handle)
 
-    monkeypatch.setattr("fcntl.flock", no_lock)
+    monkeypatch.setattr("fcntl.flock", Mock(side_effect=OSError(errno.ENOLCK, "No locks")))
     monkeypatch.setattr(os, "fsync", files_only)
     make_series(tmp_path / "in", 1)
     (report,) = clean_tree(tmp_path / "in", tmp_path / "out")
@@ -100,9 +92,7 @@ def test_refuses_the_lock_that_another_run_deleted_when_it_ended(tmp_path, monke
     refused("another process", files.lock_destination(tmp_path).__enter__)
 
 
-@pytest.mark.parametrize(
-    "name", ["頭部", "голова 1", "رأس", "a\u0301 \U0001f9e0", "\x1b[2J\udcff\n"]
-)
+@pytest.mark.parametrize("name", ["頭部", "رأس", "a\u0301 \U0001f9e0", "\x1b[2J\udcff\n"])
 def test_accepts_folder_names_in_any_script(tmp_path, name, capsys, monkeypatch):
     make_series(tmp_path / name / "scan", 1)
     make_series(tmp_path / name / "bad", 1, SeriesInstanceUID="1.2.3", RescaleSlope=None)
@@ -134,9 +124,9 @@ def denied(path, mode=""):
 def test_reports_a_folder_that_cannot_be_searched(tmp_path, monkeypatch):
     make_series(tmp_path / "scan" / "a")
     (tmp_path / "scan" / "closed").mkdir()
-    scan = os.scandir
-    either = {True: denied, False: scan}
-    monkeypatch.setattr(os, "scandir", lambda path: either["closed" in str(path)](path))
+    whole = os.scandir
+    either = lambda path: (denied if "closed" in str(path) else whole)(path)  # noqa: E731
+    monkeypatch.setattr(os, "scandir", either)
     closed, cleaned = clean_tree(tmp_path / "scan", tmp_path / "out")
     assert closed.error == f"{tmp_path}/scan/closed: cannot be searched (Permission denied)"
     assert not cleaned.error

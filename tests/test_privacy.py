@@ -18,13 +18,12 @@ from headrest.train.dataset import LabelledStudy, write_training_set
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("PatientName", "OtherPatientNames", "ReferringPhysicianName", "OperatorsName")
-WORDS = ("PatientID", "InstitutionName", "PatientComments", "PatientAddress", "StudyDescription")
+NAMES += ("PatientID", "InstitutionName", "PatientComments", "PatientAddress", "StudyDescription")
 ILLEGAL = ("PatientBirthDate", "PatientAge", "StudyInstanceUID", "AccessionNumber")
 """Attributes where a name is illegal: a reader may warn and quote it."""
 
 IDENTIFYING = {
     **{keyword: f"{CANARY}^{keyword}" for keyword in NAMES},
-    **{keyword: f"{CANARY} {keyword}" for keyword in WORDS},
     **{keyword: f"{CANARY} {keyword} ".encode() for keyword in ILLEGAL},
 }
 
@@ -86,8 +85,7 @@ MARKUP = ["<script>touch()</script>", "'\"><img src=x>", "\x1b[2J", "\r\n", "\u2
 SPELLED = ["file:///etc/passwd", "http://x/", "*.dcm", "a" * 300, "\u00e4\u00f6", "\ud83e", "x\x7f"]
 HOSTILE = (PATHS + COMMANDS + MARKUP + SPELLED)[:31]
 HOSTILE += [f"{start}{end}" for start in ("../", "/tmp/", "..\\") for end in HOSTILE[:6]] + [""]
-TAGS = ["PatientID", "PatientName", "SeriesDescription", "StudyID", "StationName"]
-TAGS += ["AccessionNumber"]
+TAGS = ["PatientID", "PatientName", "SeriesDescription", "StudyID", "AccessionNumber"]
 OUTPUTS = r"failures\.csv|manifest\.(csv|json)|ct-[0-9a-f]{12}(/[a-z]+)?(/[0-9a-z]+\.[a-z]+)?"
 
 

@@ -89,8 +89,6 @@ FAILING = {
     "two files lie at one position": {"ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 2)]}
     | {"hu": lambda n: np.full((64, 64), n)},
     "two files share a SOP Instance UID": {"SOPInstanceUID": uid("twice")},
-    "Rows is missing": {"PixelData": bytes(100)},
-    "ImageOrientationPatient is missing": {"ImageOrientationPatient": None},
     "pixel spacing": {"PixelSpacing": lambda n: [1.0 + n, 1.0 + n]},
 }
 """Changes of series that cannot be cleaned, by the reason that the page shows."""
@@ -98,15 +96,15 @@ FAILING = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run over a good series, one with text burned in, and failing ones, names everywhere."""
+    """A good series, one with text burned in, failing ones (in folders with colons); all named."""
     top = tmp_path_factory.mktemp("run")
     source = top / f"{CANARY} archive"
     make_series(source / f"{CANARY} good", **CANARIES)
     make_series(source / "burned", **other_series("burned", BurnedInAnnotation="YES"))
     for n, changes in enumerate(FAILING.values()):
-        for path in make_series(source / f"{n}", **other_series(n) | CANARIES | changes):
+        for path in make_series(source / f"Trial: {n}", **other_series(n) | CANARIES | changes):
             path.rename(path.with_name(f"{CANARY} smith {path.name}"))
-    return top / "out", clean_tree(source, top / "out")
+    return top / "out", clean_tree(source, top / "out", pictures=True)
 
 
 @pytest.fixture(scope="module", params=["given-reports", "reports-of-the-destination"])
@@ -123,17 +121,17 @@ def test_page_has_one_row_per_series_and_labels_for_everything(run, page):
     assert all((one.folder or "nothing written") in page.text["th"] for one in reports)
     assert not [reason for reason in FAILING if reason not in page.words]
     assert page.source.count("<label") == len(page.every("input"))
-    assert len(page.every("img")) == 3
+    alts = [re.match(r"Slice \d before, with the removed", one["alt"]) for one in page.every("img")]
+    assert (len(list(filter(None, alts))), len(alts)) == (3, 3 + 3 * 3)
     for image in page.every("img"):
-        assert re.fullmatch(r"Slice \d before, with the removed voxels .*", image["alt"])
-        coded = base64.b64decode(image["src"].removeprefix("data:image/webp;base64,"))
+        coded = base64.b64decode(image["src"].partition(";base64,")[2])
         assert Image.open(io.BytesIO(coded)).size == (int(image["width"]), int(image["height"]))
 
 
 def test_page_loads_nothing_and_forbids_it(page):
     linked = [(k, v) for _, attributes in page.tags for k, v in attributes.items() if k in LINKS]
     assert linked
-    assert all(value.startswith("data:image/webp;base64,") for _, value in linked)
+    assert all(re.match("data:image/(webp|jpeg|png);base64,", value) for _, value in linked)
     assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttp", page.source)
     (policy,) = (m["content"] for m in page.every("meta") if "http-equiv" in m)
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -184,7 +182,7 @@ def test_page_names_patients_only_on_request_and_with_a_warning(run, page):
     assert all(one.error in page.words for one in reports)
 
 
-def test_page_names_no_skipped_file_renamed_folder_or_name_with_a_colon(tmp_path):
+def test_page_names_no_skipped_file_or_renamed_folder(tmp_path):
     make_series(tmp_path / "scan")
     (tmp_path / "scan" / f"{CANARY}.txt").touch()
     report = clean_series(tmp_path / "scan", tmp_path / "out")
@@ -198,24 +196,14 @@ def test_page_names_no_skipped_file_renamed_folder_or_name_with_a_colon(tmp_path
         assert (f"{CANARY} SMITH" in page.source) == identifiers
         ticks = len(page.every("fieldset")) - 1  # kept by the name, which renamed ones share
         assert ticks == (2 if identifiers else 1)
-    for path in make_series(tmp_path / "in" / "Trial: DOE JOHN", 2):
-        path.write_bytes(path.read_bytes()[:300])
-    reports = clean_tree(tmp_path / "in", tmp_path / "failed")
-    assert (tmp_path / "failed" / "failures.csv").read_text().count("Trial: DOE JOHN/") == 2
-    assert "DOE JOHN" not in page_of(tmp_path / "failed", reports).source
 
 
-def test_flags_a_series_with_a_warning_about_its_result_but_no_words_of_a_file_name(tmp_path):
+def test_flags_a_series_with_a_warning_about_its_result(tmp_path):
     make_series(tmp_path / "scan", BodyPartExamined="CHEST")
     patient = np.stack([head_hu()] * 3) > 30
     reports = clean_tree(tmp_path / "scan", tmp_path / "out", mask=patient)
-    for given in (reports, None):
-        (body,) = page_of(tmp_path / "out", given).every("tbody")
-        assert {"other body part", "mask of the patient"} <= set(body["data-flags"].split(","))
-    name = "skipped the mask holds.txt (another body part than): -"
-    finished(tmp_path / "named" / "ct-1", warnings=[name])
-    (body,) = page_of(tmp_path / "named").every("tbody")
-    assert body["data-flags"] == ""
+    (body,) = page_of(tmp_path / "out", reports).every("tbody")
+    assert {"other body part", "mask of the patient"} <= set(body["data-flags"].split(","))
 
 
 def test_shows_a_damaged_report_as_failed(tmp_path):
@@ -247,7 +235,6 @@ def test_skips_damaged_pictures_and_folders_elsewhere(tmp_path):
 
 
 def test_command_refuses_an_unusable_page_name_and_writes_the_page_again(tmp_path, capsys):
-    """Refuses before the run; writes it also for complete series."""
     make_series(tmp_path / "scan", PatientName=f"{CANARY}^NAME")
     (tmp_path / "page.txt").touch()
     scan, out, path = (tmp_path / name for name in ("scan", "out", "out/pages/page.html"))
@@ -323,9 +310,7 @@ document.title = JSON.stringify(said);
 @pytest.mark.slow
 def test_browser_filters_sorts_finds_ticks_and_shows_slices(tmp_path):
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip(f"no browser here: none of {', '.join(names)}")
+    program = next(filter(None, map(shutil.which, names)), None) or pytest.skip("no Chromium here")
     coded = outputs.encode_preview(picture())
     fields = {"states": ["touching", "free", "free"], "support_ml": 5.5}
     finished(tmp_path / "ct-a", {1: coded, 2: coded}, **fields)
