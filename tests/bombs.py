@@ -19,9 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from conftest import head_hu, make_slice, process_mb, write_slice
-from makers import DEFLATED, IMPLICIT, J2K, JLS, JPEG, RLE, encoded, frame_of, item, parts
+from makers import DEFLATED, IMPLICIT, J2K, JPEG, RLE, compressed, framed, item, items, parts
 from pydicom import dcmread
-from pydicom.encaps import encapsulate
 
 from headrest import HeadrestError, read_series
 
@@ -31,9 +30,15 @@ PATIENCE = 3
 """Seconds of CPU time after which a child is ended."""
 
 
-def deflate(path):
+def header_of(folder, syntax):
+    """A path in a folder, and the meta information of a file of this syntax."""
+    path = write_slice(folder / "1.dcm", make_slice(TransferSyntaxUID=syntax))
+    return path, parts(path)[0]
+
+
+def deflate(folder):
     """2.1 GB of zeros in a file of 2 MB."""
-    data = header_of(path, DEFLATED)
+    path, data = header_of(folder, DEFLATED)
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     first = squeeze.compress(b"\x09\x00\x01\x10OB\0\0" + (1 << 31).to_bytes(4, "little"))
     first += squeeze.flush(zlib.Z_FULL_FLUSH)
@@ -41,44 +46,17 @@ def deflate(path):
     path.write_bytes(data + first + block * (1 << 11) + squeeze.flush())
 
 
-def header_of(path, syntax):
-    """Meta information of a file of this syntax."""
-    return parts(write_slice(path, make_slice(TransferSyntaxUID=syntax)))[0]
-
-
-def raw(syntax=None, **sizes):
-    """As many pixels, it says."""
-
-    def make(path):
-        ds = encoded(make_slice(), syntax)
-        for keyword, size in sizes.items():
-            setattr(ds, keyword, size)
-        return write_slice(path, ds)
-
-    return make
-
-
-def stream(syntax, change, hu=None):
-    """A small image, its compressed frame changed."""
-
-    def make(path):
-        ds = encoded(make_slice(hu=hu), syntax)
-        ds.PixelData = encapsulate([change(frame_of(ds))])
-        write_slice(path, ds)
-
-    return make
-
-
-def claiming(at, form, *values):
-    """Claim another size, deep inside the frame, than its header."""
+def claiming(syntax, at, form, *values, **changes):
+    """Claim another size, deep inside the compressed frame, than its header."""
     claim = struct.pack(form, *values)
-    return lambda frame: frame[:at] + claim + frame[at + len(claim) :]
+    return framed(lambda f: items(f[:at] + claim + f[at + len(claim) :]), syntax, **changes)
 
 
-def runs(count):
+def runs(count, end=b""):
     """RLE of two segments: their offsets, and this many runs of 128 zeros in each."""
     run = b"\x81\x00" * count
-    return struct.pack("<16L", 2, 64, 64 + len(run), *[0] * 13) + run + run
+    frame = struct.pack("<16L", 2, 64, 64 + len(run), *[0] * 13) + run + run + end
+    return framed(lambda _: items(frame), RLE)
 
 
 SEQUENCE = b"\x08\x00\x40\x11" + b"\xff" * 4
@@ -89,35 +67,34 @@ END = b"\xfe\xff\x0d\xe0\0\0\0\0" + b"\xfe\xff\xdd\xe0\0\0\0\0"
 def elements(start, content=b"", times=1, end=b"", size=None):
     """Elements behind a header, some of them many times; the file may have another size."""
 
-    def make(path):
-        data = header_of(path, IMPLICIT) + start + content * times + end * times
+    def make(folder):
+        path, data = header_of(folder, IMPLICIT)
+        data += start + content * times + end * times
         path.write_bytes(data)
         os.truncate(path, size or len(data))
 
     return make
 
 
-def frames(path):
+def frames(folder):
     """100 frames are declared, and two million tiny elements follow."""
     ds = make_slice(NumberOfFrames=100, SpacingBetweenSlices=1, TransferSyntaxUID=IMPLICIT)
-    data = write_slice(path, ds).read_bytes()[: -64 * 64 * 2 - 8]
-    start = b"\x00\x52\x30\x92" + b"\xff" * 4 + ITEM
-    path.write_bytes(data + start + b"\x20\x00\x13\x00\0\0\0\0" * (1 << 21))
+    path = write_slice(folder / "1.dcm", ds)
+    start = path.read_bytes()[: -64 * 64 * 2 - 8] + b"\x00\x52\x30\x92" + b"\xff" * 4 + ITEM
+    path.write_bytes(start + b"\x20\x00\x13\x00\0\0\0\0" * (1 << 21))
 
 
+MARKERS = b"\xff\xd8" + b"\xff\xff\xe0\x00\x02" * (6 << 20)
 BOMBS = {
     "30-deflate": deflate,
-    "31-raw": raw(Rows=65535, Columns=65535, NumberOfFrames=2**31 - 1),
-    "31-wide": raw(Rows=65535, Columns=65535),
-    "32-rle": raw(RLE, Rows=60000, Columns=60000),
-    "32-rle-runs": stream(RLE, lambda _: runs(5 << 19)),  # 640 MB
-    "32-rle-of-nothing": stream(RLE, lambda _: runs(0) + b"\x80" * (31 << 20)),
-    "33-jpeg-markers": stream(JPEG, lambda _: b"\xff\xd8" + b"\xff\xff\xe0\x00\x02" * (6 << 20)),
-    "33-jpeg-2000": stream(J2K, claiming(8, ">6I", *SIZE, 0, 0, *SIZE)),
-    "33-jpeg-2000-parts": stream(J2K, claiming(24, ">II", 1, 1), np.tile(head_hu(), (32, 32))),
-    "33-jpeg-2000-colours": stream(J2K, claiming(40, ">H", 16384)),
-    "33-jpeg-ls": stream(JLS, claiming(7, ">HH", 65535, 65535)),
-    "33-jpeg": stream(JPEG, claiming(25, ">HH", 65535, 65535)),
+    "31-raw": compressed(None, Rows=65535, Columns=65535, NumberOfFrames=2**31 - 1),
+    "31-wide": compressed(None, Rows=65535, Columns=65535),
+    "32-rle-runs": runs(5 << 19),  # 640 MB
+    "32-rle-of-nothing": runs(0, b"\x80" * (31 << 20)),
+    "33-jpeg-markers": framed(lambda _: items(MARKERS), JPEG),
+    "33-jpeg-2000": claiming(J2K, 8, ">6I", *SIZE, 0, 0, *SIZE),
+    "33-jpeg-2000-parts": claiming(J2K, 24, ">II", 1, 1, hu=np.tile(head_hu(), (32, 32))),
+    "33-jpeg-2000-colours": claiming(J2K, 40, ">H", 16384),
     "34-nested": elements(b"", SEQUENCE + ITEM, 3000, END),  # sequences in sequences
     "34-elements": elements(SEQUENCE + ITEM, b"\x08\x00\x50\x11\0\0\0\0", 1 << 21),  # no value
     "34-items": elements(SEQUENCE, item(b""), 1 << 20),
@@ -125,7 +102,7 @@ BOMBS = {
     "35-claims": elements(b"\x08\x00\x08\x00\xfe\xff\xff\xff", size=377),  # 4 GB in 377 bytes
     "35-no-end": elements(b"\x09\x00\x01\x10\xff\xff\xff\xff", size=1 << 30),  # no end, no pixels
 }
-
+"""Name of each bomb to its maker."""
 
 LARGE = ("30-deflate", "32-rle-runs", "33-jpeg-2000", "34-nested", "35-claims")
 """Those that the usual way of reading is tried on as well."""
@@ -163,8 +140,8 @@ def _limited(read, path):
 
 def main(folder, *names):
     for name in names or BOMBS:
-        path = Path(folder, name)
-        BOMBS[name](path)
+        BOMBS[name](Path(folder, name))
+        (path,) = Path(folder, name).iterdir()
         for who, read in READERS.items() if name in LARGE else [("ours", read_series)]:
             print(json.dumps({"bomb": name, "read": who, **measured(read, path)}), flush=True)
         path.unlink()

@@ -22,8 +22,7 @@ CANARY = "CANARY"
 """Part of every name and number of the patient; must never appear in a message."""
 
 SIDE = 64
-POSIX_ONLY = ["faults.py", "fuzz.py"]
-collect_ignore = POSIX_ONLY if os.name == "nt" else []
+collect_ignore = ["faults.py", "fuzz.py"] if os.name == "nt" else []
 """Scripts that cannot be imported under Windows; their tests are skipped there."""
 
 
@@ -61,12 +60,9 @@ def make_slice(number=1, hu=None, stored=None, **changes):
         elif value is not None:
             setattr(ds, keyword, value)
     if stored is None:
-        usual = {"RescaleSlope": 1, "RescaleIntercept": -1024}  # where the changes are broken
-        slope, intercept = (
-            given if isinstance(given := changes.get(key), (int, float)) else value
-            for key, value in usual.items()
-        )
-        stored = np.round(((head_hu() if hu is None else hu) - intercept) / (slope or 1))
+        given = {k: v for k, v in changes.items() if isinstance(v, (int, float))}  # some are broken
+        slope, intercept = given.get("RescaleSlope") or 1, given.get("RescaleIntercept", -1024)
+        stored = np.round(((head_hu() if hu is None else hu) - intercept) / slope)
     if "PixelData" not in changes:
         kind = "i2" if changes.get("PixelRepresentation") == 1 else "u2"
         order = "<" if syntax.is_little_endian else ">"

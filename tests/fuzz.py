@@ -157,7 +157,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutations", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
-    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--replay", type=int, metavar="NUMBER")
     options = parser.parse_args()
     if options.replay is not None:
@@ -165,7 +164,7 @@ def main():
         path.write_bytes(mutate(seed_files(), options.replay))
         print(path, read_series(path))
         return 0
-    faults = fuzz(options.mutations, options.jobs, options.first)
+    faults = fuzz(options.mutations, first=options.first)
     print(f"{options.mutations} mutations, {faults} faults")
     return 1 if faults else 0
 

@@ -22,7 +22,8 @@ from headrest import read_series
 
 BIG, EXPLICIT = uids.ExplicitVRBigEndian, uids.ExplicitVRLittleEndian
 DEFLATED, IMPLICIT = uids.DeflatedExplicitVRLittleEndian, uids.ImplicitVRLittleEndian
-J2K, JLS, JPEG = uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.JPEGLosslessSV1
+J2K, JLS = uids.JPEG2000Lossless, uids.JPEGLSLossless
+JPEG, JPEG_57 = uids.JPEGLosslessSV1, uids.JPEGLossless
 ENCODERS = {RLE: "pydicom", JLS: "pyjpegls", J2K: "pylibjpeg", JPEG: "imagecodecs"}
 LOSSLESS = {JPEGLSNearLossless: JLS, JPEG2000: J2K}
 NATIVE = [EXPLICIT, IMPLICIT, BIG, DEFLATED]
@@ -80,8 +81,8 @@ def compressed(folder, syntax, shape=(), **changes):
 
 
 def encoded(ds, syntax, **options):
-    if syntax == JPEG:
-        return jpeg(ds, syntax, predictor=1, lossless=True)
+    if syntax in (JPEG, JPEG_57):
+        return jpeg(ds, syntax, predictor=1 if syntax == JPEG else 4, lossless=True)
     if syntax == JPEGExtended12Bit:
         return jpeg(ds, syntax, level=95)
     if syntax in (HTJ2KLossless, HTJ2K):
@@ -118,23 +119,15 @@ def encapsulated(ds, syntax, frame):
     return ds
 
 
-@maker
-def predicted(folder, predictor, **changes):
-    """One slice in JPEG Lossless with this predictor."""
-    syntax = JPEG if predictor == 1 else uids.JPEGLossless
-    ds = jpeg(make_slice(**TWELVE, **changes), syntax, lossless=True, predictor=predictor)
-    write_slice(folder / "01.dcm", ds)
-
-
 def frame_of(ds):
     """The compressed frame of a slice."""
     return get_frame(ds.PixelData, 0, number_of_frames=1)
 
 
 @maker
-def framed(folder, rebuild, syntax):
+def framed(folder, rebuild, syntax, **changes):
     """One compressed slice, its frame put into the pixel data in another way."""
-    ds = encoded(make_slice(), syntax)
+    ds = encoded(make_slice(**changes), syntax)
     ds.PixelData = rebuild(frame_of(ds))
     ds["PixelData"].is_undefined_length = True
     write_slice(folder / "01.dcm", ds)
@@ -149,20 +142,16 @@ def items(*parts, offsets=b""):
     return item(offsets) + b"".join(map(item, parts))
 
 
-def listed_twice(frame):
-    """The same frame twice, both in the offset table."""
-    return items(frame, frame, offsets=bytes(4) + (len(frame) + 8).to_bytes(4, "little"))
-
-
-def filled(frame):
-    """Put fill bytes before the second marker of a frame."""
-    return items(frame[:2] + b"\xff\xff" + frame[2:])
-
-
 def commented(frame):
     """Put the bytes that a JPEG 2000 image begins with into a comment of it (marker FF64)."""
     start = frame.index(b"\xff\x5c")
     return items(frame[:start] + b"\xff\x64\x00\x08\x00\x00\xff\x4f\xff\x51" + frame[start:])
+
+
+def with_dropped_bit(frame):
+    """Set the point transform of JPEG Lossless: values are doubled, and 2048 is added."""
+    at = frame.index(b"\xff\xda") + 9
+    return items(frame[:at] + b"\1" + frame[at + 1 :])
 
 
 @maker
@@ -220,14 +209,10 @@ def bare(folder, spoil=lambda data: data, syntax=IMPLICIT, **changes):
         path.write_bytes(spoil(parts(path)[1]))
 
 
-@maker
-def mislabelled(folder, true, claimed):
+def mislabelled(true, claimed):
     """Write in one transfer syntax and declare another; neither is compressed."""
-    written = [
-        parts(write_slice(folder / "01.dcm", make_slice(TransferSyntaxUID=syntax)))
-        for syntax in (claimed, true)
-    ]
-    (folder / "01.dcm").write_bytes(written[0][0] + written[1][1])
+    given = ((s + "\0" * (len(s) % 2)).encode() for s in (true, claimed))
+    return replaced(*(bytes([len(s), 0]) + s for s in given), TransferSyntaxUID=true)
 
 
 def replaced(old, new, syntax=None, **changes):
@@ -273,11 +258,6 @@ def peaks(series):
     return [int(image[0, 0]) for image in series.hu]
 
 
-def tilted(n=4, degrees=18.5):
-    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    return whole(n, ImageOrientationPatient=[1, 0, 0, 0, round(c, 6), round(-s, 6)])
-
-
 def at(*heights):
     """One slice at each height, in mm."""
     return whole(len(heights), ImagePositionPatient=lambda n: [-112, -112, heights[n - 1]])
@@ -310,16 +290,12 @@ def padded(value, *tags, vr="SS"):
 
 
 @maker
-def special(folder, kind):
+def special(folder, make):
     """Make something that is no regular file beside a good series."""
     if os.name == "nt":
         pytest.skip("files of this kind are those of POSIX")
     make_series(folder)
-    place = folder / "odd"
-    if kind == "pipe":
-        os.mkfifo(place)
-    else:
-        place.symlink_to({"endless": "/dev/zero", "dangling": "nothing", "loop": "."}[kind])
+    make(folder / "odd")
 
 
 def made(folder, n=3, **changes):

@@ -76,7 +76,7 @@ def test_failed_download_leaves_no_scan_and_continues(web, tmp_path, monkeypatch
     assert [web.asked.count(f"/GE/0{n}.dcm") for n in (1, 2, 3, 4)] == [1, 1, 4, 1]
 
 
-def test_errors_of_a_full_disk_a_changed_file_and_no_network(web, tmp_path, monkeypatch):
+def test_errors_of_a_full_disk_a_changed_file_and_no_network(web, monkeypatch):
     with monkeypatch.context() as disk:
         disk.setattr("os.replace", Mock(side_effect=OSError(28, "No space left")))
         refused("ge-head: cannot be written .No space left.; make room", fetch, "ge-head")
@@ -88,9 +88,6 @@ def test_errors_of_a_full_disk_a_changed_file_and_no_network(web, tmp_path, monk
     web.server_close()
     shutil.rmtree(file.parent)
     refused(r"ge-head/01\.dcm: no connection", fetch, "ge-head")
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("HEADREST_DATA", str(tmp_path / "file" / "below"))
-    refused("cannot be written", fetch, "ge-head")
 
 
 def test_registry_has_the_hashes_of_the_real_scans(scans):
@@ -143,7 +140,6 @@ def test_idc_table_has_free_licences_and_the_command_lists_all_scans(capfd, monk
     assert "headrest" in datasets.data_folder().parts[-1].lower()  # the cache of the platform
     rows = datasets.idc_series()
     assert len({row["name"] for row in rows}) == len({row["series_uid"] for row in rows}) == 29
-    assert {row["licence"] for row in rows} == {"CC BY 3.0", "CC BY 4.0"}
     assert all(row["doi"] and row["collection"] for row in rows)
     assert main(["fetch", "--list"]) == 0
     listed = capfd.readouterr().out

@@ -19,35 +19,12 @@ from headrest import read_series, write_derived_series
 
 def test_a_default_rescale_replaces_a_missing_one_and_never_a_damaged_one(tmp_path):
     make_series(tmp_path, RescaleSlope=None, RescaleIntercept=None)
-    assert "--default-rescale" in refusal(tmp_path)
     assert np.array_equal(read_series(tmp_path, default_rescale=(1, -1024)).hu[0], head_hu())
     make_series(tmp_path, RescaleSlope=None)
     for options in ({}, {"default_rescale": (1, -1024)}):
         said = refusal(tmp_path, **options)
         assert "RescaleSlope" in said
         assert "--default-rescale" not in said  # it would not help
-
-
-def with_dropped_bit(folder):
-    """The point transform of JPEG Lossless: as if one bit were missing."""
-    ds = encoded(make_slice(**TWELVE, hu=np.minimum(head_hu(), -500)), JPEG)
-    frame = bytearray(makers.frame_of(ds))
-    frame[frame.index(b"\xff\xda") + 9] = 1
-    write_slice(folder / "1.dcm", makers.encapsulated(ds, JPEG, bytes(frame)))
-
-
-def near_lossless(folder):
-    ds = encoded(make_slice(**TWELVE), uids.JPEGLSNearLossless, jls_error=2)
-    ds.file_meta.TransferSyntaxUID = JLS
-    write_slice(folder / "1.dcm", ds)
-
-
-@pytest.mark.parametrize("make", [with_dropped_bit, near_lossless])
-def test_warns_of_lossy_pixels_in_a_lossless_syntax(tmp_path, make):
-    make(tmp_path)
-    series = read_series(tmp_path)
-    assert not np.array_equal(series.hu[0], head_hu())
-    assert "lossy" in " ".join(series.warnings)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +48,6 @@ def test_calls_only_the_named_decoder_plugin(tmp_path, monkeypatch):
     assert np.array_equal(read_series(tmp_path).hu[0], head_hu())
 
 
-@pytest.mark.parametrize("syntax", [*makers.NATIVE, *makers.ENCODERS], ids=str)
-def test_refuses_a_file_cut_at_any_length(tmp_path, syntax):
-    path = write_slice(tmp_path / "1.dcm", makers.in_syntax(syntax))
-    data = path.read_bytes()
-    for length in range(0, len(data) - 2, 61):
-        path.write_bytes(data[:length])
-        refusal(tmp_path)
-
-
 LOSSY = [uids.JPEGExtended12Bit, uids.HTJ2K, *makers.LOSSLESS]
 COMPRESSED = [*makers.ENCODERS, uids.HTJ2KLossless, *LOSSY]
 
@@ -92,7 +60,7 @@ def test_reads_a_compressed_frame_with_any_pad_byte(tmp_path, syntax, capfd):
     ds = encoded(make_slice(**TWELVE, hu=image), syntax, **lossy.get(syntax, {}))
     frame = makers.frame_of(ds).rstrip(b"\0")
     for pad in (b"\0", b"\xff", b"\xd9", b"\xcc", b"\x33"):
-        for length in (len(frame), len(frame) // 3, len(frame) // 2, len(frame) - 30):
+        for length in (len(frame) // 3, len(frame) // 2, len(frame) - 30, len(frame)):
             ds.PixelData = makers.items(frame[:length] + pad * (2 - length % 2))
             write_slice(path, ds)
             if length < len(frame):
@@ -101,12 +69,11 @@ def test_reads_a_compressed_frame_with_any_pad_byte(tmp_path, syntax, capfd):
                 series = read_series(path)
                 assert np.array_equal(series.hu, sitk_hu(path))
                 assert ("lossy" in " ".join(series.warnings)) == (syntax in LOSSY)
+    ds.file_meta.TransferSyntaxUID = makers.LOSSLESS.get(syntax, syntax)  # which it is not
+    assert ("lossy" in " ".join(read_series(write_slice(path, ds)).warnings)) == (syntax in LOSSY)
 
 
-NO_CLASS = {"class-only-in-meta": makers.without_class(uids.CTImageStorage), "bare": makers.bare()}
-
-
-@pytest.mark.parametrize("make", NO_CLASS.values(), ids=NO_CLASS)
+@pytest.mark.parametrize("make", [makers.without_class(uids.CTImageStorage), makers.bare()])
 def test_slices_derived_from_files_without_class_or_meta_information_are_valid(tmp_path, make):
     make(tmp_path / "in")
     series, path = read_series(tmp_path / "in"), tmp_path / "out" / "0001.dcm"
@@ -139,10 +106,9 @@ def test_sorts_slices_along_their_normal_and_measures_their_extent(tmp_path):
         assert not [header for header in series.headers if "PixelData" in header]  # takes no memory
         assert series.extent_mm.tolist() == [5, 5, 7.5, 10, 10, 10][::direction]
         assert series.spacing_mm[0] == 10
-    makers.tilted(6, 20)(tmp_path)
-    series = read_series(tmp_path)
-    assert abs(series.tilt_deg) == pytest.approx(20, abs=0.01)
-    assert series.spacing_mm == pytest.approx((5 * np.cos(np.deg2rad(20)), 3.5, 3.5))
+    series = made(tmp_path, 6, **makers.TILT_15)
+    assert abs(series.tilt_deg) == pytest.approx(15, abs=0.01)
+    assert series.spacing_mm == pytest.approx((5 * makers.C, 3.5, 3.5))
     assert made(tmp_path / "one", 1).extent_mm == [5]
 
 
@@ -164,7 +130,7 @@ def test_lists_two_series_and_reads_the_chosen_one(tmp_path):
     other = {"SeriesInstanceUID": uid("other"), "SeriesDescription": "Bone"}
     make_series(tmp_path / "b", 2, **other, SOPInstanceUID=lambda n: uid("bone", n))
     text = refusal(tmp_path)
-    for part in (uid("series"), uid("other"), "3 images", "2 images", "Head", "Bone"):
+    for part in ("one series", uid("series"), uid("other"), "3 images", "2 images", "Head", "Bone"):
         assert part in text
     assert len(read_series(PurePath(tmp_path), uid("other"))) == 2  # os.PathLike, but no Path
     assert "choose one series by its UID" in refusal(tmp_path, series_uid=uid("absent"))

@@ -8,9 +8,9 @@ import shutil
 import makers
 import numpy as np
 import pytest
-from conftest import head_hu, make_series, make_slice, refused, uid, write_slice
-from factories import clean_tree, sitk_hu, sitk_image
-from makers import ENCODERS, TILT, made, peaks, refusal, validator_errors, with_peak
+from conftest import head_hu, make_series, make_slice, uid, write_slice
+from factories import sitk_hu, sitk_image
+from makers import TILT, made, peaks, refusal, validator_errors, with_peak
 from pydicom import dcmread
 from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
@@ -88,23 +88,16 @@ def test_reads_hu_and_geometry_of_each_frame(path):
     assert np.allclose(corners, series.positions)
 
 
-SYNTAXES = [makers.IMPLICIT, makers.BIG, makers.RLE, makers.JLS, makers.J2K]
-
-
-@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
-def test_reads_every_syntax_and_an_extended_offset_table(path, syntax):
-    packed = syntax in ENCODERS
-    ds = makers.encoded(enhanced(), syntax) if packed else enhanced(TransferSyntaxUID=syntax)
+@pytest.mark.parametrize("syntax", [makers.RLE, makers.JLS, makers.J2K], ids=str)
+def test_reads_compressed_frames_and_an_extended_offset_table(path, syntax):
+    ds = makers.encoded(enhanced(), syntax)
     assert peaks(read(path, ds)) == DESCENDING
-    if packed:
-        frames = list(generate_frames(ds.PixelData, number_of_frames=FRAMES))
-        table = encapsulate_extended(frames)
-        ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = table
-        assert peaks(read(path, ds)) == DESCENDING
+    frames = encapsulate_extended(list(generate_frames(ds.PixelData, number_of_frames=FRAMES)))
+    ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = frames
+    assert peaks(read(path, ds)) == DESCENDING
 
 
 CHANGES = {
-    "even": {},
     "tilted": {"ImageOrientationPatient": TILT},
     "uneven": {"ImagePositionPatient": lambda n: [-112, -112, 5.0 * n**1.5]},
     "rescale-differs": {"RescaleSlope": lambda n: 0.5**n},
@@ -131,15 +124,13 @@ def by_phase(n):
     return height((n - 1) % FRAMES) | {"FrameContent": content, "CTExposure": exposure}
 
 
-def test_phases_of_one_file_are_stacks_with_folders_of_their_own(path, tmp_path):
+def test_phases_of_one_file_are_stacks_with_fingerprints_of_their_own(path):
     write_slice(path, enhanced(by_phase, n=2 * FRAMES))
     found, phases = find_series(path).series, [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
     assert [peaks(load_series(files)) for files in found] == phases
     assert len({files.fingerprint() for files in found}) == 2
     for header in load_series(found[0]).headers:  # the offset from UTC is no part of a time
         assert (header.AcquisitionDate, header.AcquisitionTime) == ("20200102", "030405.5")
-    reports = clean_tree(path, tmp_path / "out")
-    assert [peaks(read_series(tmp_path / "out" / one.folder)) for one in reports] == phases
 
 
 def test_frames_of_several_files_are_one_stack_and_copies_are_dropped(tmp_path):
@@ -182,20 +173,13 @@ def test_places_frames_by_their_distances_and_warns(path, changes):
         assert remark in " ".join(series.warnings)
 
 
-def without_last_group():
-    ds = enhanced(NumberOfFrames=FRAMES - 1)
-    del ds.PerFrameFunctionalGroupsSequence[-1]
-    return ds
-
-
+OF_FIVE = {"PixelData": bytes(5 * 64 * 64 * 2), "Columns": 64}
 COLOUR = {"CTImageFrameType": {"PixelPresentation": "COLOR", **SHARED["CTImageFrameType"]}}
 REFUSED = {
     "no-uid": (lambda: enhanced(SOPInstanceUID=None), "SOPInstanceUID is missing"),
-    "too-many": (lambda: enhanced(NumberOfFrames=5000), "5000 frames"),
+    "too-many": (lambda: enhanced(NumberOfFrames=5000), "5000 frames in"),
     "groups-of-fewer": (lambda: enhanced(NumberOfFrames=7), "5 functional groups"),
-    "pixels-of-fewer": (without_last_group, "bytes of pixel data"),
-    "no-rescale": (lambda: enhanced(shared={**SHARED, "PixelValueTransformation": {}}), "Rescale"),
-    "one-place": (lambda: enhanced(lambda n: height(0)), "at one position"),
+    "pixels-of-fewer": (lambda: enhanced(n=4, **OF_FIVE), "bytes of pixel data"),
     "map": (lambda: enhanced(shared=SHARED | COLOUR), "a colour map, no HU"),
 }
 
@@ -238,13 +222,3 @@ def test_derived_slices_and_the_segmentation_refer_to_their_frames(path, tmp_pat
     (referred,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert referred.ReferencedSOPClassUID == EnhancedCTImageStorage
     assert validator_errors("dciodvfy", tmp_path / "seg.dcm") == []
-
-
-def test_a_file_that_was_cut_is_refused_and_may_be_left_out(path):
-    make_series(path.parent, 3)
-    data = write_slice(path, enhanced(lambda n: height(n + FRAMES))).read_bytes()
-    for share in (0.1, 0.3, 0.6, 0.99):
-        path.write_bytes(data[: int(share * len(data))])
-        assert "multi.dcm" in refusal(path.parent)
-        assert len(read_series(path.parent, allow_missing=True)) == 3
-    refused(r"multi\.dcm", load_series, find_series(path.parent).series[0])

@@ -79,10 +79,6 @@ def one_stack(images, *_):
     return [Stack(images, "", [])], []
 
 
-def evenly_placed(_, count):
-    return np.outer(range(count), [0, 0, 5.0])
-
-
 GUARDS = {
     "pixels.rescale_pair": (
         usual_rescale,
@@ -96,13 +92,13 @@ GUARDS = {
     "pixels.mask_to_bits_stored": (lambda raw, _: raw, "10-overlay-raw 11-overlay-jpeg-ls"),
     "pixels.bit_notes": (nothing, "12-signed-12-bit-overflow 13-high-bit-15"),
     "pixels.check_declared": (nothing, "16-enhanced frames-none palette float-pixels-too"),
-    "frames.frame_positions": (evenly_placed, "16-two-frames-without-positions"),
+    "frames.frame_positions": (lambda _, n: np.outer(range(n), [0, 0, 5]), "16-frames-unplaced"),
     "pixels.declared_notes": (nothing, "17-lossy 48-burned-in rescale-type-unspecified"),
     "frames.identify_ct": (lambda _: (CTImageStorage, ""), "47-mr-alone 63-class-only-in-meta"),
     "header.check_element": (nothing, "slope-twice"),
     "header.BoundedFile.rest": (lambda _: b"", "two-files-in-one"),
     "codecs.check_frame": (nothing, "two-images jpeg-2000-called-unsigned 21-rows-too-few-rle"),
-    "find.NOT_SLICES": (set(), "39-scout 47-dose 47-screen"),
+    "find.NOT_SLICES": (set(), "39-scout 47-dose"),
     "geometry.is_axial": (lambda _: True, "39-sagittal-scout"),
     "stacks.sort_into_stacks": (one_stack, "38-two-at-one-position one-oblique"),
     "geometry.refuse_shared_positions": (nothing, "66-resent-with-other-pixels"),
