@@ -33,13 +33,7 @@ def noise(n=2, size=128):
 
 @pytest.fixture(scope="module")
 def trained():
-    """A network with weights that float16 holds, and biases that are not 0."""
-    model, rng = unet.build_unet("small", seed=5), np.random.default_rng(1)
-    for variable in model.weights:
-        bias = variable.path.endswith("bias")
-        value = rng.normal(0, 0.1, variable.shape) if bias else variable.numpy()
-        variable.assign(np.float16(value).astype(np.float32))
-    return model
+    return unet.build_unet("small", seed=5)
 
 
 @pytest.fixture
@@ -48,11 +42,24 @@ def exported(trained, tmp_path):
     return tmp_path / "network.onnx"
 
 
-def test_an_exported_network_gives_the_probabilities_of_keras(trained, exported):
-    for x in (noise(1, 64), noise(3, 128)):
+def test_an_exported_network_gives_the_probabilities_of_keras_and_is_read_back(tmp_path):
+    path, rng = tmp_path / "own.onnx", np.random.default_rng(1)
+    for classes, x in ((2, noise(1, 64)), (3, noise(3, 128))):
+        # Another network in the same file is loaded again.
+        trained, other = (unet.build_unet("small", seed, classes=classes) for seed in (5, 8))
+        for variable in trained.weights:  # that float16 holds, and biases that are not 0
+            bias = variable.path.endswith("bias")
+            value = rng.normal(0, 0.1, variable.shape) if bias else variable.numpy()
+            variable.assign(np.float16(value).astype(np.float32))
+        export.export_network(trained, path)
         expected = unet.keras_probability(trained)(x)
         assert expected.std() > 0.01
-        assert load_pretrained(exported)(x) == pytest.approx(expected, abs=1e-5)
+        assert load_pretrained(path)(x) == pytest.approx(expected, abs=1e-5)
+        export.set_exported_weights(other, path)
+        written = path.read_bytes()
+        export.export_network(other, path)
+        assert path.read_bytes() == written
+    refused("another network", export.set_exported_weights, unet.build_unet("standard"), path)
 
 
 ROWS, COLUMNS = [149, 165, 182, 200, 201, 204, 206, 216], [28, 212, 204, 123, 114, 52, 183, 181]
@@ -70,21 +77,6 @@ def test_the_pretrained_network_gives_the_probabilities_of_its_release():
     found = load_pretrained()(scale(hu)[None])
     assert found[0, 0, ROWS, COLUMNS] == pytest.approx(RELEASED, abs=1e-5)
     assert found[0].mean((1, 2)) == pytest.approx([0.054990, 0.304174], abs=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("classes", [2, 3])
-def test_exported_weights_are_read_back(tmp_path, classes):
-    path, x = tmp_path / "own.onnx", noise()
-    trained, other = (unet.build_unet("small", seed, classes=classes) for seed in (7, 8))
-    export.export_network(trained, path)
-    export.set_exported_weights(other, path)
-    found = unet.keras_probability(other)(x)
-    assert found.shape[1] == classes - 1
-    assert found == pytest.approx(load_pretrained(path)(x), abs=1e-5)
-    assert found == pytest.approx(unet.keras_probability(trained)(x), abs=1e-3)  # float16
-    for another in (unet.build_unet("small", classes=5 - classes), unet.build_unet("standard")):
-        refused("another network", export.set_exported_weights, another, path)
 
 
 def test_refuses_to_export_valid_padding_infinite_weights_and_no_run(tmp_path, capsys):
@@ -117,8 +109,8 @@ def test_refuses_a_changed_byte_a_damaged_card_and_an_empty_name(tmp_path, monke
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        *((500, "no ONNX file"), (2**31, "too large"), ("operator", "no ONNX file")),
-        *(("external", "no ONNX file"), ("scaling", "-1000 1000"), ("input", "image")),
+        *((2**31, "too large"), ("operator", "no ONNX file"), ("external", "no ONNX file")),
+        *(("scaling", "-1000 1000"), ("input", "image")),
     ],
 )
 def test_refuses_a_file_or_a_network_of_another_kind(exported, change, reason):
@@ -135,8 +127,8 @@ def test_refuses_a_file_or_a_network_of_another_kind(exported, change, reason):
     elif change == "scaling":
         onnx.helper.set_model_props(model, {"input_hu": "-1000 1000"})
     exported.write_bytes(model.SerializeToString())
-    if isinstance(change, int):
-        os.truncate(exported, change)  # sparse where it grows: takes no room
+    if change == 2**31:
+        os.truncate(exported, change)  # sparse: takes no room
     refused(reason, load_pretrained, exported)
 
 
@@ -146,16 +138,6 @@ def test_predicts_in_the_threads_of_a_worker_or_the_cores(exported, monkeypatch,
     pretrained._load.cache_clear()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert load_pretrained(exported).at_once == (threads or min(cores, 4))
-
-
-def test_a_file_is_loaded_again_when_it_changes(exported):
-    x, before = noise(), load_pretrained(exported)
-    assert load_pretrained(exported) is before
-    other = unet.build_unet("small", seed=6)
-    export.export_network(other, exported)
-    after = load_pretrained(exported)(x)
-    assert after == pytest.approx(unet.keras_probability(other)(x), abs=1e-3)
-    assert np.abs(after - before(x)).max() > 0.01
 
 
 @pytest.mark.slow
