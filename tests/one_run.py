@@ -32,12 +32,7 @@ def easy_set(patients=6, slices=4, size=64, seed=0):
     return TrainingSet(hu, labels, {"kmeans": states, "truth": states}, names, number)
 
 
-SETTINGS = {
-    "preset": "small",
-    "learning_rate": 0.004,
-    "held_out": 0.34,
-    "half_resolution_epochs": 1,
-}
+SETTINGS = dict(preset="small", learning_rate=0.004, held_out=0.34, half_resolution_epochs=1)
 
 
 def upper(task):

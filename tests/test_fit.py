@@ -72,18 +72,11 @@ def test_generalizes_to_held_out_patients(tmp_path):
 
 
 def test_unknown_pixels_are_neither_evaluated_nor_support(tmp_path):
-    data = easy_set()
-    truth, indices = data.labels["truth"], np.arange(5)
-    unknown = np.zeros(truth.shape, bool)
-    unknown[:, ::2, 5:20] = True  # support, background and detections
-    model = build_unet("small", seed=5)
-    tried = with_labels(data, truth=np.where(unknown, IGNORE_LABEL, truth))
-    counts = evaluate_slices(model, tried, indices)
-    found = slice_probability(model, data.hu[indices]) >= 0.5
-    assert (found & unknown[indices]).any()
-    assert (truth[indices][unknown[indices]] == 1).any()
-    known = (~unknown & (truth != IGNORE_LABEL))[indices]
-    masks = (truth[indices] == 1) & known, found & known, known
+    data, indices = easy_set(), np.arange(5)
+    truth, model = data.labels["truth"][indices], build_unet("small", seed=5)
+    found, known = slice_probability(model, data.hu[indices]) >= 0.5, truth != IGNORE_LABEL
+    assert (found & ~known).any()
+    counts, masks = evaluate_slices(model, data, indices), (truth == 1, found & known, known)
     for count, mask in zip((counts.true, counts.found, counts.pixels), masks):
         assert count.tolist() == mask.sum((1, 2)).tolist()
     labels = np.where(truth == 1, IGNORE_LABEL, 0)
@@ -91,8 +84,6 @@ def test_unknown_pixels_are_neither_evaluated_nor_support(tmp_path):
     assert list(checkpoints.choose_slices([0, 1], both, truth, 1)) == [1]
     checkpoints.keep_slices(tmp_path, data.hu[:1], labels[:1])
     assert not read_arrays(tmp_path / "frames" / "slices.npz")["labels"].any()
-    unknown = with_labels(data, truth=labels)
-    refused("no pixel of support", loop.train, unknown, tmp_path / "run", **SETTINGS)
 
 
 def test_labels_are_evaluated_above_the_threshold_of_dense_support():
@@ -105,9 +96,7 @@ def test_labels_are_evaluated_above_the_threshold_of_dense_support():
     assert counts.found.tolist() == counts.shared.tolist() == (half == 1).sum((1, 2)).tolist()
     foam = dataclasses.replace(tried, hu=np.where(half == 1, data.hu, -800))
     assert (evaluate_labels(foam).dice() == 1).all()
-    columns = counts.score_columns()
-    assert columns["count"][0] == (counts.true > 0).sum()
-    assert columns["Dice, pooled"][0] == counts.scores()["dice"]
+    assert counts.score_columns()["count"][0] == (counts.true > 0).sum()
     only_foam = dataclasses.replace(tried, hu=np.full_like(data.hu, -800))
     assert evaluate_labels(only_foam).score_columns()["count"] == [0, 0, 0]
 
@@ -238,7 +227,7 @@ def test_damaged_checkpoints_are_passed_over(whole, tmp_path):
         shutil.rmtree(folder)
 
 
-def test_refuses_another_run_in_the_same_folder_and_one_of_another_version(whole, tmp_path):
+def test_refuses_another_run_another_version_and_infinite_weights(whole, tmp_path):
     settings = SETTINGS | {"epochs": EPOCHS}
     for changes, text in (
         ({"resume": False}, "holds a run"),
@@ -255,6 +244,8 @@ def test_refuses_another_run_in_the_same_folder_and_one_of_another_version(whole
     checkpoints.save_checkpoint(tmp_path / "checkpoints", kept)
     refused("another version", loop.train, easy_set(), tmp_path, **settings)
     loop.load_network(tmp_path)
+    kept.weights["logits/bias"][0] = np.inf
+    refused("finite", checkpoints.save_checkpoint, tmp_path, kept)
 
 
 def test_refuses_unusable_data_and_settings_before_training(tmp_path):
@@ -280,16 +271,6 @@ def test_reports_too_little_memory_with_a_remedy(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_never_saves_weights_that_are_not_finite(tmp_path):
-    settings = SETTINGS | {"optimizer": "sgd", "learning_rate": 1e30}
-    refused("lower learning rate", loop.train, easy_set(), tmp_path, epochs=3, **settings)
-    assert not (tmp_path / "checkpoints").exists()
-    assert [f.name for f in (tmp_path / "frames").glob("epoch*")] == ["epoch_0000.npz"]
-    bad = checkpoints.Checkpoint({"a": np.array([np.inf])}, {}, [{"epoch": 1, "loss": 1.0}], {})
-    refused("finite", checkpoints.save_checkpoint, tmp_path, bad)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "epochs"), [(2e3, 1), (np.nan, 1), (5e2, 2)])
 def test_keeps_the_last_good_epoch_of_a_diverging_training(loss, epochs, tmp_path, monkeypatch):
     losses = iter([1.0] * 5 + [loss, 1.0, 1.0])
@@ -302,15 +283,13 @@ def test_keeps_the_last_good_epoch_of_a_diverging_training(loss, epochs, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["small", "valid3"])
-def test_trains_as_in_2018(tmp_path, preset):
-    """K-Means labels without touching slices, cross entropy, momentum SGD."""
-    data = easy_set(size=68 if preset == "valid3" else 64)
-    kmeans = with_labels(data, kmeans=data.labels["kmeans"])
+def test_trains_as_in_2018(tmp_path):
+    """K-Means labels without touching slices, VALID padding, cross entropy, momentum SGD."""
     settings = {"labels": "kmeans", "loss": "cross-entropy", "optimizer": "sgd", "augment": False}
-    history = loop.train(kmeans, tmp_path, epochs=1, preset=preset, held_out=0.34, **settings)
-    assert np.isfinite(history[0]["loss"])
-    assert checkpoints.read_frames(tmp_path).found(0).shape[1:] == data.hu.shape[1:]
+    settings |= {"preset": "valid3", "held_out": 0.34, "epochs": 1}
+    (row,) = loop.train(easy_set(size=68), tmp_path, **settings)
+    assert np.isfinite(row["loss"])
+    assert checkpoints.read_frames(tmp_path).found(0).shape[1:] == (68, 68)
 
 
 def test_an_interrupted_training_says_how_to_resume(monkeypatch, capsys):
@@ -323,11 +302,8 @@ def test_an_interrupted_training_says_how_to_resume(monkeypatch, capsys):
 @pytest.mark.slow
 def test_command(tmp_path, capsys):
     data, out = easy_set(), str(tmp_path / "run")
-    studies = [
-        LabelledStudy(name, data.hu[part], {"kmeans": data.labels["kmeans"][part]})
-        for name in sorted(set(data.patient))
-        for part in [data.patient == name]
-    ]
+    parts = zip("abcdef", np.split(data.hu, 6), np.split(data.labels["kmeans"], 6))
+    studies = [LabelledStudy(name, hu, {"kmeans": labels}) for name, hu, labels in parts]
     write_training_set(tmp_path / "set", studies, matrix=64)
     command = ["train", str(tmp_path / "set"), out, "--preset", "small", "--epochs", "2"]
     command += ["--half-resolution", "1", "--batch-size", "2", "--learning-rate", "1e-3"]

@@ -24,15 +24,14 @@ from headrest.util.backend import keras, layers
         ("original", {}, 100_128_866, 512, 512, 8, 500, 512),
         ("valid3", {}, 116_770, 512, 472, 121, 510, 512),
         ("standard", {}, 1_520_331, 512, 512, 2, 513, 768),
-        ("original", {"widths": (1,) * 5, "convolutions": (2,) * 5}, None, 512, 512, 32, 0, 16),
-        ("small", {"padding": "valid"}, None, 120, 40, 8, 0, 88),
+        ("small", {"padding": "valid"}, 19_355, 120, 40, 8, 0, 88),
     ],
 )
 def test_parameters_and_sizes_are_those_of_the_layers_and_other_sizes_refused(
     preset, changes, parameters, size, out, bottom, refused_size, larger
 ):
     model = unet.build_unet(preset, **changes)
-    assert model.count_params() == parameters or parameters is None
+    assert model.count_params() == parameters
     assert unet.output_size(model, size) == out
     assert model.compute_output_shape((1, size, size, 1)) == (1, out, out, model.output_shape[-1])
     down = [layer.name for layer in model.layers if layer.name.startswith("down")]
@@ -42,8 +41,7 @@ def test_parameters_and_sizes_are_those_of_the_layers_and_other_sizes_refused(
     refused(f": {larger}$", unet.keras_probability(model), image)
 
 
-def test_refuses_unknown_architectures_and_weights_of_another_network():
-    refused("standard", unet.build_unet, "larger")
+def test_refuses_weights_of_another_network():
     model = unet.build_unet("small")
     weights = unet.get_weights(model)
     for bad, text in (
@@ -181,17 +179,3 @@ def test_initial_weights_differ_by_layer_and_seed():
     np.testing.assert_equal(again, one)
     assert not any(np.array_equal(one[k], other[k]) for k in kernels if "logits" not in k)
     assert not np.array_equal(one["down1_1/kernel"], one["down2_1/kernel"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("padding", "lost"), [("same", 0), ("valid", 40)])
-def test_a_window_of_a_slice_gives_the_same_probability_far_from_its_border(padding, lost):
-    """One model serves every size: only pixels near the border depend on it."""
-    model = unet.build_unet("small", seed=3, padding=padding)
-    x = np.random.default_rng(1).standard_normal((2, 200, 184)).astype(np.float32)
-    whole, window = map(unet.keras_probability(model), (x, x[:, 40:176, 32:168]))
-    assert whole.shape[2:] == (unet.output_size(model, 200), unet.output_size(model, 184))
-    inner = window[:, :, 48 - lost : 88 - lost, 48 - lost : 88 - lost]
-    assert inner.std() > 0.01
-    same = whole[:, :, 88 - lost : 128 - lost, 80 - lost : 120 - lost]
-    assert np.allclose(same, inner, atol=1e-5)

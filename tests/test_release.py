@@ -72,30 +72,19 @@ def test_refuses_other_patients_and_damaged_lists(folder):
 
 @pytest.mark.slow
 def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
-    small = {"preset": "small", "epochs": 2, "slices_per_epoch": 7}
-    settings = replace(synthetic.RELEASE_SETTINGS, **small, half_resolution_epochs=1, batch_size=2)
+    """Of one epoch, another follows."""
+    small = {"preset": "small", "epochs": 1, "slices_per_epoch": 7, "batch_size": 2}
+    settings = replace(synthetic.RELEASE_SETTINGS, **small, half_resolution_epochs=0)
     card = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     data = {"patients": 12, "pressed": 2, "limbs": 0, "first_seed": 10_000, "real": 0}
     assert card["data"] == data
-    assert card["training"].items() >= {"held_out": 1, "trained": 11, "steps": 9}.items()
+    assert card["training"].items() >= {"held_out": 1, "trained": 11, "steps": 6}.items()
     again = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     assert again == card
     refused("too few", synthetic.make_weights, tmp_path / "few", patients=2, settings=settings)
     assert not (tmp_path / "few").exists()
     refused("other patients", synthetic.make_weights, tmp_path, patients=13, settings=settings)
     assert json.loads((tmp_path / "headrest.json").read_text()) == again
-
-
-def test_make_weights_trains_one_epoch_again_for_one_epoch(tmp_path, monkeypatch):
-    for name in ("write_synthetic_set", "read_training_set"):
-        monkeypatch.setattr(synthetic, name, Mock())
-    train = Mock(side_effect=[None, InterruptedError])
-    monkeypatch.setattr("headrest.train.loop.train", train)
-    refused("fewer than all", replace, synthetic.RELEASE_SETTINGS, epochs=1)  # before it renders
-    settings = replace(synthetic.RELEASE_SETTINGS, epochs=1, half_resolution_epochs=0)
-    with pytest.raises(InterruptedError):
-        synthetic.make_weights(tmp_path, patients=20, settings=settings)
-    assert [call.kwargs["epochs"] for call in train.call_args_list] == [1, 1]
 
 
 def test_chooses_patients_of_every_kind_in_turn_with_both_labels():
@@ -116,5 +105,3 @@ def test_chooses_patients_of_every_kind_in_turn_with_both_labels():
     (study,) = synthetic_studies(1, seed=8400, matrix=MATRIX, slices=2)
     truth = synthesize(8400, matrix=MATRIX, slices=2).labels
     assert np.array_equal(study.labels["truth"], truth)
-    assert study.labels["kmeans"].shape == truth.shape
-    assert set(study.states) == {"kmeans", "truth"}
