@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import head_hu, make_series, refused
-from factories import APPEARANCE, clean_series, measured_series
+from factories import APPEARANCE, measured_series
 from pydicom import dcmread
 from scipy import ndimage
 from sklearn.metrics import f1_score, jaccard_score
 
-from headrest import read_series
+from headrest import clean_series, read_series
 from headrest.__main__ import main
 from headrest.dicom import write_derived_series
 from headrest.evaluate import metrics, risk
@@ -68,11 +68,11 @@ MM2 = 3.5 * 3.5
 ML = MM2 * 5 / 1000
 
 
-def reference(folder, shape, **more):
+def reference(folder, shape):
     """Write a reference of a patient in the upper 50 rows."""
     label = np.zeros(shape, np.uint8)
     label[:, :50] = 1
-    np.savez(folder / "reference.npz", label=label, label_tight=label, **more)
+    np.savez(folder / "reference.npz", label=label, label_tight=label)
 
 
 @pytest.fixture
@@ -150,11 +150,6 @@ def test_refuses_what_cannot_be_compared(case, changes, shape, words):
     refused(words, score, *arguments(case))
 
 
-def test_refuses_the_reference_of_another_scan(case):
-    reference(case, (3, 64, 64), hu_sha256=np.array("0" * 64))
-    refused("reference of another scan", score, *arguments(case))
-
-
 def test_a_synthetic_patient_is_scored_by_its_truth(tmp_path):
     study = synthesize(3, slices=2, matrix=256)
     scan = write_dicom(study, tmp_path / "scan")
@@ -168,7 +163,9 @@ def test_a_synthetic_patient_is_scored_by_its_truth(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["ge-head", "philips-phantom/S21570/S2010", "lidc-chest"])
-def test_equals_the_scoring_script_of_the_references(scans, tmp_path, place):
+def test_network_cleans_real_scans_and_score_equals_the_script_of_the_references(
+    scans, tmp_path, place
+):
     """The script shares no code with the package."""
     script = scans.parent / "score.py"
     if not script.exists():
@@ -179,8 +176,8 @@ def test_equals_the_scoring_script_of_the_references(scans, tmp_path, place):
     theirs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     found = score(scans / place, tmp_path, reference)
     assert {name: found[name] for name in theirs} == pytest.approx(theirs, abs=1e-3)
+    assert found["dice"] >= (0.9 if place == "lidc-chest" else 0.98)
     assert found["changed_outside_mask"] == 0
-    assert found["faint_left_pct"] == 0 or found["dice_all"] < found["dice"]
 
 
 def ball(noise=0.0, blur=1.0, pixel=0.6):
