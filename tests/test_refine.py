@@ -204,6 +204,12 @@ def test_a_missed_strap_encloses_no_support(hu, support):
     assert np.array_equal(support_of(support.astype(float), hu), support)
 
 
+def test_components_are_those_of_scipy():
+    mask = np.random.default_rng(2).random((4, 20, 20)) < 0.3
+    labels, _ = morphology.label_voxels(mask)
+    assert np.array_equal(np.concatenate(labels), ndimage.label(mask)[0][mask])
+
+
 def test_float16_is_compared_exactly_as_float32():
     values = np.arange(0x3C01, dtype=np.uint16).view(np.float16)  # all from 0 to 1
     for least in (0.1, 0.5, 0.75, 1.0):
