@@ -238,13 +238,3 @@ def test_confidence_is_the_expected_dice_and_noise_of_the_network_does_not_lower
     assert confidence(noise, np.zeros(noise.shape, bool), SPACING) == (1.0,)
     noise[0, :9, :9] = 0.4  # a cushion just below the threshold
     assert confidence(noise, np.zeros(noise.shape, bool), SPACING) == (0.0,)
-
-
-def test_air_around_a_scan_changes_nothing(hu, support):
-    probability = support * 0.97
-    probability[SKIN], probability[CAVITY], hu[CAVITY] = 0.9, 0.99, 700
-    cropped, around = slice(6, 57), ((0, 0), (40, 40), (40, 40))  # 6: top of head
-    hu, probability = hu[:, cropped, cropped], probability[:, cropped, cropped]
-    padded = both_of(np.pad(probability, around), np.pad(hu, around, constant_values=-1000))
-    for wide, narrow in zip(padded, both_of(probability, hu)):
-        assert np.array_equal(wide, np.pad(narrow, around))

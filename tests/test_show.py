@@ -98,8 +98,6 @@ def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeyp
 def test_cleaned_slices_and_surfaces_show_no_support_and_a_pipeline_its_steps(shell):
     series, support = shell
     panels = scans.draw_pipeline(series, support.mask.astype(np.float16), support).axes[:6]
-    titles = [axis.get_title(loc="left").split()[1] for axis in panels]
-    assert titles == ["Read", "Rescale", "Predict", "Refine", "Write", "Check"]
     cleaned = np.where(support.mask, -1000, series.hu)
     for i, shown in {0: series.stored, 1: series.hu, 2: support.mask, 4: cleaned}.items():
         assert any(np.array_equal(panels[i].images[0].get_array(), one) for one in shown)
