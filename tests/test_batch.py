@@ -104,15 +104,15 @@ def test_the_option_that_a_refusal_names_helps(tmp_path, monkeypatch, lost, read
 
 def test_lists_a_failure_until_it_is_repaired_or_deleted(studies, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make_study(studies, "bad", RescaleSlope=None)
+    make_study(studies, "bad: 1", RescaleSlope=None)
     clean_tree("in", "out")
     (row,) = listed = failures(tmp_path / "out")
-    assert row["series"] == hashlib.sha256(uid("bad").encode()).hexdigest()[:12]
-    assert row["file"] == str(studies / "bad" / "01.dcm")
+    assert row["series"] == hashlib.sha256(uid("bad: 1").encode()).hexdigest()[:12]
+    assert row["file"] == str(studies / "bad: 1" / "01.dcm")
     assert row["reason"].startswith("RescaleSlope")
     clean_tree("in/a", "out")  # another source
     assert failures(tmp_path / "out") == listed
-    make_study(studies, "bad")
+    make_study(studies, "bad: 1")
     path = write_slice(studies / "z.dcm", make_slice(9, SeriesInstanceUID=None))
     reports = clean_tree(studies, tmp_path / "out")
     (row,) = failures(tmp_path / "out")

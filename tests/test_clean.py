@@ -201,6 +201,7 @@ def test_drops_private_elements_on_request_from_the_copy_only(tmp_path, syntax):
 
 
 LEGAL = [
+    ({"BurnedInAnnotation": "YES"}, "YES"),
     ({"BurnedInAnnotation": None}, None),
     ({"HighBit": 15, "BitsStored": 12}, 11),
     ({"SeriesNumber": 2**31 - 2}, 2**31 - 1),
