@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -25,10 +25,6 @@ from tqdm import tqdm
 
 from headrest import HeadrestError, read_series
 from headrest.segment.support import METHODS, Support
-
-KILLS, OFFSETS, CROWD = 100, 20, 8
-SLICES = 4
-
 
 tqdm.set_lock(threading.RLock())  # its own is shared with children, who may be killed with it
 tqdm.monitor_interval = 0  # nor any thread that may hold it while this process forks
@@ -91,7 +87,7 @@ def kills(folder, source, wanted):
     began = time.monotonic()
     started(source, folder / "first").join()
     seconds = time.monotonic() - began
-    while killed < KILLS and not corrupt:
+    while killed < 100 and not corrupt:
         child = started(source, out)
         time.sleep(rng.uniform(0, seconds))
         child.kill()
@@ -118,7 +114,7 @@ def disk(folder, source, wanted):
     """Let files grow to so many bytes and no further, as on a disk that is full."""
     whole = max(path.stat().st_size for path in (folder / "wanted").rglob("*.dcm"))
     outcomes = []
-    for offset in np.linspace(0, whole - 1, OFFSETS).astype(int).tolist():
+    for offset in np.linspace(0, whole - 1, 20).astype(int).tolist():
         out = folder / f"full-{offset}"
         out.mkdir()
         child = started(source, out, "cannot be written", limit=offset)
@@ -131,14 +127,14 @@ def disk(folder, source, wanted):
 def crowd(folder, source, wanted):
     """Let several runs work into one folder at a time."""
     out = folder / "crowd"
-    children = [started(source, out, "another process", seconds=3) for _ in range(CROWD)]
+    children = [started(source, out, "another process", seconds=3) for _ in range(8)]
     for child in children:
         child.join()
     codes = [child.exitcode for child in children]
     return {"codes": sorted(codes), "identical": sound(out) == wanted}
 
 
-def endurance(folder, keep):
+def endurance(keep, folder, *_):
     """Clean a series 12 times; see by how much the process grew from the third on."""
     kept, sizes = [], []
     fine = {"hu": head_hu().repeat(2, 0).repeat(2, 1), "PixelSpacing": [1.75, 1.75]}
@@ -152,20 +148,15 @@ def endurance(folder, keep):
 
 
 def main(folder, what, careless=""):
-    folder = Path(folder)
-    if what == "endurance":
-        print(json.dumps(endurance(folder, careless)))
-        return
-    source = folder / "source"
+    folder, source = Path(folder), Path(folder, "source")
     for name in ("a", "b"):
-        make_series(source / name, SLICES, **other_series(name))
+        make_series(source / name, 4, **other_series(name))
     clean(source, folder / "wanted")
-    with ExitStack() as stack:
-        if careless:
-            stack.enter_context(patch("headrest.dicom.write.atomic_folder", carelessly))
-            stack.enter_context(patch("headrest.util.files._lock", lambda handle: None))
-        work = {"kills": kills, "disk": disk, "crowd": crowd}[what]
-        print(json.dumps(work(folder, source, sound(folder / "wanted"))))
+    if careless:
+        patch("headrest.dicom.write.atomic_folder", carelessly).start()
+        patch("headrest.util.files._lock", lambda handle: None).start()
+    work = {"kills": kills, "disk": disk, "crowd": crowd}.get(what, partial(endurance, careless))
+    print(json.dumps(work(folder, source, sound(folder / "wanted"))))
 
 
 if __name__ == "__main__":

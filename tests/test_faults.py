@@ -31,12 +31,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks
 @pytest.fixture
 def output_of(tmp_path):
     """Output of faults.py in its own process, without the threads of this one."""
-
-    def run(*arguments):
-        (found,) = lines_of("faults.py", tmp_path / "".join(arguments), *arguments)
-        return found
-
-    return run
+    return lambda *given: lines_of("faults.py", tmp_path / "".join(given), *given)[0]
 
 
 @pytest.mark.slow
