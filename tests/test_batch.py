@@ -108,6 +108,7 @@ def test_lists_a_failure_until_it_is_repaired_or_deleted(studies, tmp_path, monk
     clean_tree("in", "out")
     (row,) = listed = failures(tmp_path / "out")
     assert row["series"] == hashlib.sha256(uid("bad: 1").encode()).hexdigest()[:12]
+    assert len(series_hash(SeriesFiles("1.2.3\udcff", "", "", ()))) == 12  # of any UID
     assert row["file"] == str(studies / "bad: 1" / "01.dcm")
     assert row["reason"].startswith("RescaleSlope")
     clean_tree("in/a", "out")  # another source
@@ -124,17 +125,6 @@ def test_lists_a_failure_until_it_is_repaired_or_deleted(studies, tmp_path, monk
     # A table that is open, as in a spreadsheet under Windows, is deleted by a later run.
     monkeypatch.setattr(Path, "unlink", Mock(side_effect=PermissionError(13, "in use")))
     refused(r"failures\.csv: cannot be deleted \(in use\)", Failures("failures.csv").write)
-
-
-def test_an_unexpected_exception_fails_its_series_only(studies, tmp_path, monkeypatch):
-    load = {uid("b"): lambda *_, **__: int(CANARY)}
-    choose = lambda files, **given: load.get(files.uid, load_series)(files, **given)  # noqa: E731
-    monkeypatch.setattr(batch, "load_series", choose)
-    errors = [report.error for report in clean_tree(studies, tmp_path / "out")]
-    assert (errors[0], errors[2]) == ("", "")
-    assert "ValueError at test_batch.py" in errors[1]
-    assert CANARY not in errors[1]
-    assert len(series_hash(SeriesFiles("1.2.3\udcff", "", "", ()))) == 12  # of any UID
 
 
 WRONG = [
@@ -166,26 +156,29 @@ def test_refuses_wrong_options_sources_and_destinations(studies, tmp_path, monke
 
 
 FAULTS = [
-    (OSError(28, "No space left"), r"\S+: cannot be written \(No space left\)"),
-    (ValueError("odd tag"), r"\S+: slice 2: makes no DICOM \(ValueError\)"),
-    (HeadrestError("too large"), r"\S+: slice 2: too large"),
+    ("0002.dcm", OSError(28, "No space left"), r"\S+: cannot be written \(No space left\)"),
+    ("0002.dcm", ValueError("odd tag"), r"\S+: slice 2: makes no DICOM \(ValueError\)"),
+    ("0002.dcm", HeadrestError("too large"), r"\S+: slice 2: too large"),
+    ("0002.webp", ValueError(CANARY), r"ValueError at test_batch\.py:\d+: a fault of head[^:]+"),
 ]
 
 
-@pytest.mark.parametrize(("fault", "words"), FAULTS)
-def test_reports_a_full_disk_in_one_sentence(studies, tmp_path, monkeypatch, fault, words):
-    written = Path.write_bytes
+@pytest.mark.parametrize(("name", "fault", "words"), FAULTS)
+def test_reports_a_full_disk_in_one_sentence(studies, tmp_path, monkeypatch, name, fault, words):
+    """And any other exception, which fails its series only."""
+    written, faults, out = Path.write_bytes, [fault], tmp_path / "out"
 
     def failing(path, content):
-        if path.name == "0002.dcm":
-            raise fault
+        if path.name == name and faults:
+            raise faults.pop()
         written(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", failing)
-    for report in clean_tree(studies, tmp_path / "out"):
-        assert re.fullmatch(words, report.error)
-        assert not report.folder
-    assert set(os.listdir(tmp_path / "out")) == {"failures.csv", "manifest.csv", "manifest.json"}
+    error, *others = [report.error for report in clean_tree(studies, out)]
+    assert re.fullmatch(words, error)
+    assert others == ["", ""]
+    assert CANARY not in error
+    assert len(os.listdir(out)) == len([*out.glob("ct-*"), *out.glob("manifest.*"), "failures.csv"])
 
 
 @posix
