@@ -254,11 +254,7 @@ def test_a_stopped_run_ends_its_processes_and_completes_later(tmp_path, jobs, nu
 
 def test_ctrl_c_while_a_process_starts_is_not_lost(monkeypatch):
     submit = ProcessPoolExecutor.submit
-
-    def interrupted(self, *task):
-        signal.raise_signal(signal.SIGINT)
-        return submit(self, *task)
-
+    interrupted = lambda *given: signal.raise_signal(signal.SIGINT) or submit(*given)  # noqa: E731
     monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     try:

@@ -105,8 +105,6 @@ def test_writes_every_syntax_uncompressed_or_losslessly_compressed(tmp_path, syn
     before, after = tmp_path / "scan" / "1.dcm", tmp_path / "scan-test-compress" / "0001.dcm"
     assert np.array_equal(read_series(after).stored[0], plain.pixel_array)
     assert np.array_equal(plain.pixel_array[~MASK[1]], series.stored[0][~MASK[1]])
-    if not options:
-        assert np.array_equal(series.hu[0], head_hu())
     assert more_errors(before, after) <= 0
 
 

@@ -29,24 +29,18 @@ IDENTIFYING = {
 
 
 @pytest.fixture
-def messages(capfd, caplog, recwarn):
-    """A function: everything that was printed, logged or warned about since its last call."""
+def messages(tmp_path, capfd, caplog, recwarn):
+    """A function: all that is printed, logged or warned about once two series are written."""
     caplog.set_level(logging.DEBUG)
-
-    def since():
-        found = [*capfd.readouterr(), caplog.text, *(str(warning.message) for warning in recwarn)]
-        recwarn.clear()
-        caplog.clear()
-        return "\n".join(found)
-
-    return since
+    make_series(tmp_path / "scan" / "good", **IDENTIFYING)
+    make_series(tmp_path / "scan" / "bad", **IDENTIFYING | other_series("bad", RescaleSlope=None))
+    for seen in (recwarn.clear, caplog.clear, capfd.readouterr):
+        seen()
+    return lambda: "\n".join([*capfd.readouterr(), caplog.text, *(str(w.message) for w in recwarn)])
 
 
 def test_names_stay_in_the_headers(tmp_path, monkeypatch, messages):
     monkeypatch.chdir(tmp_path)
-    make_series("scan/good", **IDENTIFYING)
-    make_series("scan/bad", **IDENTIFYING | other_series("bad", RescaleSlope=None))
-    messages()
     outputs = ("--segmentation", "--labelmap", "--structures", "--nifti")
     run_clean("scan", "out", "--report", "report.html", *outputs)
     assert len(list(Path("out", "masks").glob("*.dcm"))) == 3
@@ -66,7 +60,7 @@ def test_names_stay_in_the_headers(tmp_path, monkeypatch, messages):
 
 
 def test_names_would_be_found(tmp_path, messages):
-    ds = dcmread(make_series(tmp_path, **IDENTIFYING)[0])
+    ds = dcmread(tmp_path / "scan" / "good" / "01.dcm")
     assert sum(CANARY in str(ds[keyword].value) for keyword in IDENTIFYING) >= 12
     assert CANARY in messages()
 
