@@ -65,11 +65,10 @@ def started(*given, **options):
 
 def sound(out):
     """What each complete series is made of: dict of folder to names and slices."""
-    found = {}
-    for folder in out.glob("ct-*"):
-        names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-        found[folder.name] = names, [timeless(path) for path in sorted(folder.glob("*.dcm"))]
-    return found
+    return {
+        folder.name: (sorted(contents(folder)), [*map(timeless, sorted(folder.glob("*.dcm")))])
+        for folder in out.glob("ct-*")
+    }
 
 
 def is_damaged(out, wanted):

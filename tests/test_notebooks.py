@@ -24,7 +24,6 @@ PAGES = ["README.md", "data/README.md", "data/reference/README.md"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 PICTURES = sorted(set(re.findall(r"images/([\w.]+)", README)))
 COMMANDS = sorted(set(re.findall(r"python -m headrest ([^`\n]+)", README)))
-USUAL = {"SLICES": 2, "MATRIX": 256}
 SMALL = {
     "00": {"PATIENTS": 8},
     "01": {"SLICES": 3},
@@ -64,7 +63,7 @@ def test_runs_with_small_parameters(path, tmp_path):
     images.mkdir()
     for name in REAL_SCANS.get(path.name[:2], ()):
         shutil.copy(ROOT / "images" / name, images)
-    values = {**USUAL, **SMALL[path.name[:2]], "IMAGES": images}
+    values = {"SLICES": 2, "MATRIX": 256, **SMALL[path.name[:2]], "IMAGES": images}
     values |= {"DATA": tmp_path / "data"} if path.name[:2] != "09" else {}  # which writes no data
     notebook = nbformat.read(path, 4)
     (place,) = (i for i, cell in enumerate(notebook.cells) if is_parameters(cell))
