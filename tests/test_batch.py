@@ -57,8 +57,7 @@ def times(folder):
 def test_cleans_other_files_under_the_same_uids_separately(tmp_path):
     make_series(tmp_path / "scan", 2)
     make_series(tmp_path / "one", 1)
-    defaced = np.where(np.arange(64)[:, None] < 10, -1000, head_hu())
-    make_series(tmp_path / "defaced", 2, hu=defaced)
+    make_series(tmp_path / "defaced", 2, hu=np.where(np.arange(64)[:, None] < 10, -1000, head_hu()))
     make_series(tmp_path / "anonymous", 2, PatientID="ANONYMOUS")
     shutil.copy(make_series(tmp_path / "copied", 2)[0], tmp_path / "copied" / "x.dcm")
     folders = set()
@@ -143,8 +142,7 @@ def test_refuses_wrong_options_sources_and_destinations(studies, tmp_path, monke
             clean_tree(studies, tmp_path / "out", **wrong)
     refused("there is no such folder or file", clean_tree, tmp_path / "absent", tmp_path / "out")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    address = "tcp://127.0.0.1:9"
-    refused("pip install distributed", clean_tree, studies, tmp_path / "out", scheduler=address)
+    refused("pip install distributed", clean_tree, studies, tmp_path / "out", scheduler="here:9")
     assert not (tmp_path / "out").exists()
     table = tmp_path / "out" / "failures.csv"
     (tmp_path / "empty").mkdir()
@@ -315,9 +313,7 @@ def test_makes_a_result_that_lost_or_emptied_slices_again(studies, tmp_path):
     assert words in clean_tree(studies, tmp_path / "out")[0].error
     assert (folder / "notes.txt").read_text() == "mine"
     (folder / "cleaning.json").write_text('{"headrest": "0"}')
-    errors = [report.error for report in clean_tree(studies, tmp_path / "out")]
-    assert "damaged" in errors[0]
-    assert errors[1:] == ["", ""]
+    assert "damaged" in clean_tree(studies, tmp_path / "out")[0].error
 
 
 def test_skips_series_that_headrest_derived(studies, tmp_path):

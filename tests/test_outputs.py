@@ -20,7 +20,6 @@ from headrest import __version__, read_series
 from headrest.clean import series as cleaning
 from headrest.clean.outputs import OUTPUTS
 from headrest.clean.report import Report, read_results
-from headrest.dicom import write_segmentation
 from headrest.dicom.mask import read_mask
 from headrest.dicom.nifti import write_nifti
 from headrest.dicom.structures import write_structures
@@ -32,10 +31,8 @@ pytest.importorskip("contourpy")
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
-WRITERS = {"segmentation": write_segmentation, "structures": write_structures, "nifti": write_nifti}
-"""Writers of labels; the probability, which K-Means lacks, has tests of its own."""
-
-ALL = dict.fromkeys([*WRITERS, "labelmap"], True)
+WRITERS = {"structures": write_structures, "nifti": write_nifti}
+ALL = dict.fromkeys([*WRITERS, "segmentation", "labelmap"], True)
 FILES = {output.file for name in ALL for output in OUTPUTS[name]}
 
 
@@ -99,7 +96,7 @@ def test_warns_of_an_impossible_and_of_a_sheared_output(tmp_path, monkeypatch):
     assert clean_series(series, tmp_path / "out", **ALL) == report
 
 
-@pytest.mark.parametrize("name", ["structures", "nifti"])
+@pytest.mark.parametrize("name", WRITERS)
 def test_refuses_a_missing_package_before_computing(series, tmp_path, monkeypatch, name):
     package = OUTPUTS[name][0].package
     hide(monkeypatch, package)

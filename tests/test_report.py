@@ -200,8 +200,7 @@ def test_page_names_no_skipped_file_or_renamed_folder(tmp_path):
 
 def test_flags_a_series_with_a_warning_about_its_result(tmp_path):
     make_series(tmp_path / "scan", BodyPartExamined="CHEST")
-    patient = np.stack([head_hu()] * 3) > 30
-    reports = clean_tree(tmp_path / "scan", tmp_path / "out", mask=patient)
+    reports = clean_tree(tmp_path / "scan", tmp_path / "out", mask=np.array([head_hu()] * 3) > 30)
     (body,) = page_of(tmp_path / "out", reports).every("tbody")
     assert {"other body part", "mask of the patient"} <= set(body["data-flags"].split(","))
 
@@ -277,9 +276,8 @@ def test_picture_shows_before_removed_and_after_and_stays_below_its_limit():
     outline = marked[:50] @ [-1, 1, 0] > 50  # green
     assert outline.sum() == 2 * (30 + 60) - 4
     assert np.array_equal(before[:50][~outline], marked[:50][~outline])
-    flat = np.zeros((40, 80))
-    drawn = outputs.triptych(flat, flat > 0, flat > 0, (1.0, 1.0), 128)
-    assert drawn.size == (3 * 128 + 2 * outputs.GAP, 64)
+    flat = np.zeros((40, 80), bool)
+    assert outputs.triptych(flat, flat, flat, (1, 1), 128).size == (3 * 128 + 2 * outputs.GAP, 64)
     assert outputs.choose_slices(30, absent=range(1, 31)) == [3, 8, 13, 18, 23, 28]
     noisy, coded = picture(noise=400), io.BytesIO()
     noisy.save(coded, "WEBP", quality=80)
