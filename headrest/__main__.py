@@ -180,7 +180,7 @@ def _add_network(commands):
             "choices": ("dice", "dense", "cross-entropy"),
             "help": "dice; dense with --start-from",
         },
-        "optimizer": {"choices": ("muon", "adam", "sgd")},
+        "optimizer": {"choices": ("muon", "adam", "sgd"), "help": "muon; adam with --start-from"},
         "learning_rate": {"type": _number(float, 1e-12), "metavar": "X", "help": "the highest"},
         "batch_size": {"type": _number(int, 1), "metavar": "N", "help": "slices per step"},
         "seed": {"type": _number(int, 0), "metavar": "N"},

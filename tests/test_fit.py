@@ -191,7 +191,7 @@ def test_fine_tuning_has_a_tenth_of_the_rate_and_an_average_that_continues(whole
     loop.train(easy_set(), tmp_path / "two", **settings)
     same(tmp_path / "one", tmp_path / "two")
     kept = checkpoints.load_checkpoint(tmp_path / "one" / "checkpoints")
-    expected = {"preset": "small", "learning_rate": 4e-4, "average": loop.FINE_TUNING_AVERAGE}
+    expected = {"optimizer": "adam", "learning_rate": 1.5e-4, "average": loop.FINE_TUNING_AVERAGE}
     assert kept.settings.items() >= expected.items()
     assert not np.array_equal(kept.weights["logits/bias"], kept.training["logits/bias"])
     untuned = checkpoints.load_checkpoint(whole[0] / "checkpoints")

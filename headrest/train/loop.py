@@ -27,14 +27,14 @@ from headrest.util.files import lock_folder
 DIVERGED = 1e3
 """Training stops when a loss exceeds that of the first epoch by this factor."""
 
-FINE_TUNING_RATES = {"muon": 4e-4, "adam": 1.5e-4, "sgd": 0.02}
-"""Highest learning rates of a run that starts from trained weights: a tenth of the defaults."""
+FINE_TUNING_RATES = {"muon": 4e-4, "adam": 1.5e-4, "sgd": 1e-4}
+"""Highest learning rates with `start_from`: a tenth of the defaults; SGD at 5e-4 unlearned all."""
 
 FINE_TUNING_AVERAGE = 1.44
 """Averaging window of such a run, as a multiple of its number of steps. The network that it starts
 from keeps exp(-1 / 1.44), half of the weight, and so what it knew (M. Wortsman et al.,
-arXiv:2109.01903). Of 60 synthetic patients of other scanners, the mean Dice was 0.905 before and
-after a run; 0.889 with a window of 0.5, which gained the same on its own scanner."""
+arXiv:2109.01903): the mean Dice of 60 synthetic patients of other scanners was 0.950 before, 0.951
+after ten epochs of Adam on 20 slices of a scanner, whose new patients rose from 0.870 to 0.880."""
 
 DEFAULTS = {"start_from": None, "average": 0.0}
 """Settings of runs of 0.6.0 and older, which do not store them."""
@@ -261,13 +261,13 @@ def _check_data(hu, labels):
 
 def _complete(settings, model, last):
     """Settings with the defaults of a new run or a further training; a resumed one has its own."""
-    tuned = settings.start_from is not None
-    defaults = {
-        "loss": "dense" if tuned else "dice",
-        "learning_rate": FINE_TUNING_RATES.get(settings.optimizer) if tuned else None,
-        "average": FINE_TUNING_AVERAGE if tuned else 0.0,
-    }
-    begun = DEFAULTS | last.settings if last else {}
+    tuned, begun = settings.start_from is not None, DEFAULTS | last.settings if last else {}
+    defaults = {"loss": "dice", "optimizer": "muon", "learning_rate": None, "average": 0.0}
+    if tuned:
+        optimizer = settings.optimizer or begun.get("optimizer", "adam")
+        rate = FINE_TUNING_RATES.get(optimizer)
+        defaults = {"loss": "dense", "optimizer": optimizer, "learning_rate": rate}
+        defaults["average"] = FINE_TUNING_AVERAGE
     chosen = {k: begun.get(k, v) for k, v in defaults.items() if getattr(settings, k) is None}
     source = settings.start_from and str(settings.start_from)  # JSON holds no path
     return replace(settings, preset=model.name, start_from=source, **chosen)
