@@ -322,6 +322,8 @@ def test_skips_series_that_headrest_derived(studies, tmp_path):
     (tmp_path / "cleaned").rename(studies / "cleaned")
     reports = clean_tree(studies, tmp_path / "out", on_message=messages.append)
     assert [report.source for report in reports] == ["in/a", "in/b", "in/c"]
+    file = min((studies / "a").iterdir())
+    assert clean_tree(file, tmp_path / "alone")[0].source == file.name
     (line,) = [one for one in messages if isinstance(one, str) and "derived" in one]
     assert re.fullmatch(r"skipped 3 series, in/cleaned/ct-\w+ first: derived by headrest", line)
     with pytest.raises(HeadrestError, match=r"no axial CT series found .* derived by headrest"):

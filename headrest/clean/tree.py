@@ -165,7 +165,8 @@ def _clean_all(tasks, engine, failures, on_message):
 
 def _name(files, source):
     first = files.files[0]
-    return os.path.relpath(first if is_nifti(first) else first.parent, source.parent)
+    of_one = first == source or is_nifti(first)
+    return os.path.relpath(first if of_one else first.parent, source.parent)
 
 
 def clean_one(task: Task) -> Report:
