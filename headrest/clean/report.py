@@ -81,8 +81,8 @@ class Report:
         if self.bound_ml is not None:
             line += f", of the patient at most {self.bound_ml:.2f} ml (in 95 % of synthetic series)"
         words = {"touching": "support touches" + " and is left" * (self.method == "kmeans")}
-        flags = [(words.get(flag, flag), n) for flag, n in self.flags.items() if n]
-        return line + "".join(f", {flag} in {len(n)}: {ranges(n)}" for flag, n in flags)
+        flags = [(words.get(k, k), n, "s" * (len(n) > 1)) for k, n in self.flags.items() if n]
+        return line + "".join(f", {flag} in slice{s} {ranges(n)}" for flag, n, s in flags)
 
 
 def ranges(numbers: list[int]) -> str:

@@ -247,7 +247,7 @@ def check_volume(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0)
     if shifted or _is_shifted(stored[:, ::4, ::4] * slope + intercept):
         raise HeadrestError(
             f"{shifted or 'soft tissue is near 1000'}: expected HU, with air near -1000; "
-            "shifted by 1000 or 1024? hu = values - 1024; or scaled to 0..1, or a mask?"
+            "shifted? hu = values - 1000 or - 1024, air is -1000; or scaled to 0..1, or a mask?"
         )
     beyond = np.less if slope > 0 else np.greater
     low = stored[beyond(stored, (SHIFTED_BELOW - intercept) / slope)]

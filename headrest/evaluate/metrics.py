@@ -224,22 +224,23 @@ class SliceCounts:
 
     def scores(self, group: str | None = None) -> dict[str, float | None]:
         """Scores over the pixels of all slices, or of one group; None where it has no slices."""
-        chosen = slice(None) if group is None else self.groups == group
+        return self._scores(slice(None) if group is None else self.groups == group)
+
+    def _scores(self, chosen):
         counts = (self.true, self.found, self.shared, self.pixels)
         sums = [int(one[chosen].sum()) for one in counts]
-        scores = scores_from_counts(*sums)
-        return {name: float(value) if sums[-1] else None for name, value in scores.items()}
+        return {k: float(v) if sums[-1] else None for k, v in scores_from_counts(*sums).items()}
 
     def score_columns(self) -> dict[str, list]:
         """Table of `headrest.util.table`: scores of all slices with support, and by state.
 
-        "Dice, pooled" is over the pixels of all slices, "median" and ">= 0.95" over slices;
-        "of nothing" is the accuracy of an empty mask.
+        "Dice, pooled" is over the pixels of these slices, "median" and ">= 0.95" over slices; "of
+        nothing" is the accuracy of an empty mask.
         """
         rows: list[dict[str, Any]] = []
         for group in ("all", "free", "touching"):
             chosen = (self.true > 0) & ((group == "all") | (self.groups == group))
-            scores, each = self.scores(None if group == "all" else group), self.dice()[chosen]
+            scores, each = self._scores(chosen), self.dice()[chosen]
             row = {"slices": group, "count": len(each), "Dice, pooled": scores["dice"]}
             row |= {"median": np.median(each) if len(each) else None}
             row |= {">= 0.95": np.mean(each >= 0.95) if len(each) else None}

@@ -140,7 +140,7 @@ def tissue_columns(cases: Sequence[Case], removed: Sequence[np.ndarray]) -> dict
             tissue = case.patient & (case.series.hu > low) & (case.series.hu <= high)
             whole[k] += np.count_nonzero(tissue) * ml
             part[k] += np.count_nonzero(tissue & mask) * ml
-    columns = {"HU of": list(TISSUES), "removed, ml per case": list(part), "of ml": list(whole)}
+    columns = {"HU of": list(TISSUES), "removed, ml per patient": list(part), "of, ml": list(whole)}
     return columns | {"%": list(100 * part / np.maximum(whole, 1e-9))}
 
 

@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from headrest.hounsfield import IGNORE_LABEL, NOT_SUPPORT, WIDE, window
-from headrest.util import IGNORED_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import EXTRA_COLOR, IGNORED_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
 from headrest.util import table as table  # notebooks print tables beside their figures
 
 WIDTH_IN = 7.0
@@ -34,8 +34,8 @@ LABEL_CHARACTERS = 96
 SCALE_BAR_MM = 50
 
 LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (SECOND_COLOR, 0.3)}
-LABEL_COLORS |= dict.fromkeys((NOT_SUPPORT, IGNORE_LABEL), (IGNORED_COLOR, 0.75))
-LABEL_NAMES = {1: "support", 2: "patient", NOT_SUPPORT: "no support", IGNORE_LABEL: "ignored"}
+LABEL_COLORS |= {NOT_SUPPORT: (EXTRA_COLOR, 0.75), IGNORE_LABEL: (IGNORED_COLOR, 0.75)}
+LABEL_NAMES = {1: "support", 2: "patient", NOT_SUPPORT: "not support", IGNORE_LABEL: "ignored"}
 """Colour and opacity, and names, of the values of label images."""
 
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
@@ -145,7 +145,7 @@ def mark_sides_and_scale(
     `SCALE_BAR_MM` mm; `shape` is (rows, columns), `spacing_mm` (..., x)."""
     rows, columns = shape
     for x, letter, align in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
-        _write(axis, x * columns, 0.05 * rows, letter, ha=align)
+        _write(axis, x * columns, 0.5 * rows, letter, ha=align)
     length, x, y = SCALE_BAR_MM / spacing_mm[-1], 0.04 * columns, 0.96 * rows
     axis.plot([x, x + length], [y, y], color="white", linewidth=2)
     _write(axis, x, y - 0.02 * rows, f"{SCALE_BAR_MM} mm", va="bottom")

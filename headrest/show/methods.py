@@ -107,7 +107,7 @@ def _draw_limits(axis):
     (left, right), (low, high) = components.PLASTIC_MEAN_HU, components.PLASTIC_STD_HU
     box = Rectangle((left, low), right - left, high - low, color=EXTRA_COLOR, alpha=0.5, zorder=0)
     axis.add_patch(box)
-    axis.text(left + 8, high - 8, "short plastic", fontsize=9, va="top")
+    axis.text(components.DARK_HU + 8, high - 8, "short plastic", fontsize=9, va="top")
     axis.axvline(components.DARK_HU, color="0.3", linestyle=":")
     top = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
     axis.text(components.DARK_HU - 8, 0.98, "darker than tissue", ha="right", **top)
@@ -244,7 +244,7 @@ def _point(axis, name, x, y, marker):
     style = {"fmt": marker, "color": color, "elinewidth": 0.8, "alpha": 0.85}
     axis.errorbar(x[0], y[0], *bars, label=label, **style)
     if name in LABELLED:
-        side, offset = ("left", (6, 12)) if x[0] < 10 else ("right", (-8, 7 if y[0] else -11))
+        side, offset = ("left", (8, -14)) if x[0] < 10 else ("right", (-8, 7 if y[0] else -11))
         style = {"xytext": offset, "textcoords": "offset points", "ha": side, "fontsize": 9}
         axis.annotate(name, (x[0], y[0]), color=color, **style)
 
@@ -268,7 +268,7 @@ def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
             area = area_under_risk(confidence, loss)
             axis.plot(*risk_coverage(confidence, loss), label=f"{name}: {area:.3g}")
         axis.set(title=f"{title}, ml per slice", xlabel="share of slices kept")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=9)
     return figure
 
 

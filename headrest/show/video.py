@@ -124,18 +124,18 @@ def _draw_headings(draw, columns):
         for part, name in enumerate(("input", "label", "prediction")):
             rows, columns_x = _place(column, part)
             x, y = columns_x.start + TILE_PX // 2, rows.start - 12
-            draw.text((x, y), name, TEXT_COLOR, _font(28), anchor="ms")
+            draw.text((x, y), name, TEXT_COLOR, _font(36), anchor="ms")
     for n, (name, color) in enumerate(LEGEND.items()):
         x, y = PANEL_LEFT_PX + 170 * n, FRAME_SIZE[1] - 40
         draw.rectangle((x, y - 9, x + 18, y + 9), color)
-        draw.text((x + 26, y), name, TEXT_COLOR, _font(28), anchor="lm")
+        draw.text((x + 26, y), name, TEXT_COLOR, _font(36), anchor="lm")
 
 
 def _draw_panel(panel, frames, i):
     """Draw the epoch, and the curves up to it."""
     draw = ImageDraw.Draw(panel)
     draw.text((0, 90), f"epoch {frames.epoch[i]}", TEXT_COLOR, _font(64), anchor="ls")
-    draw.text((0, 140), f"of {frames.epoch[-1]}", TEXT_COLOR, _font(32), anchor="ls")
+    draw.text((0, 140), f"of {frames.epoch[-1]}", TEXT_COLOR, _font(40), anchor="ls")
     _draw_curve(draw, 260, 560, 1.0, frames.dice, "Dice, held out", SUPPORT_COLOR, i)
     top = float(np.nanmax(frames.loss, initial=0.0))
     _draw_curve(draw, 680, 960, top, frames.loss, "loss, training", PADDING_COLOR, i)
@@ -146,9 +146,9 @@ def _draw_curve(draw, y0, y1, top, values, name, color, i):
     right = CURVE_WIDTH_PX
     draw.line((0, y0, 0, y1, right, y1), LINE_COLOR, 2)
     draw.line((0, y0, right, y0), LINE_COLOR, 1)
-    draw.text((right, y0 + 4), f"{top:.3g}", TEXT_COLOR, _font(28), anchor="rt")
+    draw.text((right, y0 + 4), f"{top:.3g}", TEXT_COLOR, _font(36), anchor="rt")
     number = "" if np.isnan(values[i]) else f": {values[i]:.3f}"  # no loss before training
-    draw.text((0, y0 - 14), name + number, color, _font(32), anchor="ls")
+    draw.text((0, y0 - 14), name + number, color, _font(40), anchor="ls")
     x = np.linspace(0, right, max(len(values), 2))[: i + 1]
     y = y1 - (y1 - y0) * np.clip(values[: i + 1] / (top or 1), 0, 1)
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]

@@ -63,7 +63,10 @@ def run_ordered(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> 
     following = 0
     for (index, _), result in run_unordered(partial(_second, work), enumerate(tasks), jobs):
         if result is None:
-            raise HeadrestError("a process died, most likely of too little memory; take fewer jobs")
+            raise HeadrestError(
+                "a process died: too little memory (take fewer jobs), or a script that does not "
+                'call this under `if __name__ == "__main__":`'
+            )
         done[index] = result
         while following in done:
             yield done.pop(following)
