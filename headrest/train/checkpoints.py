@@ -47,9 +47,8 @@ class Settings:
     slices_per_epoch: int | None = None  # None: each training slice once
     half_resolution_epochs: int = 0  # the first ones (progressive resizing, arXiv:2104.00298)
     labels: str = "truth"  # or "kmeans", or another name in the training set
-    # None: "dice" and "muon", or with start_from "dense" and "adam"
-    loss: str | None = None  # of headrest.train.losses
-    optimizer: str | None = None  # "muon", "adam", or "sgd" as in 2018
+    loss: str | None = None  # of headrest.train.losses; None: "dice", or "dense" with start_from
+    optimizer: str | None = None  # of the same; None: "muon", or "adam" with start_from
     learning_rate: float | None = None  # the highest; None: default of the optimizer, or a tenth
     batch_size: int = 4
     held_out: float | list[str] = 0.2  # share of the patients held out for evaluation, or names

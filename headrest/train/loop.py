@@ -28,7 +28,8 @@ DIVERGED = 1e3
 """Training stops when a loss exceeds that of the first epoch by this factor."""
 
 FINE_TUNING_RATES = {"muon": 4e-4, "adam": 1.5e-4, "sgd": 1e-4}
-"""Highest learning rates with `start_from`: a tenth of the defaults; SGD at 5e-4 unlearned all."""
+"""Highest learning rates of a run that starts from trained weights: a tenth of the defaults, but
+for SGD, which does not clip gradients: at 5e-4, a Dice of 0.84 fell to 0.79."""
 
 FINE_TUNING_AVERAGE = 1.44
 """Averaging window of such a run, as a multiple of its number of steps. The network that it starts
@@ -261,13 +262,12 @@ def _check_data(hu, labels):
 
 def _complete(settings, model, last):
     """Settings with the defaults of a new run or a further training; a resumed one has its own."""
-    tuned, begun = settings.start_from is not None, DEFAULTS | last.settings if last else {}
-    defaults = {"loss": "dice", "optimizer": "muon", "learning_rate": None, "average": 0.0}
-    if tuned:
+    begun = DEFAULTS | last.settings if last else {}
+    loss, optimizer, rate, average = "dice", "muon", None, 0.0
+    if settings.start_from is not None:
         optimizer = settings.optimizer or begun.get("optimizer", "adam")
-        rate = FINE_TUNING_RATES.get(optimizer)
-        defaults = {"loss": "dense", "optimizer": optimizer, "learning_rate": rate}
-        defaults["average"] = FINE_TUNING_AVERAGE
+        loss, rate, average = "dense", FINE_TUNING_RATES.get(optimizer), FINE_TUNING_AVERAGE
+    defaults = {"loss": loss, "optimizer": optimizer, "learning_rate": rate, "average": average}
     chosen = {k: begun.get(k, v) for k, v in defaults.items() if getattr(settings, k) is None}
     source = settings.start_from and str(settings.start_from)  # JSON holds no path
     return replace(settings, preset=model.name, start_from=source, **chosen)
