@@ -53,6 +53,11 @@ def test_left_of_the_patient_is_marked():
     places = {text.get_text(): text.get_position()[0] for text in axis.texts}
     assert places["L"] < 50 < places["R"]
     assert np.ptp(axis.lines[0].get_xdata()) == 50  # mm, of 1 mm pixels
+    patients, options = np.zeros((2, 99, 99)), {"step": 1, "columns": 2, "sides": ["RL", "LR"]}
+    (axis,) = montage(patients, spacing_mm=[(5, 1, 1), (5, 2, 2)], **options).axes
+    assert [np.ptp(line.get_xdata()) for line in axis.lines] == pytest.approx([50, 25])
+    letters = sorted((one.get_position()[0], one.get_text()) for one in axis.texts)
+    assert [text for _, text in letters if len(text) == 1] == ["R", "L", "L", "R"]
 
 
 def test_saved_pictures_have_palettes_or_are_jpeg(tmp_path):

@@ -88,8 +88,7 @@ def show_slices(
     images : sequence of float arrays (rows, columns), in HU.
     titles : sequence of str, optional
     center, width : float, the window in HU; the figure names it.
-    masks : sequence of masks or None, optional, see `overlay`.
-    color : colour of the masks.
+    masks, color : sequence of masks or None, optional, and their colour, see `overlay`.
     spacing_mm : (..., y, x) in mm, optional, or one such per image: for a scale bar and the letters
         of `sides`.
     sides : of the patient at the left and the right edge of the image, see `image_sides`.
@@ -139,14 +138,14 @@ def image_sides(orientation: Sequence[float] | np.ndarray) -> str:
 
 
 def mark_sides_and_scale(
-    axis: Axes, shape: Sequence[int], spacing_mm: Sequence[float], sides: str = "RL"
+    axis: Axes, shape: Any, spacing_mm: Sequence[float], sides: str = "RL", corner: Any = (0, 0)
 ) -> None:
     """Write the letters of `image_sides` at the edges of a slice, and draw a scale bar of
-    `SCALE_BAR_MM` mm; `shape` is (rows, columns), `spacing_mm` (..., x)."""
-    rows, columns = shape
+    `SCALE_BAR_MM` mm; `shape` is (rows, columns), `spacing_mm` (..., x), `corner` (row, column)."""
+    (rows, columns), (top, left) = shape, corner
     for x, letter, align in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
-        _write(axis, x * columns, 0.5 * rows, letter, ha=align)
-    length, x, y = SCALE_BAR_MM / spacing_mm[-1], 0.04 * columns, 0.96 * rows
+        _write(axis, left + x * columns, top + 0.5 * rows, letter, ha=align)
+    length, x, y = SCALE_BAR_MM / spacing_mm[-1], left + 0.04 * columns, top + 0.96 * rows
     axis.plot([x, x + length], [y, y], color="white", linewidth=2)
     _write(axis, x, y - 0.02 * rows, f"{SCALE_BAR_MM} mm", va="bottom")
 
@@ -196,8 +195,8 @@ def montage(
     labels: Sequence[str] | None = None,
     column_titles: Sequence[str] = (),
     row_titles: Sequence[str] = (),
-    spacing_mm: Sequence[float] | None = None,
-    sides: str = "RL",
+    spacing_mm: Any = None,
+    sides: str | Sequence[str] = "RL",
 ) -> Figure:
     """Show slices as a grid in one image.
 
@@ -205,12 +204,12 @@ def montage(
     ----------
     volume : float array (slices, rows, columns), in HU.
     masks : bool array or label image of that shape, optional, see `overlay`.
-    columns : int, slices in a row.
+    columns, step : int, slices in a row; pixels along each axis that are averaged to one.
     center, width : float, the window in HU.
-    step : int, pixels of a slice along each axis that are averaged to one.
     labels : sequence of str, optional, written into the corner of each slice.
     column_titles, row_titles : sequence of str, optional, above and beside the grid.
-    spacing_mm, sides : of the first slice, which is marked, as by `show_slices`.
+    spacing_mm, sides : of all slices, of which the first is marked, as by `show_slices`; or one
+        such per slice, and each is marked.
     """
     marked = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
     small = [np.asarray(Image.fromarray(np.float32(one)).reduce(step)) for one in volume]
@@ -233,8 +232,10 @@ def montage(
     for (y, x), text in zip(corners, labels or []):
         lines = textwrap.fill(text, max(LABEL_CHARACTERS // columns, 8))
         _write(axis, x + 0.04 * breadth, y + 0.04 * height, lines, va="top")
-    if spacing_mm is not None:
-        mark_sides_and_scale(axis, tiles[0].shape[:2], [step * mm for mm in spacing_mm], sides)
+    several = [] if spacing_mm is None else step * np.atleast_2d(spacing_mm)
+    named = np.broadcast_to(sides, len(several))
+    for mm, letters, corner in zip(several, named, corners):
+        mark_sides_and_scale(axis, tiles[0].shape[:2], mm, letters, corner)
     _name(figure, masks, None if spacing_mm is None else (center, width))
     return figure
 
@@ -246,8 +247,7 @@ def histogram(
 
     Parameters
     ----------
-    values : array of any shape.
-    xlabel, title : str
+    values, xlabel, title : array of any shape, and texts.
     marks : dict of name to value, optional, drawn as vertical lines.
     """
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8))

@@ -243,7 +243,7 @@ def draw_hardest(
     place : path, folder of the synthetic patients; errors as of `read_patient`.
     count : int, slices per method, if so many have support.
     """
-    hu, masks, labels, rows = [], [], [], []
+    hu, masks, labels, rows, spacings, sides = [], [], [], [], [], []
     for name, counts in compared.items():
         pairs = []
         for k in counts.worst(count):
@@ -253,15 +253,18 @@ def draw_hardest(
             hu.append(case.series.hu[i])
             pairs.append((case.labels[i], mask[i]))
             labels.append(f"{counts.dice()[k]:.2f}")
-        hu += hu[-len(pairs) :]
+            spacings.append(case.series.spacing_mm)
+            sides.append(image_sides(case.series.orientation))
+        every: tuple[list, ...] = (hu, spacings, sides)
+        for one in every:
+            one += one[-len(pairs) :]
         masks += [pair[n] for n in (0, 1) for pair in pairs]
         labels += [""] * len(pairs)
         rows += [f"{name}: truth", "found"]
     if not hu:
         raise HeadrestError("no slice shows enough support to be drawn")
-    return montage(
-        np.array(hu), masks, len(pairs), *WINDOWS["air"], step=3, labels=labels, row_titles=rows
-    )
+    marks: dict = {"labels": labels, "row_titles": rows, "spacing_mm": spacings, "sides": sides}
+    return montage(np.array(hu), masks, len(pairs), *WINDOWS["air"], step=3, **marks)
 
 
 def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4) -> Figure:
@@ -269,4 +272,5 @@ def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4)
     found = [method(series) for method in chosen.values()]
     masks = [one.removed[0] if isinstance(one, Support) else one[0] for one in found]
     shown = np.repeat(series.hu[:1], len(masks), axis=0)
-    return montage(shown, masks, columns=columns, step=3, labels=list(chosen))
+    marks: dict = {"spacing_mm": series.spacing_mm, "sides": image_sides(series.orientation)}
+    return montage(shown, masks, columns=columns, step=3, labels=list(chosen), **marks)
