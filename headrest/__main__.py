@@ -122,9 +122,9 @@ def _add_data(commands):
     add("masks", metavar="MASKS", type=_path, help="folder of masks: NIfTI, SEG, .npz")
     add("data", metavar="DATA", type=_path, help="folder for the training set")
     add("--name", default="manual", help="name of the labels (manual)")
-    text = "rows, columns (512, as the pretrained network); larger slices are cropped"
-    add("--matrix", type=_number(int, 16), default=512, metavar="N", help=text)
-    add("--synthetic", type=_number(int, 0), default=40, metavar="N", help="patients added (40)")
+    add("--matrix", type=_number(int, 16), default=512, metavar="N", help="rows, columns (512)")
+    add("--synthetic", type=_number(int, 0), default=200, metavar="N", help="patients added (200)")
+    add("--jobs", type=_number(int, 1), default=2, metavar="N", help="patients in parallel (2)")
 
 
 def _fetch(name, list):
@@ -151,18 +151,18 @@ def _synthesize(out, patients, seed, jobs, **options):
     synthesize_patients(out, patients, seed, jobs, **options)
 
 
-def _dataset(scans, masks, data, name, matrix, synthetic):
+def _dataset(scans, masks, data, jobs, **options):
     """Write a training set from scans, and masks that people drew or corrected.
 
     A DICOM Segmentation names its scan by UID. Other masks are named as their scan: as its Series
     Instance UID, its NIfTI file, or its folder of DICOM files. Values are 0 background, 1 support,
-    2 patient, 255 ignored; a mask of one value is of the support alone. Synthetic patients are
-    added, so that a network that is trained further does not forget other scanners.
+    2 patient, 255 ignored; a mask of one value is of the support alone. Larger slices are cropped.
+    Synthetic patients are added, so that a network does not forget other scanners.
     """
     from headrest.train.masks import dataset_from_masks
 
-    dataset_from_masks(scans, masks, data, name, matrix, synthetic, print_message)
-    print(f"{data}: train on it with: train {data} RUN --labels {name} --start-from pretrained")
+    dataset_from_masks(scans, masks, data, **options, on_message=print_message, jobs=jobs)
+    print(f"next: train {data} RUN --labels {options['name']} --start-from pretrained")
 
 
 def _add_network(commands):

@@ -182,7 +182,7 @@ def test_starts_from_the_weights_of_a_run_or_an_exported_network(whole, tmp_path
 
 
 @pytest.mark.slow
-def test_fine_tuning_has_a_tenth_of_the_rate_and_an_average_that_continues(whole, tmp_path):
+def test_fine_tuning_keeps_the_encoder_and_continues_as_it_began(whole, tmp_path):
     stop = Mock(side_effect=KeyboardInterrupt)
     settings = SETTINGS | {"start_from": whole[0], "learning_rate": None, "epochs": 2}
     loop.train(easy_set(), tmp_path / "one", **settings)
@@ -196,8 +196,14 @@ def test_fine_tuning_has_a_tenth_of_the_rate_and_an_average_that_continues(whole
     assert not np.array_equal(kept.weights["logits/bias"], kept.training["logits/bias"])
     untuned = checkpoints.load_checkpoint(whole[0] / "checkpoints")
     assert (untuned.settings["average"], untuned.training) == (0.0, {})
-    for average in (0.5, None):  # goes on with the average it began with
-        loop.train(easy_set(), tmp_path / "other", **settings | {"average": average})
+    for average, encoder in ((0.5, True), (None, None)):  # goes on as it began
+        other = {"average": average, "encoder": encoder}
+        loop.train(easy_set(), tmp_path / "other", **settings | other)
+    other = checkpoints.load_checkpoint(tmp_path / "other" / "checkpoints")
+    for run, trained in ((kept, False), (other, True)):
+        pairs = {name: (run.weights[name], untuned.weights[name]) for name in run.weights}
+        changed = {name[:4] for name, pair in pairs.items() if not np.array_equal(*pair)}
+        assert ("down" in changed, "logi" in changed) == (trained, True)
     loop.compile_network(model := build_unet("small"), 5, 2, optimizer="adam", average=0.5)
     assert model.optimizer.ema_momentum == pytest.approx(0.8)  # 1 - 1 / (0.5 * 10 steps)
 

@@ -56,6 +56,7 @@ class Settings:
     seed: int = 0  # of the split, the initial weights, the order and augmentation of slices
     start_from: str | Path | None = None  # "pretrained", an ONNX file, or the folder of a run
     average: float | None = None  # averaging window as a multiple of the run; None: see loop
+    encoder: bool | None = None  # train the encoder as well; None: not with start_from
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

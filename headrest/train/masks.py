@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from headrest.segment.morphology import partial_volume_boundary
 from headrest.train.dataset import LabelledStudy, as_labels, check_name, write_training_set
 from headrest.train.synthetic import SyntheticPatient
 from headrest.util import HeadrestError, counted, progress
+from headrest.util.workers import run_ordered
 
 ENDINGS = re.compile(r"(\.nii|\.nii\.gz|\.npz|\.dcm)$", re.IGNORECASE)
 
@@ -53,8 +55,9 @@ def dataset_from_masks(
     folder: str | Path,
     name: str = "manual",
     matrix: int = 512,
-    synthetic: int = 40,
+    synthetic: int = 200,
     on_message: Callable[[str], Any] = lambda _: None,
+    jobs: int = 1,
 ) -> None:
     """Write a training set from scans and their masks.
 
@@ -70,9 +73,9 @@ def dataset_from_masks(
     folder : path of the training set, see `headrest.train.dataset.write_training_set`.
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
-    synthetic : int, synthetic patients to add, one slice each. A network that is trained further
-        on few slices of one scanner forgets others without them (rehearsal, A. Robins, Connection
-        Science 7, 1995).
+    synthetic, jobs : int, synthetic patients to add, one slice each, and processes that render
+        them. A network that is trained further on few slices of one scanner forgets others without
+        them (rehearsal, A. Robins, Connection Science 7, 1995), and some with 40 only.
     on_message : callable, gets one line per scan, and one about scans without a mask.
 
     Raises
@@ -95,7 +98,7 @@ def dataset_from_masks(
     without = [scan.place for scan in found if scan not in pairs]
     if without:
         on_message(f"{counted(len(without), 'scan')} without a mask left out, {without[0]} first")
-    write_training_set(folder, _studies(pairs, name, matrix, synthetic, on_message), matrix)
+    write_training_set(folder, _studies(pairs, name, matrix, synthetic, on_message, jobs), matrix)
 
 
 def _find_scans(folder, masks):
@@ -177,7 +180,7 @@ def _mask_keys(path, folder) -> Iterator[str]:
     yield from (above, above.rpartition("/")[2])
 
 
-def _studies(pairs, name, matrix, synthetic, on_message):
+def _studies(pairs, name, matrix, synthetic, on_message, jobs):
     patients: dict[Any, str] = {}
     for scan, path in progress(pairs.items(), "scans", unit="scan"):
         series = load_series(scan.files)
@@ -191,8 +194,9 @@ def _studies(pairs, name, matrix, synthetic, on_message):
     if len(patients) + synthetic < 2:
         on_message("one patient: training needs two or more, one of them held out")
     seeds = range(FIRST_SEED, FIRST_SEED + synthetic)
-    for seed in progress(seeds, "synthetic patients", unit="patient"):
-        study = synthesize(seed, matrix=matrix, slices=1)
+    rendered = run_ordered(partial(synthesize, matrix=matrix, slices=1), seeds, jobs)
+    added = zip(seeds, progress(rendered, "synthetic patients", synthetic, unit="patient"))
+    for seed, study in added:
         yield LabelledStudy(SyntheticPatient(seed).name, study.hu, {name: study.labels})
 
 
