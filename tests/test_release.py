@@ -74,8 +74,8 @@ def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
     small = {"preset": "small", "epochs": 1, "slices_per_epoch": 7, "batch_size": 2}
     settings = replace(synthetic.RELEASE_SETTINGS, **small, half_resolution_epochs=0)
     card = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
-    data = {"patients": 12, "pressed": 2, "limbs": 0, "first_seed": 10_000, "real": 0}
-    assert card["data"] == data
+    kinds = {"plain": 6, "tips": 3, "pressed": 2, "plastic": 1}
+    assert card["data"] == {"patients": 12, "kinds": kinds, "first_seed": 10_000, "real": 0}
     assert card["training"].items() >= {"held_out": 1, "trained": 11, "steps": 6}.items()
     again = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
     assert again == card
@@ -87,14 +87,16 @@ def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
 def test_chooses_patients_of_every_kind_in_turn_with_both_labels():
     patients = synthetic.choose_patients(60, 500)
     assert [one.contact for one in patients[:5]] == [None] * 4 + ["pressed"]
-    plain = [one.seed for one in patients if not (one.contact or one.with_limbs)]
-    assert plain == list(range(500, 546))
+    plain = [one.seed for one in patients if one.seed < 100_000]
+    assert plain == list(range(500, 500 + len(plain)))
     assert len({one.seed for one in patients}) == 60
     assert synthetic.choose_patients(30, 500) == patients[:30]
     assert [n for n, one in enumerate(patients) if one.with_limbs] == [23, 48]
     low, high = synthetic.EARS_Z_MM
-    for one in patients[3::5] + patients[4::5]:
+    for one in patients:
         sampled = sample_parameters(**one._asdict(), matrix=512, slices=1)
+        assert one.seed < 400_000 or sampled["kind"] in ("plastic", "water")
+        assert not 300_000 < one.seed < 400_000 or "shoulder_tips" in sampled["effects"]
         place, wide = sampled["protocol"], synthetic.WIDE_FIELD_MM
         assert not one.with_limbs or (sampled["limbs"] and place["pixel_mm"] * 512 >= wide)
         assert not one.contact or low <= place["z_mm"][0] <= high
