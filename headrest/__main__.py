@@ -171,7 +171,7 @@ def _add_network(commands):
     add("run_folder", metavar="RUN", type=_path, help="folder for checkpoints and frames")
     settings = {
         "preset": {"help": "original, valid3, standard, wide or small"},
-        "start_from": {"metavar": "NET", "help": "pretrained, FILE.onnx or RUN: its weights"},
+        "start_from": {"metavar": "NET", "help": "pretrained, FILE.onnx or RUN: its encoder stays"},
         "epochs": {"type": _number(int, 1), "metavar": "N"},
         "slices_per_epoch": {"type": _number(int, 1), "metavar": "N", "help": "default: all"},
         "half_resolution_epochs": {"type": _number(int, 0), "metavar": "N", "help": "first epochs"},

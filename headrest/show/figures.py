@@ -45,7 +45,7 @@ if "ipykernel" in sys.modules:
     # JPEG takes a third of the bytes of PNG; its subsampling would take the colour of thin lines.
     from matplotlib_inline.config import InlineBackend
 
-    jpeg: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 82, "subsampling": 0}}
+    jpeg: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 80, "subsampling": 0}}
     InlineBackend.instance().figure_formats = {"jpeg"}
     InlineBackend.instance().print_figure_kwargs = jpeg
 
