@@ -17,7 +17,8 @@ from headrest.dicom.segmentation import write_segmentation
 from headrest.hounsfield import FLOOR, IGNORE_LABEL, NOT_SUPPORT, SUPPORT, scale
 from headrest.train import batches, dataset
 from headrest.train.dataset import read_training_set, write_training_set
-from headrest.train.masks import dataset_from_masks
+from headrest.train.masks import FIRST_SEED, dataset_from_masks
+from headrest.train.synthetic import choose_patients
 
 nibabel = pytest.importorskip("nibabel")
 STATES = ["free", "touching", "absent"]
@@ -197,7 +198,7 @@ def test_command_takes_nifti_and_leaves_scans_without_a_mask_out(tmp_path, scans
     stored = read_training_set(tmp_path / "set")
     labels, patients = stored.target("mine"), [f"patient-{n}" for n in "112"]
     assert [*stored.patient[:9:3]] == patients
-    assert [*stored.patient[9:]] == ["synthetic-900000", "synthetic-900001"]
+    assert [*stored.patient[9:]] == [one.name for one in choose_patients(2, FIRST_SEED)]
     assert np.array_equal(labels[6:9] == 1, support_of("b"))
     assert ((labels == 2).any((1, 2)) == ([False] * 9 + [True] * 2)).all()
     assert main(command) == 1

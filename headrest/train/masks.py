@@ -18,7 +18,7 @@ from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
 from headrest.phantom import synthesize
 from headrest.segment.morphology import partial_volume_boundary
 from headrest.train.dataset import LabelledStudy, as_labels, check_name, write_training_set
-from headrest.train.synthetic import SyntheticPatient
+from headrest.train.synthetic import choose_patients
 from headrest.util import HeadrestError, counted, progress
 from headrest.util.workers import run_ordered
 
@@ -74,8 +74,9 @@ def dataset_from_masks(
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
     synthetic, jobs : int, synthetic patients to add, one slice each, and processes that render
-        them. A network that is trained further on few slices of one scanner forgets others without
-        them (rehearsal, A. Robins, Connection Science 7, 1995), and some with 40 only.
+        them, of the kinds that the pretrained network saw. A network that is trained further on
+        few slices of one scanner forgets others without them, and some with 40 only (rehearsal, A.
+        Robins, Connection Science 7, 1995).
     on_message : callable, gets one line per scan, and one about scans without a mask.
 
     Raises
@@ -193,11 +194,15 @@ def _studies(pairs, name, matrix, synthetic, on_message, jobs):
         yield LabelledStudy(patient, series.hu, {name: labels})
     if len(patients) + synthetic < 2:
         on_message("one patient: training needs two or more, one of them held out")
-    seeds = range(FIRST_SEED, FIRST_SEED + synthetic)
-    rendered = run_ordered(partial(synthesize, matrix=matrix, slices=1), seeds, jobs)
-    added = zip(seeds, progress(rendered, "synthetic patients", synthetic, unit="patient"))
-    for seed, study in added:
-        yield LabelledStudy(SyntheticPatient(seed).name, study.hu, {name: study.labels})
+    chosen = choose_patients(synthetic, FIRST_SEED)
+    rendered = run_ordered(partial(_render, matrix=matrix), chosen, jobs)
+    added = progress(rendered, "synthetic patients", synthetic, unit="patient")
+    for one, study in zip(chosen, added):
+        yield LabelledStudy(one.name, study.hu, {name: study.labels})
+
+
+def _render(patient, matrix):
+    return synthesize(**patient._asdict(), matrix=matrix, slices=1)
 
 
 def _without_boundary(labels, series):
