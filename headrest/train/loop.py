@@ -33,8 +33,8 @@ for SGD, which does not clip gradients: at 5e-4, a Dice of 0.84 fell to 0.79."""
 
 FINE_TUNING_AVERAGE = 1.44
 """Averaging window of such a run, as a multiple of its number of steps. The network that it starts
-from keeps exp(-1 / 1.44), half of the weight (M. Wortsman et al., arXiv:2109.01903), and the whole
-encoder: training it too changed other scanners more, and the own one no more."""
+from keeps exp(-1 / 1.44), half of the weight (M. Wortsman et al., arXiv:2109.01903), and all of the
+encoder: with it trained too, other scanners lost more, and the own one gained no more."""
 
 DEFAULTS: dict[str, Any] = {"start_from": None, "average": 0.0, "encoder": True}
 """Settings of runs of 0.6.0 and older, which do not store them."""
