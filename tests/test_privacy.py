@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import CANARY, make_series, uid
+from conftest import CANARY, make_series, refused, uid
 from factories import clean_tree, other_series, run_clean
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -57,6 +57,14 @@ def test_names_stay_in_the_headers(tmp_path, monkeypatch, messages):
     kinds = {".dcm", ".json", ".html", ".png", ".svg", ".npz", ".gz"}
     assert {path.suffix for path in written} >= kinds
     assert {p.suffix for p in written if CANARY.encode() in p.read_bytes()} == {".dcm"}
+
+
+def test_a_name_in_the_place_of_a_modality_is_not_shown(tmp_path):
+    """Mutation 7,534,560 of `fuzz.py`."""
+    (file,) = make_series(tmp_path / "name", 1, Modality=f"{CANARY}^NAME")
+    refused("modality unknown, not CT", read_series, file)
+    (file,) = make_series(tmp_path / "mr", 1, Modality="MR")
+    refused("modality MR, not CT", read_series, file)
 
 
 def test_names_would_be_found(tmp_path, messages):

@@ -36,6 +36,9 @@ from headrest.util import HeadrestError, plain, progress
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 """Values of Image Type (0008,0008) of images that are no slice."""
 
+MODALITY = re.compile("[A-Z0-9]{1,16}")
+"""A code string (PS3.5 6.2) of one word; what else a damaged file has there may be a name."""
+
 NEEDED_TAGS = {int(Tag(keyword)) for keyword in ("Modality", "SeriesInstanceUID")}
 HEADER = ["SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"]
 HEADER += ["DerivationDescription", *CT_KEYWORDS, *IMAGE_KEYWORDS, *FRAME_KEYWORDS]
@@ -279,7 +282,8 @@ def _reason_to_skip(header):
     if not sop_class:
         return remark
     if (modality := value_of(header, "Modality")) not in (None, "", "CT"):
-        return f"modality {plain(modality)[:16]}, not CT"
+        name = modality if MODALITY.fullmatch(str(modality)) else "unknown"
+        return f"modality {name}, not CT"
     image_type = value_of(header, "ImageType") or []
     image_type = [image_type] if isinstance(image_type, str) else image_type
     if found := NOT_SLICES.intersection(image_type):
