@@ -243,27 +243,25 @@ def draw_hardest(
     place : path, folder of the synthetic patients; errors as of `read_patient`.
     count : int, slices per method, if so many have support.
     """
-    hu, masks, labels, rows, spacings, sides = [], [], [], [], [], []
+    tiles, masks, labels, rows = [], [], [], []
     for name, counts in compared.items():
-        pairs = []
+        drawn, pairs = [], []
         for k in counts.worst(count):
             case, i = read_patient(place / counts.names[k]), counts.indices[k]
             found = chosen[name](case.series)
             mask = found.mask if isinstance(found, Support) else found
-            hu.append(case.series.hu[i])
+            sides = image_sides(case.series.orientation)
+            drawn.append((case.series.hu[i], case.series.spacing_mm, sides))
             pairs.append((case.labels[i], mask[i]))
             labels.append(f"{counts.dice()[k]:.2f}")
-            spacings.append(case.series.spacing_mm)
-            sides.append(image_sides(case.series.orientation))
-        every: tuple[list, ...] = (hu, spacings, sides)
-        for one in every:
-            one += one[-len(pairs) :]
+        tiles += 2 * drawn
         masks += [pair[n] for n in (0, 1) for pair in pairs]
         labels += [""] * len(pairs)
         rows += [f"{name}: truth", "found"]
-    if not hu:
+    if not tiles:
         raise HeadrestError("no slice shows enough support to be drawn")
-    marks: dict = {"labels": labels, "row_titles": rows, "spacing_mm": spacings, "sides": sides}
+    hu, spacings, each = zip(*tiles)
+    marks: dict = {"labels": labels, "row_titles": rows, "spacing_mm": spacings, "sides": each}
     return montage(np.array(hu), masks, len(pairs), *WINDOWS["air"], step=3, **marks)
 
 

@@ -15,10 +15,9 @@ from headrest.dicom.find import find_nifti
 from headrest.dicom.header import is_nifti, quiet, text
 from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
 from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
-from headrest.phantom import synthesize
 from headrest.segment.morphology import partial_volume_boundary
 from headrest.train.dataset import LabelledStudy, as_labels, check_name, write_training_set
-from headrest.train.synthetic import choose_patients
+from headrest.train.synthetic import SyntheticPatient, choose_patients
 from headrest.util import HeadrestError, counted, progress
 from headrest.util.workers import run_ordered
 
@@ -195,14 +194,10 @@ def _studies(pairs, name, matrix, synthetic, on_message, jobs):
     if len(patients) + synthetic < 2:
         on_message("one patient: training needs two or more, one of them held out")
     chosen = choose_patients(synthetic, FIRST_SEED)
-    rendered = run_ordered(partial(_render, matrix=matrix), chosen, jobs)
+    rendered = run_ordered(partial(SyntheticPatient.render, matrix=matrix), chosen, jobs)
     added = progress(rendered, "synthetic patients", synthetic, unit="patient")
-    for one, study in zip(chosen, added):
+    for study, one in zip(added, chosen):
         yield LabelledStudy(one.name, study.hu, {name: study.labels})
-
-
-def _render(patient, matrix):
-    return synthesize(**patient._asdict(), matrix=matrix, slices=1)
 
 
 def _without_boundary(labels, series):

@@ -6,7 +6,7 @@ Keras is loaded only to train: the processes that render import this module.
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import count, cycle, islice
@@ -56,8 +56,8 @@ PATIENT_KINDS = (FIVE + PLASTIC) * 2 + ("plain", "tips", "plain", "limbs", "pres
 """Kinds of patients in turn: as sampled; with the tips of raised shoulders in view, often cut by
 the border of the image; of plastic; with ears pressed by the support, in a slice through them; with
 arms or hands beside the head, in a wide field of view. All but the first are rare or absent
-otherwise, and networks failed on them. Shoulders in a quarter of the patients halved what is
-removed of other living heads, but without more of plastic, 2.6 times as much of those was lost."""
+otherwise, and networks failed on them. With shoulders in a quarter of the patients, half as much
+was removed of other living heads, but 2.6 times as much of plastic ones, until more were added."""
 
 SEED_OFFSET = {"pressed": 100_000, "limbs": 200_000, "tips": 300_000, "plastic": 400_000}
 """Difference of the first seeds of the other kinds from that of plain patients."""
@@ -83,6 +83,10 @@ class SyntheticPatient(NamedTuple):
     def name(self) -> str:
         """Name of the patient in a training set."""
         return f"{SYNTHETIC}{self.seed}"
+
+    def render(self, matrix: int = 512) -> Study:
+        """Render one slice of so many rows and columns."""
+        return synthesize(**self._asdict(), matrix=matrix, slices=1)
 
 
 def synthetic_studies(
@@ -167,7 +171,7 @@ def _render_missing(files, patients, jobs, matrix):
 
 def _render(task, matrix):
     file, patient = task
-    study = synthesize(**patient._asdict(), matrix=matrix, slices=1)
+    study = patient.render(matrix)
     hu, states = np.maximum(study.hu, int(FLOOR)), slice_states(study.labels, study.contact)
     file.parent.mkdir(exist_ok=True)
     with atomic_file(file) as temporary:
@@ -240,24 +244,26 @@ def make_weights(
 
 def choose_patients(patients: int, seed: int) -> list[SyntheticPatient]:
     """Patients of the kinds of `PATIENT_KINDS`; more of them leave the first ones unchanged."""
-    chosen = {"pressed": _shows_pressed_ears, "limbs": _shows_limbs, "tips": _shows_tips}
-    chosen |= {"plastic": _is_plastic}
-    options: dict[str, dict] = {"pressed": {"contact": "pressed"}, "limbs": {"with_limbs": True}}
-    kinds: dict[str, Iterator] = {"plain": map(SyntheticPatient, count(seed))}
-    for kind, shows in chosen.items():
-        make = partial(SyntheticPatient, **options.get(kind, {}))
-        kinds[kind] = map(make, filter(shows, count(seed + SEED_OFFSET[kind])))
+    kinds = {kind: _of_kind(kind, seed + offset) for kind, offset in SEED_OFFSET.items()}
+    kinds["plain"] = map(SyntheticPatient, count(seed))
     return [next(kinds[kind]) for kind in islice(cycle(PATIENT_KINDS), patients)]
 
 
-def _shows_pressed_ears(seed):
-    sampled = sample_parameters(seed, contact="pressed", matrix=512, slices=1)
+def _of_kind(kind, seed):
+    """Patients from a seed on whose sampled parameters are those of a kind."""
+    options, is_of_kind = FILTERS[kind]
+    for n in count(seed):
+        patient = SyntheticPatient(n, **options)
+        if is_of_kind(sample_parameters(**patient._asdict(), matrix=512, slices=1)):
+            yield patient
+
+
+def _shows_pressed_ears(sampled):
     low, high = EARS_Z_MM
     return sampled["kind"] in LIVING and low <= sampled["protocol"]["z_mm"][0] <= high
 
 
-def _shows_limbs(seed):
-    sampled = sample_parameters(seed, with_limbs=True, matrix=512, slices=1)
+def _shows_limbs(sampled):
     protocol = sampled["protocol"]
     field_mm = protocol["pixel_mm"] * protocol["matrix"]
     centers = [limb_center(limb, protocol["z_mm"][0]) for limb in sampled["limbs"]]
@@ -265,8 +271,7 @@ def _shows_limbs(seed):
     return inside and field_mm >= WIDE_FIELD_MM
 
 
-def _shows_tips(seed):
-    sampled = sample_parameters(seed, matrix=512, slices=1)
+def _shows_tips(sampled):
     if "shoulder_tips" not in sampled["effects"]:
         return False
     protocol, anatomy, (low, high) = sampled["protocol"], sampled["anatomy"], TIPS_MM
@@ -277,5 +282,14 @@ def _shows_tips(seed):
     return deep and inner_mm < field_mm / 2 - TIP_IN_VIEW_MM
 
 
-def _is_plastic(seed):
-    return sample_parameters(seed, matrix=512, slices=1)["kind"] not in LIVING
+def _is_plastic(sampled):
+    return sampled["kind"] not in LIVING
+
+
+FILTERS: dict[str, tuple[dict, Callable[[dict], bool]]] = {
+    "pressed": ({"contact": "pressed"}, _shows_pressed_ears),
+    "limbs": ({"with_limbs": True}, _shows_limbs),
+    "tips": ({}, _shows_tips),
+    "plastic": ({}, _is_plastic),
+}
+"""How patients of each kind but the plain are sampled, and which of these are of that kind."""
