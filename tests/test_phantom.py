@@ -49,7 +49,7 @@ def volume(shape, thickness_mm, tilt_deg, slabs=3, pixel_mm=0.8, matrix=100):
         origin = normal * thickness_mm * (number - 0.5) - down * half - np.array([half, 0, 0])
         scene = Scene((slabs, matrix, matrix))
         window = Window(scene, Frame(origin, steps, (slabs + 1, matrix, matrix)))
-        window.paint_support(window.share(shape(window.points)), 100.0)
+        window.paint_as(window.share(shape(window.points)), 100.0, "support")
         total += float(scene.support.mean(0).sum()) * pixel_mm**2 * thickness_mm
     return total
 
@@ -157,6 +157,15 @@ def test_no_support_cuts_through_a_patient(seed, slices):
     assert cut_off.sum() < 0.001 * study.patient.sum()
 
 
+@pytest.mark.parametrize("seed", [9100048, 9400290])
+def test_a_rigid_wall_leaves_a_limb_or_shoulder_on_one_side(seed):
+    """As many pieces as without supports; both parts of an arm beside a wall were kept before."""
+    parameters = sample_parameters(seed, matrix=128, slices=1)
+    bare = parameters | {"support_parameters": {"list": []}}
+    with_wall, alone = (ndimage.label(render(p).patient[0])[1] for p in (parameters, bare))
+    assert with_wall == alone
+
+
 def scanned_disc(radius, hu, size=128, pixel_mm=1.8, insert=None, **changed):
     """A disc in air as scanned with some settings, and the distance of pixels from its centre."""
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
@@ -262,7 +271,7 @@ def test_limbs_yield_to_rigid_supports_and_soft_supports_to_limbs(is_rigid):
     limb |= {"round_deg": 0.0, "middle_z": 0.0, "across": False}
     alone, met = window(0.0), window(0.0)
     upper = np.repeat(np.float32([1, 0]), 64)[None, :, None] + np.zeros((1, 128, 128), np.float32)
-    met.paint_support(upper, 100.0, is_rigid)
+    met.paint_as(upper, 100.0, *(["support", "rigid"] if is_rigid else ["support"]))
     for one in (alone, met):
         paint_limbs(one, [limb])
     limb = alone.scene.patient
@@ -277,7 +286,7 @@ def test_hair_and_bandages_are_neither_support_nor_patient(name, z):
     scene, (x, y, level) = whole.scene, whole.points
     skin = np.sqrt(x * x + y * y) - 80 + 0 * level
     whole.paint_patient(whole.share(skin), 40.0)
-    whole.paint_support(whole.share(-skin), -930.0, rigid=False)
+    whole.paint_as(whole.share(-skin), -930.0, "support")
     before = scene.support.copy()
     foreign = sample(np.random.default_rng(0), RANGES["foreign_objects"])
     foreign |= {"z": z, "side": 1, "layer_mm": 12.0, "bandage_mm": 6.0, "present": [name]}

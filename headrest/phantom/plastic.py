@@ -165,14 +165,14 @@ def _hair_bun(window, skin, p):
     strands = waves(window.points, np.random.default_rng(p["seed"] + 1), 8, 6)
     bun = sphere(window.points, (p["x"] * 0.6, 92, p["z"] - 20), 24) + 2 * strands
     hu = np.clip(window.middle(p["dense_hu"] + 120 * strands), AIR, -100)
-    window.paint_foreign(window.share(np.maximum(bun, -skin)) * _free(window), hu, kept=True)
+    window.paint_as(window.share(np.maximum(bun, -skin)) * _free(window), hu, "kept")
 
 
 def _lay_on_skin(window, share, hu):
     """Paint hair or a dressing, which keeps soft supports away from the skin."""
     share = share * (1 - window.scene.patient[window.at]) * (1 - window.scene.rigid[window.at])
     window.scene.support[window.at] *= 1 - share
-    window.paint_foreign(share, hu, kept=True)
+    window.paint_as(share, hu, "kept")
 
 
 def _pressed_hair(window, skin, p):
@@ -203,27 +203,28 @@ def _nasal_cannula(window, skin, p):
     _x, y, z = window.points
     tube = np.sqrt((skin - 2.4) ** 2 + (z + 64 - 0.28 * (y + 100)) ** 2) - 2.2
     tube = np.maximum(np.maximum(tube, y - 6), z + 20)
-    window.paint_foreign(window.share(tube) * _free(window), p["silicone"])
-    window.paint_foreign(window.share(tube + 1) * _free(window), AIR)
+    window.paint_as(window.share(tube) * _free(window), p["silicone"], "ignore")
+    window.paint_as(window.share(tube + 1) * _free(window), AIR, "ignore")
 
 
 def _tracheal_tube(window, skin, p):
     corners = ((6, -125, -84), (4, -80, -84), (0, -30, -88), (0, -14, -110), (0, -16, -300))
     tube = chain(window.points, corners, 5)
-    window.paint_foreign(window.share(tube), AIR)
-    window.paint_foreign(window.between(tube + 1.4, tube), p["silicone"])
+    window.paint_as(window.share(tube), AIR, "ignore")
+    window.paint_as(window.between(tube + 1.4, tube), p["silicone"], "ignore")
 
 
 def _drain(window, skin, p):
     start, end = (p["x"] * 0.3, 0, 20), (p["x"] * 1.5 + 40 * p["side"], -40, 90)
-    window.paint_foreign(window.share(capsule(window.points, start, end, 1.8)), p["silicone"] * 2)
+    drain = window.share(capsule(window.points, start, end, 1.8))
+    window.paint_as(drain, p["silicone"] * 2, "ignore")
 
 
 def _wires(window, skin, p):
     x, y, z = window.points
     across = y + 20 + 12 * np.sin(z / 23) - 0.5 * p["side"] * x
     wire = np.sqrt((skin - 2) ** 2 + across**2) - 0.9
-    window.paint_foreign(window.share(wire) * _free(window), p["metal"])
+    window.paint_as(window.share(wire) * _free(window), p["metal"], "ignore")
 
 
 def _metal_disks(window, skin, p, radius, half_mm):
@@ -235,20 +236,20 @@ def _metal_disks(window, skin, p, radius, half_mm):
         if inner is not None:
             disk = sphere(inner.points, spot.tolist(), radius)
             disk = np.maximum(disk, abs(inner.take(skin) - 1) - half_mm)
-            inner.paint_foreign(inner.share(disk), p["metal"])
+            inner.paint_as(inner.share(disk), p["metal"], "ignore")
 
 
 def _earrings(window, skin, p):
     x, y, z = window.points
     radial = np.sqrt((y - 10) ** 2 + (z + 72) ** 2) - 6
     ring = np.sqrt(radial**2 + (abs(x) - 78) ** 2) - 0.9
-    window.paint_foreign(window.share(ring), p["metal"])
+    window.paint_as(window.share(ring), p["metal"], "ignore")
 
 
 def _hearing_aid(window, skin, p):
     aid = capsule(window.mirrored(p["side"]), (76, 14, -22), (77, 18, -42), 4)
-    window.paint_foreign(window.share(aid) * (1 - window.scene.patient[window.at]), 300)
-    window.paint_foreign(window.share(aid + 2.6), p["metal"])
+    window.paint_as(window.share(aid) * (1 - window.scene.patient[window.at]), 300, "ignore")
+    window.paint_as(window.share(aid + 2.6), p["metal"], "ignore")
 
 
 FOREIGN_OBJECTS: dict[str, tuple[Callable[..., None], float]] = {

@@ -262,7 +262,7 @@ def _paint_piece(whole, piece, is_rigid):
         wall = wall * (1 + 0.5 * thicker)
     if piece.grain_hu:
         hu = np.maximum(hu + piece.grain_hu * _cells(window.halfway, rng, piece.grain_mm), AIR)
-    window.paint_support(window.take(share), hu, is_rigid)
+    window.paint_as(window.take(share), hu, "support", *(["rigid"] if is_rigid else []))
     if piece.wall_mm:
         distance = window.take(distance)
         window.coat(distance + wall, distance, piece.wall_hu, cover)

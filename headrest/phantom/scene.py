@@ -232,9 +232,7 @@ class Window:
         """Share of each voxel inside a solid, from its distance on the planes around each slab: it
         rises linearly over one pixel and the change of the distance from plane to plane."""
         distance = np.asarray(distance, np.float32)
-        if distance.shape[0] == 1:
-            return np.clip(0.5 - distance / self.pixel_mm, 0, 1)
-        low, high = distance[:-1], distance[1:]
+        low, high = (distance[:-1], distance[1:]) if len(distance) > 1 else (distance, distance)
         return np.clip(0.5 - 0.5 * (low + high) / (self.pixel_mm + abs(high - low)), 0, 1)
 
     def between(self, inner: Array, outer: Array) -> Array:
@@ -276,25 +274,27 @@ class Window:
         """Paint the layer outside `inner` and inside `outer`."""
         self.paint(self.between(inner, outer) * weight, hu)
 
+    def paint_as(self, share: Array, hu: Any, *names: str) -> None:
+        """Paint, and add to shares: tubes to "ignore", hair and dressings to "kept"."""
+        for name in names:
+            total = getattr(self.scene, name)[self.at]
+            total += share * (1 - total)
+        self.paint(share, hu)
+
     def paint_patient(self, share: Array, hu: Any, yields: bool = False) -> None:
-        """Paint tissue. It displaces soft supports; `yields`: rigid supports displace it."""
+        """Paint tissue. It displaces soft supports; `yields`: rigid supports displace it, and what
+        they would cut off behind them."""
         if yields:
-            share = share * (1 - self.scene.rigid[self.at])
-        self._add("patient", share)
+            whole, share = share, share * (1 - self.scene.rigid[self.at])
+            share = share * _largest_parts(whole, share)
         self.scene.support[self.at] *= 1 - share
-        self.paint(share, hu)
+        self.paint_as(share, hu, "patient")
 
-    def paint_support(self, share: Array, hu: Any, rigid: bool = True) -> None:
-        """Paint a part of a support."""
-        for name in ("rigid", "support") if rigid else ("support",):
-            self._add(name, share)
-        self.paint(share, hu)
 
-    def paint_foreign(self, share: Array, hu: Any, kept: bool = False) -> None:
-        """Paint what is neither patient nor support: a tube or wire; `kept`: hair or a dressing."""
-        self._add("kept" if kept else "ignore", share)
-        self.paint(share, hu)
-
-    def _add(self, name, share):
-        total = getattr(self.scene, name)[self.at]
-        total += share * (1 - total)
+def _largest_parts(whole, share):
+    """Where a share is one piece: the largest part of each piece of `whole`; halves are cuts."""
+    pieces, count = ndimage.label(whole.max(0) > 0)
+    parts, _ = ndimage.label((pieces > 0) & (share >= 0.5 * whole).all(0))
+    sizes = np.bincount(parts.ravel(), share.sum(0).ravel())[parts]
+    largest = ndimage.maximum(sizes * (parts > 0), pieces, np.arange(count + 1))
+    return (parts == 0) | (sizes == largest[pieces])
