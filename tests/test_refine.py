@@ -43,8 +43,8 @@ def probability(support):
     return support.astype(float)
 
 
-ENCLOSED, SINGLE = "enclosed by the patient", "single-slice detections"
-CAVITY, SKIN, SKULL = np.s_[:, 24:28, 29:35], np.s_[:, 7:9, 31:33], np.s_[1, 7:17, 28:36]
+ENCLOSED = "enclosed by the patient"
+CAVITY, SKIN = np.s_[:, 24:28, 29:35], np.s_[:, 7:9, 31:33]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,8 @@ CAVITY, SKIN, SKULL = np.s_[:, 24:28, 29:35], np.s_[:, 7:9, 31:33], np.s_[1, 7:1
         ([ENCLOSED], CAVITY, 0.99, True),  # on a plate of bone
         (["disconnected components"], np.s_[1, 54:56, 10:50], 0.5, False),
         (["low-confidence components"], SKIN, 0.9, True),
-        ([SINGLE, ENCLOSED], SKULL, 1.0, True),
     ],
-    ids=["enclosed", "disconnected", "low-confidence", "single-slice"],
+    ids=["enclosed", "disconnected", "low-confidence"],
 )
 def test_a_step_decides_a_case(hu, support, probability, steps, where, value, found):
     if where == CAVITY:
@@ -72,10 +71,6 @@ def test_probability_and_distance_limit_the_steps(hu, support, probability):
     assert support_of(probability, hu)[SKIN].any()
     low = support_of(probability * 0.9, hu)
     assert low[:, 10:45, 52:55].all()  # the outline of the rail is mostly air
-    alone = 1.0 * support
-    alone[SKULL] = 1.0
-    assert np.array_equal(support_of(alone, hu, without=[ENCLOSED]), support)
-    assert support_of(alone, hu, (40.0, 1.0, 1.0), [ENCLOSED])[SKULL].all()
 
 
 @pytest.fixture
@@ -184,15 +179,6 @@ def test_small_remnants_alone_are_no_support(hu, support, probability):
     assert support_of(probability, hu, fine).any()  # 45 mm2 per slice
     assert not support_of(few, hu, fine).any()  # 10 mm2
     assert not support_of(few[:1], hu[:1], fine).any()
-
-
-def test_detections_that_continue_in_a_single_slice_detection_are_patient(hu, support, monkeypatch):
-    hu, support = (np.concatenate([array, array[:1]]) for array in (hu, support))
-    probability = support.astype(float)
-    probability[2, 7:17, 26:38] = probability[1, 7:17, 26:31] = 1.0
-    assert np.array_equal(support_of(probability, hu, without=[ENCLOSED]), support)
-    monkeypatch.setattr(refine_module, "SINGLE_SLICE_PASSES", 1)
-    assert support_of(probability, hu, without=[ENCLOSED])[1, 7:17, 26:31].all()
 
 
 def test_a_missed_strap_encloses_no_support(hu, support):

@@ -26,7 +26,6 @@ from headrest.segment.morphology import (
 
 STEPS = (
     "low-confidence components",
-    "single-slice detections",
     "enclosed by the patient",
     "disconnected components",
     "small remnants",
@@ -41,12 +40,6 @@ residual support, of 30 synthetic patients."""
 CONTACT_SHARE, LOW_CONFIDENCE = 0.4, 0.95
 """A component with this share of its outline on the patient has hardly a surface of its own: it is
 support only from this mean probability on."""
-
-SINGLE_SLICE_MM, SINGLE_SLICE_SHARE, SINGLE_SLICE_PASSES = 15.0, 0.5, 2
-"""A component is patient if more than this share of it is not support in both neighbouring slices,
-at this slice spacing or less: supports continue from slice to slice. A second pass finds what
-continues in a detection of the first: with the network of 0.8.0, 0.43 ml of the skull of
-`philips-phantom`."""
 
 COMPONENT_PROBABILITY = 0.4
 """Mean probability from which a component that is not connected to the patient is support. At 0.2
@@ -117,12 +110,8 @@ def _refine_dense(dense, probability, spacing_mm, steps):
     found = dense.copy()
     for one, p in zip(found, probability):
         one &= _reaches(p, SUPPORT_PROBABILITY)
-    components = list(_components(found))
     if "low-confidence components" in steps:
-        _remove(found, components, _low_confidence, dense & ~found, probability)
-    if "single-slice detections" in steps and len(found) > 1 and spacing_mm[0] <= SINGLE_SLICE_MM:
-        for _ in range(SINGLE_SLICE_PASSES):
-            _remove(found, components, _single_slice, dense & ~found)
+        _remove_low_confidence(found, dense & ~found, probability)
     patient = fill_holes(largest_component(dense & ~found), spacing_mm[1:])
     if "enclosed by the patient" in steps:
         found &= ~patient
@@ -176,38 +165,20 @@ def _faint(found, patient, probability, hu, spacing_mm):
     return select_voxels(candidates, labels, likely)
 
 
-def _components(found):
-    """For each slice: bounding box of its support, mask and labels of its voxels, count."""
+def _remove_low_confidence(found, rest, probability):
+    """Take components with much of their outline on the rest, and a low mean probability, out of
+    the support that was found."""
     for i in np.flatnonzero(found.any((1, 2))):
         at = (i, *bounding_box(found[i], 1))
         where = found[at].copy()
         labels, count = ndimage.label(where, EIGHT)
-        yield at, where, labels[where], count
-
-
-def _remove(found, components, is_patient, *arrays):
-    for at, where, labels, count in components:
-        found[at][where] &= ~is_patient(at, where, labels, count, *arrays)[labels]
-
-
-def _low_confidence(at, where, labels, count, rest, probability):
-    """Components with much of their outline on the rest, and a low mean probability."""
-    beside = [count_neighbours(mask)[where] for mask in (~where, rest[at])]
-    weights = (None, probability[at][where], *beside)
-    sums = [np.bincount(labels, weight, count + 1) for weight in weights]
-    pixels, total, outline, contact = sums
-    mean, share = total / np.maximum(pixels, 1), contact / np.maximum(outline, 1)
-    return (share >= CONTACT_SHARE) & (mean < LOW_CONFIDENCE)
-
-
-def _single_slice(at, where, labels, count, rest):
-    """Components in the place of what is not support in both neighbouring slices."""
-    i, *box = at
-    if not 0 < i < len(rest) - 1:
-        return np.zeros(count + 1, bool)
-    both = (rest[(i - 1, *box)] & rest[(i + 1, *box)])[where]
-    shared, pixels = (np.bincount(labels, weight, count + 1) for weight in (both, None))
-    return shared > SINGLE_SLICE_SHARE * pixels
+        beside = [count_neighbours(mask)[where] for mask in (~where, rest[at])]
+        weights = (None, probability[at][where], *beside)
+        sums = [np.bincount(labels[where], weight, count + 1) for weight in weights]
+        pixels, total, outline, contact = sums
+        mean, share = total / np.maximum(pixels, 1), contact / np.maximum(outline, 1)
+        low = (share >= CONTACT_SHARE) & (mean < LOW_CONFIDENCE)
+        found[at][where] = ~low[labels[where]]
 
 
 def _mean_probability(labels, voxels, mask, probability):
