@@ -273,7 +273,7 @@ def test_picture_shows_before_removed_and_after_and_stays_below_its_limit():
     assert before[65, 40].min() > 200 > after[65, 40].max() == 0
     assert marked[65, 40, 0] > marked[65, 40, 1] + 50 > marked[65, 40, 2] + 100
     assert np.array_equal(before[:50], after[:50])
-    outline = marked[:50] @ [-1, 1, 0] > 50  # green
+    outline = marked[:50] @ [-1, 0, 1] > 50  # blue
     assert outline.sum() == 2 * (30 + 60) - 4
     assert np.array_equal(before[:50][~outline], marked[:50][~outline])
     flat = np.zeros((40, 80), bool)

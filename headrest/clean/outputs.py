@@ -190,7 +190,7 @@ def write_slices(result: Result, path: Path) -> None:
 
 
 def _layer(values):
-    """Picture of small numbers: 0 transparent, 1 orange, 2 green, 3 black."""
+    """Picture of small numbers: 0 transparent, 1 orange, 2 blue, 3 black."""
     picture = Image.fromarray(values, "P")
     colors = ("#000000", SUPPORT_COLOR, PATIENT_COLOR, "#000000")
     picture.putpalette([part for color in colors for part in ImageColor.getrgb(color)])

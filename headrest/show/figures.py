@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from headrest.hounsfield import IGNORE_LABEL, NOT_SUPPORT, WIDE, window
-from headrest.util import EXTRA_COLOR, IGNORED_COLOR, PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import EXTRA_COLOR, IGNORED_COLOR, PADDING_COLOR, PATIENT_COLOR, SUPPORT_COLOR
 from headrest.util import table as table  # notebooks print tables beside their figures
 
 WIDTH_IN = 7.0
@@ -33,13 +33,12 @@ LABEL_CHARACTERS = 96
 
 SCALE_BAR_MM = 50
 
-LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (SECOND_COLOR, 0.3)}
+LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (PATIENT_COLOR, 0.3)}
 LABEL_COLORS |= {NOT_SUPPORT: (EXTRA_COLOR, 0.75), IGNORE_LABEL: (IGNORED_COLOR, 0.75)}
 LABEL_NAMES = {1: "support", 2: "patient", NOT_SUPPORT: "not support", IGNORE_LABEL: "ignored"}
 """Colour and opacity, and names, of the values of label images."""
 
 plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
-
 
 if "ipykernel" in sys.modules:
     # JPEG takes a third of the bytes of PNG; its subsampling would take the colour of thin lines.
@@ -110,13 +109,13 @@ def show_slices(
 
 def _name(figure, masks, window):
     """Name the colours of label images above the slices, and the window below them."""
-    if window:
-        figure.supxlabel("window: center {:.0f} HU, width {:.0f} HU".format(*window), fontsize=9)
+    figure.supxlabel("window: center {:.0f} HU, width {:.0f} HU".format(*window), fontsize=9)
     given = () if masks is None else [one for one in masks if one is not None]
     present = [np.unique(one) for one in given if one.dtype != bool]
     shown = [n for n in LABEL_NAMES if any(n in one for one in present)]
     if shown:
-        handles = [Patch(color=LABEL_COLORS[n][0], label=LABEL_NAMES[n]) for n in shown]
+        colors = [LABEL_COLORS[n] for n in shown]
+        handles = [Patch(fc=c, ec=c[0], label=LABEL_NAMES[n]) for n, c in zip(shown, colors)]
         figure.legend(handles=handles, loc="outside upper right", ncols=len(shown))
 
 
@@ -236,7 +235,7 @@ def montage(
     named = np.broadcast_to(sides, len(several))
     for mm, letters, corner in zip(several, named, corners):
         mark_sides_and_scale(axis, tiles[0].shape[:2], mm, letters, corner)
-    _name(figure, masks, None if spacing_mm is None else (center, width))
+    _name(figure, masks, (center, width))
     return figure
 
 
@@ -251,7 +250,7 @@ def histogram(
     marks : dict of name to value, optional, drawn as vertical lines.
     """
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8))
-    axis.hist(np.ravel(values), bins=256, log=True, color=SECOND_COLOR)
+    axis.hist(np.ravel(values), bins=256, log=True)
     top: dict = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
     for i, (name, value) in enumerate((marks or {}).items()):
         axis.axvline(value, color=SUPPORT_COLOR, linewidth=1.4)
@@ -266,7 +265,7 @@ def training_curves(history: list[dict]) -> Figure:
     """Plot loss and held-out Dice by epoch; `history` is that of `headrest.train.loop.train`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 2.8))
     epochs = [row["epoch"] for row in history]
-    left.plot(epochs, [row["loss"] for row in history], color=SECOND_COLOR)
+    left.plot(epochs, [row["loss"] for row in history])
     left.set(xlabel="epoch", title="loss, training", ylim=(0, None))
     for group, color in (("free", SUPPORT_COLOR), ("touching", PADDING_COLOR)):
         values = [row[f"dice_{group}"] for row in history]
@@ -274,7 +273,8 @@ def training_curves(history: list[dict]) -> Figure:
             right.plot(epochs, values, color=color, label=f"{group} slices")
     if not right.lines:  # labels without a known contact of support and patient
         right.plot(epochs, [row["dice"] for row in history], SUPPORT_COLOR, label="all slices")
-    right.set(xlabel="epoch", title="Dice, held out", ylim=(0, 1))
+    bottom = 0.9 * all(min(line.get_ydata()) > 0.9 for line in right.lines)
+    right.set(xlabel="epoch", title="Dice, held out", ylim=(bottom, 1))
     for axis in (left, right):
         axis.xaxis.get_major_locator().set_params(integer=True)
     right.legend(loc="lower right")

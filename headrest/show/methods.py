@@ -14,11 +14,11 @@ from headrest.hounsfield import DENSE_HU, FLOOR
 from headrest.segment import components
 from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
 from headrest.show.figures import WIDTH_IN, overlay, plt
-from headrest.util import EXTRA_COLOR, OTHER_COLOR, SECOND_COLOR, SUPPORT_COLOR
+from headrest.util import EXTRA_COLOR, OTHER_COLOR, PATIENT_COLOR, SUPPORT_COLOR
 
-CLASS_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "ambiguous": EXTRA_COLOR}
+CLASS_COLORS = {"patient": PATIENT_COLOR, "support": SUPPORT_COLOR, "ambiguous": EXTRA_COLOR}
 
-TRUTH_COLORS = {"patient": SECOND_COLOR, "support": SUPPORT_COLOR, "both": "#000000"}
+TRUTH_COLORS = {"patient": PATIENT_COLOR, "support": SUPPORT_COLOR, "both": "#000000"}
 """Components by the truth; "both" holds at least a tenth of either."""
 
 SMALLEST_MM2 = 5.0
@@ -188,7 +188,7 @@ def draw_architecture(model: Any, size: int = 512) -> Figure:
     for i, (name, out, features, convolutions, _) in enumerate(rows):
         level, side = min(i, len(rows) - 1 - i), np.sign(i - depth)  # the bottleneck in the middle
         width = 0.12 * np.log2(features)
-        color = SECOND_COLOR if name.startswith("down") else SUPPORT_COLOR
+        color = "C0" if name.startswith("down") else SUPPORT_COLOR
         axis.add_patch(Rectangle((side - width / 2, -level - 0.2), width, 0.4, color=color))
         if i <= depth:
             decoder = rows[len(rows) - 1 - i][1]
@@ -237,7 +237,7 @@ def draw_trade_off(summaries: Mapping) -> Figure:
 
 
 def _point(axis, name, x, y, marker):
-    color = OTHER_COLOR if name in BASELINES else SECOND_COLOR
+    color = OTHER_COLOR if name in BASELINES else "C0"
     label = "simple methods" if name in SIMPLE else name
     color = SUPPORT_COLOR if name.startswith(PRETRAINED) else color
     bars = [[[max(v - low, 0)], [max(high - v, 0)]] for v, low, high in (y, x)]

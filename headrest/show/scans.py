@@ -19,7 +19,7 @@ from headrest.hounsfield import AIR, WIDE
 from headrest.segment.morphology import bounding_box
 from headrest.segment.support import Support
 from headrest.show.figures import WIDTH_IN, image_sides, mark_sides_and_scale, montage, overlay, plt
-from headrest.util import PADDING_COLOR, SECOND_COLOR, SUPPORT_COLOR, HeadrestError, in_notebook
+from headrest.util import PADDING_COLOR, PATIENT_COLOR, SUPPORT_COLOR, HeadrestError, in_notebook
 
 WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": (-850.0, 300.0)}
 """Center and width in HU. "air" shows foam, covers and linen: -1000 to -700 HU."""
@@ -80,7 +80,7 @@ def draw_slice(
     axis.set_axis_off()
     axis.set_title(f"slice {index + 1} of {len(series)}, {window} window")
     mark_sides_and_scale(axis, hu.shape, series.spacing_mm, image_sides(series.orientation))
-    masks = ((support.patient, SECOND_COLOR), (support.removed, SUPPORT_COLOR)) if support else ()
+    masks = ((support.patient, PATIENT_COLOR), (support.removed, SUPPORT_COLOR)) if support else ()
     for mask, color in masks:
         if mask[index].any():
             axis.contour(mask[index], [0.5], colors=color, linewidths=1.2)
@@ -211,8 +211,8 @@ def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> 
     _panel(flat[4], cleaned, "HU", *limits)
     bins = np.arange(-1100, 1600, 20)
     flat[5].hist(hu.ravel(), bins, color=SUPPORT_COLOR, label="before")
-    flat[5].hist(cleaned.ravel(), bins, color=SECOND_COLOR, label="after")
-    flat[5].set(xlabel="HU", title="pixels", yscale="log", ylim=(10, None), box_aspect=1)
+    flat[5].hist(cleaned.ravel(), bins, label="after")
+    flat[5].set(xlabel="HU", ylabel="pixels", yscale="log", ylim=(10, None), box_aspect=1)
     flat[5].locator_params(axis="x", nbins=4)
     flat[5].legend(loc="upper right")
     steps = ("Read", "Rescale", "Predict", "Refine", "Write", "Check")
