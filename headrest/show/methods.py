@@ -225,11 +225,9 @@ def draw_trade_off(summaries: Mapping) -> Figure:
         for name, groups in summaries.items():
             marker = "." if name in SIMPLE else next(shapes)
             _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)
-        axis.set_xscale("symlog", linthresh=1)
         axis.set_yscale("symlog", linthresh=0.1)
         axis.set_title(f"{group} support: removed patient, ml")
-        axis.set(xlim=(-0.1, 130), ylim=(-0.05, None))
-        axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+        axis.set(xlim=(-2, 103), ylim=(-0.05, None))
     axes[1].set_xlabel("residual support, %")
     named = dict(zip(*axes[0].get_legend_handles_labels()[::-1]))
     figure.legend(named.values(), named, loc="outside lower center", ncols=3)
@@ -244,7 +242,7 @@ def _point(axis, name, x, y, marker):
     style = {"fmt": marker, "color": color, "elinewidth": 0.8, "alpha": 0.85}
     axis.errorbar(x[0], y[0], *bars, label=label, **style)
     if name in LABELLED:
-        side, offset = ("left", (8, -14)) if x[0] < 10 else ("right", (-8, 7 if y[0] else -11))
+        side, offset = ("left", (4, 20)) if x[0] < 10 else ("right", (-8, 7 if y[0] else -11))
         style = {"xytext": offset, "textcoords": "offset points", "ha": side, "fontsize": 9}
         axis.annotate(name, (x[0], y[0]), color=color, **style)
 
