@@ -13,7 +13,7 @@ from headrest.evaluate.methods import BODY_MASK, DENSE_ONLY, KMEANS, NOTHING, PR
 from headrest.evaluate.metrics import dice_from_counts
 from headrest.evaluate.score import MIN_SUPPORT_PIXELS
 from headrest.segment.pretrained import weights_hash
-from headrest.util import HeadrestError, __version__
+from headrest.util import __version__
 from headrest.util.files import atomic_file
 
 TISSUES = {
@@ -54,18 +54,9 @@ SCAN_COLUMNS = {
     "dense residual ml": ("dense_residual_ml", "{:.2f}"),
     "removed patient ml": ("lost_ml", "{:.2f}"),
 }
-README_COLUMNS = {
-    "Dice, free": (("free", "dice"), "{:.3f}"),
-    "Dice, touching": (("touching", "dice"), "{:.3f}"),
-    "mean per patient": (("all", "case_dice"), "{:.3f}"),
-    "Dice, dense": (("all", "dense_dice"), "{:.3f}"),
-    "accuracy": (("all", "accuracy"), "{:.3f}"),
-    "residual support, %": (("all", "residual_pct"), "{:.1f}"),
-    "removed patient, ml": (("all", "lost_ml"), "{:.2f}"),
-}
 """Columns of the tables: heading, measure of `headrest.evaluate.compare.measures`, format."""
 
-DENSE_NOTE = "\\* finds support above -500 HU only: read its figures of dense support."
+DENSE_NOTE = "\\* finds only support above -500 HU: compare it by the columns of dense support."
 
 README_METHODS = (PRETRAINED, "convex hull", KMEANS, BODY_MASK, NOTHING)
 """Rows of README's table, the first in bold; the notebook on methods shows all."""
@@ -89,13 +80,13 @@ def methods_table(
     `columns` are `METHOD_COLUMNS` or `MORE_COLUMNS`.
     """
     rows = {name: groups[group] for name, groups in summaries.items()}
-    return _markdown("method", _marked(rows), columns)
+    return markdown("method", mark_methods(rows), columns)
 
 
 def scan_table(counts: Counts) -> str:
     """Table of all methods on one real scan, in Markdown, the first method in bold."""
     rows = {name: summary(one) for name, one in counts.items()}
-    return _markdown("method", _marked(rows), SCAN_COLUMNS)
+    return markdown("method", mark_methods(rows), SCAN_COLUMNS)
 
 
 def kind_columns(counts: MethodCounts) -> dict[str, list]:
@@ -144,14 +135,14 @@ def tissue_columns(cases: Sequence[Case], removed: Sequence[np.ndarray]) -> dict
     return columns | {"%": list(100 * part / np.maximum(whole, 1e-9))}
 
 
-def _marked(rows):
+def mark_methods(rows):
     """Names of methods as tables show them: the first in bold, `DENSE_ONLY` with an asterisk."""
     names = [f"{name} \\*" if name in DENSE_ONLY else name for name in rows]
     names[0] = f"**{names[0]}**"
     return dict(zip(names, rows.values()))
 
 
-def _markdown(head, rows, columns):
+def markdown(head, rows, columns):
     """Table in Markdown, with a note where a method finds dense support only."""
     lines = [(head, *columns), ("---",) * (len(columns) + 1)]
     for name, row in rows.items():
@@ -186,7 +177,7 @@ def write_results(
 
     Returns
     -------
-    dict, as `read_results` reads it: None for what is not finite.
+    dict, as it is stored: None for what is not finite.
     """
     results = {
         "description": describe(counts, profile),
@@ -208,35 +199,3 @@ def write_results(
         temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return results
-
-
-def read_results(path: str | Path) -> dict[str, Any]:
-    """Read the results that `write_results` wrote, None for what is not finite; HeadrestError where
-    the file is missing or damaged."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HeadrestError(f"{path}: no results to read ({type(error).__name__})") from error
-
-
-def synthetic_table(results: dict[str, Any]) -> str:
-    """README's table of `README_METHODS` on synthetic patients, in Markdown."""
-    rows = {}
-    for name in (one for one in README_METHODS if one in results["synthetic"]):
-        groups = results["synthetic"][name].items()
-        rows[name] = {(group, key): values for group, row in groups for key, values in row.items()}
-    table = _markdown("method", _marked(rows), README_COLUMNS)
-    origin = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
-    return f"{table}\n\n*{results['description'].capitalize()}; {origin}.*"
-
-
-def scans_table(results: dict[str, Any]) -> str:
-    """README's table of real scans, by the pretrained network and by K-Means, in Markdown."""
-    rows = {}
-    for name, found in results["scans"].items():
-        rows[f"`{name}`"] = found[PRETRAINED]
-        if KMEANS in found:
-            rows[f"`{name}`, K-Means"] = found[KMEANS]
-    left_out = ("worst slice, dense", "dense residual ml")
-    columns = {name: SCAN_COLUMNS[name] for name in SCAN_COLUMNS if name not in left_out}
-    return _markdown("scan", rows, columns)
