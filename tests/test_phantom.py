@@ -157,6 +157,21 @@ def test_no_support_cuts_through_a_patient(seed, slices):
     assert cut_off.sum() < 0.001 * study.patient.sum()
 
 
+def test_a_support_lies_behind_a_supine_head_and_before_a_prone_one():
+    """By the orientation and positions of the slices: y of DICOM increases to the back."""
+    for seed in (61, 73, 8, 10):
+        study = synthesize(seed, matrix=128, slices=3)
+        behind_mm = 0.0
+        for axis, cosines in enumerate((study.orientation[3:], study.orientation[:3]), 1):
+            at = np.arange(128) * study.spacing_mm[1]
+            support, patient = (
+                np.average(at, weights=mask.sum((0, 3 - axis)) + 1e-9)
+                for mask in (study.support, study.patient)
+            )
+            behind_mm += (support - patient) * cosines[1]
+        assert (behind_mm > 5) != study.parameters["protocol"]["prone"], (seed, behind_mm)
+
+
 @pytest.mark.parametrize("seed", [9100048, 9400290])
 def test_a_rigid_wall_leaves_a_limb_or_shoulder_on_one_side(seed):
     """As many pieces as without supports; both parts of an arm beside a wall were kept before."""
@@ -193,8 +208,9 @@ def test_padding_is_outside_the_field_of_view_and_rings_if_it_is_lossy(studies, 
     rows, columns = np.mgrid[:96, :96] - 47.5
     outside = np.tile(np.hypot(rows, columns) > 48.2, (4, 1, 1))
     for study in studies:
-        value, _ = study.padding
-        if value is None or value >= -1024:
+        padding = study.parameters["protocol"]["padding"]
+        value = -1024 if padding == "none" else int(padding)
+        if value >= -1024:
             assert study.hu.min() >= -1024
         elif study.parameters["protocol"]["lossy_ratio"]:  # rings around its value at its edge
             assert abs(np.median(study.hu[outside]) - value) < 50
@@ -203,7 +219,7 @@ def test_padding_is_outside_the_field_of_view_and_rings_if_it_is_lossy(studies, 
     seed = next(s for s in range(99) if "padding_ringing" in sample_parameters(s)["effects"])
     study = synthesize(seed, **SMALL)
     beyond = study.hu[study.hu < -1100]
-    assert beyond.min() < study.padding[0] < beyond.max()
+    assert beyond.min() < int(study.parameters["protocol"]["padding"]) < beyond.max()
     slices = sorted(write_dicom(study, tmp_path / "ringing").glob("*.dcm"))
     assert pydicom.dcmread(slices[0]).LossyImageCompression == "01"
     for matrix in (16, 385):

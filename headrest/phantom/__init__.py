@@ -70,7 +70,7 @@ def _slice_dataset(study, index):
     ds.BodyPartExamined = "CHEST" if p["region"] == "chest" else "HEAD"
     ds.PatientPosition = "HFP" if p["protocol"]["prone"] else "HFS"
     ds.KVP, ds.ConvolutionKernel = "120", p["scanner"]["kernel"].upper()
-    ds.GantryDetectorTilt = _number(study.tilt)
+    ds.GantryDetectorTilt = _number(p["protocol"]["tilt"])
     ds.SliceThickness = _number(p["protocol"]["thickness_mm"])
     ds.SOPInstanceUID, ds.InstanceNumber = _uid(study, "slice", index), index + 1
     ds.ImagePositionPatient = [_number(value) for value in study.positions[index]]
@@ -84,8 +84,9 @@ def _slice_dataset(study, index):
 
 def _set_pixels(ds, study, index):
     """Unsigned 12 bits where the padding allows it, else signed 16 bits."""
-    value, is_tagged = study.padding
-    unsigned = value is None or value >= -1024
+    protocol = study.parameters["protocol"]
+    value = -1024 if protocol["padding"] == "none" else int(protocol["padding"])
+    unsigned = value >= -1024
     intercept = -1024 if unsigned else 0
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = study.hu.shape[1:]
@@ -94,10 +95,10 @@ def _set_pixels(ds, study, index):
     ds.PixelRepresentation = 0 if unsigned else 1
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = str(intercept), "1", "HU"
     ds.WindowCenter, ds.WindowWidth = "40", "100"
-    if ratio := study.parameters["protocol"]["lossy_ratio"]:
+    if ratio := protocol["lossy_ratio"]:
         ds.LossyImageCompression, ds.LossyImageCompressionRatio = "01", str(ratio)
         ds.LossyImageCompressionMethod = "ISO_15444_1"
-    if is_tagged:
+    if protocol["tagged"]:
         ds.add_new("PixelPaddingValue", "US" if unsigned else "SS", value - intercept)
     ds.PixelData = (study.hu[index].astype(np.int32) - intercept).astype("<i2").tobytes()
 
@@ -132,14 +133,7 @@ def write_dicom(study: Study, folder: str | Path) -> Path:
 def read_truth(folder: str | Path) -> dict[str, np.ndarray]:
     """Read the labels and contact of `Study` that `write_dicom` wrote; HeadrestError if the file
     cannot be read, or an older version wrote it."""
-    path = Path(folder) / TRUTH_FILE
-    truth = read_arrays(path)
-    if missing := [name for name in TRUTH_ARRAYS if name not in truth]:
-        raise HeadrestError(
-            f"{path}: no array {missing[0]!r}, an older version wrote this file; synthesize the "
-            "patient again (python -m headrest synthesize)"
-        )
-    return {name: truth[name] for name in TRUTH_ARRAYS}
+    return read_arrays(Path(folder) / TRUTH_FILE, TRUTH_ARRAYS)
 
 
 def synthesize_patients(

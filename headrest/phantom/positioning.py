@@ -43,7 +43,7 @@ class Layout:
         self.patient: Parameters = parameters["anatomy"]
         self.anatomy: Any = ANATOMY.get(parameters["kind"], head)
         turn = head.rotation(self.patient)
-        if self.protocol["prone"] and parameters["kind"] != "chest":
+        if self.protocol["prone"]:
             turn = np.diag([-1.0, -1.0, 1.0]) @ turn
         size = [self.patient[name] for name in ("width", "length", "height")]
         self.to_patient = np.diag(1 / np.array(size)) @ turn

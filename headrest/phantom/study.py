@@ -109,8 +109,6 @@ class Study:
     spacing_mm: tuple[float, float, float]  # (z, y, x)
     positions: np.ndarray  # float (slices, 3), ImagePositionPatient
     orientation: tuple[float, ...]  # ImageOrientationPatient
-    tilt: float  # of the gantry, in degrees
-    padding: tuple[int | None, bool]  # value or None, is tagged
     parameters: Parameters  # all that were sampled, as JSON can hold them
 
     @property
@@ -207,6 +205,9 @@ def render(parameters: Parameters) -> Study:
     across, down, _normal = scanner.image_axes(protocol)
     count, last = len(protocol["z_mm"]), (protocol["matrix"] - 1) * protocol["pixel_mm"]
     positions = np.stack([scanner.first_voxel(protocol, index) for index in range(count)])
+    if protocol["prone"]:  # the axes of DICOM are those of the patient, who lies turned over
+        turned = np.array([-1.0, -1.0, 1.0])
+        positions, across, down = positions * turned, across * turned, down * turned
     flips = []  # the scanner stores slices upright, upside down or mirrored
     if protocol["upside_down"]:
         flips.append(1)
@@ -222,14 +223,11 @@ def render(parameters: Parameters) -> Study:
         for name, v in volumes.items()
     }
     step = protocol["step_mm"] * float(np.cos(np.deg2rad(protocol["tilt"])))
-    padding = None if protocol["padding"] == "none" else int(protocol["padding"])
     return Study(
         **volumes,
         spacing_mm=(step, protocol["pixel_mm"], protocol["pixel_mm"]),
         positions=np.round(positions, 4),
         orientation=tuple(round(float(v), 6) + 0.0 for v in (*across, *down)),
-        tilt=protocol["tilt"],
-        padding=(padding, bool(protocol["tagged"])),
         parameters=p,
     )
 
