@@ -150,7 +150,7 @@ def calibrate(measured: Sequence[Mapping], level: float = bound.LEVEL) -> dict[s
 def _ranges(appearances):
     names = appearances[0] if appearances else ()
     columns = {name: [one[name] for one in appearances] for name in names}
-    return {n: [f(v) for f in (min, max)] for n, v in columns.items()}
+    return {n: [min(v), max(v)] for n, v in columns.items()}
 
 
 def bounds(measured: Sequence[Mapping], calibration: Mapping) -> np.ndarray:
@@ -178,7 +178,7 @@ def check_bounds(measured: Sequence[Mapping]) -> dict[str, float]:
         tested, calibration = order[::2], calibrate(order[1::2])
         lost, found = np.array([m["lost_ml"].sum() for m in tested]), bounds(tested, calibration)
         known, large = np.isfinite(found), lost > LARGE_ML
-        flagged = np.mean(~(found[large] <= LARGE_ML)) if large.any() else 1.0
+        flagged = np.mean(~(found[large] <= LARGE_ML)) if large.any() else np.nan
         median = np.median(found[known]) if known.any() else np.nan
         rows.append((share_within(lost, found), known.mean(), median, np.median(lost), flagged))
     names = ("holds", "bounded", "median_bound_ml", "median_lost_ml", "large_flagged")

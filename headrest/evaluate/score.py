@@ -25,6 +25,9 @@ MIN_SUPPORT_PIXELS = 30
 """The Dice of a slice with fewer pixels of support is noise; the scoring script of the references
 has the same limit."""
 
+SAME_SLICE_MM = 0.05
+"""Slices of two folders within this distance are the same; some tools write fewer digits."""
+
 MARGIN_MM = 12.0
 """Air is measured this far from everything else."""
 
@@ -93,17 +96,17 @@ def score(
     """
     before, after = read_series(original), read_series(cleaned)
     labels, patient = _read_labels(before, Path(reference), f"{original}: {reference} has ")
-    depths, found = _depths(before), _depths(after)
-    missing = len(set(depths) - set(found))
-    if missing:
+    normal = np.cross(before.orientation[:3], before.orientation[3:])
+    depths, found = before.positions @ normal, after.positions @ normal
+    chosen = abs(found - depths[:, None]).argmin(1)
+    if missing := np.count_nonzero(abs(found[chosen] - depths) > SAME_SLICE_MM):
         raise HeadrestError(f"{cleaned}: {missing} of {len(depths)} slices are missing")
     if after.hu.shape[1:] != before.hu.shape[1:]:
         raise HeadrestError(f"{cleaned}: slices of {after.hu.shape[1:]}, not {labels.shape[1:]}")
-    chosen = np.searchsorted(found, depths)
     apart_mm = abs(after.positions[chosen] - before.positions).max()
     if apart_mm > min(before.spacing_mm[1:]) / 2:
         raise HeadrestError(f"{cleaned}: slices that lie {apart_mm:.1f} mm beside the original")
-    distance = np.median(np.diff(depths)) if len(depths) > 1 else before.spacing_mm[0]
+    distance = np.median(np.diff(np.round(depths, 2))) if len(depths) > 1 else before.spacing_mm[0]
     counts = _counts(before.hu, after.hu[chosen], labels, patient)
     return _scores(counts, (float(distance), *before.spacing_mm[1:]))
 
@@ -116,12 +119,6 @@ def _read_labels(series, path, where):
     check_shape(labels, series, where)
     labels[(labels == SUPPORT) & (series.hu <= VISIBLE_HU)] = IGNORE_LABEL
     return labels, (labels == PATIENT) & (series.hu > DENSE_HU)
-
-
-def _depths(series):
-    """Positions along the normal in mm, ascending; to 0.01, as some tools write fewer digits."""
-    normal = np.cross(series.orientation[:3], series.orientation[3:])
-    return np.round(series.positions @ normal, 2)
 
 
 def _counts(before, after, labels, patient):
@@ -229,7 +226,8 @@ def _measure_slice(hu, spacing_mm):
 
 def _air(hu, spacing_mm):
     """Air far from all else, foam and the edge of the field of view included."""
-    other = (ndimage.uniform_filter(hu, 5) > -950) | (hu <= -1024)
+    local = ndimage.uniform_filter(hu, 5)  # single voxels of noisy air reach -1024
+    other = (local > -950) | (local < -1020)
     width = 2 * round(MARGIN_MM / min(spacing_mm)) + 1
     return ~ndimage.maximum_filter(other.view(np.uint8), width).view(bool)
 
