@@ -48,9 +48,9 @@ def split_patients(
     Parameters
     ----------
     patients : str array (n,), the patient of each slice.
-    held_out : share of the patients, at least one and not all, or list of their names. Of a share,
-        synthetic patients are trained on where there are two others; where two have support, one
-        of them is held out, as the others say nothing about the network.
+    held_out : share of the patients, at least one and not all, or their names. Of two or more
+        patients that are not synthetic, only these are held out by a share. If two or more of them
+        have support, one of these is held out: without support, a Dice says nothing.
     seed : int
     support : bool array (n,), optional, whether a slice has support.
 
@@ -71,8 +71,10 @@ def split_patients(
     names = sorted(set(map(str, patients)))
     if len(names) < 2:
         raise HeadrestError("training needs two patients or more, one of them held out")
-    if isinstance(held_out, list):
+    if not isinstance(held_out, (int, float)):
         chosen = list(map(str, held_out))
+        if unknown := sorted(set(chosen) - set(names)):
+            raise HeadrestError(f"no patient {', '.join(unknown[:5])} to hold out")
     else:
         others = [name for name in names if not name.startswith(SYNTHETIC)]
         names = others if len(others) > 1 else names
@@ -83,9 +85,8 @@ def split_patients(
             chosen = known[:1] + chosen
         chosen = chosen[:n]
     out = np.isin(patients, chosen)
-    if out.all() or not out.any() or not set(chosen) <= set(names):
-        shown = ", ".join(chosen[:5])
-        raise HeadrestError(f"names of held-out patients match no patient, or all: {shown}")
+    if out.all() or not out.any():
+        raise HeadrestError("hold out some patients, not all and not none")
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 

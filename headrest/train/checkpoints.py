@@ -90,13 +90,7 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
         np.savez(temporary / "weights.npz", **checkpoint.weights)
         training = {TRAINING + name: value for name, value in checkpoint.training.items()}
         np.savez(temporary / "optimizer.npz", **checkpoint.optimizer, **training)
-        best = min(checkpoint.history, key=lambda row: row["loss"])
-        state = {
-            "epoch": len(checkpoint.history),
-            "best": {key: best[key] for key in ("epoch", "loss")},
-            "settings": checkpoint.settings,
-            "history": checkpoint.history,
-        }
+        state = {"settings": checkpoint.settings, "history": checkpoint.history}
         (temporary / "state.json").write_text(json.dumps(state, indent=1, allow_nan=False))
         (temporary / "manifest.json").write_text(json.dumps(_hashes(temporary), indent=1))
     for old in _newest_first(folder)[KEPT_CHECKPOINTS:]:

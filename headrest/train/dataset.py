@@ -153,8 +153,8 @@ def check_name(name: str) -> None:
 
 def _check_study(study):
     shapes = {getattr(array, "shape", None) for array in (study.hu, *study.labels.values())}
-    lengths = {len(part) for part in (study.hu, *study.states.values())}
-    if len(shapes) > 1 or len(lengths) > 1 or None in shapes or study.hu.ndim != 3:
+    alike = len(shapes) == 1 and None not in shapes and study.hu.ndim == 3
+    if not alike or any(len(one) != len(study.hu) for one in study.states.values()):
         reason = "HU, labels and states differ in shape, or are not arrays (slices, rows, columns)"
         raise HeadrestError(f"{study.patient}: {reason}: {shapes}")
     if not study.labels or not set(study.states) <= set(study.labels):
@@ -168,7 +168,7 @@ def _check_study(study):
 
 
 def _fitted(study, matrix):
-    hu = np.clip(np.rint(study.hu), -32768, 32767).astype("<i2")
+    hu = np.clip(np.rint(study.hu), FLOOR, 32767).astype("<i2")
     arrays = {"hu": fit_to_matrix(hu, matrix, int(FLOOR))}
     for name, labels in sorted(study.labels.items()):
         arrays[f"labels_{name}"] = fit_to_matrix(as_labels(labels), matrix, 0)
@@ -199,11 +199,9 @@ def _write_header(file, dtype, shape):
 def read_training_set(folder: str | Path) -> TrainingSet:
     """Open a training set that `write_training_set` wrote; slices are read when they are used.
 
-    Raises a HeadrestError if files are missing or damaged, or an older version wrote them.
+    Raises a HeadrestError if files are missing or damaged.
     """
     folder = Path(folder)
-    if (folder / "slices.npy").exists():
-        raise HeadrestError(f"{folder}: a training set of headrest 0.5 or older; write it again")
     try:
         hu = np.load(folder / "hu.npy", mmap_mode="r", allow_pickle=False)
         labels = {

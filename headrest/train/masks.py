@@ -67,8 +67,9 @@ def dataset_from_masks(
         A DICOM Segmentation names its series by UID. Other masks are named, by their file (a
         word such as "-mask" may follow) or their folder, as the Series Instance UID, the NIfTI
         file, or the folder of DICOM files of their scan. Values are 0 background, 1 support, 2
-        patient, 255 ignored; a mask of one value is of the support alone, and its other voxels are
-        background or patient. The partial-volume boundary of dense support is ignored.
+        patient, 255 ignored; a mask of one value, be it 255, is of the support alone, and its
+        other voxels are background or patient. The partial-volume boundary of dense support is
+        ignored.
     folder : path of the training set, see `headrest.train.dataset.write_training_set`.
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
@@ -89,8 +90,6 @@ def dataset_from_masks(
     Patients differ by Patient ID (0010,0020), or by "sub-..." as in BIDS, or by the first
     folder or file below `scans`. They are stored as patient-1, patient-2 and so on.
     """
-    if Path(folder).exists():
-        raise HeadrestError(f"{folder}: exists already; choose another folder")
     check_name(name)
     mask_files = _find_masks(Path(masks))
     found = _find_scans(Path(scans), {path.absolute() for path in mask_files})

@@ -172,10 +172,10 @@ def _render_missing(files, patients, jobs, matrix):
 def _render(task, matrix):
     file, patient = task
     study = patient.render(matrix)
-    hu, states = np.maximum(study.hu, int(FLOOR)), slice_states(study.labels, study.contact)
+    states = slice_states(study.labels, study.contact)
     file.parent.mkdir(exist_ok=True)
     with atomic_file(file) as temporary:
-        np.savez_compressed(temporary, hu=hu, labels=study.labels, states=states)
+        np.savez_compressed(temporary, hu=study.hu, labels=study.labels, states=states)
     return True
 
 
