@@ -185,10 +185,10 @@ def check_bounds(measured: Sequence[Mapping]) -> dict[str, float]:
     return {name: round(float(v), 4) for name, v in zip(names, np.nanmean(np.array(rows), axis=0))}
 
 
-def write_calibration(patients: int = 500, jobs: int = 1) -> dict[str, Any]:
-    """Calibrate the pretrained network on synthetic patients, half of them with close slices, which
-    `jobs` processes render, and store it beside the weights."""
-    measured = measure_seeds(range(CALIBRATION_SEED, CALIBRATION_SEED + patients), jobs)
+def write_calibration(jobs: int = 1) -> dict[str, Any]:
+    """Calibrate the pretrained network on 500 synthetic patients, half of them with close slices,
+    which `jobs` processes render, and store it beside the weights."""
+    measured = measure_seeds(range(CALIBRATION_SEED, CALIBRATION_SEED + 500), jobs)
     calibration = {**calibrate(measured), "first_seed": CALIBRATION_SEED}
     calibration["checked"] = check_bounds(measured)
     with atomic_file(WEIGHTS / bound.CALIBRATION) as temporary:

@@ -5,7 +5,7 @@ Every function draws on axes of its own and returns the figure; `save` stores it
 
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def show_slices(
     masks: Sequence[np.ndarray | None] | None = None,
     color: str = SUPPORT_COLOR,
     spacing_mm: Any = None,
-    sides: str = "RL",
+    sides: str | Sequence[str] = "",
 ) -> Figure:
     """Show slices side by side, each with a coloured mask.
 
@@ -88,10 +88,11 @@ def show_slices(
     titles : sequence of str, optional
     center, width : float, the window in HU; the figure names it.
     masks, color : sequence of masks or None, optional, and their colour, see `overlay`.
-    spacing_mm : (..., y, x) in mm, optional, or one such per image: for a scale bar and the letters
-        of `sides`.
-    sides : of the patient at the left and the right edge of the image, see `image_sides`.
+    spacing_mm, sides : spacing (..., y, x) in mm for a scale bar, and the sides of the patient at
+        the left and the right edge as by `image_sides`; or one such per image. See `marks_of`.
     """
+    several = [] if spacing_mm is None else [*np.atleast_2d(spacing_mm)] * len(images)
+    named = np.broadcast_to(sides, len(images))
     masks = [None] * len(images) if masks is None else masks
     labelled = any(mask is not None and mask.dtype != bool for mask in masks)  # with a legend
     height = WIDTH_IN / len(images) * np.divide(*images[0].shape) + 0.7 + 0.3 * labelled
@@ -100,9 +101,8 @@ def show_slices(
         axis.imshow(overlay(image, mask, center, width, color))
         axis.set_axis_off()
         axis.set_title(titles[i] if titles else "")
-        if spacing_mm is not None:
-            own = spacing_mm if np.ndim(spacing_mm) == 1 else spacing_mm[i]
-            mark_sides_and_scale(axis, image.shape, own, sides)
+        if several:
+            mark_sides_and_scale(axis, image.shape, several[i], named[i])
     _name(figure, masks, (center, width))
     return figure
 
@@ -136,13 +136,20 @@ def image_sides(orientation: Sequence[float] | np.ndarray) -> str:
     return sides if x + y >= 0 else sides[::-1]
 
 
+def marks_of(*series: Any) -> dict[str, Any]:
+    """Keywords `spacing_mm` and `sides` of `show_slices` and `montage`: of a Series or Study of all
+    slices, or of one per slice."""
+    sides = [image_sides(one.orientation) for one in series]
+    return {"spacing_mm": [one.spacing_mm for one in series], "sides": sides}
+
+
 def mark_sides_and_scale(
-    axis: Axes, shape: Any, spacing_mm: Sequence[float], sides: str = "RL", corner: Any = (0, 0)
+    axis: Axes, shape: Any, spacing_mm: Sequence[float], sides: str = "", corner: Any = (0, 0)
 ) -> None:
     """Write the letters of `image_sides` at the edges of a slice, and draw a scale bar of
     `SCALE_BAR_MM` mm; `shape` is (rows, columns), `spacing_mm` (..., x), `corner` (row, column)."""
     (rows, columns), (top, left) = shape, corner
-    for x, letter, align in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
+    for x, letter, align in zip((0.02, 0.98), sides, ("left", "right")):
         _write(axis, left + x * columns, top + 0.5 * rows, letter, ha=align)
     length, x, y = SCALE_BAR_MM / spacing_mm[-1], left + 0.04 * columns, top + 0.96 * rows
     axis.plot([x, x + length], [y, y], color="white", linewidth=2)
@@ -195,7 +202,7 @@ def montage(
     column_titles: Sequence[str] = (),
     row_titles: Sequence[str] = (),
     spacing_mm: Any = None,
-    sides: str | Sequence[str] = "RL",
+    sides: str | Sequence[str] = "",
 ) -> Figure:
     """Show slices as a grid in one image.
 
@@ -207,10 +214,11 @@ def montage(
     center, width : float, the window in HU.
     labels : sequence of str, optional, written into the corner of each slice.
     column_titles, row_titles : sequence of str, optional, above and beside the grid.
-    spacing_mm, sides : of all slices, of which the first is marked, as by `show_slices`; or one
-        such per slice, and each is marked.
+    spacing_mm, sides : as of `show_slices`, of all slices, and the first is marked; or one such
+        per slice, and each is marked.
     """
-    marked = [None] * len(volume) if masks is None else [one[::step, ::step] for one in masks]
+    given = [None] * len(volume) if masks is None else masks
+    marked = [None if one is None else one[::step, ::step] for one in given]
     small = [np.asarray(Image.fromarray(np.float32(one)).reduce(step)) for one in volume]
     tiles = [overlay(one, mask, center, width) for one, mask in zip(small, marked)]
     height, breadth = (n + 4 for n in tiles[0].shape[:2])  # a gutter of 4 pixels
@@ -279,22 +287,3 @@ def training_curves(history: list[dict]) -> Figure:
         axis.xaxis.get_major_locator().set_params(integer=True)
     right.legend(loc="lower right")
     return figure
-
-
-class Live:
-    """A figure in a notebook, drawn from data by `draw`, that every call replaces in its place."""
-
-    def __init__(self, draw: Callable[[Any], Figure]) -> None:
-        self.draw, self.shown = draw, None
-
-    def __call__(self, data: Any) -> Figure:
-        """Draw and show the data; returns the Figure."""
-        from IPython.display import display
-
-        figure = self.draw(data)
-        plt.close(figure)  # or the notebook shows it again below the cell
-        if self.shown:
-            self.shown.update(figure)
-        else:
-            self.shown = display(figure, display_id=True)
-        return figure

@@ -1,6 +1,6 @@
 """Figures of methods: K-Means, components, networks (which load Keras), and their comparison."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle, groupby
 from typing import Any
 
@@ -30,16 +30,15 @@ LABELLED = (PRETRAINED, KMEANS, NOTHING)
 """Methods drawn alike, and methods named beside their point as well as in the legend."""
 
 
-def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -> Figure:
+def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float]) -> Figure:
     """Draw a slice, its K-Means clusters, and its components in the colours of their classes.
 
     Parameters
     ----------
     hu : float array (rows, columns), in HU.
     spacing_mm : (y, x) in mm.
-    k : int, number of clusters.
     """
-    centers, threshold = kmeans_centers(hu, k), kmeans_threshold(hu, k)
+    centers, threshold = kmeans_centers(hu), kmeans_threshold(hu)
     clusters = abs(hu[..., None] - centers).argmin(-1)
     labels, count = components.find_components(hu > threshold)
     classes = components.classify(components.measure(labels, count, hu, threshold, spacing_mm))
@@ -53,7 +52,7 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float], k: int = 3) -
         axes[2].plot([], [], "s", color=color, label=name)
     axes[2].imshow(rgb)
     figure.legend(loc="outside lower right", ncols=3)
-    for axis, title in zip(axes, ("slice", f"{k} clusters", f"{count} components")):
+    for axis, title in zip(axes, ("slice", f"{len(centers)} clusters", f"{count} components")):
         axis.set_axis_off()
         axis.set_title(title)
     return figure
@@ -116,45 +115,28 @@ def _draw_limits(axis):
     axis.text(mean + 8, std - 8, "bone", fontsize=9, va="top")
 
 
-def architecture(model: Any, size: int = 512) -> dict[str, list]:
-    """List the levels of the encoder and of the decoder.
-
-    Parameters
-    ----------
-    model : keras.Model of `headrest.segment.unet`
-    size : int, rows and columns of a slice; HeadrestError where the model cannot downsample them.
-
-    Returns
-    -------
-    dict of columns for `headrest.util.table`: "block" (down0, down1, ..., up0), "size" (rows and
-    columns of its output), "features", "convolutions", "parameters".
-
-    Examples
-    --------
-    >>> from headrest.segment.unet import build_unet
-    >>> architecture(build_unet("small"), 64)["size"]
-    [32, 16, 8, 16, 32]
-    """
-    from headrest.segment.unet import layer_sizes, output_size
+def _blocks(model, size):
+    """Name, output size, features and convolutions of each block of encoder and decoder."""
+    from headrest.segment.unet import layer_sizes
     from headrest.util.backend import layers
 
-    output_size(model, size)  # refuses other sizes
-    sizes, rows = layer_sizes(model, size), []
-    named = (layer for layer in model.layers if layer.name.startswith(("down", "up")))
-    for block, found in groupby(named, key=lambda layer: layer.name.partition("_")[0]):
-        group = list(found)
-        last, convolutions = group[-1], sum(isinstance(one, layers.Conv2D) for one in group)
-        parameters = sum(one.count_params() for one in group)
-        rows.append((block, sizes[last.name], last.output.shape[-1], convolutions, parameters))
-    names = ("block", "size", "features", "convolutions", "parameters")
-    return dict(zip(names, map(list, zip(*rows))))
+    sizes = layer_sizes(model, size)
+    named = (one for one in model.layers if one.name.startswith(("down", "up")))
+    for block, found in groupby(named, key=lambda one: one.name.partition("_")[0]):
+        *_, last = group = list(found)
+        convolutions = sum(isinstance(one, layers.Conv2D) for one in group)
+        yield block, sizes[last.name], last.output.shape[-1], convolutions
 
 
 def operations(model: Any, size: int = 512) -> int:
     """Count the floating-point operations of the convolutions for one slice.
 
     A training step takes three times as many: forward, and backward to inputs and weights.
-    Arguments and errors as of `architecture`.
+
+    Parameters
+    ----------
+    model : keras.Model of `headrest.segment.unet`
+    size : int, rows and columns of a slice; HeadrestError where the model cannot downsample them.
 
     Examples
     --------
@@ -177,15 +159,15 @@ def draw_architecture(model: Any, size: int = 512) -> Figure:
     """Draw a network: one bar per block, as long as the features are many; one row per level.
 
     A size in brackets is that of the decoder, where convolutions without padding change it.
-    Arguments and errors as of `architecture`.
+    Arguments and errors as of `operations`.
     """
     from headrest.segment.unet import output_size
 
-    blocks = architecture(model, size)
-    rows = list(zip(*blocks.values()))
+    out_size = output_size(model, size)  # refuses other sizes
+    rows = list(_blocks(model, size))
     depth = len(rows) // 2
     figure, axis = plt.subplots(figsize=(WIDTH_IN, 0.9 + 0.42 * depth))
-    for i, (name, out, features, convolutions, _) in enumerate(rows):
+    for i, (name, out, features, convolutions) in enumerate(rows):
         level, side = min(i, len(rows) - 1 - i), np.sign(i - depth)  # the bottleneck in the middle
         width = 0.12 * np.log2(features)
         color = "C0" if name.startswith("down") else SUPPORT_COLOR
@@ -200,8 +182,7 @@ def draw_architecture(model: Any, size: int = 512) -> Figure:
         for side in (-1, 1):
             ends = [(side, -level - 0.25), (side * (level + 1 < depth), -level - 0.75)]
             _arrow(axis, *(ends if side < 0 else ends[::-1]))
-    out = output_size(model, size)
-    for x, text in ((-1, f"slice, {size} x {size}"), (1, f"logits, {out} x {out}")):
+    for x, text in ((-1, f"slice, {size} x {size}"), (1, f"logits, {out_size} x {out_size}")):
         axis.text(x, 0.45, text, ha="center", fontsize=9)
     title = f"{model.name}: {model.count_params():,} parameters"
     axis.set(xlim=(-1.6, 4.6), ylim=(-depth - 0.5, 0.8), title=title)
@@ -278,8 +259,8 @@ def draw_bound(measured: Sequence[Mapping]) -> Figure:
 
     Parameters
     ----------
-    measured : as for `draw_risk_coverage`, of two series or more: bounds are calibrated on every
-        second one, and plotted for the others.
+    measured : as for `draw_risk_coverage`, of two series or more, in random order: bounds are
+        calibrated on every second one, and plotted for the others.
     """
     tested, levels = measured[1::2], np.linspace(0.5, 0.95, 10)
     lost = np.array([one["lost_ml"].sum() for one in tested])
@@ -296,3 +277,22 @@ def draw_bound(measured: Sequence[Mapping]) -> Figure:
     right.plot([0.5, 1], [0.5, 1], color=OTHER_COLOR, linewidth=1)
     right.set(xlabel="level of the bound", title="share of series in which it holds")
     return figure
+
+
+class Live:
+    """A figure in a notebook, drawn from data by `draw`, that every call replaces in its place."""
+
+    def __init__(self, draw: Callable[[Any], Figure]) -> None:
+        self.draw, self.shown = draw, None
+
+    def __call__(self, data: Any) -> Figure:
+        """Draw and show the data; returns the Figure."""
+        from IPython.display import display
+
+        figure = self.draw(data)
+        plt.close(figure)  # or the notebook shows it again below the cell
+        if self.shown:
+            self.shown.update(figure)
+        else:
+            self.shown = display(figure, display_id=True)
+        return figure

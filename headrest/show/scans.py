@@ -18,7 +18,15 @@ from headrest.evaluate.methods import Method
 from headrest.hounsfield import AIR, WIDE
 from headrest.segment.morphology import bounding_box
 from headrest.segment.support import Support
-from headrest.show.figures import WIDTH_IN, image_sides, mark_sides_and_scale, montage, overlay, plt
+from headrest.show.figures import (
+    WIDTH_IN,
+    image_sides,
+    mark_sides_and_scale,
+    marks_of,
+    montage,
+    overlay,
+    plt,
+)
 from headrest.util import PADDING_COLOR, PATIENT_COLOR, SUPPORT_COLOR, HeadrestError, in_notebook
 
 WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": (-850.0, 300.0)}
@@ -26,6 +34,9 @@ WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": 
 
 SURFACE_HU, SURFACE_MM = -300.0, 0.7
 """Surfaces are drawn where HU rise above this, skin and plastic without noise and foam; voxels."""
+
+MARGIN_MM = 8.0
+"""Air that is shown around all above `SURFACE_HU` and all that is removed."""
 
 
 def browse(
@@ -97,8 +108,6 @@ def draw_cleaned(
     series: Series,
     masks: dict[str, np.ndarray],
     slices: Sequence[int],
-    window: str = "wide",
-    margin_mm: float = 8.0,
 ) -> Figure:
     """Draw slices before, the masks of several methods, and the slices after the last of them.
 
@@ -107,34 +116,27 @@ def draw_cleaned(
     series : Series
     masks : dict of method to what it removes, bool array (slices, rows, columns).
     slices : sequence of int, from 0, one row each.
-    window : str, of `WINDOWS`; HeadrestError for another.
-    margin_mm : float, shown around all above `SURFACE_HU` and all that is removed.
     """
-    center, width = _window(window)
     before, removed = series.hu[list(slices)], list(masks.values())[-1][list(slices)]
     solid = ((before > SURFACE_HU) | removed).any(0)
-    box = bounding_box(solid, round(margin_mm / min(series.spacing_mm[1:])))
-    none, tiles, shown, labels = np.zeros(solid.shape, bool), [], [], []
+    box = bounding_box(solid, round(MARGIN_MM / min(series.spacing_mm[1:])))
+    tiles, shown, labels = [], [], []
     for i, hu, filled in zip(slices, before, removed):
         tiles += [hu] * (1 + len(masks)) + [np.where(filled, np.float32(AIR), hu)]
         found = [mask[i] for mask in masks.values()]
-        shown += [none, *found, none]
+        shown += [None, *(mask[box] for mask in found), None]
         labels += ["", *("" if one.any() else "nothing removed" for one in found), ""]
     titles = ["before", *masks, "after"]
-    figure = montage(
+    return montage(
         np.array([one[box] for one in tiles]),
-        [one[box] for one in shown],
+        shown,
         len(titles),
-        center,
-        width,
         step=1,
         column_titles=titles,
         row_titles=[f"slice {i + 1}" for i in slices],
         labels=labels,
+        **marks_of(series),
     )
-    sides = image_sides(series.orientation)
-    mark_sides_and_scale(figure.axes[0], solid[box].shape, series.spacing_mm, sides)
-    return figure
 
 
 def draw_surface(
@@ -250,8 +252,7 @@ def draw_hardest(
             case, i = read_patient(place / counts.names[k]), counts.indices[k]
             found = chosen[name](case.series)
             mask = found.mask if isinstance(found, Support) else found
-            sides = image_sides(case.series.orientation)
-            drawn.append((case.series.hu[i], case.series.spacing_mm, sides))
+            drawn.append((case.series.hu[i], case.series))
             pairs.append((case.labels[i], mask[i]))
             labels.append(f"{counts.dice()[k]:.2f}")
         tiles += 2 * drawn
@@ -260,15 +261,14 @@ def draw_hardest(
         rows += [f"{name}: truth", "found"]
     if not tiles:
         raise HeadrestError("no slice shows enough support to be drawn")
-    hu, spacings, each = zip(*tiles)
-    marks: dict = {"labels": labels, "row_titles": rows, "spacing_mm": spacings, "sides": each}
-    return montage(np.array(hu), masks, len(pairs), *WINDOWS["air"], step=3, **marks)
+    hu, each = zip(*tiles)
+    options: dict = {"labels": labels, "row_titles": rows, **marks_of(*each)}
+    return montage(np.array(hu), masks, len(pairs), *WINDOWS["air"], step=3, **options)
 
 
-def draw_methods(series: Series, chosen: Mapping[str, Method], columns: int = 4) -> Figure:
+def draw_methods(series: Series, chosen: Mapping[str, Method]) -> Figure:
     """Show what each method would remove from the first slice of a series."""
     found = [method(series) for method in chosen.values()]
     masks = [one.removed[0] if isinstance(one, Support) else one[0] for one in found]
     shown = np.repeat(series.hu[:1], len(masks), axis=0)
-    marks: dict = {"spacing_mm": series.spacing_mm, "sides": image_sides(series.orientation)}
-    return montage(shown, masks, columns=columns, step=3, labels=list(chosen), **marks)
+    return montage(shown, masks, columns=4, step=3, labels=list(chosen), **marks_of(series))
