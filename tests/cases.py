@@ -148,7 +148,7 @@ WARNED = {
     "24-text": (file_beside("notes.txt", b"seen, fine\n" * 50), "not DICOM"),
     "24-no-preamble": (spoilt(lambda data: data[132:], n=3), "not DICOM"),
     "36-slice-missing": (at(5, 10, 20, 25), "10.00 mm apart.*after slice 2"),
-    "37-same-file-twice": (again(), "1 copies"),
+    "37-same-file-twice": (again(), "1 repeated file"),
     "38-two-at-one-position": (again(**SECOND), "skipped x.dcm: alone in AcquisitionNumber 2"),
     "63-class-only-in-meta": (without_class(CTImageStorage), "file meta information"),
     "63-class-anonymised": (whole(**ANONYMISED), "not a class of"),

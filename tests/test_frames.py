@@ -144,7 +144,7 @@ def test_frames_of_several_files_are_one_stack_and_copies_are_dropped(tmp_path):
     series = load_series(files)
     assert files.fingerprint() == series.fingerprint
     assert peaks(series) == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
-    assert series.warnings == ("5 copies of the same image dropped",)
+    assert series.warnings == ("5 repeated files dropped",)
 
 
 def test_leaves_out_localizers_other_orientations_and_captures_without_positions(path):

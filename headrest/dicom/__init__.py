@@ -237,9 +237,9 @@ def _drop_repeated(slices):
         again = one.image.position and any(is_copy(one, other) for other in others)
         (copies if twin is not one else resent if again else kept).append(one)
         others.append(one)
-    notes = [f"{len(copies)} copies of the same image dropped"] * bool(copies)
+    notes = [f"{counted(len(copies), 'repeated file')} dropped"] * bool(copies)
     same = "another has the same position and pixels"
-    return kept, notes + [f"{len(resent)} images dropped: {same}"] * bool(resent)
+    return kept, notes + [f"{counted(len(resent), 'image')} dropped: {same}"] * bool(resent)
 
 
 def is_copy(one: Any, twin: Any) -> bool:

@@ -31,7 +31,7 @@ from headrest.dicom.header import (
 from headrest.dicom.series import MAX_SHOWN, SeriesFiles
 from headrest.dicom.stacks import may_lack_slices, sort_into_stacks
 from headrest.dicom.write import DERIVATION
-from headrest.util import HeadrestError, plain, progress
+from headrest.util import HeadrestError, counted, plain, progress
 
 NOT_SLICES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "DOSE_INFO", "SCREEN SAVE", "REPORT", "RESULTS"}
 """Values of Image Type (0008,0008) of images that are no slice."""
@@ -63,18 +63,19 @@ class FolderContents:
 def find_nifti(
     source: str | Path, result_file: str
 ) -> tuple[tuple[SeriesFiles, ...], tuple[str, ...]]:
-    """Find NIfTI files below a folder, but beside a `result_file`, or the one that a path names.
+    """Find NIfTI files below a folder, or the one that a path names.
 
-    The second part of the result has a warning for each that was skipped: it holds colours, or one
-    slice that is not axial, such as a localizer.
+    The second part of the result has a warning for each that was skipped: it lies beside a
+    `result_file`, holds colours, or one slice that is not axial, such as a localizer.
     """
     source, series, skipped = Path(source), [], []
     for path in [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*")):
-        if not (is_nifti(path) and path.is_file()) or (path.parent / result_file).exists():
+        if not (is_nifti(path) and path.is_file()):
             continue
-        if reason := _reason_to_skip_nifti(path):
+        derived = (path.parent / result_file).exists()
+        if reason := "derived by headrest" if derived else _reason_to_skip_nifti(path):
             name = path.name if path == source else os.path.relpath(path, source)
-            skipped.append(f"skipped {plain(name)}: NIfTI of {reason}")
+            skipped.append(f"skipped {plain(name)}: {reason}")
         else:
             series.append(SeriesFiles(str(path.absolute()), "", "", (path,)))
     return tuple(series), tuple(skipped)
@@ -87,11 +88,11 @@ def _reason_to_skip_nifti(path):
 
         image: Any = nibabel.load(path)
         if image.get_data_dtype().names is not None:
-            return "colours, no HU"
+            return "NIfTI of colours, no HU"
         axes = nibabel.io_orientation(image.affine)[:, 0]
         flat = [axis for axis, size in zip(axes, (*image.shape, 1)) if size == 1]
         if flat in ([0], [1]):
-            return "one slice, not axial"
+            return "NIfTI of one slice, not axial"
     return None
 
 
@@ -113,20 +114,22 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
     Raises
     ------
     HeadrestError
-        Where the folder does not exist, or is a DICOMDIR.
+        Where the folder does not exist. A DICOMDIR is one of `broken`.
     """
     if not os.path.exists(folder):
         raise HeadrestError(f"{folder}: there is no such folder or file")
     found = _Found(Path(folder))
     for path in progress(_walk(found), "searching", unit="file", brief=True):
         found.add(path)
-    damaged, series = _assign_damaged(found), []
+    damaged, series, lost = _assign_damaged(found), [], []
     for uid, images in found.images.items():
         kept = [i for i in images if acquisition is None or i.acquisition == f"{acquisition:.12g}"]
         others = len(images) - len(kept)
-        notes = [f"{others} images of other acquisitions left out"] if others else []
+        notes = [f"{counted(others, 'image')} of other acquisitions left out"] if others else []
         none = [(images, f"no image has Acquisition Number {acquisition}")]
         stacks, rejected = sort_into_stacks(kept) if kept else ([], none)
+        if not stacks:
+            lost += [f"skipped {one}" for one in damaged[uid]]
         number, description = found.descriptions[uid]
         for group, reason in rejected:
             found.skipped[reason, description] += [image.path for image in group]
@@ -146,7 +149,7 @@ def find_series(folder: str | Path, acquisition: int | None = None) -> FolderCon
                     derived=uid in found.derived,
                 )
             )
-    return FolderContents(tuple(series), tuple(found.lines()), tuple(found.broken))
+    return FolderContents(tuple(series), (*found.lines(), *lost), tuple(found.broken))
 
 
 class _Found:
@@ -226,10 +229,13 @@ def _assign_damaged(found):
     That is the series whose UID a file holds. Otherwise one of its folder with file names like its
     own, or, unless it is empty, with any names; of several, those that may lack slices.
     """
-    damaged = defaultdict(list)
+    damaged, folders = defaultdict(list), defaultdict(lambda: defaultdict(set))
+    for uid, images in found.images.items():
+        for image in images:
+            folders[image.path.parent][uid].add(re.sub(r"\d+", "#", image.path.name))
     for path, reason, is_ct in sorted(found.damaged, key=lambda one: not one[2]):
         uid = _series_uid_in(path) if is_ct else ""
-        beside = [uid] if uid in found.images else _series_beside(found, path, any_name=is_ct)
+        beside = [uid] if uid in found.images else _series_beside(folders[path.parent], path, is_ct)
         owners = [one for one in beside if len(beside) == 1 or may_lack_slices(found.images[one])]
         among = "" if is_ct else ", among the slices of a series; copy it again"
         for owner in owners:
@@ -242,14 +248,10 @@ def _assign_damaged(found):
     return damaged
 
 
-def _series_beside(found, path, any_name):
-    """UIDs of the series in the folder of a file, those with names like its own first."""
-    beside = {
-        uid: {re.sub(r"\d+", "#", i.path.name) for i in images if i.path.parent == path.parent}
-        for uid, images in found.images.items()
-    }
-    alike = [uid for uid, names in beside.items() if re.sub(r"\d+", "#", path.name) in names]
-    return alike or [uid for uid, names in beside.items() if names and any_name]
+def _series_beside(series, path, any_name):
+    """UIDs of the series in the folder of a file: those with names like its own, or any."""
+    alike = [uid for uid, names in series.items() if re.sub(r"\d+", "#", path.name) in names]
+    return alike or list(series) * any_name
 
 
 def _series_uid_in(path):

@@ -36,6 +36,7 @@ values of a slice are those of the slice before, and conversion is half the time
 
 ENHANCED_CLASSES = (uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
 CT_CLASSES = {uid.CTImageStorage, *ENHANCED_CLASSES}
+NIFTI = "NIfTI, which is read by its own path, or by `clean` where no DICOM is"
 PLACE = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
 
 
@@ -70,7 +71,7 @@ def is_nifti(path: str | os.PathLike) -> bool:
 def why_not_dicom(path: str | os.PathLike) -> str:
     """Reason why `read_header` returns None for a file, and the tool that helps."""
     if is_nifti(path):
-        return "NIfTI, which is read by its own path, or by `clean` where no DICOM is"
+        return NIFTI
     if os.path.isdir(path):
         return "a link, not followed"
     if not os.path.isfile(path):

@@ -276,7 +276,7 @@ def _resampled(series, values):
     depths, shifts = offsets[:, 0], offsets[:, 1:].round(3)
     first = np.floor(shifts.min(0)).astype(int)
     size = np.ceil(shifts.max(0)).astype(int) - first + values.shape[1:]
-    depth = np.arange(round(depths[-1]) + 1)
+    depth = np.arange(np.ceil(depths[-1] - 0.01) + 1)  # the last slice is repeated beyond its place
     nearest, fill = values.dtype == np.uint8, min(values.min(), 0)
 
     @lru_cache(maxsize=2)

@@ -44,7 +44,7 @@ class SeriesFiles:
     def __str__(self) -> str:
         about = f"series {self.number or '?'}, {self.description or 'no description'}"
         about += f", {self.stack}" if self.stack else ""
-        return f"{plain(self.uid)[:MAX_SHOWN]} ({len(self.files)} images, {about})"
+        return f"{plain(self.uid)[:MAX_SHOWN]} ({counted(len(self.files), 'image')}, {about})"
 
     def fingerprint(self, default_rescale: tuple[float, float] | None = None) -> str:
         """Hash the UID, the bytes of the files in any order, frames, and a rescale that applies.

@@ -190,7 +190,7 @@ def _grouped(images, index):
     """Images by the value of one of `SEPARATING_KEYWORDS`: dict of name to images."""
     parts = defaultdict(list)
     for image in images:
-        value = plain(image.values[index])[:64] or "missing"
+        value = plain(image.values[index]) or "missing"
         parts[f"{SEPARATING_KEYWORDS[index]} {value}"].append(image)
     return dict(parts)
 

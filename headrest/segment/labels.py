@@ -61,14 +61,13 @@ class Label:
     threshold: float
 
 
-def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Label:
+def label_slice(hu: np.ndarray, spacing_mm: Sequence[float]) -> Label:
     """Segment the support of one slice.
 
     Parameters
     ----------
     hu : float array (rows, columns), in HU.
     spacing_mm : (y, x) in mm.
-    k : int, clusters of K-Means.
 
     Returns
     -------
@@ -77,7 +76,7 @@ def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Labe
     Raises
     ------
     HeadrestError
-        If k is below 1, or for a series or NaN.
+        For a series or NaN.
 
     Examples
     --------
@@ -93,10 +92,10 @@ def label_slice(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> Labe
             f"a slice is (rows, columns) with a spacing (y, x), not {np.shape(hu)} with "
             f"{tuple(spacing_mm)}; label_series(hu, (z, y, x)) takes a series"
         )
-    return _label(hu, _analyse(hu, spacing_mm, k))
+    return _label(hu, _analyse(hu, spacing_mm))
 
 
-def label_series(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> list[Label]:
+def label_series(hu: np.ndarray, spacing_mm: Sequence[float]) -> list[Label]:
     """Segment the support of every slice of a series, and compare neighbouring slices.
 
     An ambiguous component that continues a support is support, one that continues the patient is
@@ -106,7 +105,6 @@ def label_series(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> lis
     ----------
     hu : float array (slices, rows, columns), in HU.
     spacing_mm : (z, y, x) in mm.
-    k : int, clusters of K-Means.
 
     Returns
     -------
@@ -115,7 +113,7 @@ def label_series(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> lis
     Raises
     ------
     HeadrestError
-        If k is below 1, or for a slice or NaN.
+        For a slice or NaN.
 
     Examples
     --------
@@ -130,7 +128,7 @@ def label_series(hu: np.ndarray, spacing_mm: Sequence[float], k: int = 3) -> lis
             f"a series is (slices, rows, columns) with a spacing (z, y, x), not {np.shape(hu)} "
             f"with {tuple(spacing_mm)}; label_slice(hu, (y, x)) takes a slice"
         )
-    found = [_analyse(one, spacing_mm[1:], k) for one in progress(hu, "labelling", brief=True)]
+    found = [_analyse(one, spacing_mm[1:]) for one in progress(hu, "labelling", brief=True)]
     if len(found) > 1:
         found = _compare_neighbours(found, spacing_mm[1:])
     return [_label(one, analysis) for one, analysis in zip(hu, found)]
@@ -184,8 +182,8 @@ class _Analysis:
     touching: bool
 
 
-def _analyse(hu, spacing_mm, k):
-    threshold = kmeans_threshold(hu, k)
+def _analyse(hu, spacing_mm):
+    threshold = kmeans_threshold(hu)
     components = measure(*find_components(hu > threshold), hu, threshold, spacing_mm)
     classes = classify(components)
     half_mm = [2 * mm for mm in spacing_mm]

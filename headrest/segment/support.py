@@ -19,7 +19,7 @@ from headrest.segment.morphology import ABSENT, FREE, TOUCHING, dilate, partial_
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained, weights_hash
 from headrest.segment.refine import confidence, refine, states
-from headrest.util import HeadrestError, require
+from headrest.util import HeadrestError, counted, require
 
 SKIN_MM = 1.0
 """Voxels this near to the patient are kept when everything outside is blanked: the width of a soft
@@ -58,8 +58,8 @@ class Support:
 
     @property
     def labels(self) -> np.ndarray:
-        """Label image, uint8 array: 0 background, 1 support, 2 patient."""
-        return np.where(self.mask, SUPPORT, self.patient * np.uint8(PATIENT)).astype(np.uint8)
+        """Label image, uint8 array: 0 background, 1 support with its boundary, 2 patient."""
+        return np.where(self.removed, np.uint8(SUPPORT), self.patient * np.uint8(PATIENT))
 
     @property
     def removed(self) -> np.ndarray:
@@ -68,7 +68,7 @@ class Support:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.states.count(s)} {s}" for s in (FREE, TOUCHING, ABSENT))
-        return f"Support({len(self.states)} slices: {counts})"
+        return f"Support({counted(len(self.states), 'slice')}: {counts})"
 
 
 def find_support(
@@ -114,12 +114,12 @@ def find_support(
     >>> series = read_series(get_testdata_file("693_UNCR.dcm", download=False))
     >>> support = find_support(series, method="kmeans")
     >>> support
-    Support(1 slices: 1 free, 0 touching, 0 absent)
+    Support(1 slice: 1 free, 0 touching, 0 absent)
     >>> support.mask.shape
     (1, 512, 512)
     >>> hu, spacing_mm = series.hu, series.spacing_mm
     >>> find_support(hu, method="kmeans", spacing_mm=spacing_mm)
-    Support(1 slices: 1 free, 0 touching, 0 absent)
+    Support(1 slice: 1 free, 0 touching, 0 absent)
     """
     check_method(method, weights, provider)
     series = as_series(series, spacing_mm)
@@ -158,8 +158,7 @@ def check_method(name: str, weights: str | Path | None = None, provider: str | N
 
 
 def describe(name: str, weights: str | Path | None = None) -> str:
-    """Describe a method, with its weights, for the derived series; raises as `find_support`."""
-    check_method(name, weights)
+    """Describe a method, with its weights, for the derived series."""
     return f"method={name}" + (f" weights={weights_hash(weights)}" if name == "network" else "")
 
 
@@ -198,12 +197,9 @@ def _network(series, weights=None, provider=None):
 
 
 def _boundary(series, mask, thresholds):
-    boundary = np.empty_like(mask)
-    for i, threshold in enumerate(thresholds):
-        boundary[i] = partial_volume_boundary(
-            mask[i], series.hu[i], series.spacing_mm[1:], threshold
-        )
-    return boundary
+    slices = zip(mask, series.hu, thresholds)
+    mm = series.spacing_mm[1:]
+    return np.stack([partial_volume_boundary(one, hu, mm, t) for one, hu, t in slices])
 
 
 METHODS: dict[str, Callable[[Series], Support]] = {"network": _network, "kmeans": _kmeans}
