@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names that its encoding lacks, in a pipe
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return run(**options) or 0
+        status = run(**options) or 0
+        sys.stdout.flush()  # a closed pipe fails here
+        return status
     except HeadrestError as error:
         print(f"headrest: {error}", file=sys.stderr)
         return 1
@@ -252,7 +254,7 @@ def _video(run_folder, out):
     """Encode the predictions of ten slices as a video, one frame per epoch of RUN."""
     from headrest.show.video import write_video
 
-    print(f"{out}: {write_video(run_folder, out)} epochs")
+    print(f"{out}: {write_video(run_folder, out)} frames, the first before training")
 
 
 def _add_score(commands):

@@ -112,7 +112,7 @@ def test_a_full_disk_leaves_no_partial_output(series, tmp_path, monkeypatch):
     first = clean_series(series, tmp_path / "there")
     whole = files_in(tmp_path / "there" / first.folder)
     (tmp_path / "there" / "masks").touch()
-    refused("masks: cannot", clean_series, series, tmp_path / "there", segmentation=True)
+    refused("segmentation.dcm: cannot", clean_series, series, tmp_path / "there", segmentation=True)
     written = Path.write_bytes
 
     def full(path, content):
@@ -185,7 +185,7 @@ def test_series_above_the_accepted_bound_lie_in_review(archive, tmp_path, monkey
     monkeypatch.setattr(cleaning.segment, "find_support", find)
     (unbounded,) = clean_tree(archive / "a", tmp_path / "unbounded", accept_ml=9)
     assert unbounded.status == "review"
-    assert any("no bound" in warning for warning in unbounded.warnings)
+    assert "no bound on the patient removed" in str(unbounded)
     find.return_value, out = replace(find.return_value, bound_ml=0.5), tmp_path / "out"
     for accept_ml, place in ((0.3, "review/"), (0.5, ""), (0.49, "review/"), (None, "")):
         (report,) = clean_tree(archive / "a", out, accept_ml=accept_ml, segmentation=True)
@@ -225,5 +225,5 @@ def test_pictures_show_every_slice_and_both_outlines(series, tmp_path):
             assert after[black][:, :3].max() == 0
             red = drawn & (masks[..., 0] > 200)
             assert black[red].all()
-            assert (drawn & ~red & (masks[..., 1] > 150)).sum() > 50
+            assert (drawn & ~red & (masks[..., 2] > 150)).sum() > 50
             assert before[black, 0].max() > 200

@@ -17,11 +17,11 @@ from headrest.dicom.header import text
 from headrest.dicom.nifti import is_sheared, needs_resampling, why_no_nifti, write_nifti
 from headrest.dicom.structures import write_structures
 from headrest.dicom.write import fill_hu
-from headrest.hounsfield import AIR, DENSE_HU, PATIENT, SUPPORT, WIDE, window
+from headrest.hounsfield import AIR, DENSE_HU, WIDE, window
 from headrest.segment.morphology import bounding_box
 from headrest.segment.support import Support
 from headrest.util import PATIENT_COLOR, SUPPORT_COLOR
-from headrest.util.files import atomic_file, not_written
+from headrest.util.files import atomic_file
 
 PREVIEW_FOLDER = "preview"
 """In the folder of a series; holds 0012.webp for the slice 0012.dcm."""
@@ -38,7 +38,7 @@ PREVIEW_BYTES = 10_000
 """Most bytes of a picture; all of a series thus take less than 60 KB."""
 
 STEP_SIDE = 640
-"""Longer side of a picture in `write_slices`, in pixels: a larger slice is reduced by two."""
+"""Longer side of a picture in `write_slices`, in pixels: a larger slice is reduced."""
 
 
 class Result(NamedTuple):
@@ -49,13 +49,6 @@ class Result(NamedTuple):
     filled: np.ndarray
     parameters: str
     notes: tuple[str, ...] = ()  # warnings about the mask
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Label image, uint8: 1 support with its partial-volume boundary, 2 patient."""
-        removed = self.support.removed
-        patient = self.support.patient * np.uint8(PATIENT)
-        return np.where(removed, np.uint8(SUPPORT), patient)
 
     @property
     def hu(self) -> np.ndarray:
@@ -177,12 +170,18 @@ def write_slices(result: Result, path: Path) -> None:
     box = bounding_box(((series.hu > DENSE_HU) | removed).any(0), MARGIN)
     step = -(-max(series.hu[0][box].shape) // STEP_SIDE)
     box = tuple(slice(one.start, one.stop, step) for one in box)
+    height, width = np.multiply(series.hu[0][box].shape, series.spacing_mm[1:])
+    height, width = np.rint(np.array([height, width]) / min(series.spacing_mm[1:])).astype(int)
     with atomic_file(path) as temporary, ZipFile(temporary, "w") as file:
         for n, (hu, filled, inside) in enumerate(zip(series.hu, removed, patient), 1):
             hu, filled, inside = hu[box], filled[box], inside[box]
             lines = np.where(_outline(filled), 1, 2 * _outline(inside)).astype(np.uint8)
             after = 3 * filled.astype(np.uint8)
-            pictures = {".jpg": _grey(hu), "-masks.png": _layer(lines), "-after.png": _layer(after)}
+            pictures = {
+                ".jpg": _grey(hu).resize((width, height)),
+                "-masks.png": _layer(lines),
+                "-after.png": _layer(after),
+            }
             for ending, picture in pictures.items():
                 coded = io.BytesIO()
                 picture.save(coded, "PNG" if ending.endswith("png") else "JPEG", quality=60)
@@ -222,12 +221,7 @@ class Output(NamedTuple):
 
     def write_for(self, folder: Path, result: Result, temporary: Path | None = None) -> None:
         """Write the file of a series in this folder, which is still the temporary one if given."""
-        path = self.path(temporary if temporary and "{}" not in self.file else folder)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise not_written(path.parent, error) from error
-        self.write(result, path)
+        self.write(result, self.path(temporary if temporary and "{}" not in self.file else folder))
 
 
 def _nifti(name, values, resample=False):
@@ -241,7 +235,7 @@ def _nifti(name, values, resample=False):
 
 def _masks(name, package, write_masks):
     def write(result, path):
-        write_masks(result.series, result.labels, path, result.parameters)
+        write_masks(result.series, result.support.labels, path, result.parameters)
 
     return Output(f"masks/{{}}-{name}.dcm", package, segmentation.why_no_segmentation, write)
 
@@ -256,8 +250,8 @@ OUTPUTS = {
     "segmentation": [_masks("segmentation", "pydicom", _write_segmentation)],
     "labelmap": [_masks("labelmap", "pydicom", partial(_write_segmentation, kind="LABELMAP"))],
     "structures": [_masks("structures", "contourpy", write_structures)],
-    "nifti": [_nifti("headrest", "labels"), _nifti("cleaned", "hu")],
-    "nifti_resample": [_nifti("headrest", "labels", True), _nifti("cleaned", "hu", True)],
+    "nifti": [_nifti("headrest", "support.labels"), _nifti("cleaned", "hu")],
+    "nifti_resample": [_nifti("headrest", "support.labels", True), _nifti("cleaned", "hu", True)],
     "probability": [_nifti("probability", "support.probability")],
     "probability_resample": [_nifti("probability", "support.probability", True)],
     "pictures": [Output(SLICE_PICTURES, "PIL", why_no_pictures, write_slices)],

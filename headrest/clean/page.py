@@ -19,7 +19,7 @@ from pydicom import dcmread
 from tqdm.auto import tqdm
 
 from headrest.clean.outputs import PREVIEW_BYTES, PREVIEW_FOLDER, SLICE_PICTURES
-from headrest.clean.report import REVIEW, Report, file_and_reason, ranges, read_results
+from headrest.clean.report import NO_BOUND, REVIEW, Report, file_and_reason, ranges, read_results
 from headrest.clean.tree import clean_tree
 from headrest.util import HeadrestError, __version__, progress
 from headrest.util.files import READ_ERRORS, atomic_file
@@ -115,7 +115,6 @@ def write_page(
         for number, report in enumerate(progress(reports, "report", unit="series", brief=True), 1)
     ]
     with atomic_file(out) as temporary:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(_page(rows, identifiers), encoding="utf-8")
 
 
@@ -228,6 +227,7 @@ def _notes(report, identifiers, pictures):
     kept = ", and left" if report.method == "kmeans" else ""
     flags = [(flag, ranges(numbers)) for flag, numbers in report.flags.items() if numbers]
     notes = [f"{flag} in {text}{kept if flag == 'touching' else ''}" for flag, text in flags]
+    notes += [NO_BOUND] * report.lacks_bound
     notes += [w for w in report.warnings if identifiers or not w.startswith("skipped ")]
     if not pictures and not report.error:
         burned_in = "burned in" in report.kinds

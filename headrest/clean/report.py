@@ -26,6 +26,8 @@ COLUMNS = ("series", "file", "reason")
 REVIEW = "review"
 """Folder in a destination, of series that `accept_ml` does not accept."""
 
+NO_BOUND = "no bound on the patient removed: to be reviewed"
+
 UNCERTAIN_BELOW = 0.9
 """Confidence below which a slice is flagged as uncertain."""
 
@@ -49,7 +51,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()  # of these: "other body part", "mask of the patient", "burned in"
     error: str = ""  # why nothing was written
-    seconds: float = 0.0  # to find the support
+    seconds: float = 0.0  # from the loaded series to this report
     version: str = __version__  # of headrest
 
     @property
@@ -57,6 +59,11 @@ class Report:
         """ "cleaned", "review" (written below `REVIEW`) or "failed"."""
         review = self.folder.startswith(f"{REVIEW}/")
         return "failed" if self.error else REVIEW if review else "cleaned"
+
+    @property
+    def lacks_bound(self) -> bool:
+        """Whether it is to be reviewed because it has no bound on the patient removed."""
+        return self.status == REVIEW and self.bound_ml is None
 
     @property
     def flags(self) -> dict[str, list[int]]:
@@ -80,6 +87,7 @@ class Report:
         line += f"{self.support_ml:.1f} ml of support{boundary} removed"
         if self.bound_ml is not None:
             line += f", of the patient at most {self.bound_ml:.2f} ml (in 95 % of synthetic series)"
+        line += f", {NO_BOUND}" * self.lacks_bound
         words = {"touching": "support touches" + " and is left" * (self.method == "kmeans")}
         flags = [(words.get(k, k), n, "s" * (len(n) > 1)) for k, n in self.flags.items() if n]
         return line + "".join(f", {flag} in slice{s} {ranges(n)}" for flag, n, s in flags)
@@ -137,7 +145,7 @@ def _move(place, right, name):
             os.replace(path, target)
     except OSError as error:
         where = f"{place / name}: cannot be moved to {right}"
-        raise HeadrestError(f"{where} ({error.strerror})") from error
+        raise HeadrestError(f"{where} ({error.strerror}); remove {right / name} first") from error
 
 
 def _read_report(path):
@@ -202,7 +210,8 @@ class Failures:
             file, reason = file_and_reason(error)
             damaged = (file_and_reason(message)[0] for message in files.damaged)
             if file not in {*map(plain, files.files), *damaged}:
-                file, reason = str(files.files[0].parent), error
+                first, *others = files.files
+                file, reason = str(first.parent if others else first), error
             self.rows[key] = (key, plain(os.path.abspath(file)), reason)
         if self.rows != before:
             with suppress(HeadrestError):  # another program has it open (Windows): write it later

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
@@ -116,7 +117,7 @@ class CleanOptions:
             raise HeadrestError(f"{self.mask}: there is no such file; expected a mask")
         return str(Path(self.mask).absolute())
 
-    @property
+    @cached_property
     def description(self) -> str:
         """How the support is found, as additional outputs record it."""
         if self.mask is None:
@@ -197,7 +198,7 @@ def clean_series(
     (('free',), 1)
     """
     chosen = CleanOptions(**options)
-    if chosen.acquisition is not None or chosen.reading != CleanOptions().reading:
+    if chosen.acquisition is not None or any(chosen.reading.values()):
         raise HeadrestError(f"acquisition, {', '.join(chosen.reading)}: pass them to read_series")
     refuse_array(series)
     return clean_with_options(as_series(series), destination, chosen, source)
@@ -217,7 +218,8 @@ def clean_with_options(
             result = _result(series, options)
             for output in missing:
                 output.write_for(folder, result)
-        return replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *warnings))))
+        warnings = list(dict.fromkeys((*report.warnings, *warnings)))
+        return replace(report, source=str(source) or report.source, warnings=tuple(warnings))
     result = _result(series, options)
     support = result.support
     other = other_anatomy(series, support.mask)
@@ -226,8 +228,6 @@ def clean_with_options(
     kinds["burned in"] = outputs.why_no_pictures(series)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
     place = "" if options.accept(bound_ml) else REVIEW
-    if place and bound_ml is None:
-        warnings.append("no bound on the patient removed: to be reviewed")
     folder = Path(destination, place, name)
     spacing_mm = (series.extent_mm, *series.spacing_mm[1:])  # slices may be unevenly spaced
     report = Report(

@@ -21,7 +21,7 @@ from headrest.clean.report import (
 from headrest.clean.series import CleanOptions, clean_with_options
 from headrest.dicom import SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
-from headrest.dicom.header import is_nifti
+from headrest.dicom.header import NIFTI, is_nifti
 from headrest.segment.pretrained import load_ahead
 from headrest.util import HeadrestError, plain, progress
 from headrest.util.files import lock_destination
@@ -52,7 +52,8 @@ def clean_tree(
 ) -> list[Report]:
     """Clean every axial CT series of any number of studies.
 
-    A series whose complete result exists is not read again, so a run that was stopped or
+    A series whose complete result exists is not read again, unless it lacks an output that was
+    asked for, so a run that was stopped or
     killed goes on where it was. Series that headrest derived are skipped. Series that cannot be
     cleaned are listed in ``failures.csv`` in the destination, one row each with the file and the
     reason, until a later run succeeds. ``manifest.json`` and ``manifest.csv`` list every series of
@@ -112,7 +113,8 @@ def clean_tree(
         contents = find_series(source, chosen.acquisition)
         images, skipped = ((), ()) if contents.series else find_nifti(source, REPORT_FILE)
         if images or skipped:
-            contents = replace(contents, series=images, warnings=skipped)
+            others = [line for line in contents.warnings if NIFTI not in line]
+            contents = replace(contents, series=images, warnings=(*others, *skipped))
         derived = [files for files in contents.series if files.derived]
         series = [files for files in contents.series if not files.derived]
         warnings = [*contents.warnings]
@@ -173,7 +175,7 @@ def clean_one(task: Task) -> Report:
     """Clean one series, unless its complete result exists; any failure is in `error`."""
     try:
         if report := _existing(task):
-            return report
+            return replace(report, source=task.name)
         if task.options.mask is None and task.options.method == "network":
             load_ahead(task.options.weights, task.options.provider)
         series = load_series(task.files, **task.options.reading)
@@ -182,7 +184,7 @@ def clean_one(task: Task) -> Report:
         reason = str(error)
         with suppress(HeadrestError):  # a worker of a run that was stopped may have been faster
             if report := _existing(task):
-                return report
+                return replace(report, source=task.name)
     except MemoryError:
         reason = "out of memory: too large for this machine"
     except Exception as error:  # a fault of headrest must not end the run; it quotes no value

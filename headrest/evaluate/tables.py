@@ -196,6 +196,5 @@ def write_results(
         parse_constant=lambda _: None,
     )
     with atomic_file(path) as temporary:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return results

@@ -193,7 +193,6 @@ def write_release(folder: str | Path, model: keras.Model, card: dict) -> dict:
         As `export_network`.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     export_network(model, folder / "headrest.onnx")
     card = card | {
         "parameters": model.count_params(),

@@ -173,7 +173,6 @@ def _render(task, matrix):
     file, patient = task
     study = patient.render(matrix)
     states = slice_states(study.labels, study.contact)
-    file.parent.mkdir(exist_ok=True)
     with atomic_file(file) as temporary:
         np.savez_compressed(temporary, hu=study.hu, labels=study.labels, states=states)
     return True

@@ -69,8 +69,8 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path of the same suffix, in a folder that exists; rename it once it is on
-    the disk. Raises a HeadrestError if it cannot be written."""
+    """Yield a temporary path of the same suffix, in a folder that is made if needed; rename it once
+    it is on the disk. Raises a HeadrestError if it cannot be written."""
     path = Path(path)
     with _replace(path, f".{path.stem}.{os.getpid()}.partial{path.suffix}") as temporary:
         yield temporary
@@ -80,6 +80,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 def _replace(path, name):
     temporary = path.with_name(name)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _delete(temporary)  # left by a killed process of this number, as in containers
         yield temporary
         with ThreadPoolExecutor(FSYNC_THREADS) as pool:  # a disk writes many files at once
