@@ -192,7 +192,8 @@ def test_command_and_errors_name_the_missing_encoder_and_wrong_names_runs_and_pl
     run, path = tmp_path / "run", tmp_path / "epochs.mp4"
     refused("mp4", write_video, kept, tmp_path / "epochs.avi")
     refused("train into", write_video, tmp_path, path)
-    refused("written", write_video, kept, tmp_path / "no" / "folder.mp4")
+    a_file = next(path for path in kept.rglob("*") if path.is_file())
+    refused("written", write_video, kept, a_file / "epochs.mp4")
     shutil.copytree(kept, run)
     (run / "frames" / "epoch_0002.npz").write_bytes(b"PK")
     assert main(["video", str(run), str(path)]) == 1
@@ -202,6 +203,6 @@ def test_command_and_errors_name_the_missing_encoder_and_wrong_names_runs_and_pl
     for epoch, loss in ((0, np.nan), (1, 0.5)):  # one slice, and an untrained network
         frames.keep_epoch(tmp_path, np.zeros((1, 40, 40)), epoch, loss, 0.1)
     assert main(["video", str(tmp_path), str(path)]) == 0
-    assert "2 epochs" in capsys.readouterr().out
+    assert "2 frames" in capsys.readouterr().out
     hide(monkeypatch, "imageio_ffmpeg")
     refused("pip install imageio_ffmpeg", write_video, kept, path)

@@ -52,6 +52,8 @@ def read_patient(folder: str | Path) -> Case:
     series, truth = read_series(folder), read_truth(folder)
     labels, parameters = truth["labels"], folder / "parameters.json"
     check_shape(labels, series, f"{folder}: its truth is ")
+    if truth["contact"].shape != (len(series),):
+        raise HeadrestError(f"{folder}: its truth is of other slices; synthesize it again")
     try:
         kind = json.loads(parameters.read_text(encoding="utf-8"))["contact_kind"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -75,7 +77,7 @@ def read_scan(folder: str | Path, reference: str | Path) -> Case:
     Case. Its slices are "free" or "absent": a reference does not say where the support touches.
     """
     arrays = read_reference(reference)
-    n = len(arrays["label"])
+    n = (*arrays["label"].shape, 0)[0]
     fitting = [found for found in find_series(folder).series if len(found.files) == n]
     if len(fitting) != 1:
         raise HeadrestError(f"{folder}: {len(fitting)} series of {n} slices, not one")

@@ -127,8 +127,11 @@ def outside_body_mask(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray
     return (hu > DENSE_HU) & ~skin
 
 
+PRETRAINED, ALONE = "pretrained", "pretrained, no refinement"
+KMEANS, BODY_MASK, NOTHING = "K-Means + components", "body mask, 3-D", "nothing removed"
+
 BASELINES = {
-    "nothing removed": remove_nothing,
+    NOTHING: remove_nothing,
     "fixed threshold": fixed_threshold,
     "fixed ellipse": fixed_ellipse,
     "row and column runs": short_runs,
@@ -136,9 +139,6 @@ BASELINES = {
     "erode, keep, dilate": all_but_core,
     "convex hull": all_but_hull,
 }
-
-PRETRAINED, ALONE = "pretrained", "pretrained, no refinement"
-KMEANS, BODY_MASK, NOTHING = "K-Means + components", "body mask, 3-D", "nothing removed"
 
 DENSE_ONLY = (KMEANS, BODY_MASK, *(name for name in BASELINES if name != NOTHING))
 """Methods that find support above `DENSE_HU` only: read their figures of dense support."""

@@ -202,7 +202,8 @@ def draw_trade_off(summaries: Mapping) -> Figure:
     ones below, with 95 % intervals.
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
-    for axis, group, shapes in zip(axes, ("free", "touching"), map(cycle, (MARKERS, MARKERS))):
+    for axis, group in zip(axes, ("free", "touching")):
+        shapes = cycle(MARKERS)
         for name, groups in summaries.items():
             marker = "." if name in SIMPLE else next(shapes)
             _point(axis, name, groups[group]["residual_pct"], groups[group]["lost_ml"], marker)

@@ -148,7 +148,7 @@ def draw_surface(
     ----------
     series : Series
     removed : bool array (slices, rows, columns), what cleaning fills; orange in "before".
-    degrees : sequence of float, directions around the long axis, 0 from the front.
+    degrees : sequence of float, directions around the long axis, 0 from the upper edge of slices.
     """
     options = {"order": 1, "grid_mode": True, "mode": "nearest"}
     zoom = partial(ndimage.zoom, zoom=np.array(series.spacing_mm) / SURFACE_MM, **options)

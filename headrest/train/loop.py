@@ -96,8 +96,12 @@ def held_out(data: TrainingSet, **settings: Any) -> np.ndarray:
     return _split(data, Settings(**settings))[1]
 
 
+def _reference(data, settings):
+    return "truth" if "truth" in data.labels else settings.labels
+
+
 def _split(data, settings):
-    states = data.states.get("truth" if "truth" in data.labels else settings.labels)
+    states = data.states.get(_reference(data, settings))
     shows = None if states is None else states != "absent"
     return split_patients(data.patient, settings.held_out, settings.seed, shows)
 
@@ -159,7 +163,7 @@ class _Session:
         self.data, self.run, self.history = data, run, []
         target, size = data.target(settings.labels), data.hu.shape[1]
         _check_data(data.hu, target)
-        self.reference = "truth" if "truth" in data.labels else settings.labels
+        self.reference = _reference(data, settings)
         training, self.held_out = _split(data, settings)
         if settings.labels == "kmeans":  # wrong where support and patient are one component
             training = training[data.states["kmeans"][training] != "touching"]
