@@ -4,14 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from headrest.evaluate.tables import (
-    KMEANS,
-    PRETRAINED,
-    README_METHODS,
-    SCAN_COLUMNS,
-    mark_methods,
-    markdown,
-)
+from headrest.evaluate import tables as made
+from headrest.evaluate.methods import KMEANS, PRETRAINED
 
 ROOT = Path(__file__).parents[1]
 README, KEPT = ROOT / "README.md", ROOT / "data" / "results" / "compare_methods_full.json"
@@ -34,15 +28,17 @@ def read_results():
 def tables():
     """Two tables: methods on synthetic patients, and the network and K-Means on real scans."""
     results, rows, scans = read_results(), {}, {}
-    for name in README_METHODS:
+    for name in made.README_METHODS:
         groups = results["synthetic"][name].items()
         rows[name] = {(group, key): values for group, row in groups for key, values in row.items()}
     for name, found in results["scans"].items():
         scans |= {f"`{name}`": found[PRETRAINED], f"`{name}`, K-Means": found[KMEANS]}
     origin = f"version {results['headrest']}, weights {results['weights']}, {results['date']}"
-    synthetic = markdown("method", mark_methods(rows), COLUMNS)
+    synthetic = made.markdown("method", made.mark_methods(rows), COLUMNS)
     yield f"{synthetic}\n\n*{results['description'].capitalize()}; {origin}.*"
-    yield markdown("scan", scans, {n: c for n, c in SCAN_COLUMNS.items() if n not in LEFT_OUT})
+    yield made.markdown(
+        "scan", scans, {n: c for n, c in made.SCAN_COLUMNS.items() if n not in LEFT_OUT}
+    )
 
 
 def page():

@@ -324,6 +324,8 @@ def test_skips_series_that_headrest_derived(studies, tmp_path):
     assert [report.source for report in reports] == ["in/a", "in/b", "in/c"]
     file = min((studies / "a").iterdir())
     assert clean_tree(file, tmp_path / "alone")[0].source == file.name
+    moved = shutil.copy(file, tmp_path / "moved.dcm")
+    assert clean_tree(moved, tmp_path / "alone")[0].source == "moved.dcm"
     (line,) = [one for one in messages if isinstance(one, str) and "derived" in one]
     assert re.fullmatch(r"skipped 3 series, in/cleaned/ct-\w+ first: derived by headrest", line)
     with pytest.raises(HeadrestError, match=r"no axial CT series found .* derived by headrest"):

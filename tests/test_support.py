@@ -181,6 +181,8 @@ def test_outside_blanks_foam_and_keeps_the_patient_with_its_skin(touching, tmp_p
     assert (cleaned.hu[far & ~series.padding] == -1000).all()
 
 
-def test_a_missing_package_is_named_with_its_pip_line(monkeypatch):
+def test_a_missing_package_is_named_and_kmeans_needs_none(monkeypatch, tmp_path):
     hide(monkeypatch, "onnxruntime")
     refused("pip install onnxruntime, or choose the method kmeans", check_method, "network")
+    file = pydicom.data.get_testdata_file("693_UNCR.dcm", download=False)
+    assert clean_series(file, tmp_path, method="kmeans").states == ("free",)
