@@ -53,7 +53,7 @@ class Image(NamedTuple):
 
 
 def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
-    """Read the attributes of an `Image` from a header with at least `IMAGE_KEYWORDS`."""
+    """Read the attributes of an `Image` from a header with `IMAGE_KEYWORDS` and `RescaleSlope`."""
     read = (numbers(header, *one) for one in GRID)
     rows, columns, spacing, position, axes = (
         () if values is None else tuple(values.tolist()) for values in read

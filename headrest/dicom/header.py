@@ -48,10 +48,11 @@ def read_header(
 ) -> Dataset | None:
     """Read a DICOM file, or return None where it is none (PS3.10 7.1).
 
-    Values are converted on access, and may then raise any exception. `tags` limits it to these
-    elements before the pixels (empty: all of them), and reading may stop at `FIRST_BULKY_TAG` after
-    the tags `needed`. `frames` raises the limit of bytes. A strict CT image without preamble and
-    meta header has the `preamble` None. Raises HeadrestError, without the file's name.
+    Values are converted on access, and may then raise any exception. With `tags`, only these
+    elements are read, or all if it is empty, and nothing from the pixels on; when all of `needed`
+    were read, it may stop at `FIRST_BULKY_TAG`. `frames`, their number, raises the limit of bytes.
+    A strict CT image without preamble and meta header has the `preamble` None. Raises
+    HeadrestError, without the file's name.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

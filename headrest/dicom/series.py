@@ -18,7 +18,7 @@ from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
 from headrest.util import HeadrestError, counted, plain
 from headrest.util.files import sha256
 
-MAX_SHOWN = 64  # characters of a value in a message; DICOM's limit of a short text (PS3.5 6.2)
+MAX_SHOWN = 64  # characters of a value in a message; DICOM's limit of a long string, LO (PS3.5 6.2)
 MAX_SLICE_SPACING_MM = 100.0  # above it, the number is no distance in mm
 FIELD_RANGE_MM = (30.0, 1500.0)  # no head is narrower, and no scanner reconstructs more
 

@@ -35,7 +35,7 @@ from headrest.dicom.header import PIXEL_DATA_TAGS, quiet, read_header
 from headrest.util import plain
 
 MIN_POSITIONS = 3  # of fewer, an attribute separates the images by chance too often
-MAX_VALUE_BYTES = 64  # of an attribute that may separate them; short texts of DICOM have no more
+MAX_VALUE_BYTES = 64  # of an attribute that may separate them; long strings (LO) have no more
 
 
 class Stack(NamedTuple):

@@ -71,7 +71,7 @@ def confidences(support: Support, spacing_mm: Sequence[float]) -> dict[str, np.n
         near = dilate(patient, NEAR_MM, spacing_mm[1:])
         p = np.clip(p[near].astype(np.float64), 1e-6, 1 - 1e-6)
         entropy.append(-np.sum(p * np.log(p) + (1 - p) * np.log(1 - p)))
-        contact.append(np.count_nonzero(mask & dilate(patient, 0, spacing_mm[1:])))
+        contact.append(np.count_nonzero(mask & dilate(patient)))
     return {
         "expected Dice": np.array(support.confidence),
         "expected removed patient": -np.array(support.expected_lost_ml),

@@ -46,8 +46,11 @@ def open_mask(mask: np.ndarray, width_mm: float, spacing_mm: Sequence[float]) ->
     return _over_window(_over_window(mask, reach, np.logical_and), reach, np.logical_or) & mask
 
 
-def dilate(mask: np.ndarray, reach_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Dilate a mask (rows, columns) by `reach_mm` with a square; by one pixel at least."""
+def dilate(
+    mask: np.ndarray, reach_mm: float = 0.0, spacing_mm: Sequence[float] = (1.0, 1.0)
+) -> np.ndarray:
+    """Dilate a mask (rows, columns) by `reach_mm` with a square; by one pixel at least, the
+    default."""
     reach = [max(1, round(reach_mm / mm)) for mm in spacing_mm]
     return _over_window(mask, reach, np.logical_or)
 
@@ -113,7 +116,7 @@ def partial_volume_boundary(
     if mask.any():
         near = bounding_box(mask, max(1, round(reach_mm / min(spacing_mm))) + 1)
         solid = hu[near] > threshold
-        kept = _over_window(solid & ~mask[near], (1, 1), np.logical_or)
+        kept = dilate(solid & ~mask[near])
         around = dilate(mask[near], reach_mm, spacing_mm)
         boundary[near] = around & ~solid & ~mask[near] & ~kept & (hu[near] > FLOOR)
     return boundary

@@ -138,14 +138,16 @@ def _reaches(probability, least):
 
 
 def _faint(found, patient, probability, hu, spacing_mm):
-    """Components of foam, covers, cloth and the support that was found. Visible voxels beside what
-    is not support need the probability, and others need probable support that they are connected
-    with in their slice: they may be its soft edge, which is wide where the head narrows within a
-    thick slice. Without dense support, it may be hair."""
+    """Components of foam, covers, cloth and the support that was found.
+
+    Of these are pixels of probable support, and visible ones that are connected with them in their
+    slice and not beside dense tissue, whose soft edge is wide where the head narrows within a thick
+    slice. A component must be probable as a whole. Without dense support it may be hair.
+    """
     candidates = np.empty_like(found)
     for i, p in enumerate(probability):
         probable = _reaches(p, FAINT_PROBABILITY) & (hu[i] <= DENSE_HU) & ~patient[i] | found[i]
-        outside = ~dilate(patient[i] | (hu[i] > DENSE_HU) & ~found[i], 0, (1, 1))
+        outside = ~dilate(patient[i] | (hu[i] > DENSE_HU) & ~found[i])
         labels, count = ndimage.label(probable | (hu[i] > VISIBLE_HU) & outside, EIGHT)
         connected = np.zeros(count + 1, bool)
         connected[labels[probable]] = True
@@ -210,7 +212,7 @@ def _state(support, patient, hu, pixels):
     if np.count_nonzero(support) < pixels:
         return ABSENT
     box = bounding_box(support, 1)
-    contact = dilate(support[box] & (hu[box] > DENSE_HU), 0, (1, 1)) & patient[box]
+    contact = dilate(support[box] & (hu[box] > DENSE_HU)) & patient[box]
     return TOUCHING if np.count_nonzero(contact) >= pixels else FREE
 
 

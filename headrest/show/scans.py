@@ -35,7 +35,7 @@ WINDOWS = {"wide": WIDE, "brain": (40.0, 80.0), "bone": (500.0, 2000.0), "air": 
 SURFACE_HU, SURFACE_MM = -300.0, 0.7
 """Surfaces are drawn where HU rise above this, skin and plastic without noise and foam; voxels."""
 
-MARGIN_MM = 8.0
+AROUND_MM = 8.0
 """Air that is shown around all above `SURFACE_HU` and all that is removed."""
 
 
@@ -119,7 +119,7 @@ def draw_cleaned(
     """
     before, removed = series.hu[list(slices)], list(masks.values())[-1][list(slices)]
     solid = ((before > SURFACE_HU) | removed).any(0)
-    box = bounding_box(solid, round(MARGIN_MM / min(series.spacing_mm[1:])))
+    box = bounding_box(solid, round(AROUND_MM / min(series.spacing_mm[1:])))
     tiles, shown, labels = [], [], []
     for i, hu, filled in zip(slices, before, removed):
         tiles += [hu] * (1 + len(masks)) + [np.where(filled, np.float32(AIR), hu)]
