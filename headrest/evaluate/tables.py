@@ -117,7 +117,7 @@ def case_columns(counts: MethodCounts) -> dict[str, list]:
 
 
 def tissue_columns(cases: Sequence[Case], removed: Sequence[np.ndarray]) -> dict[str, list]:
-    """Columns of the removed patient by HU, for `TISSUES`.
+    """Columns of the removed patient by HU, for `TISSUES`; ml are per case.
 
     Parameters
     ----------
@@ -131,19 +131,20 @@ def tissue_columns(cases: Sequence[Case], removed: Sequence[np.ndarray]) -> dict
             tissue = case.patient & (case.series.hu > low) & (case.series.hu <= high)
             whole[k] += np.count_nonzero(tissue) * ml
             part[k] += np.count_nonzero(tissue & mask) * ml
-    columns = {"HU of": list(TISSUES), "removed, ml per patient": list(part), "of, ml": list(whole)}
-    return columns | {"%": list(100 * part / np.maximum(whole, 1e-9))}
+    columns = {"tissue, by HU": list(TISSUES), "removed ml": list(part), "whole ml": list(whole)}
+    return columns | {"removed %": list(100 * part / np.maximum(whole, 1e-9))}
 
 
-def mark_methods(rows):
+def mark_methods(rows: Mapping[str, Any]) -> dict[str, Any]:
     """Names of methods as tables show them: the first in bold, `DENSE_ONLY` with an asterisk."""
     names = [f"{name} \\*" if name in DENSE_ONLY else name for name in rows]
     names[0] = f"**{names[0]}**"
     return dict(zip(names, rows.values()))
 
 
-def markdown(head, rows, columns):
-    """Table in Markdown, with a note where a method finds dense support only."""
+def markdown(head: str, rows: Mapping[str, Any], columns: Mapping[str, Any]) -> str:
+    """Table in Markdown, with a note where a method finds dense support only; `columns` have a key
+    of the rows and a format each."""
     lines = [(head, *columns), ("---",) * (len(columns) + 1)]
     for name, row in rows.items():
         lines.append((name, *(_text(row[measure], form) for measure, form in columns.values())))
