@@ -1,6 +1,7 @@
 """Figures of slices, histograms and training, readable at 700 pixels.
 
-Every function draws on axes of its own and returns the figure; `save` stores it.
+Every function draws on axes of its own and returns the figure; `save` stores it. Importing this
+module sets the style of all later figures of the process, and JPEG as their format in Jupyter.
 """
 
 import sys
