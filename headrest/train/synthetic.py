@@ -50,20 +50,25 @@ synthetic patients it halved the removed patient."""
 RELEASE_HELD_OUT = 0.03
 """Share of the patients, the first ones, that are held out."""
 
-FIVE = ("plain", "tips", "plain", "plain", "pressed")
+FIVE = ("plain", "tips", "plain", "hair", "pressed")
 PLASTIC = ("plain", "tips", "plain", "plastic", "pressed")
 PATIENT_KINDS = (FIVE + PLASTIC) * 2 + ("plain", "tips", "plain", "limbs", "pressed")
 """Kinds of patients in turn: as sampled; with the tips of raised shoulders in view, often cut by
-the border of the image; of plastic; with ears pressed by the support, in a slice through them; with
-arms or hands beside the head, in a wide field of view. All but the first are rare or absent
-otherwise, and networks failed on them. With shoulders in a quarter of the patients, half as much
-was removed of other living heads, but 2.6 times as much of plastic ones, until more were added."""
+the border of the image; with thick, dense hair; of plastic; with ears pressed by the support, in a
+slice through them; with arms or hands beside the head, in a wide field of view. All but the first
+are rare or absent otherwise, and networks failed on them. With shoulders in a quarter of the
+patients, half as much was removed of other living heads, but 2.6 times as much of plastic ones,
+until more were added."""
 
 SEED_OFFSET = {"pressed": 100_000, "limbs": 200_000, "tips": 300_000, "plastic": 400_000}
+SEED_OFFSET |= {"hair": 500_000}
 """Difference of the first seeds of the other kinds from that of plain patients."""
 
 TIPS_MM, TIP_IN_VIEW_MM = (4.0, 75.0), 8.0
 """Depth of a slice below the top of the higher shoulder; least that the image shows of both."""
+
+DENSE_HAIR_HU = -880.0
+"""Least HU of hair that looks like foam."""
 
 WIDE_FIELD_MM = 280.0
 """Smallest field of view for patients with limbs."""
@@ -281,6 +286,11 @@ def _shows_tips(sampled):
     return deep and inner_mm < field_mm / 2 - TIP_IN_VIEW_MM
 
 
+def _shows_dense_hair(sampled):
+    foreign = sampled["foreign_objects"]
+    return "pressed_hair" in foreign["present"] and foreign["layer_hu"] > DENSE_HAIR_HU
+
+
 def _is_plastic(sampled):
     return sampled["kind"] not in LIVING
 
@@ -290,5 +300,6 @@ FILTERS: dict[str, tuple[dict, Callable[[dict], bool]]] = {
     "limbs": ({"with_limbs": True}, _shows_limbs),
     "tips": ({}, _shows_tips),
     "plastic": ({}, _is_plastic),
+    "hair": ({}, _shows_dense_hair),
 }
 """How patients of each kind but the plain are sampled, and which of these are of that kind."""
