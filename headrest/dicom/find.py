@@ -65,19 +65,23 @@ def find_nifti(
 ) -> tuple[tuple[SeriesFiles, ...], tuple[str, ...]]:
     """Find NIfTI files below a folder, or the one that a path names.
 
-    The second part of the result has a warning for each that was skipped: it lies beside a
-    `result_file`, holds colours, or one slice that is not axial, such as a localizer.
+    The second part of the result has a warning for each that was skipped: it holds colours, or one
+    slice that is not axial, such as a localizer; and one for all that lie beside a `result_file`.
     """
-    source, series, skipped = Path(source), [], []
+    source, series, skipped, derived = Path(source), [], [], []
     for path in [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*")):
         if not (is_nifti(path) and path.is_file()):
             continue
-        derived = (path.parent / result_file).exists()
-        if reason := "derived by headrest" if derived else _reason_to_skip_nifti(path):
-            name = path.name if path == source else os.path.relpath(path, source)
-            skipped.append(f"skipped {plain(name)}: {reason}")
+        name = plain(path.name if path == source else os.path.relpath(path, source))
+        if (path.parent / result_file).exists():
+            derived.append(name)
+        elif reason := _reason_to_skip_nifti(path):
+            skipped.append(f"skipped {name}: NIfTI of {reason}")
         else:
             series.append(SeriesFiles(str(path.absolute()), "", "", (path,)))
+    if derived:
+        many = counted(len(derived), "NIfTI file")
+        skipped.append(f"skipped {many}, {derived[0]} first: derived by headrest")
     return tuple(series), tuple(skipped)
 
 
@@ -88,11 +92,11 @@ def _reason_to_skip_nifti(path):
 
         image: Any = nibabel.load(path)
         if image.get_data_dtype().names is not None:
-            return "NIfTI of colours, no HU"
+            return "colours, no HU"
         axes = nibabel.io_orientation(image.affine)[:, 0]
         flat = [axis for axis, size in zip(axes, (*image.shape, 1)) if size == 1]
         if flat in ([0], [1]):
-            return "NIfTI of one slice, not axial"
+            return "one slice, not axial"
     return None
 
 

@@ -36,6 +36,9 @@ FINE_TUNING_AVERAGE = 1.44
 from keeps exp(-1 / 1.44), half of the weight (M. Wortsman et al., arXiv:2109.01903), and all of the
 encoder: with it trained too, other scanners lost more, and the own one gained no more."""
 
+DEFAULTS: dict[str, Any] = {"start_from": None, "average": 0.0, "encoder": True}
+"""Settings that runs of 0.15 and older do not all store."""
+
 NO_MEMORY = ("resourceexhausted", "resource_exhausted", "out of memory", "memoryerror")
 """Words of TensorFlow, JAX, PyTorch and Python for too little memory."""
 
@@ -263,10 +266,9 @@ def _check_data(hu, labels):
 
 def _complete(settings, model, last):
     """Settings with the defaults of a new run or a further training; a resumed one has its own."""
-    begun = last.settings if last else {}
+    begun = DEFAULTS | last.settings if last else {}
     source = settings.start_from and str(settings.start_from)  # JSON holds no path
-    defaults: dict[str, Any] = {"loss": "dice", "optimizer": "muon", "learning_rate": None}
-    defaults |= {"average": 0.0, "encoder": True}
+    defaults = DEFAULTS | {"loss": "dice", "optimizer": "muon", "learning_rate": None}
     if source:
         optimizer = settings.optimizer or begun.get("optimizer", "adam")
         defaults |= {"loss": "dense", "optimizer": optimizer, "average": FINE_TUNING_AVERAGE}
@@ -276,6 +278,7 @@ def _complete(settings, model, last):
 
 
 def _check_same(stored, wanted, run):
+    stored = DEFAULTS | stored
     if stored.keys() != wanted.keys():
         raise HeadrestError(f"{run}: a run of another version; train into another folder")
     for key, value in wanted.items():
