@@ -74,7 +74,7 @@ def test_make_weights_gives_the_same_card_when_called_again(tmp_path):
     small = {"preset": "small", "epochs": 1, "slices_per_epoch": 7, "batch_size": 2}
     settings = replace(synthetic.RELEASE_SETTINGS, **small, half_resolution_epochs=0)
     card = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
-    kinds = {"plain": 6, "tips": 3, "pressed": 2, "plastic": 1}
+    kinds = {"plain": 5, "tips": 3, "hair": 1, "pressed": 2, "plastic": 1}
     assert card["data"] == {"patients": 12, "kinds": kinds, "first_seed": 10_000, "real": 0}
     assert card["training"].items() >= {"held_out": 1, "trained": 11, "steps": 6}.items()
     again = synthetic.make_weights(tmp_path, patients=12, jobs=2, settings=settings)
