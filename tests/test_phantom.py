@@ -161,15 +161,14 @@ def test_a_support_lies_behind_a_supine_head_and_before_a_prone_one():
     """By the orientation and positions of the slices: y of DICOM increases to the back."""
     for seed in (61, 73, 8, 10):
         study = synthesize(seed, matrix=128, slices=3)
-        behind_mm = 0.0
+        behind = 0.0  # pixels
         for axis, cosines in enumerate((study.orientation[3:], study.orientation[:3]), 1):
-            at = np.arange(128) * study.spacing_mm[1]
             support, patient = (
-                np.average(at, weights=mask.sum((0, 3 - axis)) + 1e-9)
+                np.average(np.arange(128), weights=mask.sum((0, 3 - axis)) + 1e-9)
                 for mask in (study.support, study.patient)
             )
-            behind_mm += (support - patient) * cosines[1]
-        assert (behind_mm > 5) != study.parameters["protocol"]["prone"], (seed, behind_mm)
+            behind += (support - patient) * cosines[1]
+        assert (behind > 3) != study.parameters["protocol"]["prone"], (seed, behind)
 
 
 @pytest.mark.parametrize("seed", [9100048, 9400290])
@@ -177,8 +176,7 @@ def test_a_rigid_wall_leaves_a_limb_or_shoulder_on_one_side(seed):
     """As many pieces as without supports; both parts of an arm beside a wall were kept before."""
     parameters = sample_parameters(seed, matrix=128, slices=1)
     bare = parameters | {"support_parameters": {"list": []}}
-    with_wall, alone = (ndimage.label(render(p).patient[0])[1] for p in (parameters, bare))
-    assert with_wall == alone
+    assert len({ndimage.label(render(p).patient[0])[1] for p in (parameters, bare)}) == 1
 
 
 def scanned_disc(radius, hu, size=128, pixel_mm=1.8, insert=None, **changed):

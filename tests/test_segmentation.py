@@ -334,3 +334,5 @@ def test_resampled_values_lie_where_they_did_and_labels_stay_labels(tmp_path, ch
     assert found.dtype == np.uint8
     for k in range(found.shape[2]):
         assert [(found[..., k] == n).sum() for n in (1, 2)] == [4 * 64, 100]
+    write_nifti(series, labels * np.uint8(np.arange(10) == 9)[:, None, None], path, resample=True)
+    assert np.asarray(nibabel.load(path).dataobj).any()  # the last slice, near the one before
