@@ -53,11 +53,11 @@ def clean_tree(
     """Clean every axial CT series of any number of studies.
 
     A series whose complete result exists is not read again, unless it lacks an output that was
-    asked for, so a run that was stopped or
-    killed goes on where it was. Series that headrest derived are skipped. Series that cannot be
-    cleaned are listed in ``failures.csv`` in the destination, one row each with the file and the
-    reason, until a later run succeeds. ``manifest.json`` and ``manifest.csv`` list every series of
-    the destination, those of earlier runs too: source, folder, options, weights, figures, flags.
+    asked for, so a run that was stopped or killed goes on where it was. Series that headrest
+    derived are skipped. Series that cannot be cleaned are listed in ``failures.csv`` in the
+    destination, one row each with the file and the reason, until a later run succeeds.
+    ``manifest.json`` and ``manifest.csv`` list every series of the destination, those of earlier
+    runs too: source, folder, options, weights, figures, flags.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def clean_one(task: Task) -> Report:
     """Clean one series, unless its complete result exists; any failure is in `error`."""
     try:
         if report := _existing(task):
-            return replace(report, source=task.name)
+            return report
         if task.options.mask is None and task.options.method == "network":
             load_ahead(task.options.weights, task.options.provider)
         series = load_series(task.files, **task.options.reading)
@@ -184,7 +184,7 @@ def clean_one(task: Task) -> Report:
         reason = str(error)
         with suppress(HeadrestError):  # a worker of a run that was stopped may have been faster
             if report := _existing(task):
-                return replace(report, source=task.name)
+                return report
     except MemoryError:
         reason = "out of memory: too large for this machine"
     except Exception as error:  # a fault of headrest must not end the run; it quotes no value
@@ -204,4 +204,6 @@ def _existing(task):
     report = existing_result(task.destination, options.folder_name(fingerprint), options.accept)
     folder = Path(task.destination, report.folder if report else "")
     outputs = [output for name in options.outputs for output in OUTPUTS[name]]
-    return report if all(output.is_in(folder) for output in outputs) else None
+    if report and all(output.is_in(folder) for output in outputs):
+        return replace(report, source=task.name)  # another run may have read it from elsewhere
+    return None
