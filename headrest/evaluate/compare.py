@@ -77,7 +77,7 @@ def read_scan(folder: str | Path, reference: str | Path) -> Case:
     Case. Its slices are "free" or "absent": a reference does not say where the support touches.
     """
     arrays = read_reference(reference)
-    n = (*arrays["label"].shape, 0)[0]
+    n = (*arrays["label"].shape, 0)[0]  # 0 for a single number, which fits no series
     fitting = [found for found in find_series(folder).series if len(found.files) == n]
     if len(fitting) != 1:
         raise HeadrestError(f"{folder}: {len(fitting)} series of {n} slices, not one")

@@ -275,7 +275,7 @@ class Window:
         self.paint(self.between(inner, outer) * weight, hu)
 
     def paint_as(self, share: Array, hu: Any, *names: str) -> None:
-        """Paint, and add to shares: tubes to "ignore", hair and dressings to "kept"."""
+        """Paint, and add to the named shares of the scene; hair and dressings are "kept"."""
         for name in names:
             total = getattr(self.scene, name)[self.at]
             total += share * (1 - total)
@@ -292,7 +292,7 @@ class Window:
 
 
 def _largest_parts(whole, share):
-    """Where a share is one piece: the largest part of each piece of `whole`; halves are cuts."""
+    """Where a share is one piece: the largest part of each piece; what lost half is a cut."""
     pieces, count = ndimage.label(whole.max(0) > 0)
     parts, _ = ndimage.label((pieces > 0) & (share >= 0.5 * whole).all(0))
     sizes = np.bincount(parts.ravel(), share.sum(0).ravel())[parts]
