@@ -105,15 +105,18 @@ def test_foam_and_its_cover_are_support_if_foam_has_a_probability(hu, support, p
 
 def test_foam_alone_is_support_if_it_is_larger_than_hair_or_cut_by_the_image(hu, support, foam):
     hu[support] = -1000
-    assert not support_of(0.9 * foam, hu).any()
-    far = support_of(0.9 * foam, hu, (5.0, 8.0, 8.0))
+    assert not support_of(0.9 * foam, hu, (5.0, 0.5, 0.5)).any()
+    near = support_of(0.9 * foam, hu, (5.0, 1.2, 1.2))
+    assert near[foam].mean() > 0.9  # farther than most hair, and probable
+    assert not support_of(0.7 * foam, hu, (5.0, 1.2, 1.2)).any()
+    far = support_of(0.7 * foam, hu, (5.0, 8.0, 8.0))
     assert far[foam].mean() > 0.9
     assert not far[:, 3:5].any()
     few = 0.9 * foam * (np.arange(64) < 14)  # the cover beside it has no probability
     assert not support_of(few, hu, (5.0, 8.0, 8.0)).any()
     hu, foam = hu[:, :62], foam[:, :62]  # its last row is that of the image
-    assert support_of(0.9 * foam, hu)[foam].mean() > 0.9
-    assert not support_of(0.7 * foam, hu).any()
+    assert support_of(0.9 * foam, hu, (5.0, 0.5, 0.5))[foam].mean() > 0.9
+    assert not support_of(0.7 * foam, hu, (5.0, 0.5, 0.5)).any()
 
 
 def test_a_wide_soft_edge_is_kept_unless_it_meets_support_in_its_slice(hu, support, probability):
