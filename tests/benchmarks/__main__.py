@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 from pydicom.uid import generate_uid
+from threadpoolctl import threadpool_limits
 
 from headrest import clean_series, clean_tree, find_support, read_series
 from headrest.hounsfield import scale
@@ -156,7 +157,8 @@ def network(options):
     predict, per_slice = load_pretrained(), operations(model, 512)
     scaled = scale(read_series(head()).hu[:8])
     slices = np.split(scaled, len(scaled))  # one at a time, as `series_probability` does
-    spent, operation = beside_products(options, lambda: [predict(one) for one in slices])
+    with threadpool_limits(1):  # threads of OpenBLAS spin on after a product, in the next call
+        spent, operation = beside_products(options, lambda: [predict(one) for one in slices])
     per_slice_ms, limit_ms = 1000 * spent / len(scaled), 1000 * per_slice * operation
     yield ("network", per_slice_ms, "CPU-ms/slice")
     yield ("  the same operations as matrix products", limit_ms, "CPU-ms/slice")
