@@ -24,10 +24,8 @@ from headrest import HeadrestError, read_series, write_derived_series
 
 SYNTAXES = [*ENCODERS] * 2 + NATIVE
 SIDE = 32
-SECONDS = 2
-"""Of CPU time for one file."""
-MEGABYTES = 300
-"""That reading one file may add to a process."""
+SECONDS, MEGABYTES = 2, 300
+"""Of CPU time for one file, and that reading it may add to a process."""
 ADDRESSES = 4 << 30
 CHUNK = 500
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

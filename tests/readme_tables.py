@@ -18,14 +18,9 @@ COLUMNS = {
     "residual support, %": (("all", "residual_pct"), "{:.1f}"),
     "removed patient, ml": (("all", "lost_ml"), "{:.2f}"),
 }
-SCAN_COLUMNS = {
-    "Dice, above -800 HU": ("dice", "{:.3f}"),
-    "Dice, dense": ("dense_dice", "{:.3f}"),
-    "the same, K-Means": ("kmeans_dice", "{:.3f}"),
-    "support ml": ("support_ml", "{:.1f}"),
-    "residual ml": ("residual_ml", "{:.2f}"),
-    "removed patient ml": ("lost_ml", "{:.2f}"),
-}
+LEFT_OUT = ("worst slice, dense", "dense residual ml")
+SCAN_COLUMNS = {name: c for name, c in made.SCAN_COLUMNS.items() if name not in LEFT_OUT}
+SCAN_COLUMNS["Dice, dense, K-Means"] = ("kmeans_dice", "{:.3f}")
 
 
 def read_results():

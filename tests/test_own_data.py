@@ -34,9 +34,7 @@ GRIDS += [("dcm2niix", UPRIGHT)]
 
 
 @pytest.mark.parametrize(("codes", "orientation"), GRIDS)
-def test_every_orientation_gives_the_same_series_and_its_own_axes_back(
-    tmp_path, codes, orientation
-):
+def test_every_orientation_gives_one_series_and_its_axes_back(tmp_path, codes, orientation):
     dicom = made(tmp_path / "scan", ImageOrientationPatient=orientation)
     if codes == "dcm2niix":
         image = converted(tmp_path / "scan", tmp_path / "out")
@@ -154,9 +152,7 @@ def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_pat
     [(np.int16, 1, -1024), (np.uint16, 1, -1024), (np.int16, 0.5, 7), (np.float32, 1, 0)],
 )
 @pytest.mark.parametrize(("codes", "volumes"), [("RAS", ()), ("PIL", (1,))])
-def test_scaled_nifti_is_cleaned_in_the_removed_voxels_alone(
-    tmp_path, codes, volumes, dtype, slope, inter
-):
+def test_cleaned_nifti_keeps_other_voxels(tmp_path, codes, volumes, dtype, slope, inter):
     dicom, path = made(tmp_path / "scan", 4), tmp_path / "head.nii.gz"
     image = image_of(dicom, dtype, slope, inter, codes)
     values = np.asarray(image.dataobj).reshape(image.shape + volumes)

@@ -224,9 +224,7 @@ def test_padding_is_outside_the_field_of_view_and_rings_if_it_is_lossy(studies, 
         assert synthesize(seed, matrix=matrix, slices=1).hu.shape == (1, matrix, matrix)
 
 
-def test_written_studies_are_valid_and_of_their_own_uids_and_simpleitk_reads_them(
-    studies, tmp_path
-):
+def test_written_studies_are_valid_have_own_uids_and_simpleitk_reads_them(studies, tmp_path):
     for number, study in enumerate(studies):  # two of them differ from others in one option only
         folder = write_dicom(study, tmp_path / str(number))
         assert np.array_equal(sitk_hu(folder), study.hu)

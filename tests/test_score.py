@@ -168,9 +168,7 @@ def test_a_synthetic_patient_is_scored_by_its_truth(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["ge-head", "philips-phantom/S21570/S2010", "lidc-chest"])
-def test_network_cleans_real_scans_and_score_equals_the_script_of_the_references(
-    scans, tmp_path, place
-):
+def test_network_cleans_real_scans_and_score_equals_the_script(scans, tmp_path, place):
     """The script shares no code with the package."""
     script = scans.parent / "score.py"
     if not script.exists():

@@ -1,6 +1,7 @@
 """Figures, the slice viewer, the components of many patients, and the video of stored epochs."""
 
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -59,6 +60,12 @@ def test_left_of_the_patient_is_marked():
     assert [text for _, text in letters if len(text) == 1] == ["R", "L", "L", "R"]
 
 
+def test_importing_figures_leaves_the_style_of_the_user():
+    code = "from matplotlib import *; use('agg'); own = rcParams.copy(); import headrest.show.scans"
+    code += "; assert rcParams == own; headrest.show.figures.use_style(); assert rcParams != own"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_saved_pictures_have_palettes_or_are_jpeg(tmp_path):
     figure = show_slices([np.zeros((8, 8))])
     for name, mode in (("one.png", "P"), ("one.jpg", "RGB"), ("one.jpeg", "RGB")):
@@ -82,7 +89,7 @@ def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeyp
     with monkeypatch.context() as imported:
         imported.setitem(sys.modules, "ipykernel", sys)  # as by a test of notebooks
         (axis,) = browse(*shell, index=19, window="air").axes
-    assert axis.get_title(loc="left") == "slice 20 of 40, air window"
+    assert axis.get_title() == "slice 20 of 40, air window"
     assert len(axis.collections) == 2  # outlines of support and patient
     refused("no window 'lung': choose from wide", browse, shell[0], window="lung")
     pytest.importorskip("ipywidgets")
@@ -124,7 +131,7 @@ def test_components_have_colours_by_class_and_by_truth():
     hu = np.full((128, 128), -1000.0)
     hu[20:100, 24:104], hu[108:112, 10:118] = 40, 120  # a head, and a shell behind it
     axis = draw_clusters(hu, (2.0, 2.0)).axes[2]
-    assert axis.get_title(loc="left") == "2 components"
+    assert axis.get_title() == "2 components"
     head, shell = (axis.images[0].get_array()[row, 60] for row in (60, 110))
     assert (head.argmax(), shell.argmax()) == (2, 0)  # blue, orange
     found = measure_components([synthesize(101, matrix=128, slices=3)])
@@ -186,9 +193,7 @@ def test_chosen_slices_show_a_support_and_are_spread_living_heads_first():
     assert living.tolist() == [True] * 5 + [False] * 5
 
 
-def test_command_and_errors_name_the_missing_encoder_and_wrong_names_runs_and_places(
-    kept, tmp_path, capsys, monkeypatch
-):
+def test_errors_name_a_missing_encoder_names_and_places(kept, tmp_path, capsys, monkeypatch):
     run, path = tmp_path / "run", tmp_path / "epochs.mp4"
     refused("mp4", write_video, kept, tmp_path / "epochs.avi")
     refused("train into", write_video, tmp_path, path)

@@ -1,7 +1,7 @@
 """Figures of slices, histograms and training, readable at 700 pixels.
 
-Every function draws on axes of its own and returns the figure; `save` stores it. Importing this
-module sets the style of all later figures of the process, and JPEG as their format in Jupyter.
+Every function draws on axes of its own and returns the figure; `save` stores it. `use_style` sets
+the fonts and colours of the notebooks.
 """
 
 import sys
@@ -39,15 +39,17 @@ LABEL_COLORS |= {NOT_SUPPORT: (EXTRA_COLOR, 0.75), IGNORE_LABEL: (IGNORED_COLOR,
 LABEL_NAMES = {1: "support", 2: "patient", NOT_SUPPORT: "not support", IGNORE_LABEL: "ignored"}
 """Colour and opacity, and names, of the values of label images."""
 
-plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
 
-if "ipykernel" in sys.modules:
-    # JPEG takes a third of the bytes of PNG; its subsampling would take the colour of thin lines.
-    from matplotlib_inline.config import InlineBackend
+def use_style() -> None:
+    """Set the style of all later figures of this process, and JPEG as their format in Jupyter."""
+    plt.style.use(Path(__file__).with_name("headrest.mplstyle"))
+    if "ipykernel" in sys.modules:
+        # JPEG takes a third of the bytes of PNG; its subsampling would take the colour of lines.
+        from matplotlib_inline.config import InlineBackend
 
-    jpeg: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 80, "subsampling": 0}}
-    InlineBackend.instance().figure_formats = {"jpeg"}
-    InlineBackend.instance().print_figure_kwargs = jpeg
+        jpeg: dict = {"bbox_inches": "tight", "pil_kwargs": {"quality": 80, "subsampling": 0}}
+        InlineBackend.instance().figure_formats = {"jpeg"}
+        InlineBackend.instance().print_figure_kwargs = jpeg
 
 
 def save(figure: Figure, path: str | Path, close: bool = False) -> None:
@@ -97,7 +99,9 @@ def show_slices(
     masks = [None] * len(images) if masks is None else masks
     labelled = any(mask is not None and mask.dtype != bool for mask in masks)  # with a legend
     height = WIDTH_IN / len(images) * np.divide(*images[0].shape) + 0.7 + 0.3 * labelled
-    figure, axes = plt.subplots(1, len(images), figsize=(WIDTH_IN, height), squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(images), figsize=(WIDTH_IN, height), squeeze=False, layout="constrained"
+    )
     for i, (axis, image, mask) in enumerate(zip(axes[0], images, masks)):
         axis.imshow(overlay(image, mask, center, width, color))
         axis.set_axis_off()
@@ -229,7 +233,7 @@ def montage(
     for (y, x), tile in zip(corners, tiles):
         grid[y : y + height - 4, x : x + breadth - 4] = tile
     shape = (WIDTH_IN, WIDTH_IN * grid.shape[0] / grid.shape[1] + 0.25 * bool(column_titles))
-    figure, axis = plt.subplots(figsize=shape)
+    figure, axis = plt.subplots(figsize=shape, layout="constrained")
     axis.imshow(grid, aspect="auto")
     axis.set(frame_on=False)
     axis.grid(visible=False)
@@ -258,7 +262,7 @@ def histogram(
     values, xlabel, title : array of any shape, and texts.
     marks : dict of name to value, optional, drawn as vertical lines.
     """
-    figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8))
+    figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8), layout="constrained")
     axis.hist(np.ravel(values), bins=256, log=True)
     top: dict = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
     for i, (name, value) in enumerate((marks or {}).items()):
@@ -272,7 +276,7 @@ def histogram(
 
 def training_curves(history: list[dict]) -> Figure:
     """Plot loss and held-out Dice by epoch; `history` is that of `headrest.train.loop.train`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 2.8))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 2.8), layout="constrained")
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["loss"] for row in history])
     left.set(xlabel="epoch", title="loss, training", ylim=(0, None))

@@ -86,7 +86,9 @@ def draw_slice(
 ) -> Figure:
     """Draw a slice with the outlines of support and patient; arguments as of `browse`."""
     hu, (center, width) = series.hu[index], _window(window)
-    figure, axis = plt.subplots(figsize=(5, 5 * hu.shape[0] / hu.shape[1] + 0.4))
+    figure, axis = plt.subplots(
+        figsize=(5, 5 * hu.shape[0] / hu.shape[1] + 0.4), layout="constrained"
+    )
     axis.imshow(overlay(hu, None, center, width))
     axis.set_axis_off()
     axis.set_title(f"slice {index + 1} of {len(series)}, {window} window")
@@ -153,7 +155,9 @@ def draw_surface(
     options = {"order": 1, "grid_mode": True, "mode": "nearest"}
     zoom = partial(ndimage.zoom, zoom=np.array(series.spacing_mm) / SURFACE_MM, **options)
     hu, mask = zoom(np.maximum(series.hu, AIR)), zoom(removed.astype(np.float32))
-    figure, axes = plt.subplots(2, len(degrees), figsize=(WIDTH_IN, 5.2), squeeze=False)
+    figure, axes = plt.subplots(
+        2, len(degrees), figsize=(WIDTH_IN, 5.2), squeeze=False, layout="constrained"
+    )
     turn = partial(ndimage.rotate, axes=(1, 2), order=1, reshape=False)
     for angle, (above, below) in zip(degrees, axes.T):
         turned, support = turn(hu, angle, cval=AIR), turn(mask, angle) > 0.5
