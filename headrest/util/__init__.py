@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-__version__ = "0.17.0"
+__version__ = "0.18.0"
 
 SUPPORT_COLOR = "#D55E00"
 PATIENT_COLOR = "#0072B2"
