@@ -53,10 +53,10 @@ HAIR_MM = 25.0
 """Foam without dense support reaches this far from the outline of the patient in all slices. Hair
 does not: 20 mm at most in 700 synthetic patients, whose cushions do in 9 of 10."""
 
-NEAR_MM, NEAR_MM2, NEAR_PROBABILITY = 18.0, 30.0, 0.8
-"""Other foam must have this mean probability, and reach this far with an area summed over slices,
-or be cut by the border of the image; hair rarely is so probable there. Of the foam that was left in
-335 patients this removes a tenth."""
+FOAM_MM, FOAM_MM2, FOAM_PROBABILITY = 18.0, 30.0, 0.8
+"""Other foam must have this mean probability, and lie this far away with this area in all slices
+together, or be cut by the border of the image; hair rarely does. Of the foam that was left in 335
+patients this removes a tenth."""
 
 MIN_PATIENT_ML = 0.5
 """Least volume of a component of the patient beside the largest: an arm, or the tip of a nose."""
@@ -159,15 +159,15 @@ def _faint(found, patient, probability, hu, spacing_mm):
     mean = _mean_probability(labels, voxels, candidates, probability)
     likely = (mean >= COMPONENT_PROBABILITY) & (voxels >= SPECK_VOXELS)
     if not found.any():
-        far, near = (~dilate(patient.any(0), mm, spacing_mm) for mm in (HAIR_MM, NEAR_MM))
+        far, near = (~dilate(patient.any(0), mm, spacing_mm) for mm in (HAIR_MM, FOAM_MM))
         border = np.ones(near.shape, bool)
         border[1:-1, 1:-1] = False
         beyond, close, cut = (
             sum_by_label(labels, count, (place[mask] for mask in candidates))
             for place in (far, near, border)
         )
-        large = close * spacing_mm[0] * spacing_mm[1] >= NEAR_MM2
-        probable = mean >= NEAR_PROBABILITY
+        large = close * spacing_mm[0] * spacing_mm[1] >= FOAM_MM2
+        probable = mean >= FOAM_PROBABILITY
         likely &= (beyond >= SPECK_VOXELS) | (large | (cut >= SPECK_VOXELS)) & probable
     return select_voxels(candidates, labels, likely)
 
