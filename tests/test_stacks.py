@@ -143,13 +143,13 @@ def test_joins_two_acquisitions_that_share_a_boundary_slice(tmp_path):
     assert peaks(series) == [1, 2, 3, 4, 102, 103, 104]
     assert series.warnings == ("skipped 005.dcm: acquisitions 1 and 2 share its position",)
     assert list(map(peaks, loaded(tmp_path / "2"))) == of_passes(2)
+    for name in ("001", "002", "003", "005", "006", "007", "008"):  # with the shared one
+        (header := dcmread(path := tmp_path / "1" / f"{name}.dcm")).SOPInstanceUID = ""
+        header.save_as(path)
+    assert "SOPInstanceUID is missing" in refusal(tmp_path / "1")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [TILTED, {"PixelSpacing": [2, 2]}, {"hu": of_size(64, 96)}],
-    ids=["orientation", "pixel-spacing", "matrix"],
-)
+@pytest.mark.parametrize("changes", [TILTED, {"PixelSpacing": [2, 2]}, {"hu": of_size(64, 96)}])
 def test_separates_stacks_of_another_grid(tmp_path, changes):
     repeated(tmp_path / "a", 1, slices=5)
     repeated(tmp_path / "b", 1, slices=3, **changes)

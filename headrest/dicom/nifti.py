@@ -295,6 +295,6 @@ def _resampled(series, values):
             result[k] = plane(int(place + 0.5))
             continue
         between = (1 - share) * plane(low) + share * plane(low + 1)
-        result[k] = between.round() if values.dtype.kind == "i" else between
+        result[k] = between.round() if values.dtype.kind in "iu" else between
     origin = series.positions[0] + first @ steps[1:]
     return result, _affine(steps[2], steps[1], steps[0], origin)

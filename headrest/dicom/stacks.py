@@ -180,7 +180,7 @@ def _join_at_boundary(images):
             return None
         if abs(overlap) < SAME_POSITION_MM:
             dropped += after[0]
-    gone = [image.uid for image in dropped]
+    gone = {image.uid for image in dropped} - {""}  # others may lack one too
     both = " and ".join(positions[0][0].acquisition for positions in ordered)
     notes = [_skipped(image, f"acquisitions {both} share its position") for image in dropped]
     return Stack([image for image in images if image.uid not in gone], "", notes)
