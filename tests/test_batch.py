@@ -226,6 +226,10 @@ def test_a_stopped_run_ends_its_processes_and_completes_later(tmp_path, jobs, nu
     heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
     options |= {"start_new_session": True, "preexec_fn": heed}
+    # Each replacement of a file takes 0.2 s, so that the run is not over when it is stopped.
+    slow = "lambda *paths, replace=os.replace: time.sleep(0.2) or replace(*paths)"
+    (tmp_path / "sitecustomize.py").write_text(f"import os, time; os.replace = {slow}")
+    options["env"] = os.environ | {"PYTHONPATH": str(tmp_path)}
     run = subprocess.Popen([*command, "--method", "kmeans"], **options)
     while not list(out.glob("ct-*")) and run.poll() is None:
         time.sleep(0.02)
