@@ -159,16 +159,17 @@ def _faint(found, patient, probability, hu, spacing_mm):
     mean = _mean_probability(labels, voxels, candidates, probability)
     likely = (mean >= COMPONENT_PROBABILITY) & (voxels >= SPECK_VOXELS)
     if not found.any():
-        far, near = (~dilate(patient.any(0), mm, spacing_mm) for mm in (HAIR_MM, FOAM_MM))
+        outline = patient.any(0)
+        far, near = (~dilate(outline, mm, spacing_mm) for mm in (HAIR_MM, FOAM_MM))
         border = np.ones(near.shape, bool)
         border[1:-1, 1:-1] = False
-        beyond, close, cut = (
+        in_far, in_near, at_border = (
             sum_by_label(labels, count, (place[mask] for mask in candidates))
             for place in (far, near, border)
         )
-        large = close * spacing_mm[0] * spacing_mm[1] >= FOAM_MM2
-        probable = mean >= FOAM_PROBABILITY
-        likely &= (beyond >= SPECK_VOXELS) | (large | (cut >= SPECK_VOXELS)) & probable
+        no_hair = in_near * spacing_mm[0] * spacing_mm[1] >= FOAM_MM2
+        no_hair |= at_border >= SPECK_VOXELS
+        likely &= (in_far >= SPECK_VOXELS) | no_hair & (mean >= FOAM_PROBABILITY)
     return select_voxels(candidates, labels, likely)
 
 

@@ -7,6 +7,7 @@ the fonts and colours of the notebooks.
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ LABEL_COLORS = {1: (SUPPORT_COLOR, 0.75), 2: (PATIENT_COLOR, 0.3)}
 LABEL_COLORS |= {NOT_SUPPORT: (EXTRA_COLOR, 0.75), IGNORE_LABEL: (IGNORED_COLOR, 0.75)}
 LABEL_NAMES = {1: "support", 2: "patient", NOT_SUPPORT: "not support", IGNORE_LABEL: "ignored"}
 """Colour and opacity, and names, of the values of label images."""
+
+subplots: Any = partial(plt.subplots, layout="constrained")
+"""Begin a figure whose axes, titles and legends do not collide."""
 
 
 def use_style() -> None:
@@ -99,9 +103,7 @@ def show_slices(
     masks = [None] * len(images) if masks is None else masks
     labelled = any(mask is not None and mask.dtype != bool for mask in masks)  # with a legend
     height = WIDTH_IN / len(images) * np.divide(*images[0].shape) + 0.7 + 0.3 * labelled
-    figure, axes = plt.subplots(
-        1, len(images), figsize=(WIDTH_IN, height), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(1, len(images), figsize=(WIDTH_IN, height), squeeze=False)
     for i, (axis, image, mask) in enumerate(zip(axes[0], images, masks)):
         axis.imshow(overlay(image, mask, center, width, color))
         axis.set_axis_off()
@@ -233,7 +235,7 @@ def montage(
     for (y, x), tile in zip(corners, tiles):
         grid[y : y + height - 4, x : x + breadth - 4] = tile
     shape = (WIDTH_IN, WIDTH_IN * grid.shape[0] / grid.shape[1] + 0.25 * bool(column_titles))
-    figure, axis = plt.subplots(figsize=shape, layout="constrained")
+    figure, axis = subplots(figsize=shape)
     axis.imshow(grid, aspect="auto")
     axis.set(frame_on=False)
     axis.grid(visible=False)
@@ -262,7 +264,7 @@ def histogram(
     values, xlabel, title : array of any shape, and texts.
     marks : dict of name to value, optional, drawn as vertical lines.
     """
-    figure, axis = plt.subplots(figsize=(WIDTH_IN, 2.8), layout="constrained")
+    figure, axis = subplots(figsize=(WIDTH_IN, 2.8))
     axis.hist(np.ravel(values), bins=256, log=True)
     top: dict = {"transform": axis.get_xaxis_transform(), "fontsize": 9, "va": "top"}
     for i, (name, value) in enumerate((marks or {}).items()):
@@ -276,7 +278,7 @@ def histogram(
 
 def training_curves(history: list[dict]) -> Figure:
     """Plot loss and held-out Dice by epoch; `history` is that of `headrest.train.loop.train`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 2.8), layout="constrained")
+    figure, (left, right) = subplots(1, 2, figsize=(WIDTH_IN, 2.8))
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["loss"] for row in history])
     left.set(xlabel="epoch", title="loss, training", ylim=(0, None))

@@ -13,7 +13,7 @@ from headrest.evaluate.risk import area_under_risk, bounds, calibrate, risk_cove
 from headrest.hounsfield import DENSE_HU, FLOOR
 from headrest.segment import components
 from headrest.segment.kmeans import kmeans_centers, kmeans_threshold
-from headrest.show.figures import WIDTH_IN, overlay, plt
+from headrest.show.figures import WIDTH_IN, overlay, plt, subplots
 from headrest.util import EXTRA_COLOR, OTHER_COLOR, PATIENT_COLOR, SUPPORT_COLOR
 
 CLASS_COLORS = {"patient": PATIENT_COLOR, "support": SUPPORT_COLOR, "ambiguous": EXTRA_COLOR}
@@ -42,7 +42,7 @@ def draw_clusters(hu: np.ndarray, spacing_mm: tuple[float, float]) -> Figure:
     clusters = abs(hu[..., None] - centers).argmin(-1)
     labels, count = components.find_components(hu > threshold)
     classes = components.classify(components.measure(labels, count, hu, threshold, spacing_mm))
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH_IN, 3), layout="constrained")
+    figure, axes = subplots(1, 3, figsize=(WIDTH_IN, 3))
     axes[0].imshow(overlay(hu))
     axes[1].imshow(clusters, cmap="viridis")
     rgb = overlay(hu)
@@ -86,7 +86,7 @@ def measure_components(studies: Iterable[Any]) -> dict[str, np.ndarray]:
 
 def draw_components(measured: dict[str, np.ndarray]) -> Figure:
     """Plot components of `measure_components` by mean and deviation of HU, with the limits."""
-    figure, axis = plt.subplots(figsize=(WIDTH_IN, 4.2), layout="constrained")
+    figure, axis = subplots(figsize=(WIDTH_IN, 4.2))
     for name, color in TRUTH_COLORS.items():
         chosen = measured["truth"] == name
         points = measured["mean_hu"][chosen], measured["std_hu"][chosen]
@@ -166,7 +166,7 @@ def draw_architecture(model: Any, size: int = 512) -> Figure:
     out_size = output_size(model, size)  # refuses other sizes
     rows = list(_blocks(model, size))
     depth = len(rows) // 2
-    figure, axis = plt.subplots(figsize=(WIDTH_IN, 0.9 + 0.42 * depth), layout="constrained")
+    figure, axis = subplots(figsize=(WIDTH_IN, 0.9 + 0.42 * depth))
     for i, (name, out, features, convolutions) in enumerate(rows):
         level, side = min(i, len(rows) - 1 - i), np.sign(i - depth)  # the bottleneck in the middle
         width = 0.12 * np.log2(features)
@@ -201,7 +201,7 @@ def draw_trade_off(summaries: Mapping) -> Figure:
     `summaries` are those of `headrest.evaluate.tables.summarize`; free supports are above, touching
     ones below, with 95 % intervals.
     """
-    figure, axes = plt.subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True, layout="constrained")
+    figure, axes = subplots(2, 1, figsize=(WIDTH_IN, 8), sharex=True)
     for axis, group in zip(axes, ("free", "touching")):
         shapes = cycle(MARKERS)
         for name, groups in summaries.items():
@@ -239,7 +239,7 @@ def draw_risk_coverage(measured: Sequence[Mapping]) -> Figure:
     ----------
     measured : sequence of dict, as `headrest.evaluate.risk.measure_series` returns them.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH_IN, 4.4), layout="constrained")
+    figure, axes = subplots(1, 2, figsize=(WIDTH_IN, 4.4))
     losses = {"lost_ml": "removed patient", "residual_ml": "residual support"}
     for axis, (key, title) in zip(axes, losses.items()):
         loss = np.concatenate([one[key] for one in measured])
@@ -267,7 +267,7 @@ def draw_bound(measured: Sequence[Mapping]) -> Figure:
     lost = np.array([one["lost_ml"].sum() for one in tested])
     found = [bounds(tested, calibrate(measured[::2], level)) for level in levels]
     shares = [share_within(lost, one) for one in found]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH_IN, 3.2), layout="constrained")
+    figure, (left, right) = subplots(1, 2, figsize=(WIDTH_IN, 3.2))
     left.plot(found[-1], lost, "o", markersize=3, color=SUPPORT_COLOR)
     ends = [0, max(np.nanmax(found[-1], initial=0), lost.max(), 0.1)]
     left.plot(ends, ends, color=OTHER_COLOR, linewidth=1)

@@ -26,6 +26,7 @@ from headrest.show.figures import (
     montage,
     overlay,
     plt,
+    subplots,
 )
 from headrest.util import PADDING_COLOR, PATIENT_COLOR, SUPPORT_COLOR, HeadrestError, in_notebook
 
@@ -86,9 +87,7 @@ def draw_slice(
 ) -> Figure:
     """Draw a slice with the outlines of support and patient; arguments as of `browse`."""
     hu, (center, width) = series.hu[index], _window(window)
-    figure, axis = plt.subplots(
-        figsize=(5, 5 * hu.shape[0] / hu.shape[1] + 0.4), layout="constrained"
-    )
+    figure, axis = subplots(figsize=(5, 5 * hu.shape[0] / hu.shape[1] + 0.4))
     axis.imshow(overlay(hu, None, center, width))
     axis.set_axis_off()
     axis.set_title(f"slice {index + 1} of {len(series)}, {window} window")
@@ -155,9 +154,7 @@ def draw_surface(
     options = {"order": 1, "grid_mode": True, "mode": "nearest"}
     zoom = partial(ndimage.zoom, zoom=np.array(series.spacing_mm) / SURFACE_MM, **options)
     hu, mask = zoom(np.maximum(series.hu, AIR)), zoom(removed.astype(np.float32))
-    figure, axes = plt.subplots(
-        2, len(degrees), figsize=(WIDTH_IN, 5.2), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(2, len(degrees), figsize=(WIDTH_IN, 5.2), squeeze=False)
     turn = partial(ndimage.rotate, axes=(1, 2), order=1, reshape=False)
     for angle, (above, below) in zip(degrees, axes.T):
         turned, support = turn(hu, angle, cval=AIR), turn(mask, angle) > 0.5
@@ -206,7 +203,7 @@ def draw_pipeline(series: Series, probability: np.ndarray, support: Support) -> 
     cleaned = np.where(mask | boundary, np.float32(AIR), hu)
     marked = overlay(hu, mask)
     marked[boundary] = to_rgb(PADDING_COLOR)
-    figure, axes = plt.subplots(2, 3, figsize=(WIDTH_IN, 6), layout="constrained")
+    figure, axes = subplots(2, 3, figsize=(WIDTH_IN, 6))
     figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr, call-arg]
     flat = axes.ravel()
     limits = WIDE[0] - WIDE[1] / 2, WIDE[0] + WIDE[1] / 2
