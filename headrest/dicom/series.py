@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM, tilt_deg
 from headrest.dicom.header import PLACE, is_nifti, number, numbers
 from headrest.dicom.pixels import check_volume
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
-from headrest.util import HeadrestError, counted, plain
+from headrest.util import HeadrestError, cores, counted, plain
 from headrest.util.files import sha256
 
 MAX_SHOWN = 64  # characters of a value in a message; DICOM's limit of a long string, LO (PS3.5 6.2)
@@ -133,10 +134,15 @@ class Series:
     @cached_property
     def hu(self) -> np.ndarray:
         """HU, float32 (slices, rows, columns); -1024 outside the field of view."""
+
+        def convert(hu, stored, slope, intercept, limits):
+            hu[:] = rescale(stored, slope, intercept)
+            hu[outside_field_of_view(hu, limits)] = FLOOR
+
         hu = np.empty(self.stored.shape, np.float32)
-        for i, limits in enumerate(self.padding_hu):  # per slice, which fits the processor's cache
-            hu[i] = rescale(self.stored[i], self.slopes[i], self.intercepts[i])
-            hu[i][outside_field_of_view(hu[i], limits)] = FLOOR
+        slices = hu, self.stored, self.slopes, self.intercepts, self.padding_hu
+        with ThreadPoolExecutor(cores()) as pool:
+            list(pool.map(convert, *slices))
         return hu
 
     @property

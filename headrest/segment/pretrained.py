@@ -1,8 +1,6 @@
 """The pretrained network: an ONNX file, checked before it is loaded, and run by ONNX Runtime."""
 
 import json
-import os
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from headrest.hounsfield import INPUT_HIGH_HU, INPUT_LOW_HU
-from headrest.util import HeadrestError
+from headrest.util import HeadrestError, cores
 from headrest.util.files import sha256
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -130,8 +128,8 @@ def _load(path: Path, digest: str, provider: str | None) -> _Network:
         names = ", ".join(installed)
         raise HeadrestError(f"no execution provider {provider!r} is installed; there is: {names}")
     options = ort.SessionOptions()
-    at_once = min(_threads(), MAX_AT_ONCE) if provider == "cpu" else 1
-    options.intra_op_num_threads = _threads() // at_once
+    at_once = min(cores(), MAX_AT_ONCE) if provider == "cpu" else 1
+    options.intra_op_num_threads = cores() // at_once
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen = [PROVIDERS[name] for name in dict.fromkeys((provider, "cpu"))]
@@ -147,10 +145,3 @@ def _load(path: Path, digest: str, provider: str | None) -> _Network:
     if found != expected:
         raise HeadrestError(f"{path}: no network of `headrest export`: {found}, not {expected}")
     return _Network(path, session, at_once)
-
-
-def _threads() -> int:
-    """Threads as OMP_NUM_THREADS says, as in a worker, or the cores of this process."""
-    if first := re.match(r"\s*0*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", "")):
-        return int(first[1])
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

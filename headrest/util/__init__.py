@@ -7,6 +7,7 @@ colour-blind people: M. Okabe and K. Ito, Color Universal Design, 2008.
 import importlib.util
 import os
 import platform
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -95,6 +96,13 @@ def progress(
     if bar.disable and not (off or brief):
         print(f"{description}: {counted(bar.total - initial, unit)}", file=sys.stderr)
     return bar
+
+
+def cores() -> int:
+    """Threads as OMP_NUM_THREADS says, as in a worker, or the cores of this process."""
+    if first := re.match(r"\s*0*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", "")):
+        return int(first[1])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def table(columns: Mapping[str, Iterable], digits: int = 1) -> str:
