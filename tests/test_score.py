@@ -14,11 +14,13 @@ from pydicom import dcmread
 from scipy import ndimage
 from sklearn.metrics import f1_score, jaccard_score
 
-from headrest import clean_series, read_series
+from headrest import clean_series, find_support, read_series
 from headrest.__main__ import main
 from headrest.dicom import write_derived_series
 from headrest.evaluate import metrics, risk
+from headrest.evaluate.compare import read_scan
 from headrest.evaluate.score import appearance, compare_appearance, score
+from headrest.hounsfield import IGNORE_LABEL
 from headrest.phantom import synthesize, write_dicom
 from headrest.segment import bound
 
@@ -181,6 +183,36 @@ def test_network_cleans_real_scans_and_score_equals_the_script(scans, tmp_path, 
     assert {name: found[name] for name in theirs} == pytest.approx(theirs, abs=1e-3)
     assert found["dice"] >= (0.9 if place == "lidc-chest" else 0.98)
     assert found["changed_outside_mask"] == 0
+
+
+def altered(hu, *masks):
+    """Copies of a scan and of masks of it, each with the factors of its spacing."""
+    turn = {"angle": 15, "axes": (1, 2), "reshape": False}
+    turned = [ndimage.rotate(hu, **turn, order=1, cval=-1000)]
+    coarse = [hu.reshape(len(hu), 256, 2, 256, 2).mean((2, 4))]
+    smooth = [ndimage.gaussian_filter(hu, (0, 1, 1))]
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=hu.shape), (0, 0.7, 0.7))
+    yield (1, 1, 1), [one[:, :, ::-1] for one in (hu, *masks)]
+    yield (1, 1, 1), [one[:, ::-1, ::-1] for one in (hu, *masks)]  # prone
+    yield (1, 1, 1), turned + [ndimage.rotate(mask, **turn, order=0) for mask in masks]
+    yield (1, 1, 1), [one[: len(one) // 2] for one in (hu, *masks)]
+    yield (3, 1, 1), [one[::3] for one in (hu, *masks)]
+    yield (1, 2, 2), coarse + [mask[:, ::2, ::2] for mask in masks]
+    yield (1, 1, 1), [*smooth, *masks]
+    yield (1, 1, 1), [hu + 40 * noise / noise.std(), *masks]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ge-head", "philips-phantom"])
+def test_altered_copies_of_real_scans_lose_their_support_and_no_patient(scans, name):
+    case = read_scan(scans / name, ROOT / "data" / "reference" / f"{name}.npz")
+    masks = case.support, case.patient, case.labels != IGNORE_LABEL
+    for factors, volumes in altered(case.series.hu, *masks):
+        hu, support, patient, known = map(np.ascontiguousarray, volumes)
+        spacing, dense = np.multiply(case.series.spacing_mm, factors), hu > -500
+        removed = find_support(hu, spacing_mm=spacing).removed
+        assert metrics.dice(support & dense, removed & dense & known) >= 0.995
+        assert metrics.lost_ml(patient & dense, removed, spacing) <= 0.1
 
 
 def ball(noise=0.0, blur=1.0, pixel=0.6):
