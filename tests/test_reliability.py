@@ -102,12 +102,13 @@ GUARDS = {
     "geometry.is_axial": (lambda _: True, "39-sagittal-scout"),
     "stacks.sort_into_stacks": (one_stack, "38-two-at-one-position one-oblique"),
     "geometry.refuse_shared_positions": (nothing, "66-resent-with-other-pixels"),
+    "geometry.slice_normal": (lambda it: np.cross(it[:3], it[3:]), "axes-of-two-decimals"),
     "geometry.slice_spacing": (lambda *_: (5.0, []), "36-slice-missing 44-spacing-changes"),
     "geometry.common_value": (lambda images, _: images[0], "46-odd-pixel-spacing"),
     "geometry.PIXEL_SPACING_RANGE_MM": ((-1e9, 1e9), "spacing-huge spacing-tiny"),
     "header.is_unit_pair": (lambda _: True, "50-axes-skewed axes-too-long"),
     "geometry.MAX_POSITION_MM": (1e99, "position-far-away"),
-    "UNIQUE_IN_SERIES": ({}, "two-patients two-studies"),
+    "geometry.UNIQUE_IN_SERIES": ({}, "two-patients two-patients-at-one-position two-studies"),
     "is_copy": (lambda *_: True, "copy-of-other-slope copy-of-other-orientation"),
 }
 """For each guard, a public name in `headrest.dicom`: what replaces it, and the cases that come out

@@ -16,7 +16,7 @@ import numpy as np
 from headrest.dicom import pixels
 from headrest.dicom.find import FolderContents, find_series
 from headrest.dicom.frames import identify_ct, single_frames
-from headrest.dicom.geometry import Image, describe_image, order_slices
+from headrest.dicom.geometry import UNIQUE_IN_SERIES, Image, describe_image, order_slices
 from headrest.dicom.header import is_nifti, named_errors, quiet, read_header, text
 from headrest.dicom.nifti import read_nifti
 from headrest.dicom.segmentation import write_segmentation
@@ -36,8 +36,6 @@ __all__ = [
     "write_derived_series",
     "write_segmentation",
 ]
-
-UNIQUE_IN_SERIES = {"PatientID": "two patients", "StudyInstanceUID": "two studies"}
 
 
 def read_series(
@@ -230,7 +228,7 @@ def _drop_repeated(slices):
         twin = by_uid.setdefault(one.image.uid, one)
         if twin is not one and not is_copy(one, twin):
             raise HeadrestError(
-                f"{one.image.path} and {twin.image.path.name} share a SOP Instance UID but not "
+                f"{one.image.path} and {twin.image.path} share a SOP Instance UID but not "
                 "their pixels or place; keep the right one"
             )
         others = by_position[one.image.position]

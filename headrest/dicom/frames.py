@@ -11,6 +11,7 @@ from pydicom import Dataset, uid
 from pydicom.datadict import dictionary_VR
 from pydicom.encaps import encapsulate, generate_frames
 
+from headrest.dicom.geometry import slice_normal
 from headrest.dicom.header import (
     CT_CLASSES,
     ENHANCED_CLASSES,
@@ -189,7 +190,7 @@ def frame_positions(header: Dataset, count: int) -> np.ndarray:
             f"{count} frames in one file, without positions of their own; "
             "export the series as enhanced or single-frame CT"
         )
-    return first + np.outer(offsets - offsets[0], np.cross(axes[:3], axes[3:]))
+    return first + np.outer(offsets - offsets[0], slice_normal(axes))
 
 
 def _pixels(header, count):

@@ -26,8 +26,11 @@ SEPARATING_KEYWORDS = ["AcquisitionNumber", "TemporalPositionIdentifier", "Acqui
 SEPARATING_KEYWORDS += ["ContentTime", "ImageType", "KVP"]
 """Attributes that distinguish the phases, energies and repetitions of one series."""
 
+UNIQUE_IN_SERIES = {"PatientID": "two patients", "StudyInstanceUID": "two studies"}
+
 GRID = (("Rows", 1), ("Columns", 1), ("PixelSpacing", 2), *PLACE)
 IMAGE_KEYWORDS = ["SOPInstanceUID", "InstanceNumber", *dict(GRID), *SEPARATING_KEYWORDS]
+IMAGE_KEYWORDS += [*UNIQUE_IN_SERIES]
 
 
 class Image(NamedTuple):
@@ -45,6 +48,7 @@ class Image(NamedTuple):
     depth: float | None  # along the normal, in mm
     malformed: bool
     lacks_rescale: bool
+    owner: tuple[str, ...] = ()  # of UNIQUE_IN_SERIES
 
     @property
     def acquisition(self) -> str:
@@ -75,10 +79,17 @@ def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
         pixel_spacing=spacing,
         orientation=axes,
         position=position,
-        depth=float(np.cross(axes[:3], axes[3:]) @ position) if placed else None,
+        depth=float(slice_normal(axes) @ position) if placed else None,
         malformed=bool(malformed),
         lacks_rescale=text(header, "RescaleSlope") == "",
+        owner=tuple(text(header, keyword) for keyword in UNIQUE_IN_SERIES),
     )
+
+
+def slice_normal(orientation: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Normal of slices, of unit length even where the axes in a file are rounded."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    return normal / np.linalg.norm(normal)
 
 
 def is_axial(header: Dataset) -> bool:
@@ -114,7 +125,7 @@ def order_slices(
         _refuse_lost(image)
     axes, spacing = common_value(images, "orientation").orientation, _pixel_spacing(images)
     positions, orientation = np.array([i.position for i in images]), np.array(axes)
-    depths = positions @ np.cross(orientation[:3], orientation[3:])
+    depths = positions @ slice_normal(orientation)
     order = np.argsort(depths, kind="stable")
     slices, positions, depths = [slices[i] for i in order], positions[order], depths[order]
     refuse_shared_positions(slices, depths)
@@ -132,8 +143,7 @@ def tilt_notes(orientation: np.ndarray) -> list[str]:
 
 def tilt_deg(orientation: np.ndarray) -> float:
     """Angle between the slice normal and the long axis of the table, in degrees."""
-    normal = np.cross(orientation[:3], orientation[3:])
-    angle = float(np.degrees(np.arccos(min(abs(normal[2]), 1.0))))
+    angle = float(np.degrees(np.arccos(min(abs(slice_normal(orientation)[2]), 1.0))))
     return -angle if orientation[5] > 0 else angle
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM, tilt_deg
+from headrest.dicom.geometry import PIXEL_SPACING_RANGE_MM, slice_normal, tilt_deg
 from headrest.dicom.header import PLACE, is_nifti, number, numbers
 from headrest.dicom.pixels import check_volume
 from headrest.hounsfield import FLOOR, outside_field_of_view, rescale
@@ -118,7 +118,7 @@ class Series:
     @property
     def gaps_mm(self) -> np.ndarray:
         """Distances of neighbouring slices along their normal: float array (slices - 1,)."""
-        return abs(np.diff(self.positions @ np.cross(self.orientation[:3], self.orientation[3:])))
+        return abs(np.diff(self.positions @ slice_normal(self.orientation)))
 
     @property
     def why_not_placed(self) -> str:
@@ -161,8 +161,8 @@ class Series:
         axes = self.orientation.reshape(2, 3)
         # Rounded in the files to a length below one, which over a whole row exceeds a micron.
         x_axis, y_axis = axes / np.linalg.norm(axes, axis=1, keepdims=True)
-        normal = np.cross(x_axis, y_axis)
-        return np.array([normal, y_axis, x_axis]) * np.reshape(self.spacing_mm, (3, 1))
+        steps = np.array([slice_normal(self.orientation), y_axis, x_axis])
+        return steps * np.reshape(self.spacing_mm, (3, 1))
 
     @property
     def extent_mm(self) -> np.ndarray:
@@ -255,6 +255,8 @@ def series_from_array(hu: np.ndarray, spacing_mm: Sequence[float]) -> Series:
     if not hasattr(hu, "__array__"):
         expected = "expected a Series, a path, a nibabel image, or an array of HU"
         raise HeadrestError(f"{type(hu).__name__}: {expected}; for example {CALL}")
+    if isinstance(hu, np.ma.MaskedArray):
+        raise HeadrestError("a masked array: fill it with air, hu.filled(-1024)")
     stored = np.asarray(hu)
     if stored.dtype.kind not in "iuf":
         raise HeadrestError(f"an array of {stored.dtype}: expected HU as int or float")

@@ -54,9 +54,11 @@ def sort_into_stacks(images: list[Image]) -> tuple[list[Stack], list[tuple[list[
     stacks : list of Stack, the largest first; damaged images stay in it: the reader refuses them.
     rejected : list of (images, reason), images that form no volume.
     """
+    owners = zip(*(image.owner for image in images))
+    several = any(len(set(values) - {""}) > 1 for values in owners)
     groups = _by_grid([image for image in images if image.depth is not None])
-    if not groups or (len(groups) > 1 and len(groups[0]) == 1):
-        return [Stack(images, "", [])], []  # no two images fit each other: the reader refuses them
+    if several or not groups or (len(groups) > 1 and len(groups[0]) == 1):
+        return [Stack(images, "", [])], []  # of two patients, or none fit: the reader refuses them
     main, others = list(groups[0]), groups[1:]
     others += [[image] for image in images if image.depth is None]
     candidates, left_out, stacks, rejected = [main], [], [], []

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from headrest.dicom import Series, read_series
+from headrest.dicom.geometry import slice_normal
 from headrest.dicom.series import check_shape
 from headrest.evaluate.metrics import count_slices, dice_from_counts
 from headrest.hounsfield import AIR, DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT, VISIBLE_HU
@@ -96,7 +97,7 @@ def score(
     """
     before, after = read_series(original), read_series(cleaned)
     labels, patient = _read_labels(before, Path(reference), f"{original}: {reference} has ")
-    normal = np.cross(before.orientation[:3], before.orientation[3:])
+    normal = slice_normal(before.orientation)
     depths, found = before.positions @ normal, after.positions @ normal
     chosen = abs(found - depths[:, None]).argmin(1)
     if missing := np.count_nonzero(abs(found[chosen] - depths) > SAME_SLICE_MM):
