@@ -95,6 +95,8 @@ INPUT = {
     "nifti-localizer": (nifti(head(64, 64, 1), LOCALIZER), None, "64 x 1 pixels would be 9 mm"),
     "list": ([[0, 1]], MM, "list: expected a Series, a path"),
     "2-D": (head(64, 64), MM, r"hu\[np.newaxis\]"),
+    "clipped": (np.maximum(head(3, 64, 64), -500), MM, "lowest value is -500"),
+    "masked": (np.ma.masked_less(head(3, 64, 64), 0), MM, r"hu\.filled"),
     "4-D": (head(2, 3, 64, 64), MM, "one volume at a time"),
     "mask": (head(3, 64, 64) > 0, MM, "expected HU as int or float"),
     "nan": (np.where(head(3, 64, 64) < 0, np.nan, 40), MM, "np.nan_to_num"),
@@ -139,6 +141,24 @@ def test_a_file_that_is_no_nifti_is_refused_by_its_name(tmp_path):
     refused(r"head\.nii\.gz: no orientation", read_series, path)
 
 
+def test_a_damaged_nifti_is_refused_as_path_as_image_and_as_mask(tmp_path):
+    """By its checksum too, and where its values would begin within its header."""
+    series = made(tmp_path / "scan", 5)
+    path, packed = tmp_path / "head.nii", tmp_path / "head.nii.gz"
+    for place in (path, packed):
+        nibabel.save(image_of(series), place)
+    good = packed.read_bytes()
+    packed.write_bytes(good[:-8] + bytes([good[-8] ^ 1]) + good[-7:])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:108] + bytes(4) + whole[112:])  # vox_offset
+    for wrong, words in ((packed, "BadGzip"), (path, "within its header")):
+        refused(f"{wrong.name}: .*{words}", read_series, wrong)
+        refused(f"{wrong.name}: .*{words}", read_mask, wrong, series)
+    path.write_bytes(whole[:5000])
+    refused("the image: .*damaged", read_series, nibabel.load(path))
+    refused("the mask: .*damaged", as_mask, nibabel.load(path), series)
+
+
 def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_path):
     one, again, other = (series_from_array(head(3, 64, 64), (z, 0.5, 0.5)) for z in (5, 5, 4))
     refused("made from array, not from DICOM", lambda: one.uid)
@@ -151,7 +171,7 @@ def test_a_series_from_an_array_has_a_fingerprint_but_no_uid_and_no_file(tmp_pat
     ("dtype", "slope", "inter"),
     [(np.int16, 1, -1024), (np.uint16, 1, -1024), (np.int16, 0.5, 7), (np.float32, 1, 0)],
 )
-@pytest.mark.parametrize(("codes", "volumes"), [("RAS", ()), ("PIL", (1,))])
+@pytest.mark.parametrize(("codes", "volumes"), [("RAS", ()), ("PIL", (1, 1))])
 def test_cleaned_nifti_keeps_other_voxels(tmp_path, codes, volumes, dtype, slope, inter):
     dicom, path = made(tmp_path / "scan", 4), tmp_path / "head.nii.gz"
     image = image_of(dicom, dtype, slope, inter, codes)
@@ -320,11 +340,18 @@ def test_mask_of_another_geometry_or_of_the_patient_is_refused_or_warned_of(tmp_
     ):
         refused(message, clean_series, series, out, mask=wrong)
     places, path = lambda n: [-112, -112, 5.0 * n + 2.5], tmp_path / "other.dcm"
+    every_other = lambda n: [-112, -112, 10.0 * n - 5]  # noqa: E731
     frame, spacing = {"FrameOfReferenceUID": "1.2.3"}, {"PixelSpacing": [3.4, 3.5]}
     for change in ({"ImagePositionPatient": places}, spacing, frame, TILT_15):
         write_segmentation(made(tmp_path / "changed", 5, **change), mask, path)
         refused("another (geometry|Frame)", clean_series, series, out, mask=path)
+    write_segmentation(
+        made(tmp_path / "thick", 3, ImagePositionPatient=every_other), mask[:3], path
+    )
+    refused("another geometry: slices 10 mm apart, not 5", read_mask, path, series)
     refused("patient_only fills more", clean_series, series, out, mask=mask, patient_only=True)
+    foam = made(tmp_path / "foam", 4, hu=np.minimum(series.hu[0], -600))
+    refused("no patient found", clean_series, foam, out, method="kmeans", patient_only=True)
     assert clean_series(series, out, mask=image(mask.T, forward_mm=0.1)).support_ml
     assert np.array_equal(as_mask(mask * np.float32(1.0000001), series), mask)  # scaled by SPM
     refused("the mask: its rows differ in length", clean_series, series, out, mask=[[[1, 0], [1]]])

@@ -202,6 +202,9 @@ def test_refuses_what_it_cannot_write_and_leaves_no_file(tmp_path, write, monkey
     series = read_series(tmp_path / "scan", by_instance_number=True)
     refused("have no position", write, series, some_labels(series), path)
     refused("a mask of", write, good, some_labels(good)[:2], path)
+    if write in (write_segmentation, write_structures):
+        lost = made(tmp_path / "scan", StudyInstanceUID="")
+        refused("StudyInstanceUID is missing", write, lost, some_labels(lost), path)
     if write is write_segmentation:
         for fault in (OSError(28, "Value"), ValueError(CANARY)):
             monkeypatch.setattr(Dataset, "save_as", Mock(side_effect=fault))

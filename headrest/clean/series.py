@@ -274,6 +274,8 @@ def _result(series, options):
         support = replace(support, probability=None)
     filled = support.removed
     if options.patient_only:
+        if not support.patient.any():
+            raise HeadrestError("no patient found: patient_only would fill the whole series")
         outside = segment.outside_patient(support.patient, series.spacing_mm)
         filled = filled | outside & ~series.padding
     notes = tuple(str(warning.message) for warning in caught)

@@ -12,8 +12,9 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID, SegmentationStorage
 
 from headrest.dicom.frames import flatten
-from headrest.dicom.header import is_nifti, named_errors, text
-from headrest.dicom.nifti import LPS_TO_RAS, needs_resampling
+from headrest.dicom.geometry import GAP_RATIO
+from headrest.dicom.header import is_nifti, named_errors, number, text
+from headrest.dicom.nifti import LPS_TO_RAS, load_image, needs_resampling
 from headrest.dicom.series import Series, check_shape
 from headrest.hounsfield import DENSE_HU, PATIENT, SUPPORT
 from headrest.util import HeadrestError, plain, require
@@ -99,7 +100,7 @@ def as_mask(mask: Any, series: Series) -> np.ndarray:
     if isinstance(mask, (str, os.PathLike)):
         return read_mask(os.fspath(mask), series)
     if hasattr(mask, "affine"):
-        with named_errors("the mask", "its affine is missing or singular"):
+        with named_errors("the mask", "its affine is missing or singular, or its file damaged"):
             return one_label(_from_image(mask, series))
     values = as_array(mask)
     check_shape(values, series)
@@ -158,15 +159,14 @@ def one_label(
 
 def _from_nifti(path, series):
     require("nibabel")
-    import nibabel
-
-    return _from_image(nibabel.load(path), series)
+    return _from_image(load_image(path), series)
 
 
 def _from_image(image, series):
     """Values nearest to the voxels of the series; refuse an image of another or a coarser grid."""
     values = np.asanyarray(image.dataobj)
-    values = values[..., 0] if values.shape[3:] == (1,) else values  # one volume
+    if all(n == 1 for n in values.shape[3:]):  # one volume
+        values = values.reshape(values.shape[:3])
     if values.ndim != 3:
         check_shape(values, series)
     if series.why_not_placed:
@@ -233,17 +233,23 @@ def _from_segmentation(path, series):
     if ds.SOPClassUID == SegmentationStorage and len(np.unique(frames)) > 2:
         raise HeadrestError("a fractional segmentation: keep a binary one of the support")
     support, patient, shown = _segments(ds)
+    numbers, apart_mm = set(), 0.0
     for groups, values in zip(ds.PerFrameFunctionalGroupsSequence, frames):
         frame = Dataset()
         for one in (*(ds.get("SharedFunctionalGroupsSequence") or ()), groups):
             flatten(frame, one)
         k, rows, columns = _place(frame, values, series)
-        there, number = labels[k, rows, columns], frame.get("ReferencedSegmentNumber")
-        new = number or values[values != 0]  # a label map has no number
-        both = {number, *there[there > 0].tolist()}
+        there, segment = labels[k, rows, columns], frame.get("ReferencedSegmentNumber")
+        new = segment or values[values != 0]  # a label map has no number
+        both = {segment, *there[there > 0].tolist()}
         if there.any() and not (both <= {*support, *patient} and both & {*support}):
             raise HeadrestError("segments that overlap: keep that of the support alone")
         labels[k, rows, columns] = np.where(np.isin(there, support), there, new)
+        numbers.add(k)
+        apart_mm = number(frame, "SpacingBetweenSlices") or 0.0
+    each_mm, gaps = series.spacing_mm[0], np.diff(sorted(numbers))
+    if apart_mm > GAP_RATIO * each_mm and gaps.size and gaps.min() > 1:
+        raise HeadrestError(f"another geometry: slices {apart_mm:g} mm apart, not {each_mm:g}")
     return labels, support, patient, shown
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from headrest.dicom.geometry import tilt_notes
+from headrest.dicom.geometry import slice_normal, tilt_notes
 from headrest.dicom.header import is_unit_pair, named_errors
 from headrest.dicom.pixels import check_volume
 from headrest.dicom.series import Series, SeriesFiles, check_shape, volume_series, why_no_field
@@ -16,6 +16,7 @@ from headrest.util import HeadrestError, __version__, require
 from headrest.util.files import atomic_file
 
 EVEN_GRID_MM = 0.05  # of a slice from an even grid; rounding of positions gives less
+READ_AT_ONCE = 2**24  # bytes
 SAME_SPACING = 1e-4  # relative difference of header and affine, which are float32
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -47,15 +48,28 @@ def read_nifti(source: Any) -> Series:
     Series(4 slices of 64 x 48, 5.00 x 3.500 x 3.500 mm, tilt 0.0 degrees, 0 warnings)
     """
     require("nibabel")
-    import nibabel
-
     if not isinstance(source, (str, Path)):
-        return _series(source)
+        with named_errors("the image", "its file is damaged or missing"):
+            return _series(source)
     with named_errors(source, "damaged, or no NIfTI"):
         if not Path(source).is_file():
             raise HeadrestError("there is no such file")
         files = SeriesFiles("", "", "", (Path(source),))
-        return _series(nibabel.load(source, mmap=False), files=files.files, source=files)
+        return _series(load_image(source), files=files.files, source=files)
+
+
+def load_image(path: str | Path) -> Any:
+    """Load a NIfTI file as a nibabel image; any exception where it is damaged."""
+    import nibabel
+
+    if str(path).lower().endswith(".gz"):
+        with gzip.open(path) as file:
+            while file.read(READ_AT_ONCE):  # nibabel stops before the checksum at the end
+                pass
+    image: Any = nibabel.load(path, mmap=False)
+    if image.dataobj.offset < image.header.sizeof_hdr:
+        raise HeadrestError("its values begin within its header (vox_offset): write it again")
+    return image
 
 
 def _series(image, **source):
@@ -75,7 +89,7 @@ def _series(image, **source):
 def _raw(image):
     """Values of an image before scaling, slope and intercept."""
     dtype = np.dtype(image.get_data_dtype())
-    if len(image.shape) < 3 or image.shape[3:] not in ((), (1,)) or 0 in image.shape:
+    if len(image.shape) < 3 or any(n != 1 for n in image.shape[3:]) or 0 in image.shape:
         expected = f"{image.shape}: expected one volume; image.slicer[..., 0] is the first"
         raise HeadrestError(f"an image of shape {expected}")
     if dtype.kind not in "iuf":
@@ -120,11 +134,10 @@ def _grid(image, to_axial, shape):
     affine = LPS_TO_RAS @ image.affine @ inv_ornt_aff(to_axial, shape)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     row, column = affine[:3, 0] / lengths[0], affine[:3, 1] / lengths[1]
-    if not is_unit_pair(np.concatenate([row, column])):
+    orientation = np.concatenate([row, column])
+    if not is_unit_pair(orientation):
         raise HeadrestError("its affine is sheared within the slices: resample it")
-    normal = np.cross(row, column)
-    normal /= np.linalg.norm(normal)
-    measured = [lengths[0], lengths[1], abs(affine[:3, 2] @ normal)]
+    measured = [lengths[0], lengths[1], abs(affine[:3, 2] @ slice_normal(orientation))]
     axes = to_axial[:, 0].astype(int)
     zooms = np.empty(3, np.float32)
     zooms[axes] = image.header.get_zooms()[:3]
@@ -133,7 +146,7 @@ def _grid(image, to_axial, shape):
         for zoom, mm in zip(zooms, measured)  # the header has the digits that were written
     )
     positions = affine[:3, 3] + np.outer(np.arange(shape[np.argmax(axes)]), affine[:3, 2])
-    return positions, np.concatenate([row, column]), (z, y, x)
+    return positions, orientation, (z, y, x)
 
 
 def affine_of(series: Series) -> np.ndarray:

@@ -30,6 +30,9 @@ MAX_AIR_SHARE, MIN_TISSUE_SHARE = 0.005, 0.1
 padding) is lower, that at 900 to 1250 higher: 0.065 at most in six synthetic and six real series,
 0.2 or more once they are shifted, but 0.02 to 0.04 where most of the image is air."""
 
+CLIPPED_ABOVE, MAX_CLIPPED_SHARE = -900, 0.05
+"""Lowest HU above which values are clipped if this share of the voxels has it: no scanner's air."""
+
 NOT_HU = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}  # of Rescale Type (PS3.3 C.11.1.1.2)
 
 
@@ -243,10 +246,12 @@ def check_volume(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0)
             f"values from {lowest:.0f} to {highest:.0f}: no HU; an integer overflow? "
             "Convert to a signed type before the rescale: stored.astype(np.int32)"
         )
-    shifted = "" if lowest <= DENSE_HU else f"the lowest value is {lowest:.0f}"
+    floor = stored.min() if slope > 0 else stored.max()
+    clipped = lowest > CLIPPED_ABOVE and np.mean(stored == floor) > MAX_CLIPPED_SHARE
+    shifted = f"the lowest value is {lowest:.0f}" if clipped or lowest > DENSE_HU else ""
     if shifted or _is_shifted(stored[:, ::4, ::4] * slope + intercept):
         raise HeadrestError(
-            f"{shifted or 'soft tissue is near 1000'}: expected HU, with air near -1000; "
+            f"{shifted or 'soft tissue is near 1000'}: expected HU, with air near -1000; clipped? "
             "shifted? hu = values - 1000 or - 1024, air is -1000; or scaled to 0..1, or a mask?"
         )
     beyond = np.less if slope > 0 else np.greater

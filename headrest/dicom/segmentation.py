@@ -17,7 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
 from pydicom.valuerep import DSfloat, validate_value
 
 from headrest.dicom import write
-from headrest.dicom.header import named_errors, number
+from headrest.dicom.header import named_errors, number, text
 from headrest.dicom.mask import BODY, HEADREST, LABEL_MAP_STORAGE, MANUALLY_CORRECTED
 from headrest.dicom.series import Series, check_shape
 from headrest.dicom.write import code, item, mask_digest, reference
@@ -56,7 +56,10 @@ CHECKED_VRS = ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM")  # of patient and
 
 def why_no_segmentation(series: Series) -> str:
     """Reason why a series cannot have a segmentation; empty where it can."""
-    return series.why_not_placed if series.headers else f"its source is {series.kind}, not DICOM"
+    if not series.headers:
+        return f"its source is {series.kind}, not DICOM"
+    lost = "" if text(series.headers[0], "StudyInstanceUID") else "StudyInstanceUID is missing"
+    return lost or series.why_not_placed
 
 
 def write_segmentation(
