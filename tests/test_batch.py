@@ -144,12 +144,13 @@ def test_refuses_wrong_options_sources_and_destinations(studies, tmp_path, monke
     monkeypatch.setitem(sys.modules, "distributed", None)
     refused("pip install distributed", clean_tree, studies, tmp_path / "out", scheduler="here:9")
     assert not (tmp_path / "out").exists()
-    table = tmp_path / "out" / "failures.csv"
     (tmp_path / "empty").mkdir()
-    refused("the folder is empty", clean_tree, tmp_path / "empty", table.parent)
-    table.write_text("name,mark\nA,5\n")
-    refused(r"failures\.csv", clean_tree, studies, tmp_path / "out")
-    assert table.read_text() == "name,mark\nA,5\n"
+    refused("the folder is empty", clean_tree, tmp_path / "empty", tmp_path / "out")
+    for name in ("failures.csv", "manifest.csv", "manifest.json"):
+        (table := tmp_path / "out" / name).write_text("name,mark\nA,5\n")
+        refused(name, clean_tree, studies, tmp_path / "out")
+        assert table.read_text() == "name,mark\nA,5\n"
+        table.unlink()
 
 
 FAULTS = [

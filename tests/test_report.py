@@ -165,6 +165,8 @@ def test_escapes_hostile_text(tmp_path):
     assert page.every("img") == []
     assert not any(key.startswith("on") for _, given in page.tags for key in given)
     assert page.words.count(HOSTILE) >= 4
+    finished(tmp_path / "out" / "ct-3", source="Kopf_M\udcfcller")  # a name that is not UTF-8
+    assert r"Kopf_M\udcfcller" in page_of(tmp_path / "out", identifiers=True).words
 
 
 def test_page_names_patients_only_on_request_and_with_a_warning(run, page):

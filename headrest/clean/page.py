@@ -115,7 +115,7 @@ def write_page(
         for number, report in enumerate(progress(reports, "report", unit="series", brief=True), 1)
     ]
     with atomic_file(out) as temporary:
-        temporary.write_text(_page(rows, identifiers), encoding="utf-8")
+        temporary.write_text(_page(rows, identifiers), "utf-8", "backslashreplace")
 
 
 def check_place(out: str | Path) -> None:

@@ -258,6 +258,14 @@ def write_manifest(destination: str | Path) -> None:
     _write_csv(Path(destination, f"{MANIFEST}.csv"), [manifest_row(Report()), *cells])
 
 
+def refuse_other_manifest(destination: str | Path) -> None:
+    """Raise a HeadrestError where another file has a name of the manifest: it would be lost."""
+    for ending, start in (("json", '{\n "headrest": '), ("csv", "status,")):
+        path = Path(destination, f"{MANIFEST}.{ending}")
+        if path.exists() and not path.read_bytes().startswith(start.encode()):
+            raise HeadrestError(f"{path}: no manifest of headrest; move it away")
+
+
 def _write_csv(path, rows):
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)

@@ -16,6 +16,7 @@ from headrest.clean.report import (
     Failures,
     Report,
     existing_result,
+    refuse_other_manifest,
     write_manifest,
 )
 from headrest.clean.series import CleanOptions, clean_with_options
@@ -126,6 +127,7 @@ def clean_tree(
             raise HeadrestError(f"{source}: no axial CT series found ({listed})")
         if chosen.mask is not None and len(series) != 1:
             raise HeadrestError(f"{source}: {len(series)} series, a mask is of one; name its files")
+        refuse_other_manifest(destination)
         failures = Failures(destination / FAILURES)
         failures.begin(source, series, contents.broken)
         reports = [Report(source=source.name, error=str(error)) for error in contents.broken]
