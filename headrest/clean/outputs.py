@@ -31,7 +31,7 @@ SLICE_PICTURES = f"{PREVIEW_FOLDER}/slices.zip"
 
 MOST_PREVIEWS = 6
 LARGE, SMALL = 208, 128
-"""Longer side of a slice in pixels, where it is flagged and where it is not."""
+"""Longer side of a slice in pixels, where it is uncertain or touching and where it is not."""
 
 GAP, MARGIN = 4, 12
 PREVIEW_BYTES = 10_000
@@ -105,7 +105,8 @@ def choose_slices(
         chosen += _spread([n for n in group if n not in known], MOST_PREVIEWS - len(chosen))
         known.update(group)
     nothing = [n for n in absent if n not in known]
-    rest = [n for n in range(1, count + 1) if n not in known.union(nothing)]
+    known.update(nothing)
+    rest = [n for n in range(1, count + 1) if n not in known]
     left = MOST_PREVIEWS - len(chosen)
     chosen += _spread(nothing, max(left // 2, left - len(rest)))
     return sorted(chosen + _spread(rest, MOST_PREVIEWS - len(chosen)))

@@ -20,8 +20,7 @@ from scipy import ndimage
 from headrest.dicom.series import Series
 from headrest.evaluate.metrics import slice_probability
 from headrest.hounsfield import DENSE_HU, FLOOR, crop, fit_to_matrix
-from headrest.segment.components import find_components
-from headrest.segment.morphology import EIGHT, fill_holes, largest_component
+from headrest.segment.morphology import EIGHT, fill_holes, fill_slice, largest_component
 from headrest.segment.predict import series_probability
 from headrest.segment.pretrained import load_pretrained
 from headrest.segment.refine import STEPS, SUPPORT_PROBABILITY, refine
@@ -87,8 +86,7 @@ def _run_lengths(mask):
 
 def all_but_largest(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Remove all but the largest connected component, its holes filled."""
-    labels, _ = find_components(hu > DENSE_HU)
-    return (hu > DENSE_HU) & ~largest_component(labels > 0, EIGHT)
+    return (hu > DENSE_HU) & ~largest_component(fill_slice(hu > DENSE_HU), EIGHT)
 
 
 def all_but_core(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
@@ -97,11 +95,11 @@ def all_but_core(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 
 
 def _core(hu, spacing_mm):
-    labels, _ = find_components(hu > DENSE_HU)
-    depth = ndimage.distance_transform_edt(np.pad(labels > 0, 1), spacing_mm)[1:-1, 1:-1]
+    solid = fill_slice(hu > DENSE_HU)
+    depth = ndimage.distance_transform_edt(np.pad(solid, 1), spacing_mm)[1:-1, 1:-1]
     kept = largest_component(depth > EROSION_MM, EIGHT)
     if not kept.any():
-        return largest_component(labels > 0, EIGHT)  # all components are thin
+        return largest_component(solid, EIGHT)  # all components are thin
     return ndimage.distance_transform_edt(~kept, spacing_mm) <= EROSION_MM + max(spacing_mm)
 
 

@@ -136,7 +136,7 @@ def residual_ml(support: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[Arr
     1.0
     """
     there, taken = _same_shape(support, removed)
-    return volume_ml(there & ~taken, _checked(spacing_mm, 3))
+    return volume_ml(there & ~taken, _checked(spacing_mm, 3, len(there)))
 
 
 def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[ArrayLike]) -> float:
@@ -157,13 +157,13 @@ def lost_ml(patient: ArrayLike, removed: ArrayLike, spacing_mm: Sequence[ArrayLi
     0.0
     """
     there, taken = _same_shape(patient, removed)
-    return volume_ml(there & taken, _checked(spacing_mm, 3))
+    return volume_ml(there & taken, _checked(spacing_mm, 3, len(there)))
 
 
-def _checked(spacing_mm, axes):
+def _checked(spacing_mm, axes, slices=1):
     with suppress(TypeError):  # of other types
         positive = [np.all(np.isfinite(mm) & np.greater(mm, 0)) for mm in spacing_mm]
-        if len(positive) == axes and all(positive):
+        if len(positive) == axes and all(positive) and np.size(spacing_mm[0]) in (1, slices):
             return spacing_mm
     raise HeadrestError(f"spacing_mm={spacing_mm}: expected {axes} numbers above 0, one per axis")
 

@@ -184,9 +184,8 @@ def stratum_of(slice_mm: float) -> str:
 
 def is_within(measured: Mapping[str, float], ranges: Mapping[str, Sequence[float]]) -> bool:
     """Whether a measured series lies within ranges (lowest, highest), widened by `RANGE_MARGIN`."""
-    margins = {name: RANGE_MARGIN * (high - low) for name, (low, high) in ranges.items()}
     return all(
-        low - margins[name] <= measured[name] <= high + margins[name]
+        low - RANGE_MARGIN * (high - low) <= measured[name] <= high + RANGE_MARGIN * (high - low)
         for name, (low, high) in ranges.items()
     )
 

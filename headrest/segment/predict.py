@@ -116,7 +116,8 @@ def _slice_probability(hu, spacing_mm, network):
 
 
 def _resample(image, shape):
-    """Resample linearly; average blocks of 2 x 2 first where both axes shrink by 2 or more."""
+    """Resample linearly; average blocks of 2 x 2 first, where both axes are even and
+    shrink by 2 or more."""
     while all(n >= 2 * m and n % 2 == 0 for n, m in zip(image.shape, shape)):
         image = 0.25 * (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2])
     if image.shape == tuple(shape):

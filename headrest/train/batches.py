@@ -3,7 +3,6 @@
 Augmentation changes slices as another scanner or another positioning would give them.
 """
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from headrest.hounsfield import FLOOR, INPUT_HIGH_HU, INPUT_LOW_HU, crop, scale
-from headrest.util import HeadrestError
+from headrest.util import HeadrestError, cores
 
 TRANSPOSED_SHARE, FLIPPED_ROWS_SHARE, FLIPPED_COLUMNS_SHARE = 1 / 12, 0.2, 0.5
 """Shares of slices with rows and columns exchanged (patient on the side), and flipped."""
@@ -33,7 +32,7 @@ NOISE_SLICES = 4
 SYNTHETIC = "synthetic-"
 """Begins the names of synthetic patients in a training set."""
 
-BATCH_THREADS = max(1, min((os.cpu_count() or 1) // 2, 8))
+BATCH_THREADS = max(1, min(cores() // 2, 8))
 """Threads that prepare a batch during the training step of the previous one."""
 
 
@@ -241,7 +240,7 @@ class Batches:
                 yield _complete(*previous)
 
     def _order(self, rng, batch):
-        """Slices in random order, each equally often: int array (batches, batch)."""
+        """Slices in random order, each equally often or once more: int array (batches, batch)."""
         slices = (self.slices_per_epoch or len(self.indices)) * (batch // self.batch_size)
         rounds = -(-slices // len(self.indices))
         order = np.concatenate([rng.permutation(self.indices) for _ in range(rounds)])

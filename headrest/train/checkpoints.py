@@ -154,8 +154,8 @@ class Frames:
 def choose_slices(
     indices: np.ndarray, labels: np.ndarray, hu: np.ndarray, count: int = FRAME_SLICES
 ) -> np.ndarray:
-    """Choose `count` of the slices `indices`, spread evenly over those with support (label 1);
-    those with most soft tissue, of living heads, come first."""
+    """Choose `count` of the slices `indices`, spread evenly over those with support (label 1), or
+    over all if these are fewer; those with most soft tissue, of living heads, come first."""
     chosen = np.array([i for i in indices if (labels[i] == SUPPORT).any()], int)
     if len(chosen) < count:
         chosen = np.asarray(indices)

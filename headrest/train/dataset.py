@@ -19,7 +19,7 @@ from headrest.hounsfield import (
     fit_to_matrix,
 )
 from headrest.util import HeadrestError
-from headrest.util.files import atomic_folder
+from headrest.util.files import READ_ERRORS, atomic_folder
 
 LABELS_NAME = re.compile(r"[A-Za-z0-9-]{1,40}")
 """Names of labels become names of files."""
@@ -203,9 +203,9 @@ def read_training_set(folder: str | Path) -> TrainingSet:
     """
     folder = Path(folder)
     try:
-        hu = np.load(folder / "hu.npy", mmap_mode="r", allow_pickle=False)
-        labels = {
-            path.stem.removeprefix("labels_"): np.load(path, mmap_mode="r", allow_pickle=False)
+        hu = np.lib.format.open_memmap(folder / "hu.npy", mode="r")
+        labels: dict[str, np.ndarray] = {
+            path.stem.removeprefix("labels_"): np.lib.format.open_memmap(path, mode="r")
             for path in sorted(folder.glob("labels_*.npy"))
         }
         with open(folder / "index.csv", newline="", encoding="utf-8") as file:
@@ -213,8 +213,9 @@ def read_training_set(folder: str | Path) -> TrainingSet:
         states = {name: np.array([row[f"state_{name}"] for row in rows]) for name in labels}
         patient = np.array([row["patient"] for row in rows])
         number = np.array([row["slice"] for row in rows]).astype(int)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, csv.Error) as error:
-        raise HeadrestError(f"{folder}: no training set ({error})") from error
+    except (*READ_ERRORS, csv.Error) as error:
+        hint = "`headrest dataset` writes one"
+        raise HeadrestError(f"{folder}: no training set ({error}); {hint}") from error
     shapes = {array.shape for array in (hu, *labels.values())}
     if not labels or shapes != {(len(rows), *hu.shape[1:])}:
         raise HeadrestError(f"{folder}: slices, labels and index differ in length")

@@ -1,5 +1,6 @@
 """Train a network epoch by epoch; a run continues where it was interrupted."""
 
+import json
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -117,7 +118,8 @@ def start_network(settings: Settings) -> keras.Model:
     if source != "pretrained" and Path(source).is_dir():
         return load_network(source)
     path = WEIGHTS / "headrest.onnx" if source == "pretrained" else Path(source)
-    load_pretrained(path)  # refuses a missing or damaged file, and another kind of network
+    # Refuses a missing or damaged file, and another kind of network.
+    load_pretrained(None if source == "pretrained" else path)
     for preset, classes in product(("wide", "standard", "small", "original"), (3, 2)):
         model = build_unet(preset, classes=classes)
         with suppress(HeadrestError):
@@ -184,7 +186,8 @@ class _Session:
         compile_network(self.model, len(self.batches), settings.epochs, *names)
         target = data.target(self.reference)
         self.watched = checkpoints.choose_slices(self.held_out, target, data.hu)
-        self.stored_settings = asdict(settings) | {"size": size, "slices": len(data)}
+        stored = asdict(settings) | {"size": size, "slices": len(data)}
+        self.stored_settings = json.loads(json.dumps(stored))  # as a checkpoint holds them
         if last and not resume:
             raise HeadrestError(f"{run}: holds a run already; resume it or choose another")
         if last:

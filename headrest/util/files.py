@@ -6,11 +6,13 @@ final name when it is complete and on the disk. Temporary paths of killed proces
 
 import errno
 import hashlib
+import lzma
 import math
 import os
 import re
 import shutil
 import sys
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +54,8 @@ HEADER_READERS = {
 }
 READ_ERRORS = (
     *(OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError),
-    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    tokenize.TokenError,
 )
 """Exceptions of NumPy and zipfile on damaged or hostile files."""
 

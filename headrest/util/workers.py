@@ -24,7 +24,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from headrest.util import HeadrestError, __version__, require
+from headrest.util import HeadrestError, __version__, cores, require
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 """Environment variables that set the number of threads of OpenMP and TensorFlow."""
@@ -136,7 +136,7 @@ def _pool(jobs):
     """Processes that end with this block, or with this process if it is killed."""
     context = get_context("spawn")  # a forked copy of a process with threads may hang
     parent_alive, write_end = context.Pipe(duplex=False)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     pool = ProcessPoolExecutor(jobs, context, _start_worker, (parent_alive, threads))
     try:
         yield pool
