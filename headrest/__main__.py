@@ -159,6 +159,7 @@ def _dataset(scans, masks, data, jobs, **options):
     A DICOM Segmentation names its scan by UID. Other masks are named as their scan: as its Series
     Instance UID, its NIfTI file, or its folder of DICOM files. Values are 0 background, 1 support,
     2 patient, 255 ignored; a mask of one value is of the support alone. Larger slices are cropped.
+    SCANS and MASKS can both be a folder that `synthesize` wrote.
     Synthetic patients are added, so that a network does not forget other scanners.
     """
     from headrest.train.masks import dataset_from_masks
@@ -172,7 +173,7 @@ def _add_network(commands):
     add("data", metavar="DATA", type=_path, help="folder of a training set, see notebook 02")
     add("run_folder", metavar="RUN", type=_path, help="folder for checkpoints and frames")
     settings = {
-        "preset": {"help": "original, valid3, standard, wide or small"},
+        "preset": {"help": "original, valid3, standard, wide or small; not with --start-from"},
         "start_from": {"metavar": "NET", "help": "pretrained, FILE.onnx or RUN: its encoder stays"},
         "epochs": {"type": _number(int, 1), "metavar": "N"},
         "slices_per_epoch": {"type": _number(int, 1), "metavar": "N", "help": "default: all"},

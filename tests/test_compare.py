@@ -172,6 +172,8 @@ def test_read_scan_takes_the_series_that_fits_the_reference(tmp_path):
         refused(r"scan: ", read_scan, tmp_path / "scan", path)
     np.savez(path, label=label, label_tight=label, hu_sha256="0" * 64)
     refused("reference of another scan", read_scan, tmp_path / "scan", path)
+    np.savez(path, label=3 * label, label_tight=label)
+    refused("label 6: expected 0, 1 or 2", read_scan, tmp_path / "scan", path)
 
 
 def test_refuses_a_missing_or_damaged_truth(folders, tmp_path):

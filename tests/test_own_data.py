@@ -350,6 +350,7 @@ def test_mask_of_another_geometry_or_of_the_patient_is_refused_or_warned_of(tmp_
     )
     refused("another geometry: slices 10 mm apart, not 5", read_mask, path, series)
     refused("patient_only fills more", clean_series, series, out, mask=mask, patient_only=True)
+    refused("leave weights and provider out", clean_series, series, out, mask=mask, provider="cpu")
     foam = made(tmp_path / "foam", 4, hu=np.minimum(series.hu[0], -600))
     refused("no patient found", clean_series, foam, out, method="kmeans", patient_only=True)
     assert clean_series(series, out, mask=image(mask.T, forward_mm=0.1)).support_ml

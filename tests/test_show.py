@@ -10,6 +10,7 @@ import pytest
 from conftest import refused
 from factories import hide
 from PIL import Image, ImageColor
+from pydicom.data import get_testdata_file
 
 from headrest import series_from_array
 from headrest.__main__ import main
@@ -92,6 +93,7 @@ def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeyp
     assert axis.get_title() == "slice 20 of 40, air window"
     assert len(axis.collections) == 2  # outlines of support and patient
     refused("no window 'lung': choose from wide", browse, shell[0], window="lung")
+    refused("a mask of", browse, get_testdata_file("693_UNCR.dcm", download=False), shell[1])
     pytest.importorskip("ipywidgets")
     monkeypatch.setattr(scans, "_has_widgets", lambda: True)
     plt.close("all")

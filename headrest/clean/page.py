@@ -29,7 +29,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_BYTES = 14_000_000
 """Of all pictures of a page, before base64 adds a third: a browser opens it at once."""
 
-WARNED = ("other body part", "mask of the patient")
+WARNED = ("other body part", "mask of the patient", "HU in doubt")
 FLAGS = ("flagged", "touching", "uncertain", "nothing found", *WARNED, REVIEW, "failed")
 """Flags by which the series of a page can be filtered."""
 

@@ -49,7 +49,9 @@ class Report:
     states: tuple[str, ...] = ()  # "free", "touching" or "absent" for each slice
     confidence: tuple[float, ...] = ()  # 0 to 1 for each slice; empty where the method gives none
     warnings: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()  # of these: "other body part", "mask of the patient", "burned in"
+    kinds: tuple[
+        str, ...
+    ] = ()  # "other body part", "mask of the patient", "HU in doubt", "burned in"
     error: str = ""  # why nothing was written
     seconds: float = 0.0  # from the loaded series to this report
     version: str = __version__  # of headrest

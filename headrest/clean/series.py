@@ -111,6 +111,8 @@ class CleanOptions:
         """Absolute path, image or bool array; refuse what would remove other voxels."""
         if self.patient_only:
             raise HeadrestError("patient_only fills more than a mask: leave one of them out")
+        if self.weights or self.provider:
+            raise HeadrestError("a mask is removed as it is: leave weights and provider out")
         if not isinstance(self.mask, (str, os.PathLike)):
             return self.mask if hasattr(self.mask, "affine") else one_label(as_array(self.mask))
         if not Path(self.mask).is_file():
@@ -225,6 +227,7 @@ def clean_with_options(
     other = other_anatomy(series, support.mask)
     of_patient = [] if options.mask is None else mask_warnings(support.removed, series)
     kinds: dict[str, Any] = {"other body part": other, "mask of the patient": of_patient}
+    kinds["HU in doubt"] = any("rescale is wrong" in text for text in series.warnings)
     kinds["burned in"] = outputs.why_no_pictures(series)
     bound_ml = None if options.patient_only else support.bound_ml  # more is filled than it counts
     place = "" if options.accept(bound_ml) else REVIEW

@@ -19,7 +19,7 @@ from headrest.util import HeadrestError
 from headrest.util.files import read_arrays
 
 REFERENCE_ARRAYS = ("label", "label_tight")
-LABEL_OUTSIDE, LABEL_PATIENT = 0, 1
+LABEL_OUTSIDE, LABEL_PATIENT, LABEL_UNKNOWN = 0, 1, 2
 """Arrays of a reference and their values, see data/reference; 2 is unknown."""
 
 MIN_SUPPORT_PIXELS = 30
@@ -53,6 +53,8 @@ def reference_labels(
     label, tight = (reference[name] for name in REFERENCE_ARRAYS)
     for array in (label, tight):
         check_shape(array, series, where)
+        if array.max() > LABEL_UNKNOWN:
+            raise HeadrestError(f"{where}label {array.max()}: expected 0, 1 or 2")
     hu_sha256 = hashlib.sha256(series.hu.astype(np.int16).tobytes()).hexdigest()
     if reference.get("hu_sha256", hu_sha256) != hu_sha256:
         raise HeadrestError(f"{where}labels of other HU: it is the reference of another scan")

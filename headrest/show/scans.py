@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from headrest.dicom.series import Series
+from headrest.dicom import as_series
+from headrest.dicom.series import Series, check_shape
 from headrest.evaluate.compare import MethodCounts, read_patient
 from headrest.evaluate.methods import Method
 from headrest.hounsfield import AIR, WIDE
@@ -41,14 +42,14 @@ AROUND_MM = 8.0
 
 
 def browse(
-    series: Series, support: Support | None = None, index: int | None = None, window: str = "wide"
+    series: Any, support: Support | None = None, index: int | None = None, window: str = "wide"
 ) -> Any:
     """Show the slices of a series one by one, with the outlines of support and patient.
 
     Parameters
     ----------
-    series : Series
-    support : Support, optional, of `headrest.find_support`.
+    series : Series, path, or nibabel image
+    support : Support, optional, of this series; HeadrestError for that of another shape.
     index : int, optional, the first slice shown, from 0; by default the middle one.
     window : str, of `WINDOWS`; HeadrestError for another.
 
@@ -57,6 +58,7 @@ def browse(
     Widget with a slider, in Jupyter with ipywidgets; elsewhere a matplotlib Figure of that slice.
     """
     _window(window)  # refuses other names
+    series = as_series(series)
     index = len(series) // 2 if index is None else index
     if not _has_widgets():
         return draw_slice(series, support, index, window)
@@ -87,6 +89,8 @@ def draw_slice(
 ) -> Figure:
     """Draw a slice with the outlines of support and patient; arguments as of `browse`."""
     hu, (center, width) = series.hu[index], _window(window)
+    if support:
+        check_shape(support.mask, series)
     figure, axis = subplots(figsize=(5, 5 * hu.shape[0] / hu.shape[1] + 0.4))
     axis.imshow(overlay(hu, None, center, width))
     axis.set_axis_off()
@@ -152,7 +156,8 @@ def draw_surface(
     degrees : sequence of float, directions around the long axis, 0 from the upper edge of slices.
     """
     options = {"order": 1, "grid_mode": True, "mode": "nearest"}
-    zoom = partial(ndimage.zoom, zoom=np.array(series.spacing_mm) / SURFACE_MM, **options)
+    factors = np.maximum(np.array(series.spacing_mm) / SURFACE_MM, np.divide(2, removed.shape))
+    zoom = partial(ndimage.zoom, zoom=factors, **options)
     hu, mask = zoom(np.maximum(series.hu, AIR)), zoom(removed.astype(np.float32))
     figure, axes = subplots(2, len(degrees), figsize=(WIDTH_IN, 5.2), squeeze=False)
     turn = partial(ndimage.rotate, axes=(1, 2), order=1, reshape=False)

@@ -14,7 +14,8 @@ from headrest.dicom import Series, SeriesFiles, find_series, load_series
 from headrest.dicom.find import find_nifti
 from headrest.dicom.header import is_nifti, quiet, text
 from headrest.dicom.mask import SEGMENTATION_CLASSES, read_labels
-from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, PATIENT, SUPPORT
+from headrest.hounsfield import DENSE_HU, IGNORE_LABEL, NOT_SUPPORT, PATIENT, SUPPORT
+from headrest.phantom import TRUTH_FILE
 from headrest.segment.morphology import partial_volume_boundary
 from headrest.train.dataset import LabelledStudy, as_labels, check_name, write_training_set
 from headrest.train.synthetic import SyntheticPatient, choose_patients
@@ -69,7 +70,7 @@ def dataset_from_masks(
         file, or the folder of DICOM files of their scan. Values are 0 background, 1 support, 2
         patient, 255 ignored; a mask of one value, be it 255, is of the support alone, and its
         other voxels are background or patient. The partial-volume boundary of dense support is
-        ignored.
+        ignored. Can be the folder of scans, if `headrest synthesize` wrote it.
     folder : path of the training set, see `headrest.train.dataset.write_training_set`.
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
@@ -231,7 +232,8 @@ def label_values(values: np.ndarray, path: str | Path) -> np.ndarray:
     present = np.unique(values[values != 0])
     if len(present) <= 1 and PATIENT not in present and not np.isnan(present).any():
         return values != 0
-    if not np.isin(present, (SUPPORT, PATIENT, IGNORE_LABEL)).all():
+    known = [SUPPORT, PATIENT, IGNORE_LABEL] + [NOT_SUPPORT] * (Path(path).name == TRUTH_FILE)
+    if not np.isin(present, known).all():
         shown = ", ".join(f"{value:g}" for value in present[:5])
         raise HeadrestError(f"{path}: labels {shown}; {expected}")
     return values.astype(np.uint8)
