@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-__version__ = "0.18.0"
+__version__ = "0.18.1"
 
 SUPPORT_COLOR = "#D55E00"
 PATIENT_COLOR = "#0072B2"
