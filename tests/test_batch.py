@@ -151,6 +151,8 @@ def test_refuses_wrong_options_sources_and_destinations(studies, tmp_path, monke
         refused(name, clean_tree, studies, tmp_path / "out")
         assert table.read_text() == "name,mark\nA,5\n"
         table.unlink()
+    table.mkdir()
+    refused(name, clean_tree, studies, tmp_path / "out")
 
 
 FAULTS = [
@@ -319,6 +321,37 @@ def test_makes_a_result_that_lost_or_emptied_slices_again(studies, tmp_path):
     assert (folder / "notes.txt").read_text() == "mine"
     (folder / "cleaning.json").write_text('{"headrest": "0"}')
     assert "damaged" in clean_tree(studies, tmp_path / "out")[0].error
+
+
+def test_a_file_that_came_later_and_is_damaged_is_not_hidden_by_an_earlier_result(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    whole = make_series(source, 5)[4].read_bytes()
+    for part in (700, len(whole) - 100):  # of the header, of the pixels
+        (source / "05.dcm").unlink()
+        assert clean_tree(source, out)[0].slices == 4
+        (source / "05.dcm").write_bytes(whole[:part])
+        for allow_missing in (False, True, False):
+            reports = clean_tree(source, out, allow_missing=allow_missing)
+            assert "05.dcm" in " ".join(
+                reports[0].warnings if allow_missing else [reports[0].error]
+            )
+
+
+def test_an_incomplete_result_is_listed_as_failed_and_gives_way_in_review_too(studies, tmp_path):
+    out = tmp_path / "out"
+    name = clean_tree(studies / "a", out, segmentation=True)[0].folder
+    (out / name / "0002.dcm").unlink()
+    clean_tree(studies / "b", out)
+    listed = json.loads((out / "manifest.json").read_text())["series"]
+    (error,) = (row["error"] for row in listed if row["folder"] == name)
+    assert "slices are missing" in error
+    assert clean_tree(studies / "a", out, accept_ml=1)[0].folder == f"review/{name}"
+    assert not [*out.glob(f"{name}*"), *out.glob(f"masks/{name}*")]
+    (out / name).mkdir()
+    (out / name / "notes.txt").touch()  # is in the way back
+    clean_tree(studies / "a", out, accept_ml=1, segmentation=True)
+    assert "cannot be moved" in clean_tree(studies / "a", out)[0].error
+    assert len([*out.glob("review/masks/*")]) == 1
 
 
 def test_skips_series_that_headrest_derived(studies, tmp_path):

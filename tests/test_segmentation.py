@@ -129,9 +129,14 @@ NAMES = [(sets, "Mueller^Anna") for sets in SETS] + [("ISO_IR 100", "M\u00fcller
 
 @pytest.mark.parametrize(("sets", "name"), NAMES)
 def test_a_name_keeps_its_letters_in_any_character_set(tmp_path, sets, name):
-    series, labels, path = segment(tmp_path, SpecificCharacterSet=sets, PatientName=name)
+    (other := Dataset()).PatientID, other.TypeOfPatientID = name, "TEXT"
+    other.private_block(0x11, "OURS", create=True).add_new(1, "LO", "private")
+    named = {"PatientName": name, "OtherPatientIDsSequence": [other]}
+    series, labels, path = segment(tmp_path, SpecificCharacterSet=sets, **named)
     assert_valid(path, series, labels)
     assert str(dcmread(path).PatientName) == name
+    assert dcmread(path).OtherPatientIDsSequence[0].PatientID == name
+    assert b"private" not in path.read_bytes()
     write_structures(series, labels, path)
     assert str(dcmread(path).PatientName) == name
 

@@ -1,6 +1,7 @@
 """The report of a series, `cleaning.json`, and the tables of a destination: manifest, failures."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -109,11 +110,16 @@ def save_report(folder: Path, report: Report) -> None:
     """Write the report of a series, and the sizes of its slices in bytes, into its folder."""
     fields = {**asdict(report), "slice_bytes": _slice_bytes(folder)}
     fields = {"headrest": fields.pop("version"), **fields}
-    (folder / REPORT_FILE).write_text(json.dumps(fields, indent=1), encoding="utf-8")
+    with atomic_file(folder / REPORT_FILE) as temporary:
+        temporary.write_text(json.dumps(fields, indent=1), encoding="utf-8")
 
 
 def complete_report(folder: Path) -> Report | None:
     """Read the report in a folder; None where it or a slice is missing, or a slice was cut off."""
+    if not os.path.exists(folder):
+        return None
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise HeadrestError(f"{folder}: cannot be opened; give yourself the right to read it")
     if not (folder / REPORT_FILE).exists():
         return None
     report, slice_bytes = _read_report(folder / REPORT_FILE)
@@ -141,6 +147,8 @@ def existing_result(
 
 def _move(place, right, name):
     try:
+        if any((right / name).glob("*")):  # before the masks are moved
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
         for path in (*place.glob(f"masks/{name}-*.dcm"), place / name):
             target = right / path.relative_to(place)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +245,10 @@ def read_results(destination: str | Path) -> list[Report]:
     for pattern in (f"[!.]*/{REPORT_FILE}", f"{REVIEW}/[!.]*/{REPORT_FILE}"):
         for path in Path(destination).glob(pattern):
             try:
-                report = _read_report(path)[0]
+                report, slice_bytes = _read_report(path)
+                if slice_bytes != _slice_bytes(path.parent):
+                    lost = f"{path.parent}: slices are missing; clean it again"
+                    report = replace(report, error=report.error or lost)
             except HeadrestError as error:
                 report = Report(error=str(error))
             folder = path.parent.relative_to(destination).as_posix()
@@ -264,7 +275,11 @@ def refuse_other_manifest(destination: str | Path) -> None:
     """Raise a HeadrestError where another file has a name of the manifest: it would be lost."""
     for ending, start in (("json", '{\n "headrest": '), ("csv", "status,")):
         path = Path(destination, f"{MANIFEST}.{ending}")
-        if path.exists() and not path.read_bytes().startswith(start.encode()):
+        try:
+            ours = not path.exists() or path.read_bytes().startswith(start.encode())
+        except OSError:  # a folder, or a file of another user
+            ours = False
+        if not ours:
             raise HeadrestError(f"{path}: no manifest of headrest; move it away")
 
 

@@ -220,8 +220,11 @@ def clean_with_options(
             result = _result(series, options)
             for output in missing:
                 output.write_for(folder, result)
-        warnings = list(dict.fromkeys((*report.warnings, *warnings)))
-        return replace(report, source=str(source) or report.source, warnings=tuple(warnings))
+        noted = tuple(dict.fromkeys((*report.warnings, *series.warnings, *warnings)))
+        if noted != report.warnings:  # the manifest names them too
+            report = replace(report, warnings=noted)
+            save_report(folder, report)
+        return replace(report, source=str(source) or report.source)
     result = _result(series, options)
     support = result.support
     other = other_anatomy(series, support.mask)
@@ -257,7 +260,8 @@ def clean_with_options(
         series.release_hu()  # a segmentation of 140 slices needs as much memory
         for output in chosen:
             output.write_for(folder, result, partial)
-        _delete_incomplete(folder)
+        for earlier in (Path(destination, name), Path(destination, REVIEW, name)):
+            _delete_incomplete(earlier, with_masks=earlier != folder)
 
     form = {"compress": options.compress, "drop_private": options.drop_private}
     write_derived_series(series, result.filled, folder, options.parameters, write_beside, **form)
@@ -285,14 +289,16 @@ def _result(series, options):
     return outputs.Result(series, support, filled, options.description, notes)
 
 
-def _delete_incomplete(folder):
-    """Delete an earlier result that has lost slices; refuse if it holds other files."""
+def _delete_incomplete(folder, with_masks):
+    """Delete an earlier result that has lost slices, and its masks; refuse if it holds others."""
     if complete_report(folder):  # another process was faster
         return
     if others := [path.name for path in folder.glob("*") if not OWN_NAMES.fullmatch(path.name)]:
         what = f"slices are missing, but it holds {plain(others[0])}"
         raise HeadrestError(f"{folder}: {what}; move the folder away to clean again")
     shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.parent.glob(f"masks/{folder.name}-*.dcm") if with_masks else ():
+        path.unlink(missing_ok=True)
 
 
 def _compromises(series, compress):

@@ -126,7 +126,8 @@ def clean_tree(
             listed = "; ".join(warnings) or "the folder is empty"
             raise HeadrestError(f"{source}: no axial CT series found ({listed})")
         if chosen.mask is not None and len(series) != 1:
-            raise HeadrestError(f"{source}: {len(series)} series, a mask is of one; name its files")
+            remedy = "a mask is of one; give a folder of its files alone"
+            raise HeadrestError(f"{source}: {len(series)} series, {remedy}")
         refuse_other_manifest(destination)
         failures = Failures(destination / FAILURES)
         failures.begin(source, series, contents.broken)
@@ -199,6 +200,8 @@ def clean_one(task: Task) -> Report:
 def _existing(task):
     """The report of the complete result of a series, without decoding the series, or None."""
     options = task.options
+    if task.files.damaged:
+        return None  # to be refused or named, though all other files may have been cleaned before
     try:
         fingerprint = task.files.fingerprint(options.default_rescale)
     except Exception:  # load_series names the fault of a header
@@ -206,6 +209,8 @@ def _existing(task):
     report = existing_result(task.destination, options.folder_name(fingerprint), options.accept)
     folder = Path(task.destination, report.folder if report else "")
     outputs = [output for name in options.outputs for output in OUTPUTS[name]]
+    if report and report.slices < len(task.files.files) and not options.allow_missing:
+        return None  # of a run that allowed files to be missing
     if report and all(output.is_in(folder) for output in outputs):
         return replace(report, source=task.name)  # another run may have read it from elsewhere
     return None

@@ -241,6 +241,8 @@ def write_nifti(
         image = _new_image(values, affine_of(series), is_sheared(series))
     else:
         image = _like_source(series, values)
+        image.header["cal_min"] = image.header["cal_max"] = 0  # window and meaning of the source
+        image.header.set_intent("none")
     image.header["descrip"] = f"headrest {__version__} {parameters}".encode()[:79]
     with atomic_file(path) as temporary:
         temporary.write_bytes(_encoded(image, Path(path).suffix.lower() == ".gz"))

@@ -17,7 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SegmentationStorage
 from pydicom.valuerep import DSfloat, validate_value
 
 from headrest.dicom import write
-from headrest.dicom.header import named_errors, number, text
+from headrest.dicom.header import drop_private_elements, named_errors, number, text
 from headrest.dicom.mask import BODY, HEADREST, LABEL_MAP_STORAGE, MANUALLY_CORRECTED
 from headrest.dicom.series import Series, check_shape
 from headrest.dicom.write import code, item, mask_digest, reference
@@ -246,6 +246,7 @@ def made_by(parameters: str) -> str:
 def sound_header(series: Series) -> Dataset:
     """Keep the valid elements of the first header; those of `TYPE_2` exist."""
     first = _sound(copy.deepcopy(series.headers[0]))
+    drop_private_elements(first)
     for keyword in TYPE_2:
         first.setdefault(keyword, "")
     method = first.get("DeidentificationMethod") or "DeidentificationMethodCodeSequence" in first
@@ -266,8 +267,15 @@ def _sound(header):
     for tag in header.keys():  # noqa: SIM118  (iterating a Dataset reads each element)
         with suppress(Exception):  # a damaged element raises any exception
             _check(header[tag])
+            _decode(header[tag])
             kept.add(header[tag])
     return kept
+
+
+def _decode(element):
+    """Decode text within a sequence: raw bytes would keep the character set of the source."""
+    for one in element.value if element.VR == "SQ" else ():
+        one.decode()
 
 
 def _check(element):
