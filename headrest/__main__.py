@@ -172,9 +172,13 @@ def _add_network(commands):
     add = _add_command(commands, "train", _train).add_argument
     add("data", metavar="DATA", type=_path, help="folder of a training set, see notebook 02")
     add("run_folder", metavar="RUN", type=_path, help="folder for checkpoints and frames")
-    settings = {
+    settings: dict[str, dict] = {
         "preset": {"help": "original, valid3, standard, wide or small; not with --start-from"},
-        "start_from": {"metavar": "NET", "help": "pretrained, FILE.onnx or RUN: its encoder stays"},
+        "start_from": {
+            "type": _path,
+            "metavar": "NET",
+            "help": "pretrained, FILE.onnx or RUN: its encoder stays",
+        },
         "epochs": {"type": _number(int, 1), "metavar": "N"},
         "slices_per_epoch": {"type": _number(int, 1), "metavar": "N", "help": "default: all"},
         "half_resolution_epochs": {"type": _number(int, 0), "metavar": "N", "help": "first epochs"},

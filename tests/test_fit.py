@@ -256,6 +256,7 @@ def test_refuses_unusable_data_and_settings_before_training(tmp_path):
         (with_labels(data, truth=ignored, kmeans=ignored), {}, "ignored pixels alone"),
         (with_labels(data, kmeans=ignored), {}, "choose from kmeans"),
         (data, {"epochs": 0, "half_resolution_epochs": 0}, "0 epochs: choose"),
+        (data, {"epochs": 10_000}, "choose 1 to 9999"),  # epoch_10000 would sort before epoch_9999
         *((data, {"half_resolution_epochs": half}, "fewer than all") for half in (-1, 2, 3)),
     ):
         refused(words, loop.train, tried, tmp_path, **SETTINGS | {"epochs": 2} | changes)

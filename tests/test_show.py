@@ -93,6 +93,7 @@ def test_viewer_is_a_figure_outside_jupyter_and_has_sliders_in_it(shell, monkeyp
     assert axis.get_title() == "slice 20 of 40, air window"
     assert len(axis.collections) == 2  # outlines of support and patient
     refused("no window 'lung': choose from wide", browse, shell[0], window="lung")
+    refused("no slice 40: choose from 0 to 39", browse, shell[0], index=40)
     refused("a mask of", browse, get_testdata_file("693_UNCR.dcm", download=False), shell[1])
     pytest.importorskip("ipywidgets")
     monkeypatch.setattr(scans, "_has_widgets", lambda: True)

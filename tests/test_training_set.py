@@ -197,6 +197,7 @@ def test_command_takes_nifti_and_leaves_scans_without_a_mask_out(tmp_path, scans
     images = tmp_path / "images"
     for name, series in scans.items():
         write_mask(images / "masks" / f"{names[name]}-label.nii.gz", series, support_of(name))
+        (images / "masks" / f"._{names[name]}-label.nii.gz").write_bytes(b"macOS")
         image = nibabel.Nifti1Image(series.hu.T.astype(np.int16), affine_of(series))
         nibabel.save(image, images / f"{names[name]}.nii.gz")
     nibabel.save(image, images / "unlabelled.nii.gz")
@@ -236,6 +237,7 @@ def test_what_cannot_be_paired_or_used_is_refused(tmp_path, scans):
     refused("no mask; expected", dataset_from_masks, scans, tmp_path / "empty", tmp_path / "set")
     write_mask(tmp_path / "masks" / "a.nii.gz", series, mask)
     refused("no CT series and no NIfTI", made_of_masks, tmp_path, "empty")
+    refused("a folder of their own", made_of_masks, tmp_path, "empty/../masks")
     refused("letters, digits", made_of_masks, tmp_path, "no scans", name="my labels")
 
 
@@ -305,7 +307,7 @@ def test_the_seed_decides_on_an_epoch_closing_ends_its_threads_and_half_has_othe
 
 def test_refuses_epochs_that_cannot_be():
     for batch, options, message in (
-        (13, {}, "12 slices are fewer"),
+        (13, {}, "12 slices are fewer .* smaller batch size"),
         (0, {}, "a batch of 0 slices"),
         (4, {"slices_per_epoch": 3}, "3 slices are fewer"),
         (2, {"augment": False, "half_resolution": True}, "need augmentation"),

@@ -69,7 +69,7 @@ def find_nifti(
     slice that is not axial, such as a localizer; and one for all that lie beside a `result_file`.
     """
     source, series, skipped, derived = Path(source), [], [], []
-    for path in [source] if source.is_file() else sorted(source.rglob("*.[nN][iI][iI]*")):
+    for path in [source] if source.is_file() else sorted(source.rglob("[!.]*.[nN][iI][iI]*")):
         if not (is_nifti(path) and path.is_file()):
             continue
         name = plain(path.name if path == source else os.path.relpath(path, source))

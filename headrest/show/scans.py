@@ -50,7 +50,8 @@ def browse(
     ----------
     series : Series, path, or nibabel image
     support : Support, optional, of this series; HeadrestError for that of another shape.
-    index : int, optional, the first slice shown, from 0; by default the middle one.
+    index : int, optional, the first slice shown, from 0; by default the middle one. HeadrestError
+        for a slice that the series lacks.
     window : str, of `WINDOWS`; HeadrestError for another.
 
     Returns
@@ -60,6 +61,8 @@ def browse(
     _window(window)  # refuses other names
     series = as_series(series)
     index = len(series) // 2 if index is None else index
+    if index not in range(len(series)):
+        raise HeadrestError(f"no slice {index}: choose from 0 to {len(series) - 1}")
     if not _has_widgets():
         return draw_slice(series, support, index, window)
     import ipywidgets

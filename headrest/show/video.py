@@ -60,6 +60,7 @@ def _write_mp4(path, pictures, fps):
 
     encoding = ["-crf", "26", "-preset", "medium", "-movflags", "+faststart"]
     options = {"codec": "libx264", "quality": None, "macro_block_size": 2, "fps": fps}
+    options["ffmpeg_log_level"] = "error"  # it warns of videos of two frames
     writer: Any
     with imageio.get_writer(path, "ffmpeg", output_params=encoding, **options) as writer:
         for picture in pictures:

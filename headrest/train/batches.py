@@ -210,7 +210,8 @@ class Batches:
         if self.batch_size < 1:
             raise HeadrestError(f"a batch of {self.batch_size} slices: choose 1 or more")
         if available < self.batch_size:
-            raise HeadrestError(f"{available} slices are fewer than a batch of {self.batch_size}")
+            why = f"{available} slices are fewer than a batch of {self.batch_size}"
+            raise HeadrestError(f"{why}: choose a smaller batch size")
         if self.half_resolution and not self.augment:
             raise HeadrestError("half-resolution epochs need augmentation")
 

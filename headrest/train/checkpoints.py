@@ -32,6 +32,9 @@ TRAINING = "training/"
 
 CHECKPOINT_FILES = ("weights.npz", "optimizer.npz", "state.json")
 
+MAX_EPOCHS = 9999
+"""The names of checkpoints and frames have four digits, so that sorted names are in order."""
+
 FRAME_SLICES = 10
 
 SOFT_TISSUE_HU = (10, 90)
@@ -59,8 +62,8 @@ class Settings:
     encoder: bool | None = None  # train the encoder as well; None: not with start_from
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise HeadrestError(f"{self.epochs} epochs: choose 1 or more")
+        if not 1 <= self.epochs <= MAX_EPOCHS:
+            raise HeadrestError(f"{self.epochs} epochs: choose 1 to {MAX_EPOCHS}")
         if not 0 <= self.half_resolution_epochs < self.epochs:
             raise HeadrestError("half-resolution epochs: choose 0 or more, and fewer than all")
 

@@ -93,7 +93,7 @@ def dataset_from_masks(
     """
     check_name(name)
     mask_files = _find_masks(Path(masks))
-    found = _find_scans(Path(scans), {path.absolute() for path in mask_files})
+    found = _find_scans(Path(scans), {path.resolve() for path in mask_files})
     pairs = pair(found, mask_files, Path(masks))
     without = [scan.place for scan in found if scan not in pairs]
     if without:
@@ -109,16 +109,19 @@ def _find_scans(folder, masks):
     series = [one for one in contents.series if not one.derived]
     scans = [Scan(one, _place(one.files[0].parent, folder)) for one in series]
     for one in () if scans else find_nifti(folder, REPORT_FILE)[0]:
-        if one.files[0].absolute() not in masks:
+        if one.files[0].resolve() not in masks:
             scans.append(Scan(one, _place(one.files[0], folder).removesuffix("_0000")))
     if not scans:
-        raise HeadrestError(f"{folder}: no CT series and no NIfTI image of one")
+        remedy = "masks need a folder of their own"
+        raise HeadrestError(f"{folder}: no CT series and no NIfTI image of one; {remedy}")
     return scans
 
 
 def _find_masks(folder):
     """Find NIfTI files, .npz files and DICOM Segmentations."""
-    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
+    files = (
+        [folder] if folder.is_file() else sorted(p for p in folder.rglob("[!.]*") if p.is_file())
+    )
     masks = [p for p in files if is_nifti(p) or p.suffix.lower() == ".npz" or _references(p)]
     if not masks:
         raise HeadrestError(f"{folder}: no mask; expected NIfTI, .npz or DICOM Segmentations")
@@ -140,7 +143,7 @@ def _references(path):
 def _place(path, folder):
     """Path below a folder, or that of a file, without its ending; its own name for the folder."""
     inside = path.relative_to(folder if folder.is_dir() else folder.parent).as_posix()
-    return ENDINGS.sub("", inside if inside != "." else path.absolute().name)
+    return ENDINGS.sub("", inside if inside != "." else path.resolve().name)
 
 
 def pair(scans: list[Scan], masks: list[Path], folder: Path) -> dict[Scan, Path]:
