@@ -117,8 +117,7 @@ def show_slices(
 def _name(figure, masks, window):
     """Name the colours of label images above the slices, and the window below them."""
     figure.supxlabel("window: center {:.0f} HU, width {:.0f} HU".format(*window), fontsize=9)
-    given = () if masks is None else [one for one in masks if one is not None]
-    present = [np.unique(one) for one in given if one.dtype != bool]
+    present = [np.unique(one) for one in masks if one is not None and one.dtype != bool]
     shown = [n for n in LABEL_NAMES if any(n in one for one in present)]
     if shown:
         colors = [LABEL_COLORS[n] for n in shown]
@@ -250,7 +249,7 @@ def montage(
     named = np.broadcast_to(sides, len(several))
     for mm, letters, corner in zip(several, named, corners):
         mark_sides_and_scale(axis, tiles[0].shape[:2], mm, letters, corner)
-    _name(figure, masks, (center, width))
+    _name(figure, given, (center, width))
     return figure
 
 

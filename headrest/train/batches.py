@@ -79,7 +79,8 @@ def split_patients(
         names = others if len(others) > 1 else names
         n = min(max(round(held_out * len(names)), 1), len(names) - 1)
         chosen = np.random.default_rng(seed).permutation(names).tolist()
-        known = [name for name in chosen if support is not None and name in patients[support]]
+        shown = set() if support is None else set(patients[support].tolist())
+        known = [name for name in chosen if name in shown]
         if len(known) > 1 and not set(known) & set(chosen[:n]):
             chosen = known[:1] + chosen
         chosen = chosen[:n]

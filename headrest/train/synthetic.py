@@ -42,8 +42,7 @@ RELEASE_SETTINGS = Settings(
 )
 """Settings of a network from seeds alone, but for the held-out patients."""
 
-DENSE_SETTINGS: dict[str, Any] = {"loss": "dense", "learning_rate": 4e-4, "average": 0.1}
-DENSE_SETTINGS |= {"encoder": True}
+DENSE_SETTINGS: dict = dict(loss="dense", learning_rate=4e-4, average=0.1, encoder=True)
 """What is different in the second training, of 3/10 of the epochs, which keeps ears in foam: of 30
 synthetic patients it halved the removed patient."""
 
@@ -60,8 +59,7 @@ are rare or absent otherwise, and networks failed on them. With shoulders in a q
 patients, half as much was removed of other living heads, but 2.6 times as much of plastic ones,
 until more were added."""
 
-SEED_OFFSET = {"pressed": 100_000, "limbs": 200_000, "tips": 300_000, "plastic": 400_000}
-SEED_OFFSET |= {"hair": 500_000}
+SEED_OFFSET = dict(pressed=100_000, limbs=200_000, tips=300_000, plastic=400_000, hair=500_000)
 """Difference of the first seeds of the other kinds from that of plain patients."""
 
 TIPS_MM, TIP_IN_VIEW_MM = (4.0, 75.0), 8.0
@@ -291,15 +289,11 @@ def _shows_dense_hair(sampled):
     return "pressed_hair" in foreign["present"] and foreign["layer_hu"] > DENSE_HAIR_HU
 
 
-def _is_plastic(sampled):
-    return sampled["kind"] not in LIVING
-
-
 FILTERS: dict[str, tuple[dict, Callable[[dict], bool]]] = {
     "pressed": ({"contact": "pressed"}, _shows_pressed_ears),
     "limbs": ({"with_limbs": True}, _shows_limbs),
     "tips": ({}, _shows_tips),
-    "plastic": ({}, _is_plastic),
+    "plastic": ({}, lambda sampled: sampled["kind"] not in LIVING),
     "hair": ({}, _shows_dense_hair),
 }
 """How patients of each kind but the plain are sampled, and which of these are of that kind."""
