@@ -177,7 +177,7 @@ def _add_network(commands):
         "start_from": {
             "type": _path,
             "metavar": "NET",
-            "help": "pretrained, FILE.onnx or RUN: its encoder stays",
+            "help": "train this further, but for its encoder: pretrained, FILE.onnx or RUN",
         },
         "epochs": {"type": _number(int, 1), "metavar": "N"},
         "slices_per_epoch": {"type": _number(int, 1), "metavar": "N", "help": "default: all"},

@@ -86,7 +86,7 @@ def conformal_factor(losses: ArrayLike, expected: ArrayLike, level: float = LEVE
 def expected_ml(
     probabilities: Iterable[np.ndarray], spacing_mm: Sequence[float]
 ) -> tuple[float, ...]:
-    """Volume of a class in some voxels, as its probabilities there expect it.
+    """Expected volume of a class among some voxels: the sum of its probabilities in them.
 
     Those of the patient in the removed voxels give the removed patient; those of the support in
     the voxels that remain, the residual support.

@@ -24,8 +24,9 @@ SHEET_MM, CUSHION_MM = 8.0, 20.0
 """Largest width of a shell, rail or strap; of a dark cushion, or between the walls of a couch."""
 
 SHORT_MM, MEDIUM_MM, LONG_MM, COUCH_MM = 12.0, 25.0, 80.0, 300.0
-"""Lengths: below the first lies noise; above the third no thin part of a head that is a component
-of its own; above the last no skull."""
+"""Lengths. Shorter than the first is noise; from the second on, a component may be support or touch
+it. Thin parts of a head that are components of their own are shorter than the third, skulls than
+the last."""
 
 SHEET_ELONGATION, RAIL_ELONGATION = 4.0, 12.0
 """Length over width of a sheet in cross-section (a disc has 2.8); from the second on, a component

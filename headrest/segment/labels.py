@@ -42,7 +42,7 @@ SHIFT_MM = 3.0
 """A rail moves by up to this from slice to slice (uneven spacing, tilt)."""
 
 CONTACT_MM2 = 20.0
-"""A support that continues inside the patient on the next slice over more than this touches."""
+"""More support than this within the patient of a neighbouring slice: there, the support touches."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ PROVIDERS: dict[str, tuple[str, dict]] = {
     "coreml": ("CoreMLExecutionProvider", {}),
     "directml": ("DmlExecutionProvider", {}),
 }
-"""Execution providers of ONNX Runtime, and options: the mantissa of TF32 has 10 bits only."""
+"""Execution providers of ONNX Runtime, and options: no TF32, whose mantissa has 10 bits only."""
 
 MAX_AT_ONCE = 4
 """Slices that are predicted at once on a CPU: a slice of 512 x 512 takes about 60 MB."""

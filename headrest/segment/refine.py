@@ -46,17 +46,18 @@ COMPONENT_PROBABILITY = 0.4
 parts of a shoulder go, half a ml per patient; chosen on 30 synthetic ones."""
 
 FAINT_PROBABILITY, SPECK_VOXELS = 0.5, 10
-"""Foam, covers and cloth are what has this probability up to `DENSE_HU`, and what is visible
-outside the patient. Components of fewer voxels are noise of the air."""
+"""Foam, covers and cloth are the voxels up to `DENSE_HU` with this probability, and visible ones
+outside the patient, connected with them. Components of fewer voxels are noise of the air."""
 
 HAIR_MM = 25.0
-"""Foam without dense support reaches this far from the outline of the patient in all slices. Hair
-does not: 20 mm at most in 700 synthetic patients, whose cushions do in 9 of 10."""
+"""In a series without dense support, foam reaches this far beyond the patient, seen along the table
+(all slices on one another). Hair reaches 20 mm at most, in 700 synthetic patients; the
+cushions of 9 in 10 of them reach further."""
 
 FOAM_MM, FOAM_MM2, FOAM_PROBABILITY = 18.0, 30.0, 0.8
-"""Other foam must have this mean probability, and lie this far away with this area in all slices
-together, or be cut by the border of the image; hair rarely does. Of the foam that was left in 335
-patients this removes a tenth."""
+"""Foam that reaches less far must have this mean probability, and either this area, of all slices
+together, at this distance, or pixels at the border of the image; hair rarely does. Of the foam that
+was left in 335 patients this removes a tenth."""
 
 MIN_PATIENT_ML = 0.5
 """Least volume of a component of the patient beside the largest: an arm, or the tip of a nose."""

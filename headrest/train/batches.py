@@ -47,9 +47,9 @@ def split_patients(
     Parameters
     ----------
     patients : str array (n,), the patient of each slice.
-    held_out : share of the patients, at least one and not all, or their names. Of two or more
-        patients that are not synthetic, only these are held out by a share. If two or more of them
-        have support, one of these is held out: without support, a Dice says nothing.
+    held_out : share of the patients, at least one and not all; or names of patients. With two or
+        more real patients, the share is of these, and synthetic ones are all trained on. If two or
+        more of them have support, one with support is held out: a Dice says nothing without.
     seed : int
     support : bool array (n,), optional, whether a slice has support.
 
@@ -109,8 +109,8 @@ def sample_augmentation(
 ) -> Augmentation:
     """Sample the changes of a slice of `size` rows and columns.
 
-    At half resolution the result has half of them: the slice at half its size, a quarter of it at
-    full size, or a window of any size between.
+    At half resolution the result has half as many. It shows the whole slice at half its size, a
+    quarter of the slice at full size, or a part in between.
     """
     reach = min(MAX_SHIFT, size // 8)
     rotation = (rng.uniform(-MAX_DEGREES, MAX_DEGREES), MAX_ZOOM ** rng.uniform(-1, 1))

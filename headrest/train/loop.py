@@ -34,8 +34,8 @@ for SGD, which does not clip gradients: at 5e-4, a Dice of 0.84 fell to 0.79."""
 
 FINE_TUNING_AVERAGE = 1.44
 """Averaging window of such a run, as a multiple of its number of steps. The network that it starts
-from keeps exp(-1 / 1.44), half of the weight (M. Wortsman et al., arXiv:2109.01903), and all of the
-encoder: with it trained too, other scanners lost more, and the own one gained no more."""
+from keeps exp(-1 / 1.44), half of the weight (M. Wortsman et al., arXiv:2109.01903). Its encoder is
+not trained: otherwise results on other scanners fell more, and those on the own rose no more."""
 
 DEFAULTS: dict[str, Any] = {"start_from": None, "average": 0.0, "encoder": True}
 """Settings that runs of 0.15 and older do not all store."""

@@ -15,9 +15,9 @@ CROSS_ENTROPY_WEIGHT = 1.5
 """Weight of the cross entropy beside the Dice loss."""
 
 NEAR_WEIGHT, NEAR_STEP, NEAR_STEPS = 5.0, 8, 5
-"""Weight of dense patient near the support, within some 20 pixels: the maximum of `NEAR_STEPS`
-squares of `NEAR_STEP` pixels. Without it, networks took ears that lie in foam for foam. As the
-weights at borders of O. Ronneberger et al., arXiv:1505.04597."""
+"""Weight of dense pixels of the patient within some 20 pixels of the support: in `NEAR_STEPS` x
+`NEAR_STEPS` squares, each `NEAR_STEP` pixels wide, around it. Without it, networks took ears that
+lie in foam for foam. Like the weights at borders of O. Ronneberger et al., arXiv:1505.04597."""
 
 MUON_STEPS = 500
 """Longest training at the full learning rate of Muon. In a training of 5,400 steps in batches of

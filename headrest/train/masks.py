@@ -75,9 +75,9 @@ def dataset_from_masks(
     name : str, of the labels, as `headrest train --labels` takes it.
     matrix : int, rows and columns.
     synthetic, jobs : int, synthetic patients to add, one slice each, and processes that render
-        them, of the kinds that the pretrained network saw. A network that is trained further on
-        few slices of one scanner forgets others without them, and some with 40 only (rehearsal, A.
-        Robins, Connection Science 7, 1995).
+        them, of the kinds that the pretrained network saw. Without them, a network that is trained
+        further on few slices of one scanner forgets other scanners; with only 40, it forgets some
+        (rehearsal, A. Robins, Connection Science 7, 1995).
     on_message : callable, gets one line per scan, and one about scans without a mask.
 
     Raises
