@@ -25,25 +25,17 @@ from pydicom import dcmread
 from headrest import HeadrestError, read_series
 
 ADDRESSES = 4 << 30
-SIZE = (12000, 12000)
-PATIENCE = 3
-"""Seconds of CPU time after which a child is ended."""
-
-
-def header_of(folder, syntax):
-    """A path in a folder, and the meta information of a file of this syntax."""
-    path = write_slice(folder / "1.dcm", make_slice(TransferSyntaxUID=syntax))
-    return path, parts(path)[0]
+PATIENCE = 3  # seconds of CPU time after which a child is ended
 
 
 def deflate(folder):
     """2.1 GB of zeros in a file of 2 MB."""
-    path, data = header_of(folder, DEFLATED)
+    path = write_slice(folder / "1.dcm", make_slice(TransferSyntaxUID=DEFLATED))
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     first = squeeze.compress(b"\x09\x00\x01\x10OB\0\0" + (1 << 31).to_bytes(4, "little"))
     first += squeeze.flush(zlib.Z_FULL_FLUSH)
     block = squeeze.compress(bytes(1 << 20)) + squeeze.flush(zlib.Z_FULL_FLUSH)
-    path.write_bytes(data + first + block * (1 << 11) + squeeze.flush())
+    path.write_bytes(parts(path)[0] + first + block * (1 << 11) + squeeze.flush())
 
 
 def claiming(syntax, at, form, *values, **changes):
@@ -68,8 +60,8 @@ def elements(start, content=b"", times=1, end=b"", size=None):
     """Elements behind a header, some of them many times; the file may have another size."""
 
     def make(folder):
-        path, data = header_of(folder, IMPLICIT)
-        data += start + content * times + end * times
+        path = write_slice(folder / "1.dcm", make_slice(TransferSyntaxUID=IMPLICIT))
+        data = parts(path)[0] + start + content * times + end * times
         path.write_bytes(data)
         os.truncate(path, size or len(data))
 
@@ -92,7 +84,7 @@ BOMBS = {
     "32-rle-runs": runs(5 << 19),  # 640 MB
     "32-rle-of-nothing": runs(0, b"\x80" * (31 << 20)),
     "33-jpeg-markers": framed(lambda _: items(MARKERS), JPEG),
-    "33-jpeg-2000": claiming(J2K, 8, ">6I", *SIZE, 0, 0, *SIZE),
+    "33-jpeg-2000": claiming(J2K, 8, ">6I", 12000, 12000, 0, 0, 12000, 12000),
     "33-jpeg-2000-parts": claiming(J2K, 24, ">II", 1, 1, hu=np.tile(head_hu(), (32, 32))),
     "33-jpeg-2000-colours": claiming(J2K, 40, ">H", 16384),
     "34-nested": elements(b"", SEQUENCE + ITEM, 3000, END),  # sequences in sequences
@@ -102,7 +94,6 @@ BOMBS = {
     "35-claims": elements(b"\x08\x00\x08\x00\xfe\xff\xff\xff", size=377),  # 4 GB in 377 bytes
     "35-no-end": elements(b"\x09\x00\x01\x10\xff\xff\xff\xff", size=1 << 30),  # no end, no pixels
 }
-"""Name of each bomb to its maker."""
 
 LARGE = ("30-deflate", "32-rle-runs", "33-jpeg-2000", "34-nested", "35-claims")
 """Those that the usual way of reading is tried on as well."""

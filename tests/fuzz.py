@@ -24,12 +24,10 @@ from headrest import HeadrestError, read_series, write_derived_series
 
 SYNTAXES = [*ENCODERS] * 2 + NATIVE
 SIDE = 32
-SECONDS, MEGABYTES = 2, 300
-"""Of CPU time for one file, and that reading it may add to a process."""
+SECONDS, MEGABYTES = 2, 300  # of CPU time for one file; that reading it may add to a process
 ADDRESSES = 4 << 30
 CHUNK = 500
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where a million files cost no disk."""
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # files cost no disk there
 EXTREME = [0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF]
 
 

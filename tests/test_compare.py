@@ -1,4 +1,4 @@
-"""Methods, their measures and tables, checked against scikit-learn, SciPy and pydicom."""
+"""Methods, their measures and tables, checked against scikit-learn, SciPy and SimpleITK."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import readme_tables
 from conftest import make_series, refused
-from factories import measured_series, method_counts
+from factories import measured_series, method_counts, sitk_hu, sitk_image
 from pydicom import dcmread
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
@@ -25,7 +25,6 @@ from headrest.hounsfield import IGNORE_LABEL
 from headrest.phantom import synthesize_patients
 from headrest.segment.support import Support
 from headrest.segment.unet import build_unet, output_size
-from headrest.show import figures as plots
 from headrest.show.methods import draw_bound, draw_risk_coverage, draw_trade_off
 from headrest.show.scans import draw_hardest
 
@@ -38,8 +37,7 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chosen():
     names = ("fixed ellipse", "row and column runs", "largest component")
-    visible = {"visible": lambda series: series.hu > -800}
-    return {name: methods()[name] for name in names} | visible
+    return {name: methods()[name] for name in names} | {"visible": lambda series: series.hu > -800}
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +47,12 @@ def compared(folders, chosen):
 
 @pytest.mark.slow
 def test_measures_equal_an_independent_count(folders, chosen, compared):
-    """Of files read by pydicom, with the scores of scikit-learn."""
+    """Of files read by SimpleITK, with the scores of scikit-learn."""
     for name, method in chosen.items():
         cases, volumes, distances = [], [], []
         for folder in folders:
-            files = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
-            hu = np.array([f.pixel_array * f.RescaleSlope + f.RescaleIntercept for f in files])
-            gaps = np.linalg.norm(np.diff([f.ImagePositionPatient for f in files], axis=0), axis=1)
-            spacing = [float(v) for v in files[0].PixelSpacing]
-            step = np.median(gaps) * np.cos(np.deg2rad(files[0].GantryDetectorTilt))
+            hu, (*spacing, gap_mm) = sitk_hu(folder), sitk_image(folder).GetSpacing()
+            step = gap_mm * np.cos(np.deg2rad(dcmread(folder / "0001.dcm").GantryDetectorTilt))
             labels, found = np.load(folder / "truth.npz")["labels"], method(read_series(folder))
             known, true, dense = labels < 255, labels == 1, hu > -500
             missed, pairs = true & ~found, zip(true & dense, found & dense & known)
@@ -85,14 +80,12 @@ def test_unknown_voxels_and_the_boundary_count_as_removed_patient_only(folders):
     case = read_patient(folders[0])
     contact = np.load(folders[0] / "truth.npz")["contact"]
     assert list(case.groups == "touching") == list(contact & case.support.any((1, 2)))
-    parameters = json.loads((folders[0] / "parameters.json").read_text())
-    assert case.kind == parameters["contact_kind"]
+    assert case.kind == json.loads((folders[0] / "parameters.json").read_text())["contact_kind"]
     unknown = replace(case, labels=np.full_like(case.labels, IGNORE_LABEL))
     one = compare([unknown], {"all": lambda series: series.hu > -2000})["all"]
     assert one.found.sum() == one.dense_found.sum() == one.pixels.sum() == 0
     assert one.lost.tolist() == case.patient.sum((1, 2)).tolist()
-    empty = case.support & False
-    boundary = empty.copy()
+    empty, boundary = np.zeros((2, *case.support.shape), bool)
     boundary[:, :5] = True
     support = Support(case.support, boundary, empty, ("free",) * 3)
     one = compare([replace(case, patient=~empty)], {"exact": lambda _: support})["exact"]
@@ -110,9 +103,7 @@ def test_intervals_are_those_of_scipy_and_differences_paired_by_patient():
     assert value == pytest.approx(sums.mean())
     assert interval == pytest.approx(list(theirs), abs=0.1 * (theirs.high - theirs.low))
     true, names = np.arange(30, 60), np.arange(30).astype(str)
-    worse, better = (
-        method_counts(names, true=true, found=true, shared=true - missed) for missed in (20, 15)
-    )
+    worse, better = (method_counts(names, true=true, found=true, shared=true - n) for n in (20, 15))
     value, low, high = difference(better, worse)
     assert 0 < low < value < high
     assert difference(better, better) == [0, 0, 0]
@@ -192,9 +183,6 @@ def test_refuses_a_missing_or_damaged_truth(folders, tmp_path):
     refused(r"its truth is .*\(3, 256, 256\) for slices of \(2, ", read_patient, tmp_path)
 
 
-README = readme_tables.README.read_text("utf-8")
-
-
 @pytest.fixture
 def counted():
     pixels, half = np.array([40, 50, 60, 70]), np.array([20, 25, 30, 35])
@@ -245,23 +233,21 @@ def test_figures_can_be_drawn(counted, folders, chosen, compared):
     figures = [draw_trade_off(results.summarize(counted)), draw_risk_coverage(measured)]
     for figure in (*figures, draw_bound(measured), draw_bound(measured[:2])):
         figure.canvas.draw()
-        plots.plt.close(figure)
     # Rows of `count` tiles would shift the second row where fewer slices have a support.
     (name, counts), *_ = compared.items()
     figure = draw_hardest({name: counts}, chosen, folders[0].parent, count=99)
     grid, side = figure.axes[0].images[0].get_array(), -(-256 // 3) + 4
     assert grid.shape == (2 * side, len(counts.worst(99)) * side, 3)
-    plots.plt.close(figure)
 
 
 def test_readme_has_the_tables_and_begins_with_the_figures_of_the_stored_results():
     """The full profile of notebook 05 stores them."""
-    kept = readme_tables.read_results()
-    assert readme_tables.page() == README, "run tests/readme_tables.py"
-    scored = [rows for rows in re.findall(r"(?:^\|.*\n)+", README, re.M) if "| Dice" in rows]
+    kept, readme = readme_tables.read_results(), readme_tables.README.read_text("utf-8")
+    assert readme_tables.page() == readme, "run tests/readme_tables.py"
+    scored = [rows for rows in re.findall(r"(?:^\|.*\n)+", readme, re.M) if "| Dice" in rows]
     assert len(scored) == 2, "a table of scores that no notebook printed"
     scans = [methods["pretrained"] for methods in kept["scans"].values()]
     left = [100 * one["residual_ml"][0] / one["support_ml"][0] for one in scans]
     lost = max(one["lost_ml"][0] for one in scans)
     share = f"{min(left):.1f} to {max(left):.1f} % of the support above -800 HU is left"
-    assert f"{share}, and at most {lost:.2f} ml of the patient removed" in README
+    assert f"{share}, and at most {lost:.2f} ml of the patient removed" in readme

@@ -1,15 +1,14 @@
 """Synthetic studies against analytic volumes, other DICOM readers, a validator and counts."""
 
-import json
 import shutil
 from collections import Counter
 
 import numpy as np
-import pydicom
 import pytest
 from conftest import refused
 from factories import contents, sitk_hu
 from makers import validator_errors
+from pydicom import dcmread
 from scipy import ndimage
 
 from headrest.phantom import chest_limbs, head, plastic, synthesize_patients, write_dicom
@@ -68,11 +67,7 @@ def test_painted_volumes_are_the_analytic_ones(thickness_mm, tilt_deg):
 
 def test_arrays_and_contact_agree_with_the_masks(studies):
     for study in studies:
-        assert study.hu.dtype == np.int16
-        assert study.hu.shape == study.labels.shape == (4, 96, 96)
-        assert (study.positions.shape, study.contact.shape) == ((4, 3), (4,))
-        assert set(np.unique(study.labels)) <= {0, 1, 2, 3, 255}
-        json.dumps(study.parameters)
+        assert (study.hu.dtype, study.positions.shape) == (np.int16, (4, 3))
         row, column = np.reshape(study.orientation, (2, 3))
         assert (np.diff(study.positions @ np.cross(row, column)) > 0).all()
         assert abs(row @ column) < 1e-5
@@ -115,9 +110,7 @@ def test_contact_and_limbs_are_as_frequent_as_meant_and_as_requested(sampled):
     assert synthesize(8, contact="strap", matrix=128, slices=12).contact.any()
     assert 1 <= sum(bool(d["limbs"]) for d in sampled) <= 20
     assert not sample_parameters(3, region="chest", with_limbs=True)["limbs"]
-    plain, limbs = (
-        synthesize(3103, matrix=256, slices=1, with_limbs=which) for which in (False, True)
-    )
+    plain, limbs = (synthesize(3103, matrix=256, slices=1, with_limbs=w) for w in (False, True))
     gained = limbs.hu[limbs.patient & ~plain.patient]
     assert not (plain.patient & ~limbs.patient).any()
     assert -200 < np.median(gained) < 100  # fat and muscle
@@ -146,9 +139,7 @@ def test_every_support_and_effect_occurs_and_pressed_ears_only_on_request(sample
     assert touching["pressed"] >= 2 > touching["ear"]
 
 
-@pytest.mark.parametrize(
-    ("seed", "slices"), [(920045, 4), (8200019, None), (8200026, 6)], ids=["arc", "clamp", "couch"]
-)
+@pytest.mark.parametrize(("seed", "slices"), [(920045, 4), (8200019, None), (8200026, 6)])
 def test_no_support_cuts_through_a_patient(seed, slices):
     """The arc at the border, a skull clamp, a couch below shoulders: 1 to 4 % were cut off."""
     study = synthesize(seed, slices=slices, matrix=128)
@@ -158,16 +149,12 @@ def test_no_support_cuts_through_a_patient(seed, slices):
 
 
 def test_a_support_lies_behind_a_supine_head_and_before_a_prone_one():
-    """By the orientation and positions of the slices: y of DICOM increases to the back."""
+    """By the orientation of the slices: y of DICOM increases to the back."""
     for seed in (61, 73, 8, 10):
         study = synthesize(seed, matrix=128, slices=3)
-        behind = 0.0  # pixels
-        for axis, cosines in enumerate((study.orientation[3:], study.orientation[:3]), 1):
-            support, patient = (
-                np.average(np.arange(128), weights=mask.sum((0, 3 - axis)) + 1e-9)
-                for mask in (study.support, study.patient)
-            )
-            behind += (support - patient) * cosines[1]
+        support, patient = map(ndimage.center_of_mass, (study.support, study.patient))
+        y_of_steps = study.orientation[4], study.orientation[1]  # to the next row, and column
+        behind = np.dot(np.subtract(support, patient)[1:], y_of_steps)  # pixels
         assert (behind > 3) != study.parameters["protocol"]["prone"], (seed, behind)
 
 
@@ -179,25 +166,24 @@ def test_a_rigid_wall_leaves_a_limb_or_shoulder_on_one_side(seed):
     assert len({ndimage.label(render(p).patient[0])[1] for p in (parameters, bare)}) == 1
 
 
-def scanned_disc(radius, hu, size=128, pixel_mm=1.8, insert=None, **changed):
-    """A disc in air as scanned with some settings, and the distance of pixels from its centre."""
-    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
+def scanned_disc(radius, hu, insert_hu, size=128, pixel_mm=1.8, **changed):
+    """A disc with two inserts as scanned with some settings, and the place of each pixel in it."""
+    rows, columns = abs(np.mgrid[:size, :size] - (size - 1) / 2)
     truth = np.where(np.hypot(rows, columns) < radius, hu, -1000).astype(np.float32)
-    for side in (-1, 1) if insert else ():
-        truth[np.hypot(rows, columns - side * 30) < 3] = insert
+    truth[np.hypot(rows, columns - 30) < 3] = insert_hu
     scanner = sample_parameters(1)["scanner"] | changed
-    return scan(truth, scanner, pixel_mm, 5.0, 0), abs(rows), abs(columns)
+    return scan(truth, scanner, pixel_mm, 5.0, 0), rows, columns
 
 
 def test_scanner_keeps_the_hu_of_water_and_air_and_metal_casts_streaks():
     ideal = dict.fromkeys(("hardening", "starvation", "rings", "lift_hu", "glow_hu"), 0)
-    image, rows, columns = scanned_disc(45, 0, **ideal)
+    image, rows, columns = scanned_disc(45, 0, 0, **ideal)
     assert abs(image[np.hypot(rows, columns) < 38].mean()) < 2
     assert abs(image[np.hypot(rows, columns) > 54].mean() + 1000) < 3
     exact = {"hardening": 1.0, "rings": False, "noise_hu": 0.1, "low_dose": False}
     exact |= {"size": 192, "pixel_mm": 1.2}
-    clean, rows, columns = scanned_disc(70, 40, **exact)
-    streaks = scanned_disc(70, 40, insert=8000, **exact)[0] - clean
+    clean, rows, columns = scanned_disc(70, 40, 40, **exact)
+    streaks = scanned_disc(70, 40, 8000, **exact)[0] - clean
     between = streaks[(rows < 2) & (columns < 20)].mean()
     assert between < min(-20, streaks[(columns < 2) & (rows > 30) & (rows < 60)].mean())
 
@@ -218,8 +204,7 @@ def test_padding_is_outside_the_field_of_view_and_rings_if_it_is_lossy(studies, 
     study = synthesize(seed, **SMALL)
     beyond = study.hu[study.hu < -1100]
     assert beyond.min() < int(study.parameters["protocol"]["padding"]) < beyond.max()
-    slices = sorted(write_dicom(study, tmp_path / "ringing").glob("*.dcm"))
-    assert pydicom.dcmread(slices[0]).LossyImageCompression == "01"
+    assert dcmread(write_dicom(study, tmp_path / "one") / "0001.dcm").LossyImageCompression == "01"
     for matrix in (16, 385):
         assert synthesize(seed, matrix=matrix, slices=1).hu.shape == (1, matrix, matrix)
 
@@ -232,7 +217,7 @@ def test_written_studies_are_valid_have_own_uids_and_simpleitk_reads_them(studie
             assert np.array_equal(truth["labels"], study.labels)
             assert np.array_equal(truth["contact"], study.contact)
     slices = sorted(tmp_path.rglob("*.dcm"))
-    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in slices]
+    headers = [dcmread(path, stop_before_pixels=True) for path in slices]
     for keyword, count in (("SOPInstanceUID", 48), ("SeriesInstanceUID", 12)):
         uids = {ds[keyword].value for ds in headers}
         assert len(uids) == count
@@ -245,11 +230,10 @@ def test_written_studies_are_valid_have_own_uids_and_simpleitk_reads_them(studie
 
 @pytest.mark.slow
 def test_complete_patients_are_kept_missing_ones_written_and_others_refused(tmp_path):
-    patients = (tmp_path, 3, 20)
-    folders = synthesize_patients(*patients, **TINY)
+    folders = synthesize_patients(tmp_path, 3, 20, **TINY)
     before, stamps = contents(tmp_path), [(one / "truth.npz").stat().st_mtime for one in folders]
     shutil.rmtree(folders[1])
-    assert synthesize_patients(*patients, jobs=2, **TINY) == folders
+    assert synthesize_patients(tmp_path, 3, 20, jobs=2, **TINY) == folders
     assert contents(tmp_path) == before
     after = [(one / "truth.npz").stat().st_mtime for one in folders]
     assert [a == b for a, b in zip(after, stamps)] == [True, False, True]

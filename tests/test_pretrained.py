@@ -62,20 +62,18 @@ def test_an_exported_network_gives_the_probabilities_of_keras_and_is_read_back(t
     refused("another network", export.set_exported_weights, unet.build_unet("standard"), path)
 
 
-ROWS, COLUMNS = [149, 165, 182, 200, 201, 204, 206, 216], [28, 212, 204, 123, 114, 52, 183, 181]
-RELEASED = [0.653241, 0.92241, 0.945304, 0.054567, 0.01388, 0.010361, 0.064566, 0.20453]
-"""Probabilities of the support that TensorFlow computed at the release, neither 0 nor 1."""
-
-
 def test_the_pretrained_network_gives_the_probabilities_of_its_release():
+    """Which TensorFlow computed then, in pixels where it is neither 0 nor 1."""
     y, x = np.mgrid[:256, :256] / 256 - 0.5
     from_centre, shell = np.hypot(1.2 * x, y + 0.08), np.hypot(x, y + 0.1)
     hu = np.where(from_centre < 0.34, 40.0, -1000.0)
     hu[from_centre < 0.32] = 30
     hu[(np.abs(shell - 0.42) < 0.012) & (y > 0.05)] = 120
     hu[np.abs(y - 0.33) < 0.01] = 300
+    rows, columns = [149, 165, 182, 200, 201, 204, 206, 216], [28, 212, 204, 123, 114, 52, 183, 181]
+    released = [0.653241, 0.92241, 0.945304, 0.054567, 0.01388, 0.010361, 0.064566, 0.20453]
     found = load_pretrained()(scale(hu)[None])
-    assert found[0, 0, ROWS, COLUMNS] == pytest.approx(RELEASED, abs=1e-5)
+    assert found[0, 0, rows, columns] == pytest.approx(released, abs=1e-5)
     assert found[0].mean((1, 2)) == pytest.approx([0.053546, 0.303598], abs=1e-5)
 
 
@@ -106,13 +104,11 @@ def test_refuses_a_changed_byte_a_damaged_card_and_an_empty_name(tmp_path, monke
     refused(r"headrest\.json", model_card, tmp_path / "none")
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        *((2**31, "too large"), ("operator", "no ONNX file"), ("external", "no ONNX file")),
-        *(("scaling", "-1000 1000"), ("input", "image")),
-    ],
-)
+CHANGES = {2**31: "too large", "operator": "no ONNX file", "external": "no ONNX file"}
+CHANGES |= {"scaling": "-1000 1000", "input": "image"}
+
+
+@pytest.mark.parametrize(("change", "reason"), CHANGES.items())
 def test_refuses_a_file_or_a_network_of_another_kind(exported, change, reason):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(exported)

@@ -43,25 +43,21 @@ def probability(support):
     return support.astype(float)
 
 
-ENCLOSED = "enclosed by the patient"
 CAVITY, SKIN = np.s_[:, 24:28, 29:35], np.s_[:, 7:9, 31:33]
+CASES = [
+    ("enclosed by the patient", CAVITY, 0.99, True),  # on a plate of bone
+    ("disconnected components", np.s_[1, 54:56, 10:50], 0.5, False),
+    ("low-confidence components", SKIN, 0.9, True),
+]
 
 
-@pytest.mark.parametrize(
-    ("steps", "where", "value", "found"),
-    [
-        ([ENCLOSED], CAVITY, 0.99, True),  # on a plate of bone
-        (["disconnected components"], np.s_[1, 54:56, 10:50], 0.5, False),
-        (["low-confidence components"], SKIN, 0.9, True),
-    ],
-    ids=["enclosed", "disconnected", "low-confidence"],
-)
-def test_a_step_decides_a_case(hu, support, probability, steps, where, value, found):
+@pytest.mark.parametrize(("step", "where", "value", "found"), CASES)
+def test_a_step_decides_a_case(hu, support, probability, step, where, value, found):
     if where == CAVITY:
         hu[CAVITY] = 700
     probability[where] = value
     assert np.array_equal(support_of(probability, hu), support)
-    assert (support_of(probability, hu, without=steps)[where] == found).all()
+    assert (support_of(probability, hu, without=[step])[where] == found).all()
 
 
 def test_probability_and_distance_limit_the_steps(hu, support, probability):
@@ -148,8 +144,7 @@ def test_slices_filled_with_support_or_air():
 def test_bounding_boxes_change_nothing(monkeypatch):
     boxed = [refined_blobs(seed) for seed in range(60)]
     for module in (morphology, refine_module):
-        everywhere = lambda mask, margin=0: (slice(None),) * mask.ndim  # noqa: E731
-        monkeypatch.setattr(module, "bounding_box", everywhere)
+        monkeypatch.setattr(module, "bounding_box", lambda mask, *_: (slice(None),) * mask.ndim)
     assert boxed == [refined_blobs(seed) for seed in range(60)]
 
 
@@ -193,13 +188,10 @@ def test_a_missed_strap_encloses_no_support(hu, support):
     assert np.array_equal(support_of(support.astype(float), hu), support)
 
 
-def test_components_are_those_of_scipy():
+def test_components_are_those_of_scipy_and_float16_is_compared_exactly_as_float32():
     mask = np.random.default_rng(2).random((4, 20, 20)) < 0.3
     labels, _ = morphology.label_voxels(mask)
     assert np.array_equal(np.concatenate(labels), ndimage.label(mask)[0][mask])
-
-
-def test_float16_is_compared_exactly_as_float32():
     values = np.arange(0x3C01, dtype=np.uint16).view(np.float16)  # all from 0 to 1
     for least in (0.1, 0.5, 0.75, 1.0):
         exact = values.astype(np.float64) >= least

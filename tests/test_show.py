@@ -44,7 +44,6 @@ def test_masks_and_classes_are_coloured(draw):
 
 
 def test_left_of_the_patient_is_marked():
-    assert image_sides([1, 0, 0, 0, 1, 0]) == "RL"
     assert image_sides([-1, 0, 0, 0, 1, 0]) == "LR"
     lying = series_from_array(np.full((3, 40, 40), -1000), (5, 3, 3))
     lying = replace(lying, orientation=np.array([0.1, -0.995, 0, 0.995, 0.1, 0]))  # on the side

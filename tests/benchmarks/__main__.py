@@ -5,7 +5,7 @@
     python tests/benchmarks P6 --series 1000
 
 The scans are those in HEADREST_SCANS, or in shared/scans beside the repository, or synthetic ones.
-P5, P6 and P9 run only by name: P5 installs the package into a new environment, P6 cleans many
+P5, P6 and P9 run only by name: P5 installs the package into an empty folder, P6 cleans many
 series, P9 runs the notebooks and all tests. Machines differ and are noisy: compare within one run.
 """
 
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -37,13 +36,10 @@ from headrest.util import machine
 ROOT = Path(__file__).parents[2]
 SCANS = Path(os.environ.get("HEADREST_SCANS", ROOT.parent / "shared" / "scans"))
 MB = 1 << 20
+MAXRSS_MB = (1 if sys.platform == "darwin" else 1024) / MB  # the unit of ru_maxrss, getrusage(2)
 ROW = "{:3} {:58} {:>9} {:14} {:>8}  {}"
-
-MATRIX_PRODUCT = 2048
-"""Rows and columns of the matrices whose product sets the rate of the machine."""
-
-PART = 10
-"""Series at each end of a long run that are compared with each other."""
+MATRIX_PRODUCT = 2048  # rows and columns of the matrices whose product sets the rate
+PART = 10  # series at each end of a long run that are compared with each other
 
 
 def print_row(name, what, figure, unit, aim=None, more=False):
@@ -56,23 +52,18 @@ def print_row(name, what, figure, unit, aim=None, more=False):
     print(ROW.format(name, what, figure, unit, goal, met).rstrip(), flush=True)
 
 
-def peak_mb(usage):
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / MB  # getrusage(2)
-
-
 def run(*command, cwd=ROOT):
     """Run Python in a new process; seconds, CPU seconds, and MB of its largest process."""
     start, log = time.perf_counter(), new_folder() / "log"
     with log.open("w") as output:
-        options = {"cwd": cwd, "stdout": output, "stderr": subprocess.STDOUT}
-        process = subprocess.Popen([sys.executable, *map(str, command)], **options)
+        command = [sys.executable, *map(str, command)]
+        process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=output)
         _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        end = log.read_text()[-2000:]
-        raise RuntimeError(f"{command}: exit status {process.returncode}\n{end}")
-    return seconds, usage.ru_utime + usage.ru_stime, peak_mb(usage)
+        raise RuntimeError(f"{command}: status {process.returncode}\n{log.read_text()[-2000:]}")
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * MAXRSS_MB
 
 
 def cpu_seconds(repeats, *calls):
@@ -120,10 +111,6 @@ def write_series(source, folder, slices):
     return folder
 
 
-def clean_cold(source, *options):
-    return run("-m", "headrest", "clean", source, new_folder(), *options)
-
-
 def cost_rows(what, cost, *aims):
     """Rows of the seconds and MB of a process, with their aims, and of its CPU time."""
     yield (f"{what}, new process", cost[0], "s", aims[0])
@@ -133,8 +120,8 @@ def cost_rows(what, cost, *aims):
 
 def cold_clean(options):
     """P1: one head from a new process, beside importing TensorFlow."""
-    source, other = head(), ("-c", "import tensorflow")
-    turns = [(clean_cold(source), run(*other)) for _ in range(options.repeats)]
+    clean, other = ("-m", "headrest", "clean", head()), ("-c", "import tensorflow")
+    turns = [(run(*clean, new_folder()), run(*other)) for _ in range(options.repeats)]
     cleaned, imported = np.median(turns, axis=0)
     yield from cost_rows("clean 28 slices", cleaned, 1.5, 400)
     yield ("  its CPU time / that of import tensorflow", cleaned[1] / imported[1], "", 0.65)
@@ -143,7 +130,8 @@ def cold_clean(options):
 def segmentation(options):
     """P2: a long series with its DICOM Segmentation, from a new process."""
     folder = write_series(head(), new_folder() / "in", 140)
-    costs = [clean_cold(folder, "--segmentation") for _ in range(options.repeats)]
+    clean = ("-m", "headrest", "clean", "--segmentation", folder)
+    costs = [run(*clean, new_folder()) for _ in range(options.repeats)]
     cost = np.median(costs, axis=0)
     yield from cost_rows("clean --segmentation of 140 slices", cost, 3.5, 700)
 
@@ -187,19 +175,13 @@ def copied():
     return shutil.copytree(ROOT, new_folder() / "repository", ignore=ignored)
 
 
-def size_mb(folder):
-    paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return sum(path.stat().st_size for path in paths) / MB
-
-
 def installation(options):
-    """P5: `pip install .` into a new environment."""
+    """P5: `pip install .` into an empty folder."""
     place = new_folder()
-    venv.create(place, with_pip=True)
-    before = size_mb(place)
-    pip = [place / "bin" / "python", "-m", "pip", "install", "-qq", copied()]
-    subprocess.run(pip, check=True, stdout=sys.stderr)
-    yield ("pip install . in a new environment", size_mb(place) - before, "MB", 600)
+    run("-m", "pip", "install", "-qq", "--target", place, copied())
+    paths = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
+    size_mb = sum(path.stat().st_size for path in paths) / MB
+    yield ("pip install . into an empty folder", size_mb, "MB", 600)
 
 
 def many(options):
@@ -211,7 +193,7 @@ def many(options):
 
     def note(_):
         moments.append(time.perf_counter())
-        peaks_mb.append(peak_mb(resource.getrusage(resource.RUSAGE_SELF)))
+        peaks_mb.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB)
 
     clean_tree(archive, new_folder(), on_message=note)
     start, seconds = time.perf_counter(), np.diff(moments)
@@ -260,8 +242,7 @@ def notebooks_and_tests(options):
     copy, execute = copied(), ("-m", "jupyter", "execute", "--inplace")
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     books = sorted((copy / "notebooks").glob("[0-9]*.ipynb"))
-    third = run(*execute, books[3], cwd=copy)[0] / 60
-    yield (f"notebook {books[3].stem}", third, "min", 3)
+    yield (f"notebook {books[3].stem}", run(*execute, books[3], cwd=copy)[0] / 60, "min", 3)
     whole = run(*execute, *books, cwd=copy)[0] / 60
     yield ("all notebooks, README's first command", whole, "min", 10)
     yield ("quick tests", run(*tests, "-m", "not slow")[0], "s", 90)
@@ -274,11 +255,8 @@ QUICK = ("P1", "P2", "P3", "P4", "P7", "P8")
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="tests/benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("tests/benchmarks", description=__doc__, formatter_class=form)
     parser.add_argument("lines", nargs="*", metavar="LINE", help=" ".join(LINES))
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="medians of N (3)")
     parser.add_argument("--series", type=int, default=100, metavar="N", help="series of P6 (100)")
