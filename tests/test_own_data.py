@@ -145,11 +145,9 @@ def test_a_damaged_nifti_is_refused_as_path_as_image_and_as_mask(tmp_path):
     """By its checksum too, and where its values would begin within its header."""
     series = made(tmp_path / "scan", 5)
     path, packed = tmp_path / "head.nii", tmp_path / "head.nii.gz"
-    for place in (path, packed):
-        nibabel.save(image_of(series), place)
-    good = packed.read_bytes()
-    packed.write_bytes(good[:-8] + bytes([good[-8] ^ 1]) + good[-7:])
+    nibabel.save(image_of(series), path)
     whole = path.read_bytes()
+    packed.write_bytes(gzip.compress(whole)[:-8] + bytes(8))
     path.write_bytes(whole[:108] + bytes(4) + whole[112:])  # vox_offset
     for wrong, words in ((packed, "BadGzip"), (path, "within its header")):
         refused(f"{wrong.name}: .*{words}", read_series, wrong)
@@ -340,14 +338,12 @@ def test_mask_of_another_geometry_or_of_the_patient_is_refused_or_warned_of(tmp_
     ):
         refused(message, clean_series, series, out, mask=wrong)
     places, path = lambda n: [-112, -112, 5.0 * n + 2.5], tmp_path / "other.dcm"
-    every_other = lambda n: [-112, -112, 10.0 * n - 5]  # noqa: E731
     frame, spacing = {"FrameOfReferenceUID": "1.2.3"}, {"PixelSpacing": [3.4, 3.5]}
     for change in ({"ImagePositionPatient": places}, spacing, frame, TILT_15):
         write_segmentation(made(tmp_path / "changed", 5, **change), mask, path)
         refused("another (geometry|Frame)", clean_series, series, out, mask=path)
-    write_segmentation(
-        made(tmp_path / "thick", 3, ImagePositionPatient=every_other), mask[:3], path
-    )
+    place = {"ImagePositionPatient": lambda n: [-112, -112, 10.0 * n - 5]}
+    write_segmentation(made(tmp_path / "thick", 3, **place), mask[:3], path)
     refused("another geometry: slices 10 mm apart, not 5", read_mask, path, series)
     refused("patient_only fills more", clean_series, series, out, mask=mask, patient_only=True)
     refused("leave weights and provider out", clean_series, series, out, mask=mask, provider="cpu")

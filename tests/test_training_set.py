@@ -15,7 +15,7 @@ from headrest.__main__ import main
 from headrest.dicom.nifti import affine_of
 from headrest.dicom.segmentation import write_segmentation
 from headrest.hounsfield import FLOOR, IGNORE_LABEL, NOT_SUPPORT, SUPPORT, scale
-from headrest.phantom import synthesize_patients
+from headrest.phantom import read_truth, synthesize_patients
 from headrest.train import batches, dataset
 from headrest.train.dataset import read_training_set, write_training_set
 from headrest.train.masks import FIRST_SEED, dataset_from_masks
@@ -167,10 +167,9 @@ def test_labels_of_support_and_patient_keep_their_values(tmp_path, scans):
 
 def test_the_truth_of_synthetic_patients_is_taken_with_all_its_labels(tmp_path):
     folder, out = tmp_path / "patients", tmp_path / "set"
-    synthesize_patients(folder, 1, seed=1, slices=2, matrix=256)
+    (patient,) = synthesize_patients(folder, 1, seed=1, slices=2, matrix=256)
     dataset_from_masks(folder, folder, out, matrix=256, synthetic=0)
-    labels, (truth,) = read_training_set(out).target("manual"), folder.glob("*/truth.npz")
-    expected = np.load(truth)["labels"]
+    labels, expected = read_training_set(out).target("manual"), read_truth(patient)["labels"]
     assert set(np.unique(expected)) == {0, 1, 2, NOT_SUPPORT, IGNORE_LABEL}
     assert np.array_equal(labels[labels != IGNORE_LABEL], expected[labels != IGNORE_LABEL])
 
