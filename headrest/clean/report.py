@@ -1,7 +1,6 @@
 """The report of a series, `cleaning.json`, and the tables of a destination: manifest, failures."""
 
 import csv
-import errno
 import hashlib
 import json
 import os
@@ -116,10 +115,6 @@ def save_report(folder: Path, report: Report) -> None:
 
 def complete_report(folder: Path) -> Report | None:
     """Read the report in a folder; None where it or a slice is missing, or a slice was cut off."""
-    if not os.path.exists(folder):
-        return None
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise HeadrestError(f"{folder}: cannot be opened; give yourself the right to read it")
     if not (folder / REPORT_FILE).exists():
         return None
     report, slice_bytes = _read_report(folder / REPORT_FILE)
@@ -147,8 +142,8 @@ def existing_result(
 
 def _move(place, right, name):
     try:
-        if any((right / name).glob("*")):  # before the masks are moved
-            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        with suppress(FileNotFoundError):
+            (right / name).rmdir()  # fails if it holds files, before the masks are moved
         for path in (*place.glob(f"masks/{name}-*.dcm"), place / name):
             target = right / path.relative_to(place)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -208,8 +203,7 @@ class Failures:
         }
         for error in broken:
             file, reason = file_and_reason(str(error))
-            file = os.path.abspath(file)
-            self.rows[file] = ("", file, reason)
+            self.rows[os.path.abspath(file)] = ("", os.path.abspath(file), reason)
         self.write()
 
     def note(self, files: SeriesFiles, error: str) -> None:
@@ -246,7 +240,7 @@ def read_results(destination: str | Path) -> list[Report]:
         for path in Path(destination).glob(pattern):
             try:
                 report, slice_bytes = _read_report(path)
-                if slice_bytes != _slice_bytes(path.parent):
+                if slice_bytes not in (None, _slice_bytes(path.parent)):  # old versions have none
                     lost = f"{path.parent}: slices are missing; clean it again"
                     report = replace(report, error=report.error or lost)
             except HeadrestError as error:
@@ -273,13 +267,9 @@ def write_manifest(destination: str | Path) -> None:
 
 def refuse_other_manifest(destination: str | Path) -> None:
     """Raise a HeadrestError where another file has a name of the manifest: it would be lost."""
-    for ending, start in (("json", '{\n "headrest": '), ("csv", "status,")):
-        path = Path(destination, f"{MANIFEST}.{ending}")
-        try:
-            ours = not path.exists() or path.read_bytes().startswith(start.encode())
-        except OSError:  # a folder, or a file of another user
-            ours = False
-        if not ours:
+    for ending, start in ((".json", b'{\n "headrest": '), (".csv", b"status,")):
+        path = Path(destination, MANIFEST + ending)
+        if path.exists() and not (path.is_file() and path.read_bytes().startswith(start)):
             raise HeadrestError(f"{path}: no manifest of headrest; move it away")
 
 
@@ -291,23 +281,19 @@ def _write_csv(path, rows):
 def manifest_row(report: Report) -> dict[str, Any]:
     """Row of the manifest; "touching", "uncertain" and "nothing_found" list numbers of slices."""
     weights = re.search(r"weights=(\w+)", report.options)
+
+    def fields(*names):
+        return {name: getattr(report, name) for name in names}
+
     return {
-        "status": report.status,
-        "source": report.source,
+        **fields("status", "source"),
         "series_description": report.description,
-        "folder": report.folder,
-        "slices": report.slices,
-        "support_ml": report.support_ml,
-        "boundary_ml": report.boundary_ml,
-        "bound_ml": report.bound_ml,
+        **fields("folder", "slices", "support_ml", "boundary_ml", "bound_ml"),
         **{flag.replace(" ", "_"): numbers for flag, numbers in report.flags.items()},
         "warnings": list(report.warnings),
-        "error": report.error,
-        "options": report.options,
-        "mask": report.mask,
+        **fields("error", "options", "mask"),
         "weights": weights[1] if weights else "",
-        "version": report.version,
-        "seconds": report.seconds,
+        **fields("version", "seconds"),
     }
 
 
