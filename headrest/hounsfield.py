@@ -5,26 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-AIR = -1000.0
-"""HU of air, by definition of the scale."""
-
-FLOOR = -1024.0
-"""HU that every pixel outside the field of view is set to."""
-
-DENSE_HU = -500.0
-"""Threshold of dense support, half-way from air to soft tissue. Foam and most covers are below."""
-
-VISIBLE_HU = -800.0
-"""Air with noise is below, covers and most cloth are above."""
-
-AIR_LIKE_HU = -950.0
-"""Support of a lower CT number, such as light foam, cannot be told from air: it is ignored."""
-
-PADDING_BELOW = -1100.0
-"""HU below which a pixel is padding: air with noise is above, scanners pad with -1500 to -3024."""
-
-WIDE = (-300.0, 1400.0)
-"""Window Center and Width in HU that shows plastic, skin and bone apart from air."""
+# In HU.
+AIR = -1000.0  # by definition of the scale
+FLOOR = -1024.0  # every pixel outside the field of view is set to it
+DENSE_HU = -500.0  # above: dense support; half-way to soft tissue. Foam and most covers are below
+VISIBLE_HU = -800.0  # air with noise is below, covers and most cloth are above
+AIR_LIKE_HU = -950.0  # support below, such as light foam, cannot be told from air: it is ignored
+PADDING_BELOW = -1100.0  # below: padding, of -1500 to -3024 in most scanners; air with noise above
+WIDE = (-300.0, 1400.0)  # Window Center and Width that show plastic, skin and bone apart from air
 
 BACKGROUND, SUPPORT, PATIENT, NOT_SUPPORT, IGNORE_LABEL = 0, 1, 2, 3, 255
 """Values of label images: patient or support fills at least half of the voxel, or neither is in it.
@@ -32,8 +20,7 @@ BACKGROUND, SUPPORT, PATIENT, NOT_SUPPORT, IGNORE_LABEL = 0, 1, 2, 3, 255
 and dressings of synthetic patients.
 Losses and metrics ignore the rest: mixtures, support that reads like air, tubes and wires."""
 
-DENSE_LABEL = 64
-"""Added to the labels of voxels above `DENSE_HU` in training: `headrest.train.losses`."""
+DENSE_LABEL = 64  # added to labels of voxels above `DENSE_HU` in training: `headrest.train.losses`
 
 INPUT_LOW_HU, INPUT_HIGH_HU = -1024.0, 600.0
 """Range of the network's input, to which HU are clipped. Air, foam, plastic, skin and the edge of
@@ -41,7 +28,7 @@ bone lie between; metal counts as bone."""
 
 
 def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.ndarray:
-    """Turn stored values into Hounsfield units.
+    """Turn stored values into HU: stored * slope + intercept (PS3.3 C.7.6.16.2.9, C.11.1.1.2).
 
     Parameters
     ----------
@@ -53,10 +40,6 @@ def rescale(stored: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> np.nda
     Returns
     -------
     float32 array of the shape of `stored`, in HU.
-
-    Notes
-    -----
-    ``HU = stored * slope + intercept``, DICOM PS3.3 C.7.6.16.2.9 and C.11.1.1.2.
 
     Examples
     --------
@@ -91,7 +74,7 @@ def outside_field_of_view(hu: np.ndarray, padding: tuple[float, float] | None = 
 
 
 def window(hu: np.ndarray, center: float = 40.0, width: float = 400.0) -> np.ndarray:
-    """Map HU to display values from 0 (black) to 1 (white).
+    """Map HU to display values from 0 (black) to 1 (white), by LINEAR_EXACT (PS3.3 C.11.2.1.3.2).
 
     Parameters
     ----------
@@ -102,10 +85,6 @@ def window(hu: np.ndarray, center: float = 40.0, width: float = 400.0) -> np.nda
     Returns
     -------
     float array of the shape of `hu`.
-
-    Notes
-    -----
-    The function LINEAR_EXACT of DICOM PS3.3 C.11.2.1.3.2.
 
     Examples
     --------
@@ -120,10 +99,8 @@ def scale(hu: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Parameters
     ----------
-    hu : array of any shape
-        In HU.
-    out : float32 array of that shape, optional
-        Gets the result; a new array is made otherwise.
+    hu : array of any shape, in HU
+    out : float32 array of that shape, optional, gets the result; a new array is made otherwise.
 
     Returns
     -------

@@ -126,8 +126,8 @@ def test_lists_a_failure_until_it_is_repaired_or_deleted(studies, tmp_path, monk
 
 
 WRONG = [
-    ({"jobs": 0}, "0 jobs: choose one or more"),
-    ({"jobs": 2, "scheduler": "tcp://nowhere:1"}, "2 jobs: choose one or more"),
+    ({"jobs": 0}, "jobs is 0: expected 1 or more"),
+    ({"jobs": 2, "scheduler": "tcp://nowhere:1"}, "jobs is 2: .* 1 with a scheduler"),
     ({"colour": "red"}, "unexpected keyword argument 'colour'"),
     ({"method": "magic"}, "no method 'magic'"),
     ({"scheduler": "missing.json"}, "missing.json: neither a scheduler file|pip install"),

@@ -23,22 +23,14 @@ from headrest.segment.support import Support
 from headrest.util import PATIENT_COLOR, SUPPORT_COLOR
 from headrest.util.files import atomic_file
 
-PREVIEW_FOLDER = "preview"
-"""In the folder of a series; holds 0012.webp for the slice 0012.dcm."""
-
-SLICE_PICTURES = f"{PREVIEW_FOLDER}/slices.zip"
-"""Pictures of all slices, where they were asked for; see `write_slices`."""
+PREVIEW_FOLDER = "preview"  # in the folder of a series; holds 0012.webp for the slice 0012.dcm
+SLICE_PICTURES = f"{PREVIEW_FOLDER}/slices.zip"  # of all slices, on request: `write_slices`
 
 MOST_PREVIEWS = 6
-LARGE, SMALL = 208, 128
-"""Longer side of a slice in pixels, where it is uncertain or touching and where it is not."""
-
-GAP, MARGIN = 4, 12
-PREVIEW_BYTES = 10_000
-"""Most bytes of a picture; all of a series thus take less than 60 KB."""
-
-STEP_SIDE = 640
-"""Longer side of a picture in `write_slices`, in pixels: a larger slice is reduced."""
+LARGE, SMALL = 208, 128  # longer side in pixels of an uncertain or touching slice, and of another
+GAP, MARGIN = 4, 12  # pixels between the pictures of a slice, and around what they show
+PREVIEW_BYTES = 10_000  # of a picture at most; all of a series thus take less than 60 KB
+STEP_SIDE = 640  # longer side of a picture in `write_slices` in pixels: larger slices are reduced
 
 
 class Result(NamedTuple):
@@ -171,17 +163,15 @@ def write_slices(result: Result, path: Path) -> None:
     box = bounding_box(((series.hu > DENSE_HU) | removed).any(0), MARGIN)
     step = -(-max(series.hu[0][box].shape) // STEP_SIDE)
     box = tuple(slice(one.start, one.stop, step) for one in box)
-    height, width = np.multiply(series.hu[0][box].shape, series.spacing_mm[1:])
-    height, width = np.rint(np.array([height, width]) / min(series.spacing_mm[1:])).astype(int)
+    size_mm = np.multiply(series.hu[0][box].shape, series.spacing_mm[1:])
+    height, width = np.rint(size_mm / min(series.spacing_mm[1:])).astype(int)
     with atomic_file(path) as temporary, ZipFile(temporary, "w") as file:
         for n, (hu, filled, inside) in enumerate(zip(series.hu, removed, patient), 1):
             hu, filled, inside = hu[box], filled[box], inside[box]
-            lines = np.where(_outline(filled), 1, 2 * _outline(inside)).astype(np.uint8)
-            after = 3 * filled.astype(np.uint8)
             pictures = {
                 ".jpg": _grey(hu).resize((width, height)),
-                "-masks.png": _layer(lines),
-                "-after.png": _layer(after),
+                "-masks.png": _layer(np.where(_outline(filled), 1, 2 * _outline(inside))),
+                "-after.png": _layer(3 * filled),
             }
             for ending, picture in pictures.items():
                 coded = io.BytesIO()
@@ -191,7 +181,7 @@ def write_slices(result: Result, path: Path) -> None:
 
 def _layer(values):
     """Picture of small numbers: 0 transparent, 1 orange, 2 blue, 3 black."""
-    picture = Image.fromarray(values, "P")
+    picture = Image.fromarray(values.astype(np.uint8), "P")
     colors = ("#000000", SUPPORT_COLOR, PATIENT_COLOR, "#000000")
     picture.putpalette([part for color in colors for part in ImageColor.getrgb(color)])
     picture.info["transparency"] = 0

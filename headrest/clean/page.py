@@ -26,12 +26,10 @@ from headrest.util.files import READ_ERRORS, atomic_file
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
-PICTURE_BYTES = 14_000_000
-"""Of all pictures of a page, before base64 adds a third: a browser opens it at once."""
-
+PICTURE_BYTES = 14_000_000  # of a page, before base64 adds a third: a browser opens it at once
+# Flags by which the series of a page can be filtered.
 WARNED = ("other body part", "mask of the patient", "HU in doubt")
 FLAGS = ("flagged", "touching", "uncertain", "nothing found", *WARNED, REVIEW, "failed")
-"""Flags by which the series of a page can be filtered."""
 
 IDENTIFIERS = {
     "PatientName": "patient",
@@ -110,10 +108,8 @@ def write_page(
         raise HeadrestError(f"{destination}: holds no cleaned series")
     reports = sorted(reports, key=lambda r: -np.inf if r.bound_ml is None else -r.bound_ml)
     share = max(PICTURE_BYTES // len(reports), PREVIEW_BYTES)
-    rows = [
-        _row(number, report, destination, identifiers, share)
-        for number, report in enumerate(progress(reports, "report", unit="series", brief=True), 1)
-    ]
+    shown = enumerate(progress(reports, "report", unit="series", brief=True), 1)
+    rows = [_row(n, report, destination, identifiers, share) for n, report in shown]
     with atomic_file(out) as temporary:
         temporary.write_text(_page(rows, identifiers), "utf-8", "backslashreplace")
 

@@ -21,15 +21,10 @@ from headrest.util.files import atomic_file
 
 REPORT_FILE, MANIFEST, FAILURES = "cleaning.json", "manifest", "failures.csv"
 
-COLUMNS = ("series", "file", "reason")
-
-REVIEW = "review"
-"""Folder in a destination, of series that `accept_ml` does not accept."""
-
+COLUMNS = ("series", "file", "reason")  # of `FAILURES`
+REVIEW = "review"  # folder in a destination, of series that `accept_ml` does not accept
 NO_BOUND = "no bound on the patient removed: to be reviewed"
-
-UNCERTAIN_BELOW = 0.9
-"""Confidence below which a slice is flagged as uncertain."""
+UNCERTAIN_BELOW = 0.9  # confidence below which a slice is flagged as uncertain
 
 
 @dataclass(frozen=True)
@@ -49,9 +44,7 @@ class Report:
     states: tuple[str, ...] = ()  # "free", "touching" or "absent" for each slice
     confidence: tuple[float, ...] = ()  # 0 to 1 for each slice; empty where the method gives none
     warnings: tuple[str, ...] = ()
-    kinds: tuple[
-        str, ...
-    ] = ()  # "other body part", "mask of the patient", "HU in doubt", "burned in"
+    kinds: tuple[str, ...] = ()  # of warnings: those of `headrest.clean.page.WARNED`, "burned in"
     error: str = ""  # why nothing was written
     seconds: float = 0.0  # from the loaded series to this report
     version: str = __version__  # of headrest

@@ -147,7 +147,7 @@ def clean_tree(
 def _engine(jobs, scheduler):
     """Choose who does the tasks: callable (work, tasks) -> iterator of (task, result)."""
     if jobs < 1 or (scheduler and jobs > 1):
-        raise HeadrestError(f"{jobs} jobs: choose one or more, or a scheduler")
+        raise HeadrestError(f"jobs is {jobs}: expected 1 or more, and 1 with a scheduler")
     if scheduler:
         check_address(scheduler)
         return partial(run_on_cluster, address=scheduler)

@@ -32,12 +32,10 @@ __all__ = [
     "write_dicom",
 ]
 
+# Implementation Class UID (0002,0012), derived from a random UUID (PS3.5 B.2).
 PHANTOM_IMPLEMENTATION_UID = UID("2.25.291538721960341284512379043716925213771")
-"""Implementation Class UID (0002,0012), derived from a random UUID (PS3.5 B.2)."""
-
 TRUTH_FILE, PARAMETERS_FILE = "truth.npz", "parameters.json"
-TRUTH_ARRAYS = ("labels", "contact")
-"""Arrays of `Study` that are written beside the slices."""
+TRUTH_ARRAYS = ("labels", "contact")  # of `Study`, written beside the slices
 
 
 def _uid(study, *names):
@@ -86,8 +84,7 @@ def _set_pixels(ds, study, index):
     """Unsigned 12 bits where the padding allows it, else signed 16 bits."""
     protocol = study.parameters["protocol"]
     value = -1024 if protocol["padding"] == "none" else int(protocol["padding"])
-    unsigned = value >= -1024
-    intercept = -1024 if unsigned else 0
+    unsigned, intercept = (True, -1024) if value >= -1024 else (False, 0)
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = study.hu.shape[1:]
     ds.PixelSpacing = [_number(mm) for mm in study.spacing_mm[1:]]

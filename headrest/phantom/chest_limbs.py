@@ -25,21 +25,16 @@ from headrest.phantom.scene import (
     waves,
 )
 
-ACROSS = 0.3
-"""Share of limbs that run across the head, not along it."""
+ACROSS = 0.3  # share of limbs that run across the head, not along it
+HALF_HEAD_MM = (78.0, 97.0)  # half the breadth and half the length of a head
 
-HALF_HEAD_MM = (78.0, 97.0)
-"""Half the breadth and half the length of a head."""
-
+# Of limbs half the breadth and half the thickness; position along the breadth and radius of bones.
 HALF_LIMB_MM = {"upper_arm": (44.0, 38.0), "forearm": (40.0, 29.0), "hand": (42.0, 14.0)}
-"""Half the breadth and half the thickness."""
-
 LIMB_BONES = {
     "upper_arm": ((0.0, 11.5),),
     "forearm": ((-15.0, 6.5), (15.0, 7.5)),
     "hand": tuple((u, 4.2) for u in (-29.0, -10.0, 10.0, 29.0)),
 }
-"""Position of the bones along the breadth, and their radius, in mm."""
 
 
 def sample_patient(rng: Generator, kind: str) -> Parameters:

@@ -29,10 +29,9 @@ from headrest.phantom.scene import (
     waves,
 )
 
+# Parts of a face that are air in a plastic skull.
 SOFT_PARTS = ("fat", "muscle", "eye", "lens", "eye_wall", "mucus", "gland")
-"""Parts of a face that are air in a plastic skull."""
-
-ACRYLIC_HU, ROD_HU = 120.0, (-1000, -100, 120, 340, 900)
+ACRYLIC_HU, ROD_HU = 120.0, (-1000, -100, 120, 340, 900)  # wall of a water cylinder; rods, tubes
 
 
 def sample_patient(rng: Generator, kind: str) -> Parameters:

@@ -11,23 +11,17 @@ from headrest.phantom.ranges import Parameters
 from headrest.phantom.scene import Frame, Scene, Window, waves
 from headrest.phantom.supports import CATALOGUE, NO_GAP_MM, PAD_WEIGHTS
 
-NECK_Z = -62.0
-"""A support that presses against the head ends above the neck."""
+NECK_Z = -62.0  # a support that presses against the head ends above the neck
+UNEVEN_HU = -550.0  # below: foam or cloth, painted uneven and with creases in its cover
+SLAB_MM, MOST_SLABS = 1.7, 5  # a slice is painted in slabs of about 1.7 mm, at most five
 
+# Modules of patients that are not a living head, and for each the corners in mm of the box that
+# contains such a patient, and of that in which supports meet it.
 ANATOMY = {"chest": chest_limbs, "plastic": plastic, "water": plastic}
-"""The modules of patients that are not a living head."""
-
 BOXES = {
     chest_limbs: (((-300, -200, -400), (300, 160, 400)), ((-240, -190, -100), (240, 140, 100))),
     plastic: (((-112, -128, -180), (112, 118, 112)), ((-110, -125, -120), (110, 120, 115))),
 }
-"""Corners of the box that contains such a patient, and of that in which supports meet it, in mm."""
-
-UNEVEN_HU = -550.0
-"""Below it a support is foam or cloth, painted uneven and with creases in its cover."""
-
-SLAB_MM, MOST_SLABS = 1.7, 5
-"""A slice is painted in slabs of about 1.7 mm, at most five."""
 
 
 class Layout:
@@ -53,21 +47,17 @@ class Layout:
         if self.anatomy is head:
             skin, ears, back = head.skin_points(self.patient)
         else:
-            skin_distance = self.anatomy.skin_distance
             ears = back = np.zeros((0, 3))
-            box = BOXES[self.anatomy][1]
-            skin = head.surface_points(
-                lambda points: skin_distance(points, self.patient), *box, 6.0
-            )
+            skin = head.surface_points(self._skin_distance, *BOXES[self.anatomy][1], 6.0)
         skin, ears, back = (points @ to_table.T for points in (skin, ears, back))
         back = back[back[:, 2] > min(self.protocol["z_mm"])]  # what is in view lies on the couch
         self.supports = _place_supports(parameters["support_parameters"], skin, ears, back)
-        for p in self.supports:
-            if CATALOGUE[p["name"]].position == "border":
-                field = self.protocol["pixel_mm"] * self.protocol["matrix"]
-                x, y = (-float(v) for v in self.middle[:2])
-                p |= {"x": x, "y": y, "field_mm": field}
-        self.has_wraps = any(CATALOGUE[p["name"]].position == "around" for p in self.supports)
+        positions = [CATALOGUE[p["name"]].position for p in self.supports]
+        self.has_wraps = "around" in positions
+        for p in (p for p, position in zip(self.supports, positions) if position == "border"):
+            field = self.protocol["pixel_mm"] * self.protocol["matrix"]
+            x, y = (-float(v) for v in self.middle[:2])
+            p |= {"x": x, "y": y, "field_mm": field}
         if self.anatomy is head:  # supports squeeze the ears where they need their room
             pushed = _squeeze(self.supports, ears)[:: -1 if self.protocol["prone"] else 1]
             x = (ears @ self.to_patient.T)[:, 0]
@@ -78,6 +68,9 @@ class Layout:
                 both = {"tip_mm": round(tip, 3), "limit_mm": round(limit, 3)}
                 pressed[name] = pressed[name] | (both if tip > limit else {})
             self.patient = self.patient | {"ears": pressed}
+
+    def _skin_distance(self, points):
+        return self.anatomy.skin_distance(points, self.patient)
 
     def frames(self, index: int) -> tuple[Frame, Frame]:
         """Frame of the table with both faces of a slice, and of the patient with all its planes."""
@@ -102,7 +95,7 @@ class Layout:
         window = Window(scene, frame).crop(low - room, high + room)
         around = faces = None
         if window is not None:
-            skin = self.anatomy.skin_distance(window.points, self.patient)
+            skin = self._skin_distance(window.points)
         if window is not None and self.has_wraps:
             around, outside = Window(scene, table, *window.at[1:]), skin.copy()
             if is_head:

@@ -17,9 +17,7 @@ import numpy as np
 from numpy.random import Generator
 
 Parameters: TypeAlias = dict[str, Any]
-
-LIVING = ("adult", "old", "child")
-"""Kinds of patients that consist of tissue, not of plastic or water."""
+LIVING = ("adult", "old", "child")  # kinds of patients that are of tissue, not plastic or water
 
 
 def _read_tables():
@@ -31,8 +29,8 @@ def _read_tables():
     return tables
 
 
+# Tables of `ranges.json`, beginning with all rows of the tables above that they are "like".
 RANGES: dict[str, Parameters] = _read_tables()
-"""Tables of `ranges.json`, beginning with all rows of the tables above that they are "like"."""
 
 
 def sample(rng: Generator, ranges: Mapping[str, Any]) -> Parameters:

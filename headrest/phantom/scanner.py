@@ -18,17 +18,11 @@ MATRIX_WEIGHTS = {"512": 0.86, "256": 0.08, "768": 0.06}
 THICKNESS_MM = (0.625, 1.0, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 7.0, 8.0, 10.0)
 PADDING_WEIGHTS = {"none": 0.34, "-1024": 0.12, "-2000": 0.2, "-1500": 0.12, "-3024": 0.22}
 
-SMALLEST_LOSSY = 32
-"""Rows and columns from which OpenJPEG can encode an image, with its five decompositions."""
+SMALLEST_LOSSY = 32  # rows, columns that OpenJPEG can encode with its five decompositions
 
-METAL_EXCESS = 1.5
-"""Metal absorbs more than the 12-bit CT numbers of `ranges.json` say."""
-
-PROJECTED_SIZE, ANGLES, BINS = 192, 150, 288
-"""Pixels per side of the projected slice, views, and detector bins per view."""
-
-WATER_PER_MM = 0.0195
-"""Linear attenuation of water at about 70 keV."""
+METAL_EXCESS = 1.5  # metal absorbs more than the 12-bit CT numbers of `ranges.json` say
+WATER_PER_MM = 0.0195  # linear attenuation of water at about 70 keV
+PROJECTED_SIZE, ANGLES, BINS = 192, 150, 288  # pixels per side, views, detector bins per view
 
 
 def sample_protocol(

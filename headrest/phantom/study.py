@@ -14,15 +14,13 @@ from headrest.util import HeadrestError
 
 KIND_WEIGHTS = {"adult": 0.53, "old": 0.19, "child": 0.14, "plastic": 0.11, "water": 0.03}
 
-LIMBS = 0.04
-"""Share of living heads with an arm or a hand beside them, where none is asked for."""
+LIMBS = 0.04  # share of living heads with an arm or a hand beside them, where none is asked for
 
+# Each part has a random stream of its own, so that a new part does not change the others.
 STREAMS = ("anatomy", "supports", "protocol", "scanner", "foreign_objects", "limbs")
-"""Each part has a random stream of its own, so that a new part does not change the others."""
 
-
+# Foreign objects and supports of metal.
 METAL = {"wires", "electrodes", "staples", "earrings", "bolts", "skull_clamp", "cables"}
-"""Foreign objects and supports of metal."""
 
 
 def effects(p: Parameters) -> dict[str, Any]:

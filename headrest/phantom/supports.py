@@ -81,10 +81,9 @@ CATALOGUE = {
 MAIN_WEIGHTS = {name: kind.main for name, kind in CATALOGUE.items() if kind.main} | {"none": 0.04}
 PAD_WEIGHTS = {name: kind.pad for name, kind in CATALOGUE.items() if kind.pad} | {"none": 0.1}
 
-SINGLE_COVER = {"covered_shell", "border_arc"}
+SINGLE_COVER = {"covered_shell", "border_arc"}  # foam without a second, loose cover
 FOAMS = {*PAD_WEIGHTS, "temple_wedges", "arm_cushions", *SINGLE_COVER}
 FOAMS -= {"gel_pad", "rolled_towel", "none"}
-"""Supports of foam, and those of them that have no second, loose cover."""
 
 CHEST_EXTRA = {
     "mattress": 0.45,
@@ -112,30 +111,25 @@ CONTACT = {
 
 CHEST_CONTACT = ("gap", "touch")
 
+# Supports that touch the head itself; "ear" and "pressed" leave the head free.
 TOUCHING_SUPPORTS = {
     "sunk": PAD_WEIGHTS,
     "dense": ("gel_pad",),
     "strap": ("brow_strap",),
     "touch": MAIN_WEIGHTS,
 }
-"""Supports that touch the head itself; "ear" and "pressed" leave the head free."""
 
-NO_GAP_MM = -0.4
-"""Gap of a support that rests on the skin: a little below it, so that voxels touch."""
+NO_GAP_MM = -0.4  # gap of a support that rests on the skin: a little below it, so that voxels touch
+DEEPER_MM = 5.0  # by so much more than in "ear" a support presses in "pressed"
 
-DEEPER_MM = 5.0
-"""By so much more than in "ear" a support presses in "pressed"."""
-
+# A support that presses ears along their height reaches up to them and is solid.
 PRESSING_MINIMUM = {"tall_mm": 110.0, "arm_mm": 160.0, "hu": -150.0}
-"""A support that presses ears along their height reaches up to them and is solid."""
 
+# A contact on request is with a support that reads more than -500 HU after blur.
 DENSE_MINIMUM = {"cover_mm": 1.6, "wall_mm": 4.0, "cloth_mm": 1.8}
 DENSE_TOUCH_HU = -200.0
-"""A contact on request is with a support that reads more than -500 HU after blur."""
 
-CLOSE = 0.8
-"""Share of the pads and masks that are close to the skin where they do not touch it."""
-
+CLOSE = 0.8  # share of pads, and of these, that are close to the skin where they do not touch it
 CLOSE_SUPPORTS = {"thermoplastic_mask", "folded_cloth", "temple_wedges"}
 
 
