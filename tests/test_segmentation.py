@@ -210,6 +210,7 @@ def test_refuses_what_it_cannot_write_and_leaves_no_file(tmp_path, write, monkey
     if write in (write_segmentation, write_structures):
         lost = made(tmp_path / "scan", StudyInstanceUID="")
         refused("StudyInstanceUID is missing", write, lost, some_labels(lost), path)
+        refused("a label 255: expected", write, good, some_labels(good) * np.uint8(255), path)
     if write is write_segmentation:
         for fault in (OSError(28, "Value"), ValueError(CANARY)):
             monkeypatch.setattr(Dataset, "save_as", Mock(side_effect=fault))

@@ -19,8 +19,7 @@ EVEN_GRID_MM = 0.05  # of a slice from an even grid; rounding of positions gives
 READ_AT_ONCE = 2**24  # bytes
 SAME_SPACING = 1e-4  # relative difference of header and affine, which are float32
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""From DICOM axes (left, posterior, superior; PS3.3 C.7.6.2.1.1) to those of NIfTI."""
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # axes of DICOM (PS3.3 C.7.6.2.1.1) to those of NIfTI
 
 
 def read_nifti(source: Any) -> Series:
@@ -90,8 +89,8 @@ def _raw(image):
     """Values of an image before scaling, slope and intercept."""
     dtype = np.dtype(image.get_data_dtype())
     if len(image.shape) < 3 or any(n != 1 for n in image.shape[3:]) or 0 in image.shape:
-        expected = f"{image.shape}: expected one volume; image.slicer[..., 0] is the first"
-        raise HeadrestError(f"an image of shape {expected}")
+        first = "; image.slicer[..., 0] is the first" if len(image.shape) > 3 else ""
+        raise HeadrestError(f"an image of shape {image.shape}: expected one volume{first}")
     if dtype.kind not in "iuf":
         values = f"colours ({''.join(dtype.names)})" if dtype.names else dtype
         raise HeadrestError(f"an image of {values}: expected HU as int or float")

@@ -30,15 +30,13 @@ SEGMENTS = (("Support", PHYSICAL_OBJECT, HEADREST), ("Patient", ANATOMICAL, BODY
 BACKGROUND_SEGMENT = ("Background", *[("125040", "DCM", "Background")] * 2)
 """Name, category (PS3.16 CID 7150) and type of the segments 1 and 2, and of 0 in a label map."""
 
-DIMENSIONS = (
+DIMENSIONS = (  # attribute and functional group that number the frames; a label map lacks the first
     ("ReferencedSegmentNumber", "SegmentIdentificationSequence"),
     ("ImagePositionPatient", "PlanePositionSequence"),
 )
-"""Attribute and functional group that number the frames; a label map lacks the first."""
 
-ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")
-CLUSTER_ANALYSIS = ("123107", "DCM", "Cluster Analysis")
-"""Families of algorithms (PS3.16 CID 7162)."""
+ARTIFICIAL_INTELLIGENCE = ("123110", "DCM", "Artificial Intelligence")  # families of algorithms
+CLUSTER_ANALYSIS = ("123107", "DCM", "Cluster Analysis")  # (PS3.16 CID 7162)
 
 TYPE_2: tuple[str, ...] = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID")
 TYPE_2 += ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName")
@@ -105,6 +103,8 @@ def save_object(
 ) -> None:
     """Make a DICOM object of labels, and write it atomically; HeadrestError where that fails."""
     check_shape(labels, series, f"{path}: not written: ")
+    if np.max(labels) > len(SEGMENTS):
+        raise HeadrestError(f"{path}: not written: a label {np.max(labels)}: expected 0, 1 or 2")
     if refusal := why_no_segmentation(series):
         raise HeadrestError(f"{path}: not written: {refusal}")
     reason = "its source makes no such object"
@@ -266,16 +266,11 @@ def _sound(header):
     kept = Dataset()
     for tag in header.keys():  # noqa: SIM118  (iterating a Dataset reads each element)
         with suppress(Exception):  # a damaged element raises any exception
-            _check(header[tag])
-            _decode(header[tag])
-            kept.add(header[tag])
+            _check(element := header[tag])
+            for one in element.value if element.VR == "SQ" else ():
+                one.decode()  # raw bytes would keep the character set of the source
+            kept.add(element)
     return kept
-
-
-def _decode(element):
-    """Decode text within a sequence: raw bytes would keep the character set of the source."""
-    for one in element.value if element.VR == "SQ" else ():
-        one.decode()
 
 
 def _check(element):

@@ -175,16 +175,16 @@ def _join_at_boundary(images):
     if len(parts) < 2 or min(map(len, parts)) < 2:
         return None
     ordered = sorted(parts, key=lambda positions: positions[0][0].depth)
-    dropped = []
+    dropped, notes = [], []
     for before, after in pairwise(ordered):
         overlap = before[-1][0].depth - after[0][0].depth
         if overlap >= SAME_POSITION_MM or max(map(len, before + after)) > 1:
             return None
         if abs(overlap) < SAME_POSITION_MM:
+            both = f"{before[0][0].acquisition} and {after[0][0].acquisition}"
+            notes += [_skipped(one, f"acquisitions {both} share its position") for one in after[0]]
             dropped += after[0]
     gone = {image.uid for image in dropped} - {""}  # others may lack one too
-    both = " and ".join(positions[0][0].acquisition for positions in ordered)
-    notes = [_skipped(image, f"acquisitions {both} share its position") for image in dropped]
     return Stack([image for image in images if image.uid not in gone], "", notes)
 
 
