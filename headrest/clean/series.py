@@ -16,7 +16,7 @@ import numpy as np
 from headrest.clean import outputs
 from headrest.clean.report import REVIEW, Report, complete_report, existing_result, save_report
 from headrest.dicom import Series, as_series, write_derived_series
-from headrest.dicom.codecs import left_uncompressed
+from headrest.dicom.codecs import output_syntax
 from headrest.dicom.header import text
 from headrest.dicom.mask import MANUALLY_CORRECTED, as_array, as_mask, mask_warnings, one_label
 from headrest.dicom.pixels import check_default_rescale
@@ -303,8 +303,10 @@ def _delete_incomplete(folder, with_masks):
 
 def _compromises(series, compress):
     """Warnings of syntaxes that cannot be written, and of a fill value that is not air."""
-    names = left_uncompressed(h.file_meta.TransferSyntaxUID for h in series.headers if compress)
-    warnings = [f"left uncompressed: {name} cannot be written" for name in sorted(names)]
+    given = {h.file_meta.TransferSyntaxUID for h in series.headers if compress}
+    packed = [one for one in given if one.is_encapsulated]
+    names = sorted({one.name for one in packed if not output_syntax(one, True).is_encapsulated})
+    warnings = [f"left uncompressed: {name} cannot be written" for name in names]
     for i, slope in enumerate(series.slopes):
         if abs((hu := fill_hu(series, i)) - AIR) > abs(slope):
             return [*warnings, f"the fill value reads as {hu:.0f} HU: -1000 cannot be stored"]

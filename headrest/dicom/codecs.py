@@ -6,7 +6,7 @@ that do not fit without an error: each image is checked before it is decoded.
 
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -189,12 +189,6 @@ def output_syntax(syntax: UID, compress: bool = False) -> UID:
     if syntax in kept or (compress and syntax == uid.DeflatedExplicitVRLittleEndian):
         return syntax
     return CODECS[syntax].lossless if compress and syntax in CODECS else uid.ExplicitVRLittleEndian
-
-
-def left_uncompressed(syntaxes: Iterable[UID]) -> set[str]:
-    """Names of the compressed transfer syntaxes that `output_syntax` cannot keep."""
-    packed = (one for one in syntaxes if one.is_encapsulated)
-    return {one.name for one in packed if not output_syntax(one, compress=True).is_encapsulated}
 
 
 def stored_padding(header: Dataset) -> dict[str, int] | None:

@@ -43,7 +43,7 @@ REFERENCES = ["ReferencedImageSequence", "DerivationImageSequence"]
 REFERENCES += ["ConversionSourceAttributesSequence", "RealWorldValueMappingSequence"]
 """Functional groups that are no attributes of the frame."""
 
-SINGLE_FRAME_KEYWORD = {
+SINGLE_FRAME_KEYWORD = {  # of an attribute of a frame
     "FrameAcquisitionNumber": "AcquisitionNumber",
     "TemporalPositionIndex": "TemporalPositionIdentifier",
     "FrameAcquisitionDateTime": "AcquisitionDateTime",
@@ -51,7 +51,6 @@ SINGLE_FRAME_KEYWORD = {
     "XRayTubeCurrentInmA": "XRayTubeCurrent",
     "ExposureInmAs": "Exposure",
 }
-"""Name of a frame's attribute in a single-frame image."""
 
 
 def identify_ct(header: Dataset) -> tuple[str, str]:

@@ -126,9 +126,8 @@ def _native(header, syntax):
             f"{found} bytes of pixel data where {header.Rows} x {header.Columns} pixels need "
             f"{expected}; the file is cut short or its header is wrong"
         )
-    kind = (
-        (">" if syntax == uid.ExplicitVRBigEndian else "<") + "ui"[header.PixelRepresentation] + "2"
-    )
+    order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
+    kind = f"{order}{'ui'[header.PixelRepresentation]}2"
     return np.frombuffer(header.PixelData, kind, expected // 2).reshape(header.Rows, -1)
 
 

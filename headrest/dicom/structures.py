@@ -68,7 +68,12 @@ def _structure_set(series, labels, parameters):
     for keyword in (*seg.TYPE_2, "StudyDescription", "StudyInstanceUID", "FrameOfReferenceUID"):
         setattr(ds, keyword, source.get(keyword, ""))
     ds.PatientName = str(series.headers[0].get("PatientName", ""))
-    ds.ReferencedFrameOfReferenceSequence = [_frame(source, images)]
+    one = write.item(SeriesInstanceUID=source.SeriesInstanceUID, ContourImageSequence=images)
+    study = write.item(ReferencedSOPClassUID=STUDY_MANAGEMENT, RTReferencedSeriesSequence=[one])
+    study.ReferencedSOPInstanceUID = source.StudyInstanceUID
+    frame = write.item(RTReferencedStudySequence=[study])
+    frame.FrameOfReferenceUID = source.FrameOfReferenceUID
+    ds.ReferencedFrameOfReferenceSequence = [frame]
     ds.StructureSetROISequence, ds.ROIContourSequence = [], []
     ds.RTROIObservationsSequence = []
     for n, (kind, color) in enumerate(STRUCTURES.items(), 1):
@@ -120,15 +125,3 @@ def _contour(points, image):
     tag = Tag("ContourData")  # raw: pydicom takes seconds to check so many numbers
     item[tag] = RawDataElement(tag, "DS", len(values), values, 0, True, True)
     return item
-
-
-def _frame(source, images):
-    series = write.item(SeriesInstanceUID=source.SeriesInstanceUID, ContourImageSequence=images)
-    study = write.item(
-        ReferencedSOPClassUID=STUDY_MANAGEMENT,
-        ReferencedSOPInstanceUID=source.StudyInstanceUID,
-        RTReferencedSeriesSequence=[series],
-    )
-    return write.item(
-        FrameOfReferenceUID=source.FrameOfReferenceUID, RTReferencedStudySequence=[study]
-    )
