@@ -18,9 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian as EXPLICIT
 from headrest import HeadrestError
 
 PYDICOM = Path(pydicom.data.__file__).parent / "test_files"
-CANARY = "CANARY"
-"""Part of every name and number of the patient; must never appear in a message."""
-
+CANARY = "CANARY"  # in every name and number of the patient; must never appear in a message
 SIDE = 64
 collect_ignore = ["faults.py", "fuzz.py"] if os.name == "nt" else []
 """Scripts that cannot be imported under Windows; their tests are skipped there."""

@@ -30,8 +30,7 @@ NATIVE = [EXPLICIT, IMPLICIT, BIG, DEFLATED]
 TWELVE = {"BitsStored": 12, "HighBit": 11}
 SIGNED = {"PixelRepresentation": 1, "RescaleIntercept": 0}
 TILT = [1, 0, 0, 0, 0.94, -0.342]
-C, S = 0.965926, 0.258819
-"""Cosine and sine of 15 degrees."""
+C, S = 0.965926, 0.258819  # cosine and sine of 15 degrees
 TILT_15 = {"ImageOrientationPatient": [1, 0, 0, 0, C, -S]}
 
 

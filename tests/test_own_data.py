@@ -88,13 +88,9 @@ SHEAR = [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]
 LOCALIZER = [[0, 0, 9], [0, 1, 0], [1, 0, 0]]
 NOISE = np.random.default_rng(0).normal(0, 20, (3, 64, 64))
 PADDED = padded_with(-2000)
-INPUT = {
+INPUT = {  # data, spacing, and words of the refusal; empty where they are accepted
     "nifti-of-several": (nifti(head(64, 64, 4, 2), np.eye(3)), None, "one volume; .* is the first"),
-    "nifti-of-two-axes": (
-        nifti(head(64, 64), np.eye(3)),
-        None,
-        r"\(64, 64\): expected one volume$",
-    ),
+    "nifti-of-two-axes": (nifti(head(64, 64), np.eye(3)), None, "one volume$"),
     "nifti-singular": (nifti(head(64, 64, 4), np.diag([1, 1, 0])), None, "singular"),
     "nifti-sheared": (nifti(head(64, 64, 4), SHEAR), None, "shear"),
     "nifti-localizer": (nifti(head(64, 64, 1), LOCALIZER), None, "64 x 1 pixels would be 9 mm"),
@@ -124,7 +120,6 @@ INPUT = {
     "bone-and-air": (np.where(PADDED == 40, 1000, PADDED + 7 * NOISE), MM, ""),
     "bone-alone": (np.where(head(3, 64, 64) == 40, 600 + 20 * NOISE, -1000), MM, ""),
 }
-"""Data, spacing, and words of the refusal; empty where they are accepted."""
 
 
 @pytest.mark.parametrize("name", INPUT)

@@ -84,14 +84,13 @@ def picture(side=outputs.LARGE, noise=0):
     return outputs.triptych(hu, hu > 9e9, hu > 9e9, (1, 1), side)
 
 
-FAILING = {
+FAILING = {  # changes of series that cannot be cleaned, by the reason that the page shows
     "RescaleSlope or RescaleIntercept is missing": {"RescaleSlope": None},
     "two files lie at one position": {"ImagePositionPatient": lambda n: [0, 0, 5.0 * min(n, 2)]}
     | {"hu": lambda n: np.full((64, 64), n)},
     "two files share a SOP Instance UID": {"SOPInstanceUID": uid("twice")},
     "pixel spacing": {"PixelSpacing": lambda n: [1.0 + n, 1.0 + n]},
 }
-"""Changes of series that cannot be cleaned, by the reason that the page shows."""
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "headrest"
 SECTION = (PACKAGE / "README.md").read_text("utf-8").split("## Order of imports")[1]
 SECTION = SECTION.split("\n## ")[0].splitlines()
+# From the lowest level up; folders of one level do not import each other.
 LEVELS = [line.split() for line in SECTION if line.startswith("    ")][::-1]
-"""From the lowest level up; folders of one level do not import each other."""
-
 LEVEL_OF = {name: i for i, names in enumerate(LEVELS) for name in names}
 
 
