@@ -172,6 +172,7 @@ def _add_network(commands):
     add = _add_command(commands, "train", _train).add_argument
     add("data", metavar="DATA", type=_path, help="folder of a training set, see notebook 02")
     add("run_folder", metavar="RUN", type=_path, help="folder for checkpoints and frames")
+    losses = ("dice", "dense", "cross-entropy")
     settings: dict[str, dict] = {
         "preset": {"help": "original, valid3, standard, wide or small; not with --start-from"},
         "start_from": {
@@ -183,10 +184,7 @@ def _add_network(commands):
         "slices_per_epoch": {"type": _number(int, 1), "metavar": "N", "help": "default: all"},
         "half_resolution_epochs": {"type": _number(int, 0), "metavar": "N", "help": "first epochs"},
         "labels": {"metavar": "NAME", "help": "of those in DATA (truth, or the only ones)"},
-        "loss": {
-            "choices": ("dice", "dense", "cross-entropy"),
-            "help": "dice; dense with --start-from",
-        },
+        "loss": {"choices": losses, "help": "dice; dense with --start-from"},
         "optimizer": {"choices": ("muon", "adam", "sgd"), "help": "muon; adam with --start-from"},
         "learning_rate": {"type": _number(float, 1e-12), "metavar": "X", "help": "the highest"},
         "batch_size": {"type": _number(int, 1), "metavar": "N", "help": "slices per step"},

@@ -120,12 +120,10 @@ def triptych(
     size_mm = np.multiply(hu.shape, spacing_mm)
     height, width = np.maximum(np.rint(side * size_mm / size_mm.max()), 1).astype(int).tolist()
     size, lanczos, mean = (width, height), Image.Resampling.LANCZOS, Image.Resampling.BOX
-    before, after = (
-        _grey(one).resize(size, lanczos).convert("RGB") for one in (hu, np.where(removed, AIR, hu))
-    )
-    inside, filled = (
-        Image.fromarray(np.uint8(200) * m).resize(size, mean) for m in (patient, removed)
-    )
+    images = (_grey(one) for one in (hu, np.where(removed, AIR, hu)))
+    before, after = (image.resize(size, lanczos).convert("RGB") for image in images)
+    masks = (Image.fromarray(np.uint8(200) * mask) for mask in (patient, removed))
+    inside, filled = (mask.resize(size, mean) for mask in masks)
     line, marked = Image.fromarray(np.uint8(200) * _outline(np.asarray(inside) > 100)), before
     for share, color in ((line, PATIENT_COLOR), (filled, SUPPORT_COLOR)):
         marked = Image.composite(Image.new("RGB", size, color), marked, share)

@@ -190,7 +190,7 @@ def _read_slices(series_files, default_rescale, allow_missing):
     return slices, [*series_files.warnings, *(f"skipped {one}" for one in damaged)]
 
 
-def _read_file(path, frames, default_rescale):
+def _read_file(path, frames, rescale):
     """Slices of one file; every failure becomes a HeadrestError that names it."""
     with named_errors(path, "its header is damaged; export it again", passed=(MemoryError,)):
         header = read_header(path, frames=max(frames))
@@ -203,9 +203,7 @@ def _read_file(path, frames, default_rescale):
         if any(frames) and "PerFrameFunctionalGroupsSequence" not in header:
             remarks.append("frames placed along their normal: head and feet may be swapped")
         each = enumerate(single_frames(header), 1) if any(frames) else [(0, header)]
-        return [
-            _read_slice(path, n, one, remarks, default_rescale) for n, one in each if n in frames
-        ]
+        return [_read_slice(path, n, one, remarks, rescale) for n, one in each if n in frames]
 
 
 def _read_slice(path, frame, header, remarks, default_rescale):

@@ -11,13 +11,7 @@ from typing import Any
 from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from headrest.dicom.frames import (
-    CT_KEYWORDS,
-    FRAME_KEYWORDS,
-    frame_count,
-    identify_ct,
-    single_frames,
-)
+from headrest.dicom.frames import FRAME_KEYWORDS, frame_count, identify_ct, single_frames
 from headrest.dicom.geometry import IMAGE_KEYWORDS, describe_image, is_axial
 from headrest.dicom.header import (
     PIXEL_DATA_TAGS,
@@ -41,7 +35,7 @@ MODALITY = re.compile("[A-Z0-9]{1,16}")
 
 NEEDED_TAGS = {int(Tag(keyword)) for keyword in ("Modality", "SeriesInstanceUID")}
 HEADER = ["SOPClassUID", "ImageType", "SeriesNumber", "SeriesDescription", "BitsAllocated"]
-HEADER += ["DerivationDescription", *CT_KEYWORDS, *IMAGE_KEYWORDS, *FRAME_KEYWORDS]
+HEADER += ["DerivationDescription", *IMAGE_KEYWORDS, *FRAME_KEYWORDS]
 HEADER_TAGS = NEEDED_TAGS | {int(Tag(keyword)) for keyword in HEADER}
 
 DICOMDIR = "a DICOMDIR"

@@ -12,25 +12,20 @@ from pydicom.datadict import dictionary_VR
 from pydicom.encaps import encapsulate, generate_frames
 
 from headrest.dicom.geometry import slice_normal
-from headrest.dicom.header import (
-    CT_CLASSES,
-    ENHANCED_CLASSES,
-    PLACE,
-    number,
-    numbers,
-    text,
-    value_of,
-)
+from headrest.dicom.header import PLACE, number, numbers, text, value_of
 from headrest.util import HeadrestError
 
 MAX_FRAMES = 4096  # of one file: 2 GiB of slices of 512 x 512
+ENHANCED_CLASSES = (uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
+CT_CLASSES = {uid.CTImageStorage, *ENHANCED_CLASSES}
 CT_KEYWORDS = ["RescaleSlope", "RescaleIntercept", "PixelSpacing", *dict(PLACE)]
 """Attributes that an image of Modality CT with an anonymised class must have."""
 
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 OFFSET_TABLES = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-FRAME_KEYWORDS = ("NumberOfFrames", "SpacingBetweenSlices", "GridFrameOffsetVector", *GROUPS)
-"""Attributes that `single_frames` needs to place frames."""
+FRAME_KEYWORDS = [*CT_KEYWORDS, "NumberOfFrames", "SpacingBetweenSlices", "GridFrameOffsetVector"]
+FRAME_KEYWORDS += GROUPS
+"""Attributes that `identify_ct` and `single_frames` need."""
 
 MULTI_FRAME_ONLY = ["NumberOfFrames", "GridFrameOffsetVector", *GROUPS, "FrameIncrementPointer"]
 MULTI_FRAME_ONLY += ["DimensionOrganizationSequence", "DimensionOrganizationType"]

@@ -59,9 +59,7 @@ class Image(NamedTuple):
 def describe_image(path: Path, header: Dataset, frame: int = 0) -> Image:
     """Read the attributes of an `Image` from a header with `IMAGE_KEYWORDS` and `RescaleSlope`."""
     read = (numbers(header, *one) for one in GRID)
-    rows, columns, spacing, position, axes = (
-        () if values is None else tuple(values.tolist()) for values in read
-    )
+    rows, columns, spacing, position, axes = [() if v is None else tuple(v.tolist()) for v in read]
     malformed = not (rows and columns and spacing) or (axes and not is_unit_pair(np.array(axes)))
     for (keyword, _), values in zip(PLACE, (position, axes)):
         filled = keyword in header and header.get_item(keyword).value not in (None, "", b"")

@@ -34,8 +34,6 @@ CACHED_VRS, CACHED_BYTES = {"CS", "DS", "IS", "UI", "US", "TM"}, 128
 """VRs that no character set affects, and length of the values whose conversion is cached: most
 values of a slice are those of the slice before, and conversion is half the time of a search."""
 
-ENHANCED_CLASSES = (uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
-CT_CLASSES = {uid.CTImageStorage, *ENHANCED_CLASSES}
 NIFTI = "NIfTI, which is read by its own path, or by `clean` where no DICOM is"
 PLACE = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6))
 

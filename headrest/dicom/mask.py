@@ -27,8 +27,7 @@ BODY = ("38266002", "SCT", "Entire body")
 
 MANUALLY_CORRECTED = "manually corrected"  # begins the description of such a mask
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # PS3.4 Table B.5-1; pydicom lacks it
-SEGMENTATION_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)
-"""SOP classes of a DICOM Segmentation: binary or fractional, and label map (PS3.4 B.5)."""
+SEGMENTATION_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)  # binary or fractional; label map
 
 SUPPORT_NAMES = re.compile(r"support|head ?(rest|holder)|table|couch|cushion", re.IGNORECASE)
 """Names of segments of the support, in masks that other tools wrote."""
@@ -62,11 +61,6 @@ def read_mask(path: str | Path, series: Series) -> np.ndarray:
     HeadrestError
         Where the file cannot be read, has other labels or the patient alone, or its voxels are
         not those of the series.
-
-    Examples
-    --------
-    >>> read_mask("edited.nii.gz", series).sum()                     # doctest: +SKIP
-    71322
     """
     return _read(path, series, one_label)
 
@@ -147,13 +141,11 @@ def one_label(
             raise HeadrestError(f"a mask with the values {some}: threshold it, for example at 0.5")
     found = np.unique(values[values != 0]).tolist()
     rest = [label for label in found if label not in patient]
-    shown = ", ".join(f"{label:g}" for label in found[:5])
+    some = ", ".join(f"{label:g}" for label in found[:5])
     if found and not rest:
-        raise HeadrestError(f"a mask with the label {shown} alone, which is the patient")
+        raise HeadrestError(f"a mask with the label {some} alone, which is the patient")
     if len(rest) > 1 or (rest != found and rest[0] not in support):
-        raise HeadrestError(
-            f"a mask with the labels {shown}{names}: keep that of the support alone"
-        )
+        raise HeadrestError(f"a mask with the labels {some}{names}: keep that of the support alone")
     return values == rest[0] if rest else np.zeros(values.shape, bool)
 
 

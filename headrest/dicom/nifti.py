@@ -219,10 +219,6 @@ def write_nifti(
     ------
     HeadrestError
         Where nibabel is missing, the values do not fit the series, or the series has no affine.
-
-    Examples
-    --------
-    >>> write_nifti(series, support.removed, "headrest.nii.gz")      # doctest: +SKIP
     """
     require("nibabel")
     check_shape(values, series, f"{path}: not written: ")

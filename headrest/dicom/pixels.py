@@ -9,7 +9,8 @@ from pydicom import Dataset, uid
 from pydicom.pixels.utils import pack_bits
 
 from headrest.dicom.codecs import CODECS, check_frame, decode_frame, stored_padding
-from headrest.dicom.header import ENHANCED_CLASSES, number, text, value_of
+from headrest.dicom.frames import ENHANCED_CLASSES
+from headrest.dicom.header import number, text, value_of
 from headrest.hounsfield import AIR, DENSE_HU, PADDING_BELOW
 from headrest.util import HeadrestError, plain
 
@@ -30,8 +31,7 @@ MAX_AIR_SHARE, MIN_TISSUE_SHARE = 0.005, 0.1
 padding) is lower, that at 900 to 1250 higher: 0.065 at most in six synthetic and six real series,
 0.2 or more once they are shifted, but 0.02 to 0.04 where most of the image is air."""
 
-CLIPPED_ABOVE, MAX_CLIPPED_SHARE = -900, 0.05
-"""Lowest HU above which values are clipped if this share of the voxels has it: no scanner's air."""
+CLIPPED_ABOVE, MAX_CLIPPED_SHARE = -900, 0.05  # a higher lowest value in more voxels is clipped
 
 NOT_HU = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}  # of Rescale Type (PS3.3 C.11.1.1.2)
 
@@ -73,18 +73,15 @@ def check_declared(header: Dataset) -> None:
         raise HeadrestError("no pixel data; the file ends early or holds no image")
     if "FloatPixelData" in header or "DoubleFloatPixelData" in header:
         raise HeadrestError("pixels of two kinds in one file; export it again")
-    rows, columns, allocated, stored, samples, signed = (
-        _whole_number(header, keyword) for keyword in MATRIX
-    )
+    rows, columns, allocated, stored, samples, signed = (_whole_number(header, n) for n in MATRIX)
     if samples != 1 or header.get("NumberOfFrames") not in (None, "", 1):
         raise HeadrestError("colour or several frames in one file; not a CT slice")
     photometric = text(header, "PhotometricInterpretation") or "MONOCHROME2"
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise HeadrestError("colour or a palette (PhotometricInterpretation); not a CT slice")
     if allocated != 16 or not 8 < stored <= 16 or signed not in (0, 1):
-        raise HeadrestError(
-            f"{stored} of {allocated} bits, PixelRepresentation {signed}; a CT slice has 16 bits"
-        )
+        found = f"{stored} of {allocated} bits, PixelRepresentation {signed}"
+        raise HeadrestError(f"{found}; a CT slice has 16 bits")
     if min(rows, columns) < 1 or rows * columns > MAX_PIXELS:
         raise HeadrestError(f"a matrix of {rows} x {columns} pixels")
 

@@ -241,9 +241,8 @@ def _by_other_attribute(positions):
         parts = defaultdict(list)
         for image, value in values.items():
             parts[value[name]].append(image)
-        if len(parts) == count and all(
-            len({values[image][name] for image in run}) == count for run in positions
-        ):
+        distinct = (len({values[image][name] for image in run}) for run in positions)
+        if len(parts) == count and all(n == count for n in distinct):
             way = tuple(sorted(map(tuple, parts.values())))
             ways[way] = min(name, ways.get(way, name))
     if len(ways) != 1:

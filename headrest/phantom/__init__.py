@@ -164,7 +164,6 @@ def _write_patient(seed, folder, options):
         existing = None
     wanted = json.loads(json.dumps(sample_parameters(seed, **options)))
     if not isinstance(existing, dict) or not wanted.items() <= existing.items():
-        raise HeadrestError(
-            f"{target}: made with other options or by another version; choose another folder"
-        )
+        reason = "made with other options or by another version; choose another folder"
+        raise HeadrestError(f"{target}: {reason}")
     return target

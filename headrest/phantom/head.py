@@ -15,16 +15,7 @@ from numpy.random import Generator
 from headrest.phantom import ears_neck, skull_brain
 from headrest.phantom.face import paint_face, sample_face
 from headrest.phantom.ranges import RANGES, Parameters, happens, sample
-from headrest.phantom.scene import (
-    Array,
-    Points,
-    Vector,
-    Window,
-    capsule,
-    ellipsoid,
-    smooth_union,
-    waves,
-)
+from headrest.phantom.scene import Array, Points, Window, capsule, ellipsoid, smooth_union, waves
 
 HEAD_PARTS = {
     "skull": skull_brain.sample_skull,
@@ -185,7 +176,7 @@ def skin_points(head: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def surface_points(
-    distance: Callable[[Points], Array], low: Vector, high: Vector, step_mm: float
+    distance: Callable[[Points], Array], low: Sequence[float], high: Sequence[float], step_mm: float
 ) -> Array:
     """Points (n, 3) on the surface of a solid in a box, about `step_mm` apart."""
     axes = [np.arange(a, b, step_mm, dtype=np.float32) for a, b in zip(low, high)]
