@@ -86,7 +86,7 @@ def write_page(
 ) -> None:
     """Write one HTML page about cleaned series; it loads nothing from outside.
 
-    Series without a bound on the patient removed come first, then those of the highest.
+    Series without a bound on the patient removed come first, the others from the highest bound on.
 
     Parameters
     ----------

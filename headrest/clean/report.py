@@ -122,7 +122,8 @@ def _slice_bytes(folder):
 def existing_result(
     destination: str | Path, name: str, accept: Callable[[float | None], bool]
 ) -> Report | None:
-    """Read the report of a complete result; move it to where, by its bound, `accept` wants it."""
+    """Read the report of a complete result, or None; move it into or out of `review/` where
+    `accept` of its bound says so."""
     places = (Path(destination), Path(destination, REVIEW))
     for place in places:
         if report := complete_report(place / name):
@@ -168,7 +169,8 @@ def _read_report(path):
 
 class Failures:
     """Table of failures: `series_hash`, file and reason of each series until it is cleaned, and of
-    each file of none. Empty, it leaves no file. HeadrestError where another file has its name."""
+    each damaged file of unknown series. Without rows there is no file. Raises HeadrestError where
+    another file has its name."""
 
     def __init__(self, path: str | Path):
         self.path, self.rows = Path(path), {}

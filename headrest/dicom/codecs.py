@@ -107,9 +107,9 @@ def _jpeg(found):
 
 
 class Codec(NamedTuple):
-    """A codec and its one decoder: pydicom alone takes any plugin, and some crash on damaged files.
+    """A codec and the one plugin of pydicom that decodes it: others crash on damaged files.
 
-    For JPEG pydicom has only such plugins, or GPL ones: imagecodecs decodes it.
+    For JPEG, pydicom has only plugins that crash or are under the GPL: imagecodecs decodes it.
     """
 
     name: str

@@ -17,8 +17,8 @@ PIXEL_SPACING_RANGE_MM = (0.01, 20)  # plausible of a head CT
 AXIAL_COSINE = 0.7  # of the angle up to which a tilted slice counts as axial, about 45 degrees
 
 TOLERANCES = {"matrix": (0, 0), "pixel_spacing": (1e-4, 0), "orientation": (0, 0.02)}
-"""Relative and absolute difference of two grids that are one, such as those written with fewer
-digits: pixel spacings differ by 0.05 mm over a whole field of view, orientations by cosines."""
+"""Relative and absolute difference up to which two grids are the same, as where one was written
+with fewer digits: 0.05 mm over a whole field of view, and 0.02 in a cosine."""
 
 GAP_RATIO, CLOSE_RATIO = 1.5, 0.9  # of the median slice distance; beyond, a series is uneven
 

@@ -48,8 +48,8 @@ def read_header(
 
     Values are converted on access, and may then raise any exception. With `tags`, only these
     elements are read, or all if it is empty, and nothing from the pixels on; when all of `needed`
-    were read, it may stop at `FIRST_BULKY_TAG`. `frames`, their number, raises the limit of bytes.
-    A strict CT image without preamble and meta header has the `preamble` None. Raises
+    were read, it may stop at `FIRST_BULKY_TAG`. Of a file of many `frames` more bytes may be read.
+    A CT image that lacks only preamble and meta header is read, with the `preamble` None. Raises
     HeadrestError, without the file's name.
     """
     try:
@@ -105,7 +105,8 @@ def quiet() -> Iterator[None]:
 def named_errors(
     where: object, reason: str, passed: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """Begin a HeadrestError with the file it is about; turn others into one, but those `passed`.
+    """Begin a HeadrestError with the file it is about; turn any other exception into one, unless it
+    is of a class in `passed`.
 
     Damaged files make pydicom and nibabel raise any exception, whose text may quote values too.
     """

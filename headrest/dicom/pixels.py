@@ -27,9 +27,10 @@ than that of padding. It is at most 0.21 in six real series, where padding was c
 0.48 or more once they are shifted by -1000."""
 
 MAX_AIR_SHARE, MIN_TISSUE_SHARE = 0.005, 0.1
-"""Of values shifted by 1000 or 1024, the share at -1150 to -850 HU (without the most common value,
-padding) is lower, that at 900 to 1250 higher: 0.065 at most in six synthetic and six real series,
-0.2 or more once they are shifted, but 0.02 to 0.04 where most of the image is air."""
+"""Values are shifted by 1000 or 1024 where a smaller share than the first is at -1150 to -850 HU
+(without the most common value, padding), and a larger one than the second at 900 to 1250. The
+latter is 0.065 at most in six synthetic and six real series, and 0.2 or more once these are
+shifted, but 0.02 to 0.04 where most of the image is air."""
 
 CLIPPED_ABOVE, MAX_CLIPPED_SHARE = -900, 0.05  # a higher lowest value in more voxels is clipped
 
@@ -247,8 +248,8 @@ def check_volume(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0)
     shifted = f"the lowest value is {lowest:.0f}" if clipped or lowest > DENSE_HU else ""
     if shifted or _is_shifted(stored[:, ::4, ::4] * slope + intercept):
         raise HeadrestError(
-            f"{shifted or 'soft tissue is near 1000'}: expected HU, with air near -1000; clipped? "
-            "shifted? hu = values - 1000 or - 1024, air is -1000; or scaled to 0..1, or a mask?"
+            f"{shifted or 'soft tissue is near 1000'}: expected HU, with air near -1000. If values "
+            "are shifted: hu = values - 1000, or - 1024. Clipped, scaled to 0..1, or a mask?"
         )
     beyond = np.less if slope > 0 else np.greater
     low = stored[beyond(stored, (SHIFTED_BELOW - intercept) / slope)]

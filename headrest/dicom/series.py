@@ -181,7 +181,7 @@ class Series:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identify the input: that of `source` with the rescale that was given, or of the values.
+        """Hash that identifies the input: of its files and a default rescale, or of its values.
 
         Raises HeadrestError where a file was deleted after it was read.
         """

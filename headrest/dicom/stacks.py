@@ -8,7 +8,7 @@ Rules, in order:
 4. A stack has one image per position. Images that share positions, or acquisitions whose slices
    alternate, are separated by the first attribute of `SEPARATING_KEYWORDS` that does.
 5. Where none does, any other attribute, also a private one, separates them if it has one value per
-   part, each part has every position, and no other attribute separates them otherwise.
+   part, each part has every position, and no other attribute separates them in another way.
 6. Several different images at a single position (bolus monitoring) are no volume.
 """
 

@@ -282,8 +282,8 @@ class Window:
         self.paint(share, hu)
 
     def paint_patient(self, share: Array, hu: Any, yields: bool = False) -> None:
-        """Paint tissue. It displaces soft supports; `yields`: rigid supports displace it, and what
-        they would cut off behind them."""
+        """Paint tissue, which displaces soft supports. If it `yields`, rigid supports displace it,
+        and smaller parts that they cut off are left out."""
         if yields:
             whole, share = share, share * (1 - self.scene.rigid[self.at])
             share = share * _largest_parts(whole, share)
@@ -292,7 +292,8 @@ class Window:
 
 
 def _largest_parts(whole, share):
-    """Where a share is one piece: the largest part of each piece; what lost half is a cut."""
+    """False in all but the largest part of each piece of `whole` that supports cut: bool (rows,
+    columns). The cut is where half of the share or more is lost."""
     pieces, count = ndimage.label(whole.max(0) > 0)
     parts, _ = ndimage.label((pieces > 0) & (share >= 0.5 * whole).all(0))
     sizes = np.bincount(parts.ravel(), share.sum(0).ravel())[parts]

@@ -120,7 +120,7 @@ TOUCHING_SUPPORTS = {
 }
 
 NO_GAP_MM = -0.4  # gap of a support that rests on the skin: a little below it, so that voxels touch
-DEEPER_MM = 5.0  # by so much more than in "ear" a support presses in "pressed"
+DEEPER_MM = 5.0  # a support presses this much deeper for "pressed" than for "ear"
 
 # A support that presses ears along their height reaches up to them and is solid.
 PRESSING_MINIMUM = {"tall_mm": 110.0, "arm_mm": 160.0, "hu": -150.0}
@@ -129,7 +129,7 @@ PRESSING_MINIMUM = {"tall_mm": 110.0, "arm_mm": 160.0, "hu": -150.0}
 DENSE_MINIMUM = {"cover_mm": 1.6, "wall_mm": 4.0, "cloth_mm": 1.8}
 DENSE_TOUCH_HU = -200.0
 
-CLOSE = 0.8  # share of pads, and of these, that are close to the skin where they do not touch it
+CLOSE = 0.8  # share of pads and `CLOSE_SUPPORTS` that are close to the skin if they do not touch
 CLOSE_SUPPORTS = {"thermoplastic_mask", "folded_cloth", "temple_wedges"}
 
 
