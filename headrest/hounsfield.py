@@ -121,6 +121,8 @@ def scale(hu: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 def fit_to_matrix(images: np.ndarray, matrix: int, fill: float) -> np.ndarray:
     """Pad or crop images (..., rows, columns) around their centre to (..., matrix, matrix).
 
+    Examples
+    --------
     >>> fit_to_matrix(np.ones((1, 2, 4)), 3, 0).sum(axis=2)
     array([[3., 3., 0.]])
     """
@@ -133,6 +135,8 @@ def fit_to_matrix(images: np.ndarray, matrix: int, fill: float) -> np.ndarray:
 def crop(masks: np.ndarray, size: int | Sequence[int]) -> np.ndarray:
     """Crop the last two axes around their centre to (size, size), or to a shape: a view.
 
+    Examples
+    --------
     >>> crop(np.arange(16).reshape(4, 4), 2)
     array([[ 5,  6],
            [ 9, 10]])
