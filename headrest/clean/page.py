@@ -27,6 +27,7 @@ from headrest.util.files import READ_ERRORS, atomic_file
 TEMPLATE = Path(__file__).with_name("page.html")
 
 PICTURE_BYTES = 14_000_000  # of a page, before base64 adds a third: a browser opens it at once
+
 # Flags by which the series of a page can be filtered.
 WARNED = ("other body part", "mask of the patient", "HU in doubt")
 FLAGS = ("flagged", "touching", "uncertain", "nothing found", *WARNED, REVIEW, "failed")

@@ -290,7 +290,8 @@ def _result(series, options):
 
 
 def _delete_incomplete(folder, with_masks):
-    """Delete an earlier result that has lost slices, and its masks; refuse if it holds others."""
+    """Delete an earlier result that has lost slices, if asked with its masks; refuse if it holds
+    other files."""
     if complete_report(folder):  # another process was faster
         return
     if others := [path.name for path in folder.glob("*") if not OWN_NAMES.fullmatch(path.name)]:

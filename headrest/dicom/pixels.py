@@ -32,7 +32,9 @@ MAX_AIR_SHARE, MIN_TISSUE_SHARE = 0.005, 0.1
 latter is 0.065 at most in six synthetic and six real series, and 0.2 or more once these are
 shifted, but 0.02 to 0.04 where most of the image is air."""
 
-CLIPPED_ABOVE, MAX_CLIPPED_SHARE = -900, 0.05  # a higher lowest value in more voxels is clipped
+CLIPPED_ABOVE, MAX_CLIPPED_SHARE = -900, 0.05
+"""Values are clipped if the lowest is above these HU and a larger share of the voxels has it: air
+is lower and noisy."""
 
 NOT_HU = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}  # of Rescale Type (PS3.3 C.11.1.1.2)
 
@@ -233,7 +235,8 @@ def check_range(stored: np.ndarray, slope: float, intercept: float) -> list[str]
 
 def check_volume(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> None:
     """Refuse NaN, infinity, values that int16 cannot hold, and a volume without air near -1000."""
-    lowest, highest = sorted(float(v) * slope + intercept for v in (stored.min(), stored.max()))
+    ends = stored.min(), stored.max()
+    lowest, highest = sorted(float(v) * slope + intercept for v in ends)
     if not np.isfinite([lowest, highest]).all():
         raise HeadrestError(
             "values are NaN or infinite: replace them with air, np.nan_to_num(hu, nan=-1024)"
@@ -243,8 +246,7 @@ def check_volume(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0)
             f"values from {lowest:.0f} to {highest:.0f}: no HU; an integer overflow? "
             "Convert to a signed type before the rescale: stored.astype(np.int32)"
         )
-    floor = stored.min() if slope > 0 else stored.max()
-    clipped = lowest > CLIPPED_ABOVE and np.mean(stored == floor) > MAX_CLIPPED_SHARE
+    clipped = lowest > CLIPPED_ABOVE and np.mean(stored == ends[slope < 0]) > MAX_CLIPPED_SHARE
     shifted = f"the lowest value is {lowest:.0f}" if clipped or lowest > DENSE_HU else ""
     if shifted or _is_shifted(stored[:, ::4, ::4] * slope + intercept):
         raise HeadrestError(

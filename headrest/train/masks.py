@@ -119,9 +119,7 @@ def _find_scans(folder, masks):
 
 def _find_masks(folder):
     """Find NIfTI files, .npz files and DICOM Segmentations."""
-    files = (
-        [folder] if folder.is_file() else sorted(p for p in folder.rglob("[!.]*") if p.is_file())
-    )
+    files = [folder] if folder.is_file() else sorted(filter(Path.is_file, folder.rglob("[!.]*")))
     masks = [p for p in files if is_nifti(p) or p.suffix.lower() == ".npz" or _references(p)]
     if not masks:
         raise HeadrestError(f"{folder}: no mask; expected NIfTI, .npz or DICOM Segmentations")
